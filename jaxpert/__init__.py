@@ -1,0 +1,22 @@
+"""Single-cell perturbation prediction in JAX: CRADLE-VAE, GEARS and CycSeq with honest baselines."""
+
+import importlib
+
+_HOMES = {
+    "jaxpert.data": ("read", "load", "simulate", "add_quality", "add_split", "make_spec"),
+    "jaxpert.workflow": ("fit", "predict", "evaluate", "embed_cells"),
+    "jaxpert.models": ("cradle_vae",),
+}
+__all__ = ["read", "load", "simulate", "add_quality", "add_split", "make_spec", "fit", "predict", "evaluate",
+           "embed_cells", "cradle_vae"]  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str):
+    """Import on first use: JAX and AnnData take seconds, `import jaxpert` must not."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxpert' has no attribute {name!r}")
+    home = _HOME[name]
+    if home == "jaxpert.models":
+        return importlib.import_module(f"{home}.{name}")
+    return getattr(importlib.import_module(home), name)

@@ -1,0 +1,27 @@
+"""Sums over every device of every process; the identity where there is only one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+AXIS = "devices"
+
+
+def _inside_pmap() -> bool:
+    try:
+        jax.lax.axis_index(AXIS)
+    except NameError:
+        return False
+    return True
+
+
+def psum(tree: Any) -> Any:
+    """Sum over devices inside the training loop's pmap; unchanged elsewhere."""
+    return jax.lax.psum(tree, AXIS) if _inside_pmap() else tree
+
+
+def pmean(tree: Any) -> Any:
+    """Mean over devices inside the training loop's pmap; unchanged elsewhere."""
+    return jax.lax.pmean(tree, AXIS) if _inside_pmap() else tree

@@ -1,0 +1,211 @@
+"""Every contract between the parts of jaxpert: what a batch, a data set, a model and a training state are.
+
+Axis names: B cells of a batch, N all cells, G genes, T treatments (genes or drugs that can be perturbed),
+C conditions (distinct sets of treatments, the control included), S strata (cell lines or batches), Z latent width,
+H hidden width, P particles, R rows of a prediction request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+SPLITS = ("train", "val", "test", "dropped")
+"""Names behind `Dataset.split`: "dropped" cells belong to no split (the published combination split makes them)."""
+
+PyTree = Any
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one sentence: found, expected, the usual fix."""
+
+
+class Batch(NamedTuple):
+    """Cells as a loss sees them; arrays only, so it passes through jit, vmap, scan and pmap.
+
+    `extras` holds what a family needs beyond the common fields: per-cell arrays `[B, ...]` and whole tables that
+    are the same for every batch of a split. CRADLE-VAE reads `failed [B]` (1 = artifact), `treatment_cells [T]`
+    (cells of the split that received each treatment), `failed_cells []`, `reference [C, G]` and
+    `has_reference [C]` (counterfactual reference profiles).
+    """
+
+    x: Float[Array, "B G"]
+    """Raw counts."""
+    control: Float[Array, "B G"]
+    """Raw counts of a random control cell of the same stratum; free when unused, since XLA drops it."""
+    treatment: Float[Array, "B T"]
+    """Multi-hot; a zero row is control."""
+    condition: Int[Array, "B"]
+    stratum: Int[Array, "B"]
+    mask: Bool[Array, "B"]
+    """False marks padding: such rows must not touch the loss."""
+    slot: Int[Array, "B"]
+    """Place in the whole batch over all devices; per-cell randomness is drawn by `fold_in(key, slot)`, so the number
+    of devices changes nothing."""
+    extras: dict[str, Array]
+
+
+class Request(NamedTuple):
+    """Rows to predict: one predicted cell (or mean) per row."""
+
+    treatment: Float[Array, "R T"]
+    library: Float[Array, "R"]
+    """Library size of each generated cell; ignored by models that predict means."""
+    stratum: Int[Array, "R"]
+    failed: Float[Array, "R"]
+    """Artifact flag; 0 asks for artifact-free cells."""
+    control: Float[Array, "R G"] | None = None
+    """Control cells (raw counts) for models that shift a given cell; None for models that need none."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model must know of the data to be built; every number is computed from training cells only."""
+
+    genes: tuple[str, ...]
+    treatments: tuple[str, ...]
+    conditions: tuple[str, ...]
+    strata: tuple[str, ...]
+    control: int
+    """Index of the control condition in `conditions`."""
+    condition_treatments: Float[np.ndarray, "C T"]
+    log_mean: Float[np.ndarray, "G"]
+    """Mean of ln(1 + x)."""
+    log_std: Float[np.ndarray, "G"]
+    """Sample standard deviation (ddof 1) of ln(1 + x), untouched: the guard against 0 is in transforms."""
+    control_mean: Float[np.ndarray, "G"]
+    """Mean over control cells of ln(1 + 1e4 x / sum x)."""
+    treatment_cells: Int[np.ndarray, "T"]
+    """Training cells that received each treatment."""
+    graphs: Mapping[str, Any] = field(default_factory=dict)
+    """Named `jraph.GraphsTuple`s."""
+
+
+class Model(NamedTuple):
+    """A model is a few pure functions; `jaxpert.models.<name>.build(spec, **hyperparameters)` makes one.
+
+    `params` is a mapping with named top-level parts (optimisers go by those names); `state` holds what is neither
+    learned nor data (BatchNorm moments), `{}` where there is none. The loss is that of the WHOLE batch: on several
+    devices sums over cells go through `parallel.psum`, and the loop averages the gradients.
+    """
+
+    init: Callable[[PRNGKeyArray, Batch], tuple[PyTree, PyTree]]
+    loss: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], tuple[Array, tuple[PyTree, dict[str, Array]]]]
+    """(params, state, key, batch) -> (scalar, (state, metrics)); metrics are scalars."""
+    predict: Callable[[PyTree, PyTree, PRNGKeyArray, Request], Array]
+    """(params, state, key, request) -> [R, G] on `scale`: one posterior predictive draw (global latents drawn once
+    per key and shared by all rows) or, where `stochastic` is False, the mean. Vmap over keys for particles."""
+    score: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], Float[Array, "B"]] | None = None
+    """Per-cell bound on the log-likelihood (IWELBO, nats); None for models without a likelihood."""
+    embed: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], dict[str, Array]] | None = None
+    """Named per-cell latents `[B, Z]` (posterior means), e.g. `z_basal`."""
+    check: Callable[[Dataset], tuple[str, ...]] | None = None
+    """Raises InputError where a data set cannot carry the model (no artifact labels, say), and returns notes on what a
+    user should know of the two together; None for no demands."""
+    scale: str = "counts"
+    """"counts" or "lognorm" (ln(1 + 1e4 x / sum x))."""
+    stochastic: bool = True
+
+
+class Best(NamedTuple):
+    """The parameters of the lowest validation loss so far; what prediction uses."""
+
+    params: PyTree
+    state: PyTree
+    loss: Float[Array, ""]
+    """+inf before the first validation."""
+    epoch: Int[Array, ""]
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on: with the data it determines every later step bit for bit.
+
+    Every leaf may carry a leading seed axis (vmapped seeds).
+    """
+
+    params: PyTree
+    state: PyTree
+    opt_state: PyTree
+    key: PRNGKeyArray
+    """The run's root key, never advanced: step keys are `fold_in(key, step)`."""
+    step: Int[Array, ""]
+    best: Best
+
+
+class Feed(NamedTuple):
+    """One split of the data, resident on the device, and the pure functions that draw batches from it.
+
+    `data` is passed as an argument into jit (never closed over). Cells are dealt into shards of equal padded length;
+    every batch takes an equal share of each shard, so 1 device holding all shards and 8 devices holding one each draw
+    the same batches.
+    """
+
+    data: PyTree
+    """On D > 1 devices every leaf has a leading device axis, to be consumed by pmap."""
+    order: Callable[[PyTree, PRNGKeyArray, Int[Array, ""]], Array]
+    """(data, key, epoch) -> this device's cell order for that epoch; computed once per compiled chunk of steps."""
+    batch: Callable[[PyTree, PRNGKeyArray, Array, Int[Array, ""]], Batch]
+    """(data, key, order, step in epoch) -> Batch; `key` is this step's, used for matched controls."""
+    steps: int
+    """Batches per epoch; the last one is partial and padded (`mask`)."""
+    cells: int
+    """Cells in the split."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality criteria per cell, the thresholds learned from them, and the resulting artifact label."""
+
+    metrics: Mapping[str, np.ndarray]
+    """`umi_count, n_genes, pct_mt, pct_ribo, pct_hb` [N] float and `doublet` [N] bool."""
+    thresholds: Mapping[int, Mapping[str, float]]
+    """{3, 4, 5: {criterion: bound}}: low bounds for umi_count and n_genes, high bounds for the three percentages."""
+    multiplier: int
+    """The MAD multiplier behind `failed`."""
+    failed: Bool[np.ndarray, "N"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A screen on the host: counts as CSR, labels as integers with their names beside them."""
+
+    name: str
+    counts: Any
+    """`scipy.sparse.csr_matrix [N, G]` of the smallest unsigned integer type that holds every count exactly."""
+    cells: np.ndarray
+    """[N] cell names."""
+    genes: tuple[str, ...]
+    conditions: tuple[str, ...]
+    """Names as in the file, control included."""
+    condition: Int[np.ndarray, "N"]
+    control: int
+    """Index of the control condition."""
+    treatments: tuple[str, ...]
+    condition_treatments: Float[np.ndarray, "C T"]
+    strata: tuple[str, ...]
+    stratum: Int[np.ndarray, "N"]
+    obs: Any
+    """The file's other cell columns (`pandas.DataFrame` of N rows), for user-given splits and quality columns."""
+    split: Int[np.ndarray, "N"] | None = None
+    """Index into SPLITS; None before a split is made."""
+    quality: Quality | None = None
+    notes: tuple[str, ...] = ()
+    """One sentence for each thing that was left out, merged or decided, with its count; shown and reported."""
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of the cells in `split` ("all" for every cell)."""
+        if split == "all":
+            return np.arange(len(self.cells))
+        if self.split is None:
+            raise InputError(f"data set {self.name!r} has no split yet: call data.add_split first")
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+
+def step_key(key: PRNGKeyArray, step: Int[Array, ""]) -> PRNGKeyArray:
+    """The key of one training step; the only rule by which the loop derives randomness."""
+    return jax.random.fold_in(key, step)
