@@ -1,0 +1,116 @@
+"""Doublet calls: the Scrublet package, scanpy's version of it, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+METHODS = ("scrublet", "scanpy", "none")
+EXPECTED_RATE = 0.05
+COMPONENTS = 30
+NO_THRESHOLD = "it found no threshold between single cells and simulated doublets"
+FEWEST_CELLS = 10
+"""Below this neither version can simulate, embed and find neighbours."""
+
+
+def call_doublets(
+    counts: Any, method: str, seed: int = 0, group: int | None = None
+) -> tuple[Bool[np.ndarray, "N"], tuple[str, ...]]:
+    """Return which cells of a CSR matrix are called doublets, and what there is to say about the calls.
+
+    Settings are those of scanpy's defaults for both versions: two simulated doublets per cell, expected rate 0.05, no
+    subsampling, 30 principal components, automatic threshold. The versions agree only roughly. Where no threshold is
+    found nothing is called a doublet and a note says so. `group` calls in random groups of at most so many cells:
+    Scrublet holds some 3 N x 0.15 G float64 values at once.
+    """
+    doublet = np.zeros(counts.shape[0], bool)
+    if method == "none":
+        return doublet, ("doublets were not called",)
+    call = {"scrublet": _by_package, "scanpy": _by_scanpy}[method]
+    remarks: Counter[str] = Counter()
+    parts = _groups(counts.shape[0], group, seed)
+    for rows in parts:
+        calls, remark = _quietly(call, counts[rows], seed) if len(rows) >= FEWEST_CELLS else (None, "too few cells")
+        doublet[rows] = False if calls is None else calls
+        remarks["gave no calls, so none is a doublet: " * (calls is None) + remark] += len(rows)
+    notes = [f"{method}, called on {cells} cells, {remark}" for remark, cells in remarks.items() if remark]
+    grouped = f" in {len(parts)} random groups of cells" if len(parts) > 1 else ""
+    return doublet, (*notes, f"{method} called {int(doublet.sum())} of {len(doublet)} cells doublets{grouped}")
+
+
+def _groups(cells: int, group: int | None, seed: int) -> list[np.ndarray]:
+    if group is None or cells <= group:
+        return [np.arange(cells)]
+    order = np.random.default_rng(seed).permutation(cells)
+    return [np.sort(part) for part in np.array_split(order, -(-cells // group))]
+
+
+def _quietly(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | None, str]:
+    """Keep the libraries' prints and warnings off the screen, and NumPy's global generator as it was."""
+    state = np.random.get_state()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _largest_embedding(call, counts, seed)
+    finally:
+        np.random.set_state(state)
+
+
+def _largest_embedding(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | None, str]:
+    """Call with the usual number of components, or fewer where small data have too few variable genes for them."""
+    problem = ""
+    for components in (COMPONENTS, 10, 3):
+        try:
+            calls = call(counts, seed, components)
+        except (
+            ValueError,
+            IndexError,
+            ArithmeticError,
+            RuntimeError,
+        ) as error:  # so the libraries fail on degenerate data
+            problem = f"it stopped with {type(error).__name__}: {' '.join(str(error).split())}"
+            continue
+        fewer = f"took {components} principal components, for want of variable genes" if components < COMPONENTS else ""
+        return calls, NO_THRESHOLD if calls is None else fewer
+    return None, problem
+
+
+def _by_package(counts: Any, seed: int, components: int) -> np.ndarray | None:
+    import scrublet
+    from scipy import sparse
+
+    # float32: the package adds pairs of cells in the type it is given, and small integers would wrap around
+    model = scrublet.Scrublet(
+        sparse.csc_matrix(counts, dtype=np.float32),
+        sim_doublet_ratio=2.0,
+        expected_doublet_rate=EXPECTED_RATE,
+        stdev_doublet_rate=0.02,
+        random_state=seed,
+    )
+    model.scrub_doublets(n_prin_comps=components, verbose=False)
+    return model.predicted_doublets_
+
+
+def _by_scanpy(counts: Any, seed: int, components: int) -> np.ndarray | None:
+    import anndata
+    import scanpy
+
+    adata = anndata.AnnData(counts.astype(np.float32))
+    scanpy.pp.scrublet(
+        adata,
+        expected_doublet_rate=EXPECTED_RATE,
+        stdev_doublet_rate=0.02,
+        sim_doublet_ratio=2.0,
+        n_prin_comps=components,
+        random_state=seed,
+        verbose=False,
+    )
+    calls = adata.obs.get("predicted_doublet")
+    # scanpy scores only cells with 3 genes or more; the others are no doublets
+    return None if calls is None else np.asarray(calls.fillna(False), bool)

@@ -1,0 +1,135 @@
+"""Public screens by name: found in the data folder, else downloaded once and checked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxpert.data import screens
+from jaxpert.data.files import shown
+from jaxpert.data.read import read
+from jaxpert.types import Dataset, InputError
+
+
+class Source(NamedTuple):
+    """Where a public screen comes from and how it is prepared."""
+
+    url: str
+    origin: str
+    size: str
+    prepare: Callable[..., Dataset]
+    """(path, doublets) -> Dataset."""
+    known_hash: str | None = None
+    """"algorithm:digest" as stated by the publisher or recorded by others; None where unknown."""
+
+
+SOURCES = {
+    "norman": Source(
+        "https://ndownloader.figshare.com/files/34027562",
+        "Norman et al. 2019, GSE133344",
+        "about 0.7 GB",
+        screens.norman,
+        "sha256:b679c157fea550ef5be4dad91da9dff1f5d8287313ad3f3537f6cf14d4bcd434",
+    ),
+    "dixit": Source(
+        "https://ndownloader.figshare.com/files/34011689", "Dixit et al. 2016, GSE90063", "about 2.5 GB", screens.dixit
+    ),
+    "replogle": Source(
+        "https://plus.figshare.com/ndownloader/files/35775507",
+        "Replogle et al. 2022, K562 genome-wide",
+        "65.8 GB",
+        screens.replogle,
+        "md5:887e3e6a8c8df6eadf7a3030a53c9546",
+    ),
+    "adamson": Source(
+        "https://zenodo.org/records/7041849/files/AdamsonWeissman2016_GSM2406681_10X010.h5ad",
+        "Adamson et al. 2016, GSM2406681",
+        "about 0.5 GB",
+        screens.adamson,
+    ),
+}
+"""Public names; each file is kept as <name>.h5ad in the data folder."""
+
+
+def load(source: Any, folder: str | Path | None = None, *, doublets: str = "scrublet", **read_options: Any) -> Dataset:
+    """Return the data set of a public name (norman, dixit, replogle, adamson), an .h5ad path or an AnnData object.
+
+    Args:
+      source: name, path or AnnData.
+      folder: data folder of the public files; None is $JAXPERT_DATA, else the user's cache folder.
+      doublets: how doublets are called where that has to be done before cells are left out (adamson).
+      **read_options: those of `read`, for paths and AnnData. Public screens are read by their own rules; options that
+        are given with them are named in a note.
+    """
+    if isinstance(source, str) and source in SOURCES:
+        dataset = SOURCES[source].prepare(locate(source, folder), doublets=doublets)
+        options = shown((f"data.{key}" for key in read_options), 20)
+        note = f"the public screen {source!r} is read by its own rules: {options} do not apply"
+        return replace(dataset, name=source, notes=(*dataset.notes, note) if read_options else dataset.notes)
+    if isinstance(source, str) and not Path(source).suffix and not Path(source).exists() and os.sep not in source:
+        raise InputError(
+            f"data.source is {source!r}, which is neither a file nor a public name: give the path of an .h5ad file "
+            f"or one of {shown(SOURCES)}"
+        )
+    return read(source, **read_options)
+
+
+def data_folder(folder: str | Path | None = None) -> Path:
+    """The folder of public files: `folder`, else $JAXPERT_DATA, else the user's cache folder."""
+    if folder or os.environ.get("JAXPERT_DATA"):
+        return Path(folder or os.environ["JAXPERT_DATA"]).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("jaxpert"))
+
+
+def locate(name: str, folder: str | Path | None = None) -> Path:
+    """Return the local file of a public name, downloading it where it is absent.
+
+    The SHA-256 digest and size of a download are recorded beside it; a file whose size differs from its record is an
+    `InputError`, and so is a download without a network.
+    """
+    path = data_folder(folder) / f"{name}.h5ad"
+    if not path.exists():
+        _download(name, path)
+    record = path.with_suffix(".h5ad.sha256")
+    if record.exists() and (size := int(record.read_text().split()[1])) != path.stat().st_size:
+        raise InputError(
+            f"{path} has {path.stat().st_size} bytes but {size} were downloaded, expected an unchanged file: "
+            f"delete {path} and {record.name}, and it will be fetched again"
+        )
+    return path
+
+
+def _download(name: str, path: Path) -> None:
+    import pooch
+
+    source = SOURCES[name]
+    by_hand = (
+        f"fetch {source.url} ({source.origin}, {source.size}) elsewhere and put it at {path}, or run the demo with "
+        f"--config=configs/cradle_{name}.py:demo"
+    )
+    downloader: Any = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(
+            source.url,
+            known_hash=source.known_hash,
+            fname=path.name,
+            path=path.parent,
+            downloader=downloader,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"the download of {name!r} does not have the digest {source.known_hash} and was discarded: try again, "
+            f"or {by_hand}"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{name!r} is not at {path} and could not be downloaded ({reason}): {by_hand}") from error
+    digest = pooch.file_hash(str(path), alg="sha256")
+    path.with_suffix(".h5ad.sha256").write_text(f"{digest} {path.stat().st_size} {source.url}\n")

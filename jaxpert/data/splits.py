@@ -1,0 +1,171 @@
+"""Training, validation and test cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpert.data.files import shown
+from jaxpert.data.labels import text_labels
+from jaxpert.types import SPLITS, Dataset, InputError
+
+KINDS = ("combinations", "cells", "column", "none")
+TRAIN, VAL, TEST, DROPPED = range(4)
+TRAIN_SHARE = 0.75
+"""Share of the combinations that are trained on."""
+
+
+def add_split(dataset: Dataset, *, kind: str = "combinations", seed: int = 0, column: str | None = None) -> Dataset:
+    """Give every cell its split.
+
+    Args:
+      kind: "combinations" holds out a quarter of the conditions with two treatments or more (Norman, Dixit); "cells"
+        holds out cells at random, 64/16/20 (Replogle, Adamson, where the published seed is 0); "column" takes a column
+        with train, val, test and dropped; "none" trains on every cell, leaving nothing to validate on.
+      seed: of the two random kinds.
+      column: name of the column of kind "column".
+
+    Raises `InputError` for a split without cells and for training cells without control. Notes name the conditions that
+    training does not see, and held-out combinations with a treatment that it does not see.
+    """
+    if kind not in KINDS:
+        raise InputError(f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind")
+    if kind == "combinations":
+        split = _combinations(dataset, seed)
+    elif kind == "cells":
+        split = cell_split(len(dataset.cells), seed)
+    elif kind == "column":
+        split = _column(dataset, column)
+    else:
+        split = np.full(len(dataset.cells), TRAIN, np.int8)
+    _require_cells(dataset, split, kind)
+    return replace(dataset, split=split, notes=(*dataset.notes, *_remarks(dataset, split)))
+
+
+def combination_split(
+    labels: Sequence[str] | np.ndarray, treatments: Int[np.ndarray, "N"], seed: int
+) -> Int[np.ndarray, "N"]:
+    """Split cells by their label and their number of treatments, as the published Norman and Dixit splits were made.
+
+    The sorted combination labels are shuffled; the first 3/4 (rounded down) are training combinations, the rest test
+    combinations. All cells with combinations are cut 80/20 twice; train and val cells count only in training
+    combinations, test cells only in test combinations, other cells are dropped. The remaining cells are cut 80/20 into
+    train and val.
+    """
+    names = np.asarray(labels, dtype=str)
+    split = np.full(len(names), DROPPED, np.int8)
+    paired = np.flatnonzero(np.asarray(treatments) >= 2)
+    combinations = np.unique(names[paired])
+    np.random.default_rng(seed).shuffle(combinations)
+    train_combinations = combinations[: int(np.floor(TRAIN_SHARE * len(combinations)))]
+    rest, test = _cut(paired, seed)
+    train, val = _cut(rest, seed)
+    for code, rows in ((TRAIN, train), (VAL, val), (TEST, test)):
+        trained = np.isin(names[rows], train_combinations)
+        split[rows[trained != (code == TEST)]] = code
+    train, val = _cut(np.flatnonzero(np.asarray(treatments) < 2), seed)
+    split[train], split[val] = TRAIN, VAL
+    return split
+
+
+def cell_split(cells: int, seed: int) -> Int[np.ndarray, "N"]:
+    """Cut cells 80/20 into the rest and test, the rest 80/20 into train and val: 64/16/20."""
+    split = np.full(cells, DROPPED, np.int8)
+    rest, test = _cut(np.arange(cells), seed)
+    train, val = _cut(rest, seed)
+    split[train], split[val], split[test] = TRAIN, VAL, TEST
+    return split
+
+
+def _cut(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """80/20 by scikit-learn; fewer than two rows cannot be cut and stay in the first part."""
+    from sklearn.model_selection import train_test_split
+
+    if len(rows) < 2:
+        return rows, rows[:0]
+    first, second = train_test_split(rows, test_size=0.2, random_state=seed)
+    return np.asarray(first), np.asarray(second)
+
+
+def _combinations(dataset: Dataset, seed: int) -> np.ndarray:
+    treatments = dataset.condition_treatments.sum(axis=1).astype(np.int64)
+    pairs = int((treatments >= 2).sum())
+    if pairs < 2:
+        raise InputError(
+            f"{dataset.name!r} has {pairs} conditions with two treatments or more, expected at least 2 to hold "
+            "some out: set split.kind=cells (or check data.separator)"
+        )
+    labels = np.asarray(dataset.conditions, dtype=str)[dataset.condition]
+    return combination_split(labels, treatments[dataset.condition], seed)
+
+
+def _column(dataset: Dataset, name: str | None) -> np.ndarray:
+    if not name:
+        raise InputError(
+            "split.kind is 'column' but no column is named: set split.column to one of "
+            f"{shown(dataset.obs.columns, 40)}"
+        )
+    text = text_labels(dataset.obs, name, "split.column", "write 'dropped' for cells of no split").astype(str)
+    unknown = sorted(set(text.tolist()) - set(SPLITS))
+    if unknown:
+        raise InputError(
+            f"column {name!r} has the values {shown(map(repr, unknown))}, expected {shown(SPLITS)}: rename them or "
+            "set split.column to another column"
+        )
+    return np.array([SPLITS.index(value) for value in text], np.int8)
+
+
+def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
+    cells = np.bincount(split, minlength=4)
+    wanted = (TRAIN,) if kind == "none" else (TRAIN, VAL, TEST)
+    empty = [SPLITS[code] for code in wanted if cells[code] == 0]
+    if empty:
+        fix = {
+            "column": "give some cells that value or set split.column to another column",
+            "combinations": "set split.kind=cells or split.seed to another number",
+        }
+        raise InputError(
+            f"the split of {dataset.name!r} puts no cell into {' and '.join(empty)} "
+            f"({', '.join(f'{SPLITS[code]} {cells[code]}' for code in range(4))}): "
+            f"{fix.get(kind, 'give more cells, or take all for training with split.kind=none')}"
+        )
+    if not ((split == TRAIN) & (dataset.condition == dataset.control)).any():
+        raise InputError(
+            f"no control cell of {dataset.name!r} is in train, expected some as reference: change split.seed or "
+            "split.kind, or the split column"
+        )
+
+
+def _remarks(dataset: Dataset, split: np.ndarray) -> tuple[str, ...]:
+    trained = np.isin(np.arange(len(dataset.conditions)), dataset.condition[split == TRAIN])
+    held_out = (
+        np.isin(np.arange(len(dataset.conditions)), dataset.condition[(split == VAL) | (split == TEST)]) & ~trained
+    )
+    seen = np.asarray(dataset.condition_treatments[trained].any(axis=0))
+    dropped = int((split == DROPPED).sum())
+    remarks = [f"{dropped} cells are in no split"] if dropped else []
+    if held_out.any():
+        names = np.asarray(dataset.conditions, object)[held_out]
+        remarks.append(f"{len(names)} conditions are evaluated without having been trained on: {shown(names)}")
+    unseen = [_without_training(dataset, int(i), seen) for i in np.flatnonzero(held_out)]
+    named = [text for text in unseen if text]
+    if named:
+        remarks.append(
+            f"{len(named)} held-out conditions have treatments that no training cell received, for which the "
+            f"prediction rests on the prior and not on data: {shown(named, 20)}"
+        )
+    gone = ~trained & ~held_out
+    if gone.any():
+        names = np.asarray(dataset.conditions, object)[gone]
+        remarks.append(f"{len(names)} conditions have no cell in any split: {shown(names)}")
+    return tuple(remarks)
+
+
+def _without_training(dataset: Dataset, condition: int, seen: np.ndarray) -> str:
+    """`A+B (B)` where B was given to no training cell, else empty."""
+    given = dataset.condition_treatments[condition].astype(bool)
+    names = np.asarray(dataset.treatments, object)[given & ~seen]
+    return f"{dataset.conditions[condition]} ({' and '.join(names)})" if len(names) else ""

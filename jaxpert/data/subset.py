@@ -1,0 +1,63 @@
+"""Some cells or genes of a Dataset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool
+
+from jaxpert.data.counts import row_blocks
+from jaxpert.data.files import shown
+from jaxpert.types import Dataset, InputError, Quality
+
+
+def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:
+    """True for genes with a count in at least `cells` cells."""
+    seen = np.zeros(counts.shape[1], np.int64)
+    for _, block in row_blocks(counts):
+        seen += np.bincount(block.indices, minlength=len(seen))
+    return seen >= cells
+
+
+def keep_genes(dataset: Dataset, keep: Bool[np.ndarray, "G"]) -> Dataset:
+    """Keep some genes; the caller notes why."""
+    return replace(dataset, counts=dataset.counts[:, keep], genes=tuple(np.asarray(dataset.genes, object)[keep]))
+
+
+def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Dataset:
+    """Keep some cells; the rest, and conditions and treatments that lose all their cells, are counted in a note."""
+    if keep.all():
+        return dataset
+    condition = dataset.condition[keep]
+    used = np.isin(np.arange(len(dataset.conditions)), condition)
+    if not used[dataset.control]:
+        raise InputError(
+            f"no control cell of {dataset.name!r} is left after leaving out cells ({reason}): loosen that filter"
+        )
+    table = dataset.condition_treatments[used]
+    given = np.asarray(table.any(axis=0))
+    lost = [name for name, here in zip(dataset.conditions, used, strict=True) if not here]
+    note = f"{(~keep).sum()} of {len(keep)} cells were left out: {reason}"
+    note += f"; with them went the conditions {shown(lost)}" if lost else ""
+    position = np.cumsum(used) - 1
+    return replace(
+        dataset,
+        counts=dataset.counts[keep],
+        cells=dataset.cells[keep],
+        obs=dataset.obs[keep],
+        conditions=tuple(name for name, here in zip(dataset.conditions, used, strict=True) if here),
+        condition=position[condition].astype(np.int32),
+        control=int(position[dataset.control]),
+        treatments=tuple(name for name, here in zip(dataset.treatments, given, strict=True) if here),
+        condition_treatments=table[:, given],
+        stratum=dataset.stratum[keep],
+        split=None if dataset.split is None else dataset.split[keep],
+        quality=None if dataset.quality is None else _keep_quality(dataset.quality, keep),
+        notes=(*dataset.notes, note),
+    )
+
+
+def _keep_quality(quality: Quality, keep: Bool[np.ndarray, "N"]) -> Quality:
+    metrics = {name: values[keep] for name, values in quality.metrics.items()}
+    return replace(quality, metrics=metrics, failed=quality.failed[keep])
