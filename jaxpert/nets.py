@@ -1,0 +1,146 @@
+"""Linen modules that two or more models use."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float
+
+MIN_VARIANCE = 1e-4
+
+# x @ kernel as a primitive of its own, for its batching rule: vmapped rows (particles) join the rows of one product.
+# JAX's own rule keeps them as an axis, and the kernel's gradient then sums over two axes, before which XLA's CPU
+# backend copies the cotangent into another order: half of the time of the decoder's last layer.
+_rows_times = Primitive("rows_times")
+
+
+def _product(x: Float[Array, "R W"], kernel: Float[Array, "W H"]) -> Float[Array, "R H"]:
+    return x @ kernel
+
+
+def _join_rows(arguments: tuple[Array, Array], axes: tuple[int | None, int | None]) -> tuple[Array, int]:
+    (x, kernel), (rows_axis, kernel_axis) = arguments, axes
+    if rows_axis is None or kernel_axis is not None:  # vmapped seeds
+        return jax.vmap(_product, axes)(x, kernel), 0
+    x = jnp.moveaxis(x, rows_axis, 0)
+    joined = _rows_times.bind(x.reshape(-1, x.shape[-1]), kernel)
+    return joined.reshape(*x.shape[:-1], -1), 0
+
+
+_rows_times.def_impl(jax.jit(_product))
+_rows_times.def_abstract_eval(lambda x, kernel: x.update(shape=(x.shape[0], kernel.shape[1])))
+mlir.register_lowering(_rows_times, mlir.lower_fun(_product, multiple_results=False))
+ad.defbilinear(_rows_times, lambda ct, x, kernel: ct @ kernel.T, lambda ct, x, kernel: x.T @ ct)
+batching.primitive_batchers[_rows_times] = _join_rows
+
+
+def uniform_fan_in(key: Array, shape: Sequence[int], fan_in: int, dtype=jnp.float32) -> Array:
+    """Uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)): the initialisation of every kernel and bias."""
+    return jax.random.uniform(key, tuple(shape), dtype, -1, 1) / fan_in**0.5
+
+
+class BlockDense(nn.Module):
+    """A linear layer on the concatenation of several blocks, with each block's share available on its own.
+
+    W [a, b] = W_a a + W_b b: a caller that meets the same `a` again (another particle, another branch) reuses
+    `project(0, a)` instead of multiplying once more.
+    """
+
+    widths: tuple[int, ...]
+    features: int
+
+    def setup(self):
+        fan_in = sum(self.widths)
+        self.kernel = self.param("kernel", uniform_fan_in, (fan_in, self.features), fan_in)
+        self.bias = self.param("bias", uniform_fan_in, (self.features,), fan_in)
+
+    def rows(self, block: int) -> Float[Array, "W H"]:
+        """The kernel's rows of one block, which is also its share for the identity matrix (one-hot input)."""
+        start = sum(self.widths[:block])
+        return self.kernel[start : start + self.widths[block]]
+
+    def project(self, block: int, x: Float[Array, "*b W"]) -> Float[Array, "*b H"]:
+        """One block's share, without the bias."""
+        rows = self.rows(block)
+        dtype = jnp.result_type(x, rows)
+        joined = _rows_times.bind(x.reshape(-1, x.shape[-1]).astype(dtype), rows.astype(dtype))
+        return joined.reshape(*x.shape[:-1], self.features)
+
+    def joined(self, *blocks: Float[Array, "..."]) -> Float[Array, "*b H"]:
+        """The sum of all blocks' shares, without the bias."""
+        return functools.reduce(operator.add, (self.project(i, x) for i, x in enumerate(blocks)))
+
+    def __call__(self, *blocks: Float[Array, "..."]) -> Float[Array, "*b H"]:
+        return self.joined(*blocks) + self.bias
+
+
+class Trunk(nn.Module):
+    """Leaky-ReLU layers, each after the first added to its input; no normalisation, no dropout."""
+
+    widths: tuple[int, ...]
+    hidden: int
+    layers: int
+
+    def setup(self):
+        self.layer0 = BlockDense(self.widths, self.hidden)
+        for k in range(1, self.layers):
+            setattr(self, f"layer{k}", BlockDense((self.hidden,), self.hidden))
+
+    def after(self, projected: Float[Array, "*b H"]) -> Float[Array, "*b H"]:
+        """From the sum of the first layer's block shares to the last hidden layer."""
+        h = nn.leaky_relu(projected + self.layer0.bias)
+        for k in range(1, self.layers):
+            h = h + nn.leaky_relu(getattr(self, f"layer{k}")(h))
+        return h
+
+
+class GaussianHead(nn.Module):
+    """Trunk, then mean and standard deviation of a diagonal normal: var = exp(.) + 1e-4 (spec section 1)."""
+
+    widths: tuple[int, ...]
+    hidden: int
+    layers: int
+    out: int
+
+    def setup(self):
+        self.trunk = Trunk(self.widths, self.hidden, self.layers)
+        self.mean = BlockDense((self.hidden,), self.out)
+        self.log_var = BlockDense((self.hidden,), self.out)
+
+    def project(self, block: int, x: Float[Array, "*b W"]) -> Float[Array, "*b H"]:
+        return self.trunk.layer0.project(block, x)
+
+    def rows(self, block: int) -> Float[Array, "W H"]:
+        return self.trunk.layer0.rows(block)
+
+    def heads(self, projected: Float[Array, "*b H"]) -> tuple[Float[Array, "*b Z"], Float[Array, "*b Z"]]:
+        """(mean, std) from the sum of the first layer's block shares."""
+        h = self.trunk.after(projected)
+        return self.mean(h), jnp.sqrt(jnp.exp(self.log_var(h)) + MIN_VARIANCE)
+
+    def __call__(self, *blocks: Float[Array, "..."]) -> tuple[Float[Array, "*b Z"], Float[Array, "*b Z"]]:
+        return self.heads(self.trunk.layer0.joined(*blocks))
+
+
+class CountHead(nn.Module):
+    """Trunk, then logits over genes, beside one free log inverse dispersion per gene (spec section 1)."""
+
+    widths: tuple[int, ...]
+    hidden: int
+    layers: int
+    genes: int
+
+    def setup(self):
+        self.trunk = Trunk(self.widths, self.hidden, self.layers)
+        self.out = BlockDense((self.hidden,), self.genes)
+        self.log_concentration = self.param("log_concentration", nn.initializers.zeros, (self.genes,))
+
+    def __call__(self, *blocks: Float[Array, "..."]) -> tuple[Float[Array, "*b G"], Float[Array, "G"]]:
+        return self.out(self.trunk.after(self.trunk.layer0.joined(*blocks))), self.log_concentration
