@@ -1,0 +1,395 @@
+"""Fit, predict and evaluate on a `Dataset`, for notebooks and for `run`: plain Python arguments, no config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxpert import data, optim, train
+from jaxpert.evaluation import benchmark, generate, pseudobulk, quality_pass
+from jaxpert.models import baselines
+from jaxpert.types import SPLITS, Batch, Dataset, Feed, InputError, Model, PyTree, Request, TrainState
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+PREDICT, EVALUATE = 1, 2
+"""Streams folded into the seed's key, apart from training's."""
+
+
+class Fitted(NamedTuple):
+    """A model with the parameters of its lowest validation loss."""
+
+    model: Model
+    params: PyTree
+    state: PyTree
+    train: TrainState
+    """The whole training state, to go on from."""
+    outcome: train.Outcome
+
+
+class Prediction(NamedTuple):
+    """Predicted expression of conditions, the control first, on the log2(1 + 1e4 x / sum x) scale."""
+
+    names: tuple[str, ...]
+    treatment: Float[np.ndarray, "R T"]
+    effects: generate.Effects
+
+
+def make_feeds(
+    dataset: Dataset, *, batch_size: int, devices: int | None = None, **options: Any
+) -> tuple[Feed, Feed | None]:
+    """The training and validation cells on the device(s); no validation feed where there are no such cells."""
+    count = devices or jax.device_count()
+
+    def feed(split: str) -> Feed:
+        tables = data.split_tables(dataset, split)
+        shuffle = split == "train"
+        return data.make_feed(
+            dataset, split, batch_size=batch_size, devices=count, shuffle=shuffle, tables=tables, **options
+        )
+
+    return feed("train"), feed("val") if len(dataset.rows("val")) else None
+
+
+def fit(
+    model: Model,
+    dataset: Dataset,
+    *,
+    epochs: int,
+    batch_size: int = 512,
+    learning_rate: float = 3e-4,
+    weight_decay: float = 1e-6,
+    clip: float | None = 100.0,
+    patience: int | None = None,
+    seed: int = 0,
+    seeds: int | None = None,
+    devices: int | None = None,
+    feed_options: dict[str, Any] | None = None,
+    restore: Callable[[TrainState], TrainState] | None = None,
+    **loop: Any,
+) -> Fitted:
+    """Train a model on the training cells, keep the parameters of the lowest validation loss.
+
+    Args:
+        model: from `jaxpert.models.<name>.build`.
+        dataset: with a split, and with quality labels if the model needs them.
+        epochs: at most so many passes over the training cells.
+        batch_size: cells per step, over all devices.
+        learning_rate: of Adam.
+        weight_decay: L2 added to the gradient after clipping, as the published code does.
+        clip: bound on the global norm of the gradient; None for none.
+        patience: epochs without a lower validation loss before training stops; None for no early stopping.
+        seed: of parameters, noise and the order of cells.
+        seeds: train so many seeds at once by vmap; every leaf of the result then has a leading seed axis.
+        devices: how many; None for all that JAX sees.
+        feed_options: further arguments of `data.make_feed`.
+        restore: takes the fresh training state and returns the one to go on from.
+        **loop: further arguments of `train.fit` (`log_every`, `save`, `report`, `should_stop` ...).
+    """
+    if model.check is not None:
+        model.check(dataset)
+    feeds = make_feeds(dataset, batch_size=batch_size, devices=devices, **(feed_options or {}))
+    optimizer = optim.adam(learning_rate, weight_decay=weight_decay, clip=clip)
+    state = train.init(model, optimizer, feeds[0], jax.random.key(seed), seeds=seeds)
+    if restore is not None:
+        state = restore(state)
+    state, outcome = train.fit(model, optimizer, state, *feeds, epochs=epochs, patience=patience, **loop)
+    return Fitted(model, state.best.params, state.best.state, state, outcome)
+
+
+def pick_seed(fitted: Fitted, index: int) -> Fitted:
+    """One of several vmapped seeds."""
+    params, state = jax.tree.map(lambda leaf: leaf[index], (fitted.params, fitted.state))
+    return fitted._replace(params=params, state=state)
+
+
+def treatments_of(dataset: Dataset, names: Sequence[str], separator: str = "+") -> Float[np.ndarray, "R T"]:
+    """Multi-hot rows for condition names of the data set, or for treatments joined by `separator` in any order."""
+    known = {name: row for name, row in zip(dataset.conditions, dataset.condition_treatments, strict=True)}
+    column = {name: t for t, name in enumerate(dataset.treatments)}
+    control = dataset.conditions[dataset.control]
+    rows = np.zeros((len(names), len(column)), np.float32)
+    for i, name in enumerate(names):
+        if name in known:
+            rows[i] = known[name]
+            continue
+        parts = [part for part in name.split(separator) if part != control]
+        unknown = [part for part in parts if part not in column]
+        if unknown:
+            raise InputError(
+                f"{name!r} asks for {', '.join(map(repr, unknown))}, which no cell of {dataset.name!r} received: "
+                f"expected treatments such as {', '.join(dataset.treatments[:5])}"
+            )
+        rows[i, [column[part] for part in parts]] = 1
+    return rows
+
+
+def make_request(treatment: Float[np.ndarray, "R T"], *, library: float = 1e4, failed: float = 0.0) -> Request:
+    """Cells of the first stratum with one library size and artifact flag."""
+    rows = len(treatment)
+    return Request(
+        treatment=jnp.asarray(treatment, jnp.float32),
+        library=jnp.full(rows, library, jnp.float32),
+        stratum=jnp.zeros(rows, jnp.int32),
+        failed=jnp.full(rows, failed, jnp.float32),
+    )
+
+
+def predict_effects(
+    fitted: Fitted,
+    dataset: Dataset,
+    names: Sequence[str],
+    *,
+    particles: int = 2500,
+    library: float = 1e4,
+    seed: int = 0,
+) -> Prediction:
+    """Predicted artifact-free expression and effect of each named condition, the control in front."""
+    control = dataset.conditions[dataset.control]
+    names = (control, *(name for name in names if name != control))
+    treatment = treatments_of(dataset, names)
+    effects = generate.effect_intervals(
+        fitted.model,
+        fitted.params,
+        fitted.state,
+        jax.random.fold_in(jax.random.key(seed), PREDICT),
+        make_request(treatment, library=library),
+        control=0,
+        particles=particles,
+        groups=min(20, particles // 2),
+        controls=_control_cells(fitted.model, dataset, particles),
+    )
+    return Prediction(names, treatment, effects)
+
+
+def _control_cells(model: Model, dataset: Dataset, most: int) -> Float[Array, "K G"] | None:
+    """Training control cells for models that shift a given cell; the others need none."""
+    if model.stochastic:
+        return None
+    rows = pseudobulk.passed_rows(dataset, "train")
+    rows = rows[dataset.condition[rows] == dataset.control][:most]
+    return jnp.asarray(dataset.counts[rows].toarray(), jnp.float32)
+
+
+def predict(fitted: Fitted, dataset: Dataset, perturbations: Sequence[str], **options: Any) -> AnnData:
+    """Predict perturbations, seen or not, alone or combined ("A+B"), as an AnnData of one row each.
+
+    `X` is the mean of log2(1 + 1e4 x / sum x) over generated artifact-free cells; layers hold `effect` (minus the
+    predicted control), `effect_error` (its Monte-Carlo standard error) and `sd` (spread over cells). `obs` says the
+    condition and the splits that hold cells of it ("unseen" for none). Options as in `predict_effects`: particles,
+    library, seed.
+    """
+    return to_anndata(predict_effects(fitted, dataset, perturbations, **options), dataset)
+
+
+def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
+    """The AnnData of `predict`."""
+    import anndata
+    import pandas
+
+    moments, effects = prediction.effects.moments, prediction.effects
+    obs = pandas.DataFrame(
+        {
+            "condition": list(prediction.names),
+            "split": [_splits_of(dataset, row) for row in prediction.treatment],
+            "generated_cells": moments.cells,
+        },
+        index=pandas.Index(prediction.names),
+    )
+    layers = {"effect": effects.effect, "effect_error": effects.error, "sd": moments.sd}
+    return anndata.AnnData(
+        X=moments.mean.astype(np.float32),
+        obs=obs,
+        var=pandas.DataFrame(index=pandas.Index(dataset.genes)),
+        layers={name: values.astype(np.float32) for name, values in layers.items()},
+        uns={"scale": "mean of log2(1 + 1e4 x / sum x)", "data": dataset.name},
+    )
+
+
+def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
+    """Splits with cells of the condition, joined by "+"; "dropped" where all of its cells are in none."""
+    same = np.flatnonzero((dataset.condition_treatments == treatment).all(1))
+    cells = np.isin(dataset.condition, same)
+    if dataset.split is None or not cells.any():
+        return "unseen"
+    codes = np.unique(dataset.split[cells])
+    used = [SPLITS[code] for code in codes if SPLITS[code] != "dropped"]
+    return "+".join(used) or "dropped"
+
+
+def evaluate(
+    fitted: Fitted,
+    dataset: Dataset,
+    *,
+    particles: int = 2500,
+    library: float = 1e4,
+    seed: int = 0,
+    truth: Float[np.ndarray, "C G"] | None = None,
+    prediction: Prediction | None = None,
+) -> dict[str, Any]:
+    """Score a fitted model beside the baselines on all, train, val and test perturbations
+    (`evaluation.benchmark.compare`).
+
+    Measured effects are those of QC-passed cells of all splits, as in the paper; `held_out` scores the test cells
+    alone where the split is one of cells. Baselines see QC-passed training cells only. `truth` are planted effects to
+    score against too, `prediction` one made before for all conditions.
+    """
+    if prediction is None:
+        prediction = predict_effects(
+            fitted, dataset, dataset.conditions, particles=particles, library=library, seed=seed
+        )
+    where = {name: i for i, name in enumerate(prediction.names)}
+    model_effects = prediction.effects.effect[[where[name] for name in dataset.conditions]]
+    means = pseudobulk.observed_means(dataset)
+    training, predicted, notes = baseline_effects(dataset)
+    held_out = None
+    rows = pseudobulk.held_out_rows(dataset) if len(dataset.rows("test")) else pseudobulk.passed_rows(dataset, "val")
+    if len(dataset.rows("test")) and set(benchmark.subsets(dataset)["test"]) & set(np.flatnonzero(training.cells)):
+        held_out = pseudobulk.held_out_effects(dataset)
+    duplicate = None
+    if (dataset.condition[rows] == dataset.control).sum() > 1:
+        cells = dataset.counts[rows], dataset.condition[rows]
+        rng = np.random.default_rng(seed)
+        duplicate = pseudobulk.technical_duplicate(*cells, len(dataset.conditions), dataset.control, rng)
+    result = benchmark.compare(
+        pseudobulk.effects(means, dataset.control),
+        {benchmark.MODEL: model_effects, **predicted},
+        _screen(dataset, training),
+        held_out=held_out,
+        duplicate=duplicate,
+        truth=truth,
+        seed=seed,
+    )
+    return result | {"notes": [*result["notes"], *notes]}
+
+
+def baseline_effects(
+    dataset: Dataset,
+) -> tuple[baselines.Training, dict[str, Float[np.ndarray, "C G"]], tuple[str, ...]]:
+    """What the baselines saw, what each predicts as effects, and their notes."""
+    seen = pseudobulk.observed_means(dataset, "train")
+    names = dataset.conditions, dataset.treatments, dataset.genes
+    training = baselines.Training(seen.mean, seen.cells, dataset.condition_treatments, dataset.control, *names)
+    made = {name: baseline(training) for name, baseline in baselines.BASELINES.items()}
+    effects = {name: each.means - each.means[dataset.control] for name, each in made.items()}
+    return training, effects, tuple(note for each in made.values() for note in each.notes)
+
+
+def _screen(dataset: Dataset, training: baselines.Training) -> benchmark.Screen:
+    trained = training.cells > 0
+    perturbed = trained & (np.arange(len(trained)) != dataset.control)
+    control = training.means[dataset.control]
+    return benchmark.Screen(
+        conditions=dataset.conditions,
+        control=dataset.control,
+        subsets=benchmark.subsets(dataset),
+        trained=trained,
+        control_mean=control,
+        reference=training.means[perturbed].mean(0) - control,
+        own_genes=benchmark.own_genes(dataset.condition_treatments, dataset.treatments, dataset.genes),
+    )
+
+
+def quality_pass_rates(
+    fitted: Fitted,
+    dataset: Dataset,
+    *,
+    cells_per_condition: int = 100,
+    library: float = 1e4,
+    seed: int = 0,
+    doublets: str = "scrublet",
+) -> dict[str, Any]:
+    """Share of generated artifact-free cells that pass the data's criteria, with a fixed library and with resampled
+    ones.
+
+    Thresholds are those of the modelled genes; resampled libraries are those of the QC-passed control cells.
+    """
+    if dataset.quality is None:
+        raise InputError(f"data set {dataset.name!r} has no quality labels: call data.add_quality first")
+    control = pseudobulk.passed_rows(dataset)
+    control = control[dataset.condition[control] == dataset.control]
+    libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
+    bounds = data.modelled_thresholds(dataset)[dataset.quality.multiplier]
+
+    def label(counts: Any) -> np.ndarray:
+        return data.label_generated(counts, dataset.genes, bounds, doublets=doublets, chunks=1)
+
+    def rate(name: str, pool: np.ndarray | None) -> dict[str, Any]:
+        key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
+        found = quality_pass.pass_rate(
+            fitted.model,
+            fitted.params,
+            fitted.state,
+            key,
+            make_request(dataset.condition_treatments, library=library),
+            label,
+            cells_per_condition=cells_per_condition,
+            libraries=pool,
+        )
+        by_name = dict(zip(dataset.conditions, found.pop("per_condition", ()), strict=False))
+        return found | ({"per_condition": by_name} if by_name else {})
+
+    return {"fixed_library": rate("fixed", None), "resampled_library": rate("resampled", libraries[libraries > 0])}
+
+
+def log_likelihood(
+    fitted: Fitted, dataset: Dataset, split: str = "val", *, batch_size: int = 128, seed: int = 0
+) -> dict[str, float]:
+    """Mean predictive IWELBO per cell of a split, in nats, with the particles of the model's own `score`."""
+    if fitted.model.score is None:
+        raise InputError("this model has no likelihood to score cells with")
+    rows = dataset.rows(split)
+    tables = {name: jnp.asarray(table) for name, table in data.split_tables(dataset, split).items()}
+    root = jax.random.fold_in(jax.random.key(seed), EVALUATE)
+
+    def block(number: int, batch: Batch) -> Array:
+        key = jax.random.fold_in(root, number)
+        return score(fitted.params, fitted.state, key, batch._replace(extras=batch.extras | tables))
+
+    score = jax.jit(fitted.model.score)
+    bounds = _in_blocks(dataset, rows, batch_size, block)
+    return {"iwelbo": float(bounds.mean(dtype=np.float64)), "cells": len(rows)}
+
+
+def _in_blocks(dataset: Dataset, rows: np.ndarray, batch_size: int, function: Callable[[int, Batch], PyTree]) -> PyTree:
+    """`function(number, batch)` on blocks of cells, joined in the order of `rows`; the last block is filled up with
+    cells that are then cut off, so that all blocks run one compiled program."""
+    found = []
+    for number, start in enumerate(range(0, len(rows), batch_size)):
+        block = np.resize(rows[start : start + batch_size], batch_size)
+        values = function(number, make_batch(dataset, block))
+        found.append(jax.tree.map(np.asarray, values))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *found)
+
+
+def embed_cells(
+    fitted: Fitted, dataset: Dataset, rows: np.ndarray, *, batch_size: int = 512, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Named posterior-mean latents of the given cells, in their order."""
+    if fitted.model.embed is None:
+        raise InputError("this model has no latent space to embed cells in")
+    embed = jax.jit(fitted.model.embed)
+    key = jax.random.key(seed)
+    return _in_blocks(dataset, rows, batch_size, lambda _, batch: embed(fitted.params, fitted.state, key, batch))
+
+
+def make_batch(dataset: Dataset, rows: np.ndarray) -> Batch:
+    """The given cells as one batch, with themselves in place of matched controls and no tables."""
+    x = jnp.asarray(dataset.counts[rows].toarray(), jnp.float32)
+    failed = np.zeros(len(rows)) if dataset.quality is None else dataset.quality.failed[rows]
+    return Batch(
+        x=x,
+        control=x,
+        treatment=jnp.asarray(dataset.condition_treatments[dataset.condition[rows]], jnp.float32),
+        condition=jnp.asarray(dataset.condition[rows], jnp.int32),
+        stratum=jnp.asarray(dataset.stratum[rows], jnp.int32),
+        mask=jnp.ones(len(rows), bool),
+        slot=jnp.arange(len(rows), dtype=jnp.int32),
+        extras={"failed": jnp.asarray(failed, jnp.float32)},
+    )
