@@ -1,0 +1,28 @@
+"""Run the measurements named on the command line, or all of them, and print their tables.
+
+python -m benchmarks [step] [startup] [epoch] [norman]
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from benchmarks import measure
+
+SECTIONS = ("step", "startup", "epoch", "norman")
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        print(f"error: there is no measurement {unknown[0]!r}, expected some of {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    print(measure.machine(), flush=True)
+    for name in names or SECTIONS:
+        importlib.import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
