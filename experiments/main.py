@@ -86,4 +86,8 @@ def explain(error: Exception, argv: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    exit_status = main(sys.argv)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # After a save that failed, threads of the checkpoint library would print tracebacks while the interpreter closes.
+    os._exit(exit_status) if exit_status == 2 else sys.exit(exit_status)

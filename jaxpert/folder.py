@@ -36,7 +36,8 @@ def check(config: Config, workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir={workdir} is a file, expected a folder: choose another")
     if not path.exists():
-        if workdir.exists() and any(workdir.iterdir()):
+        # A run killed at its very start leaves nothing but a hidden part of its config.
+        if workdir.exists() and any(not p.name.startswith(".") for p in workdir.iterdir()):
             raise InputError(
                 f"{workdir} holds files but no config.json, expected an empty folder or that of a run: choose another "
                 "--workdir"

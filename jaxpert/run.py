@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import os
 import pkgutil
 import sys
 import time
@@ -341,7 +342,8 @@ def _claim(config: Config, workdir: Path, truth: Any) -> None:
     if jax.process_index() != 0:
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    if truth is not None and not (workdir / "truth.npz").exists():
-        data.save_truth(truth, workdir / "truth.npz")
     if not (workdir / "config.json").exists():
         folder.write_json(workdir / "config.json", config)
+    if truth is not None and not (workdir / "truth.npz").exists():
+        data.save_truth(truth, workdir / ".truth.part.npz")
+        os.replace(workdir / ".truth.part.npz", workdir / "truth.npz")

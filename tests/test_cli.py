@@ -203,9 +203,13 @@ def test_finished_run_is_not_repeated(finished, capsys):
 
 
 def test_work_directories_of_others(finished, capsys, tmp_path):
+    from jaxpert import folder
+
     assert cli.main(["main.py", TEST, "--config.seed=1", f"--workdir={finished}"]) == 2
     assert "seed was 0 and is now 1" in capsys.readouterr().err
     (tmp_path / "work").mkdir()
+    (tmp_path / "work/.config.json.part").write_text("{")
+    folder.check({}, tmp_path / "work")
     (tmp_path / "work/thesis.txt").write_text("mine")
     assert "no config.json" in refused(capsys, tmp_path, TEST)
     (tmp_path / "work/config.json").write_text("{")
