@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     `extras` holds what a family needs beyond the common fields: per-cell arrays `[B, ...]` and whole tables that
     are the same for every batch of a split. CRADLE-VAE reads `failed [B]` (1 = artifact), `treatment_cells [T]`
     (cells of the split that received each treatment), `failed_cells []`, `reference [C, G]` and
-    `has_reference [C]` (counterfactual reference profiles).
+    `has_reference [C]` (counterfactual reference profiles); sVAE+ reads `condition_cells [C]`.
     """
 
     x: Float[Array, "B G"]
@@ -82,8 +82,28 @@ class Spec:
     """Mean over control cells of ln(1 + 1e4 x / sum x)."""
     treatment_cells: Int[np.ndarray, "T"]
     """Training cells that received each treatment."""
+    condition_cells: Int[np.ndarray, "C"]
+    """Training cells of each condition."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
     """Named `jraph.GraphsTuple`s."""
+
+
+class Latent(NamedTuple):
+    """The inside of a model with a latent space, for counterfactuals and interpretation; pure functions.
+
+    Latents of cells are blocks `[B, Z]` by name: `basal`, and where the model has them `perturbation` and `artifact`.
+    A counterfactual replaces a block (no artifact: zeros; another perturbation: `treatment @ shared["effect"]`, where
+    the perturbation block is a sum over treatments) and decodes again.
+    """
+
+    shared: Callable[[PyTree, PRNGKeyArray], dict[str, Array]]
+    """(params, key) -> one posterior draw of what all cells share: `effect [T, Z]`, what each treatment adds to the
+    perturbation block, and where the model has them `embedding [T, Z]` (before masking), `mask [T, Z]`,
+    `inclusion [T, Z]` (posterior probability that the mask is 1: not a draw) and `artifact [Z]`."""
+    cells: Callable[[PyTree, PRNGKeyArray, Batch], dict[str, Array]]
+    """(params, key, batch) -> one posterior draw of every block, globals drawn anew for each key."""
+    decode: Callable[[PyTree, dict[str, Array], Float[Array, "B"]], Float[Array, "B G"]]
+    """(params, blocks, library) -> expected counts."""
 
 
 class Model(NamedTuple):
@@ -107,6 +127,10 @@ class Model(NamedTuple):
     check: Callable[[Dataset], tuple[str, ...]] | None = None
     """Raises InputError where a data set cannot carry the model (no artifact labels, say), and returns notes on what a
     user should know of the two together; None for no demands."""
+    latent: Latent | None = None
+    support: Callable[[Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
+    """What stands behind each row of treatments, in a word or two ("trained", "no training cells: KLF1"); InputError
+    for rows that the model cannot predict at all. On the host."""
     scale: str = "counts"
     """"counts" or "lognorm" (ln(1 + 1e4 x / sum x))."""
     stochastic: bool = True

@@ -23,16 +23,14 @@ CELLS, PADDED, GENES = 16, 3, 6
 PER_CELL = {"failed"}
 """Extras with a row per cell; the others are tables."""
 TREATMENTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], np.float32)
+SMALL_VAE = {"latent_dim": 4, "hidden_dim": 8, "particles": 2, "score_particles": 4}
+SMALL_MASKS = {**SMALL_VAE, "embedding_layers": 2, "embedding_hidden_dim": 8, "mask_prior": 0.3}
 SMALL = {
-    "cradle_vae": {
-        "latent_dim": 4,
-        "hidden_dim": 8,
-        "embedding_layers": 2,
-        "embedding_hidden_dim": 8,
-        "mask_prior": 0.3,
-        "particles": 2,
-        "score_particles": 4,
-    }
+    "cradle_vae": SMALL_MASKS,
+    "sams_vae": SMALL_MASKS,
+    "cpa_vae": SMALL_VAE,
+    "svae_plus": {**SMALL_VAE, "combinations": "own"},
+    "conditional_vae": SMALL_VAE,
 }
 """Hyperparameters that make a model small."""
 
@@ -73,6 +71,7 @@ def spec() -> Spec:
         log_std=logs.std(0, ddof=1),
         control_mean=logs.mean(0),
         treatment_cells=np.array([50, 40, 20]),
+        condition_cells=np.array([20, 30, 20, 20, 20]),
     )
 
 
@@ -81,6 +80,7 @@ def batch() -> Batch:
     extras = {
         "failed": (np.arange(CELLS) % 3 == 1).astype(np.float32),
         "treatment_cells": np.array([50, 40, 20], np.int32),
+        "condition_cells": np.array([20, 30, 20, 20, 20], np.int32),
         "failed_cells": np.array(33, np.int32),
         "reference": counts()[:5] // 2,
         "has_reference": np.array([1, 1, 0, 1, 1], bool),

@@ -37,16 +37,20 @@ def make_spec(dataset: Dataset) -> Spec:
         log_std=std,
         control_mean=log_normalized_mean(dataset.counts, control),
         treatment_cells=treatment_cells(dataset, "train"),
+        condition_cells=condition_cells(dataset, "train"),
     )
 
 
 def split_tables(dataset: Dataset, split: str) -> dict[str, Any]:
     """Return the tables that are the same for every batch of a split, under their names in `Batch.extras`.
 
-    `treatment_cells [T]` and, where there are quality labels, `failed_cells []`, `reference [C, G]` and
-    `has_reference [C]`.
+    `treatment_cells [T]`, `condition_cells [C]` and, where there are quality labels, `failed_cells []`,
+    `reference [C, G]` and `has_reference [C]`.
     """
-    tables: dict[str, Any] = {"treatment_cells": treatment_cells(dataset, split)}
+    tables: dict[str, Any] = {
+        "treatment_cells": treatment_cells(dataset, split),
+        "condition_cells": condition_cells(dataset, split),
+    }
     if dataset.quality is None:
         return tables
     reference, has_reference = reference_profiles(dataset, split)
@@ -56,8 +60,13 @@ def split_tables(dataset: Dataset, split: str) -> dict[str, Any]:
 
 def treatment_cells(dataset: Dataset, split: str) -> Int[np.ndarray, "T"]:
     """Cells of `split` that received each treatment; a pair counts for both."""
-    cells = np.bincount(dataset.condition[dataset.rows(split)], minlength=len(dataset.conditions))
-    return (cells @ dataset.condition_treatments.astype(np.int64)).astype(np.int32)
+    return (condition_cells(dataset, split) @ dataset.condition_treatments.astype(np.int64)).astype(np.int32)
+
+
+def condition_cells(dataset: Dataset, split: str) -> Int[np.ndarray, "C"]:
+    """Cells of `split` in each condition."""
+    found = np.bincount(dataset.condition[dataset.rows(split)], minlength=len(dataset.conditions))
+    return found.astype(np.int32)
 
 
 def log_moments(

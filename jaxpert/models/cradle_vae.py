@@ -11,10 +11,9 @@ of the global latents in both branches; constant genes are standardised by 1.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,35 +21,18 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro import handlers
 
-from jaxpert import parallel, svi
-from jaxpert.distributions import CellNormal, LibraryGammaPoisson, StraightThroughBernoulli
+from jaxpert import count_vae, parallel, svi
+from jaxpert.distributions import CellNormal, LibraryGammaPoisson
 from jaxpert.nets import CountHead, GaussianHead
-from jaxpert.transforms import log_standardize
-from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec
-
-CHOICES = {
-    "cf_reduce": ("sum", "mean"),
-    "recon_weight": ("balanced_batch", "none"),
-    "compat": ("default", "reference"),
-}
+from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Spec
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Hyperparameters; the defaults are the paper's for Norman."""
+class Settings(count_vae.MaskedSettings):
+    """Hyperparameters; the defaults are the paper's for Norman. The decoder has `decoder_layers` + 1 hidden layers, as
+    the published code builds it."""
 
-    latent_dim: int = 200
-    hidden_dim: int = 400
-    encoder_layers: int = 1
-    decoder_layers: int = 1
-    """Hidden layers of the decoder less one: the published code builds one more than its setting says."""
-    embedding_layers: int = 4
-    embedding_hidden_dim: int = 400
-    mask_prior: float = 0.01
-    embedding_prior_scale: float = 1.0
-    temperature: float = 1.0
     cf_weight: float = 0.5
     """The paper's alpha (the code's beta); 0 is the ablation without the counterfactual term."""
     cf_reduce: str = "sum"
@@ -65,11 +47,12 @@ class Settings:
     compat: str = "default"
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"model.kwargs.{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}"
-                )
+        count_vae.check_choices(
+            self,
+            cf_reduce=("sum", "mean"),
+            recon_weight=("balanced_batch", "none"),
+            compat=("default", "reference"),
+        )
 
 
 class Networks(NamedTuple):
@@ -106,19 +89,14 @@ def networks(spec: Spec, settings: Settings) -> Networks:
 
 
 def _standardize(net: Networks, x: Float[Array, "*b G"]) -> Float[Array, "*b G"]:
-    guard = "reference" if net.settings.compat == "reference" else "unit"
-    mean, std = (jnp.asarray(a, x.dtype) for a in (net.spec.log_mean, net.spec.log_std))
-    return log_standardize(x, mean, std, guard=guard)
+    return count_vae.standardize(net.spec, x, "reference" if net.settings.compat == "reference" else "unit")
 
 
 def global_weights(batch: Batch) -> tuple[Float[Array, "T"], Float[Array, ""]]:
-    """This device's shares of the global log ratios: over an epoch every one of them is counted exactly once."""
-    given = ((batch.treatment != 0) & batch.mask[:, None]).sum(0)
-    cells = batch.extras["treatment_cells"]
+    """This device's shares of the global log ratios: of each treatment's cells, and of the failed cells."""
     failed = (batch.extras["failed"] * batch.mask).sum()
-    count = batch.extras["failed_cells"]
-    share = jnp.where(cells > 0, given / jnp.maximum(cells, 1), 0).astype(batch.x.dtype)
-    return share, jnp.where(count > 0, failed / jnp.maximum(count, 1), 0).astype(batch.x.dtype)
+    share = count_vae.share_of_cells(failed, batch.extras["failed_cells"], batch.x.dtype)
+    return count_vae.treatment_share(batch), share
 
 
 def reconstruction_weight(settings: Settings, batch: Batch) -> Float[Array, "B"]:
@@ -131,28 +109,17 @@ def reconstruction_weight(settings: Settings, batch: Batch) -> Float[Array, "B"]
     return jnp.where(batch.extras["failed"] == 0, alpha, 1 - alpha)
 
 
-def _standard_normal(scale: float, *shape: int) -> dist.Distribution:
-    return dist.Normal(jnp.zeros(shape), scale).to_event(1)
-
-
-def _model_globals(net: Networks, treatment_weight: Array, artifact_weight: Array) -> Globals:
-    s, treatments = net.settings, len(net.spec.treatments)
-    # The published code keeps the prior probability as a float32 buffer.
-    prior = jnp.float32(s.mask_prior).astype(jnp.result_type(float))
-    logits = jnp.full((treatments, s.latent_dim), jnp.log(prior) - jnp.log1p(-prior))
-
-    def treatment_latents():
-        with numpyro.plate("treatments", treatments):
-            mask = numpyro.sample("mask", StraightThroughBernoulli(logits).to_event(1))
-            effect = numpyro.sample("effect", _standard_normal(s.embedding_prior_scale, treatments, s.latent_dim))
-        return mask, effect
-
-    mask, effect = svi.weighted(treatment_latents, treatment_weight)()
+def _model_globals(net: Networks, treatment_share: Array, artifact_share: Array) -> Globals:
+    s, treatments, scale = net.settings, len(net.spec.treatments), net.settings.embedding_prior_scale
+    embedding = count_vae.model_embedding(s.latent_dim, treatments, treatment_share, scale=scale, mask=_mask(s))
     if not s.causal_artifact:
-        return Globals(mask, effect, _free_artifact(s))
-    prior_artifact = _standard_normal(s.embedding_prior_scale, s.latent_dim)
-    artifact = svi.weighted(lambda: numpyro.sample("artifact", prior_artifact), artifact_weight)()
-    return Globals(mask, effect, artifact)
+        return Globals(*embedding, _free_artifact(s))
+    prior = count_vae.standard_normal(scale, s.latent_dim)
+    return Globals(*embedding, svi.weighted(lambda: numpyro.sample("artifact", prior), artifact_share)())
+
+
+def _mask(settings: Settings) -> count_vae.Mask:
+    return count_vae.Mask(settings.mask_prior, settings.temperature)
 
 
 def _free_artifact(settings: Settings) -> Float[Array, "Z"]:
@@ -167,38 +134,24 @@ def model(net: Networks, batch: Batch) -> None:
     z_p = batch.treatment @ (shared.mask * shared.effect)
     z_a = batch.extras["failed"][:, None] * shared.artifact
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
-    with numpyro.plate("cells", batch.x.shape[0]), handlers.mask(mask=batch.mask):
-        z_b: Any = numpyro.sample("z_basal", _standard_normal(1.0, batch.x.shape[0], net.settings.latent_dim))
-        logits, log_concentration = decoder(z_b, z_p, z_a)
-        counts = LibraryGammaPoisson(logits, log_concentration, batch.x.sum(-1))
-        observe = partial(numpyro.sample, "x", counts, obs=batch.x)
+    with count_vae.cells(batch):
+        z_b = count_vae.model_basal(net.settings.latent_dim, batch)
+        observe = partial(count_vae.observe, decoder, batch, z_b, z_p, z_a)
         svi.weighted(observe, reconstruction_weight(net.settings, batch))()
 
 
-def _guide_globals(net: Networks, treatment_weight: Array, artifact_weight: Array, prefix: str = "") -> Globals:
+def _guide_globals(net: Networks, treatment_share: Array, artifact_share: Array, prefix: str = "") -> Globals:
     """Draws of the latents that all cells share; with a prefix, draws that the model does not have."""
-    s, treatments = net.settings, len(net.spec.treatments)
-    extra = {"is_auxiliary": bool(prefix)}
-    zeros = jnp.zeros((treatments, s.latent_dim))
-    logits = numpyro.param("mask_logits", zeros)
-    embedding = svi.network("embedding_encoder", net.embedding, *net.embedding.widths)
-
-    def treatment_latents():
-        with contextlib.nullcontext() if prefix else numpyro.plate("treatments", treatments):
-            posterior = StraightThroughBernoulli(logits, s.temperature).to_event(1)
-            mask: Any = numpyro.sample(prefix + "mask", posterior, infer=extra)
-            # [mask_t, onehot_t] in the first layer: the one-hot part is a row of the kernel.
-            loc, scale = embedding.heads(embedding.project(0, mask) + embedding.rows(1))
-            return mask, numpyro.sample(prefix + "effect", dist.Normal(loc, scale).to_event(1), infer=extra)
-
-    mask, effect = svi.weighted(treatment_latents, treatment_weight)()
+    s, sizes = net.settings, (net.settings.latent_dim, len(net.spec.treatments))
+    embedding = count_vae.guide_embedding(*sizes, treatment_share, network=net.embedding, mask=_mask(s), prefix=prefix)
     if not s.causal_artifact:
-        return Globals(mask, effect, _free_artifact(s))
+        return Globals(*embedding, _free_artifact(s))
     encoder = svi.network("artifact_encoder", net.artifact, s.latent_dim)
     loc, scale = encoder(jnp.ones((s.latent_dim,)))
     posterior = dist.Normal(loc, scale).to_event(1)
-    artifact = svi.weighted(lambda: numpyro.sample(prefix + "artifact", posterior, infer=extra), artifact_weight)()
-    return Globals(mask, effect, artifact)
+    extra = {"is_auxiliary": bool(prefix)}
+    artifact = svi.weighted(lambda: numpyro.sample(prefix + "artifact", posterior, infer=extra), artifact_share)()
+    return Globals(*embedding, artifact)
 
 
 def guide(net: Networks, batch: Batch) -> None:
@@ -209,7 +162,7 @@ def guide(net: Networks, batch: Batch) -> None:
     known = counts + encoder.project(1, batch.treatment @ (shared.mask * shared.effect))
     failed = batch.extras["failed"][:, None]
     loc, scale = encoder.heads(known + encoder.project(2, failed * shared.artifact))
-    with numpyro.plate("cells", batch.x.shape[0]), handlers.mask(mask=batch.mask):
+    with count_vae.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
     if net.settings.cf_weight:
         term = _counterfactual(net, encoder, shared, known, batch)
@@ -285,36 +238,40 @@ def _published_branches(
 def posterior_globals(net: Networks, params: PyTree, key: PRNGKeyArray) -> Globals:
     """One draw of masks, effects and the artifact vector from the guide."""
     zero = jnp.zeros(len(net.spec.treatments)), jnp.zeros(())
-    drawn: Any = handlers.substitute(handlers.seed(_guide_globals, key), params)(net, *zero)
-    return drawn
+    return count_vae.posterior(partial(_guide_globals, net, *zero), params, key)
 
 
-def decode(
-    net: Networks, params: PyTree, shared: Globals, z_basal: Float[Array, "R Z"], request: Request
-) -> LibraryGammaPoisson:
-    """Count distribution of cells with the given basal states, perturbations and artifact flags."""
-    z_p = request.treatment @ (shared.mask * shared.effect)
-    z_a = request.failed[:, None] * shared.artifact
-    logits, log_concentration = net.decoder.apply({"params": params["decoder"]}, z_basal, z_p, z_a)
-    return LibraryGammaPoisson(logits, log_concentration, request.library)
+def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+    """`Latent.shared`."""
+    drawn = posterior_globals(net, params, key)
+    return {
+        "effect": drawn.mask * drawn.effect,
+        "embedding": drawn.effect,
+        "mask": drawn.mask,
+        "inclusion": jax.nn.sigmoid(params["mask_logits"]),
+        "artifact": drawn.artifact,
+    }
 
 
-def predict(net: Networks, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
-    """Counts of one generated cell per row (Alg. 3): fresh globals shared by the rows, z_b ~ N(0, I)."""
-    key_globals, key_z, key_x = jax.random.split(key, 3)
-    shared = posterior_globals(net, params, key_globals)
-    shape = (request.treatment.shape[0], net.settings.latent_dim)
-    return decode(net, params, shared, jax.random.normal(key_z, shape), request).sample(key_x)
+def blocks(shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]) -> count_vae.Blocks:
+    """z_p and z_a of cells with the given perturbations and artifact flags."""
+    return {"perturbation": treatment @ shared["effect"], "artifact": failed[:, None] * shared["artifact"]}
 
 
-def embed(net: Networks, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> dict[str, Array]:
-    """Posterior mean of the basal state (`z_basal`) and the perturbation's part (`z_perturbation`) at one draw of the
-    globals."""
-    shared = posterior_globals(net, params, key)
-    z_p = batch.treatment @ (shared.mask * shared.effect)
-    z_a = batch.extras["failed"][:, None] * shared.artifact
-    mean, _ = net.encoder.apply({"params": params["z_basal_encoder"]}, _standardize(net, batch.x), z_p, z_a)
-    return {"z_basal": mean, "z_perturbation": z_p}
+def encode(
+    net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
+) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
+    """Mean and standard deviation of q(z_b | x, z_p, z_a), and z_p, z_a."""
+    known = blocks(shared, batch.treatment, batch.extras["failed"])
+    inputs = _standardize(net, batch.x), known["perturbation"], known["artifact"]
+    mean, std = count_vae.apply(net.encoder, params["z_basal_encoder"], *inputs)
+    return mean, std, known
+
+
+def counts(net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]) -> LibraryGammaPoisson:
+    """Count distribution of cells with the given latents."""
+    latents = cells["basal"], cells["perturbation"], cells["artifact"]
+    return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], *latents), library)
 
 
 def programs(spec: Spec, **settings):
@@ -354,22 +311,25 @@ def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **setti
     """CRADLE-VAE for the data that `spec` describes.
 
     Args:
+        spec: from `data.make_spec`.
         particles: Monte-Carlo samples of the training loss.
         score_particles: importance samples of the predictive IWELBO (`Model.score`).
         **settings: fields of `Settings`; an unknown one is a TypeError naming it.
     """
     net = networks(spec, Settings(**settings))
-    bound_model, bound_guide = partial(model, net), partial(guide, net)
-
-    def score(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> Float[Array, "B"]:
-        draws = jax.random.split(key, score_particles)
-        return svi.cell_bound(bound_model, bound_guide, params, draws, batch, local_sites=("z_basal",))
-
-    return Model(
-        init=svi.make_init(bound_model, bound_guide),
-        loss=svi.make_loss(bound_model, bound_guide, particles),
-        predict=partial(predict, net),
-        score=score,
-        embed=partial(embed, net),
+    inside = count_vae.Inside(
+        model=partial(model, net),
+        guide=partial(guide, net),
+        shared=partial(shared_latents, net),
+        encode=partial(encode, net),
+        blocks=blocks,
+        counts=partial(counts, net),
+    )
+    return count_vae.assemble(
+        inside,
+        spec,
+        net.settings,
+        particles=particles,
+        score_particles=score_particles,
         check=partial(check, net.settings),
     )

@@ -4,7 +4,9 @@ file."""
 import os
 import pathlib
 from collections.abc import Callable
+from functools import partial
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,3 +21,15 @@ def _load(family: str, name: str) -> dict[str, np.ndarray]:
 def cradle_arrays() -> Callable[[str], dict[str, np.ndarray]]:
     """`cradle_arrays("cradle_vae")` -> {key: array}."""
     return lambda name: _load("cradle", name)
+
+
+@pytest.fixture(params=["float64", "float32"])
+def precision(request):
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+@pytest.fixture
+def close(precision):
+    rtol = {"float64": 1e-9, "float32": 1e-4}[precision]
+    return partial(np.testing.assert_allclose, rtol=rtol, atol=rtol)

@@ -9,31 +9,19 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import MaskedDistribution
 from numpyro.handlers import seed, substitute, trace
-from numpyro.primitives import Messenger
+from published import given_noise, nested
 
 from jaxpert import svi
 from jaxpert.models import cradle_vae
-from jaxpert.types import Batch, Request, Spec
+from jaxpert.types import Batch, Spec
 
 TERMS = {"x": "reconstruction", "mask": "mask", "effect": "E", "artifact": "qc_E", "z_basal": "z_basal"}
 NOISE = {"mask": "mask_u", "effect": "E_eps", "artifact": "qc_E_eps", "z_basal": "z_basal_eps"}
 
 
-@pytest.fixture(params=["float64", "float32"])
-def precision(request):
-    with jax.enable_x64(request.param == "float64"):
-        yield request.param
-
-
 @pytest.fixture
 def arrays(cradle_arrays, precision):
     return {k: jnp.asarray(v, precision) for k, v in cradle_arrays("cradle_vae").items()}
-
-
-@pytest.fixture
-def close(precision):
-    rtol = {"float64": 1e-9, "float32": 1e-4}[precision]
-    return partial(np.testing.assert_allclose, rtol=rtol, atol=rtol)
 
 
 def make_spec(a) -> Spec:
@@ -49,6 +37,7 @@ def make_spec(a) -> Spec:
         log_std=np.asarray(a["in/log_std"]),
         control_mean=np.zeros(genes),
         treatment_cells=np.asarray(a["in/D_obs_counts"]).astype(int),
+        condition_cells=np.ones(len(a["in/D"]), int),
     )
 
 
@@ -66,34 +55,7 @@ def make_batch(a) -> Batch:
 
 
 def make_params(a, prefix="param/"):
-    names = {"qc_encoder": "artifact_encoder", "q_mask_logits": "mask_logits"}
-    params: dict = {}
-    for path, value in ((k[len(prefix) :], v) for k, v in a.items() if k.startswith(prefix)):
-        parts = path.split("/")
-        parts[0] = names.get(parts[0], parts[0])
-        if len(parts) > 1 and parts[1].startswith("layer"):
-            parts.insert(1, "trunk")
-        node = params
-        for part in parts[:-1]:
-            node = node.setdefault(part, {})
-        node[parts[-1]] = value
-    return params
-
-
-class given_noise(Messenger):
-    """Give reparameterised sites the base noise named after them."""
-
-    def __init__(self, fn, noise):
-        super().__init__(fn)
-        self.noise = noise
-
-    def process_message(self, msg):
-        if msg["type"] == "sample" and msg["value"] is None:
-            fn = msg["fn"]
-            while isinstance(fn, (dist.Independent, MaskedDistribution)):
-                fn = fn.base_dist
-            eps = self.noise[msg["name"]].reshape(fn.batch_shape)
-            msg["value"] = fn.from_noise(eps) if hasattr(fn, "from_noise") else fn.loc + fn.scale * eps
+    return nested(a, prefix, {"qc_encoder": "artifact_encoder", "q_mask_logits": "mask_logits"})
 
 
 def make_noise(a):
@@ -217,8 +179,8 @@ def latents(a):
 
 def decode_cells(net, a, flag, mask, effect, artifact, z_basal):
     cells = len(z_basal)
-    request = Request(a["in/D"], a["in/library_size"], jnp.zeros(cells, int), jnp.full(cells, flag))
-    counts = cradle_vae.decode(net, make_params(a), cradle_vae.Globals(mask, effect, artifact), z_basal, request)
+    latents = cradle_vae.blocks({"effect": mask * effect, "artifact": artifact}, a["in/D"], jnp.full(cells, flag))
+    counts = cradle_vae.counts(net, make_params(a), {"basal": z_basal, **latents}, a["in/library_size"])
     return counts.rate, counts.gene_log_prob(a["in/X"])
 
 
@@ -267,9 +229,9 @@ def test_generation(arrays, close):
     for name, flag in (("good", 0.0), ("bad", 1.0)):
 
         def rate(mask, effect, artifact, z, flag=flag):
-            request = Request(arrays["gen/D"], jnp.full(4, 1e4), jnp.zeros(4, int), jnp.full(4, flag))
-            shared = cradle_vae.Globals(mask, effect, artifact)
-            return cradle_vae.decode(net, make_params(arrays), shared, z, request).rate
+            shared = {"effect": mask * effect, "artifact": artifact}
+            latents = {"basal": z, **cradle_vae.blocks(shared, arrays["gen/D"], jnp.full(4, flag))}
+            return cradle_vae.counts(net, make_params(arrays), latents, jnp.full(4, 1e4)).rate
 
         got = jax.vmap(rate)(*latents(arrays), arrays["gen/z_basal"])
         close(got, arrays[f"expect/gen/p_x_{name}/rate"])
