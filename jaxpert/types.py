@@ -192,6 +192,8 @@ class Quality:
     multiplier: int
     """The MAD multiplier behind `failed`."""
     failed: Bool[np.ndarray, "N"]
+    scaled: bool = False
+    """Whether the MAD behind the thresholds was multiplied by 1.4826."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,9 @@ class Dataset:
     quality: Quality | None = None
     notes: tuple[str, ...] = ()
     """One sentence for each thing that was left out, merged or decided, with its count; shown and reported."""
+    subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Test conditions by how many of their genes training saw (`combo_seen0` ...), for splits by perturbation; some
+    may be empty."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of the cells in `split` ("all" for every cell)."""

@@ -1,19 +1,28 @@
 """From an .h5ad file to batches: reading, quality labels, splits, what models must know of the data."""
 
 from jaxpert.data.feeds import make_feed
-from jaxpert.data.quality import add_quality, failed, label_generated, modelled_thresholds, quality_metrics
+from jaxpert.data.quality import (
+    add_quality,
+    at_multiplier,
+    failed,
+    label_generated,
+    modelled_thresholds,
+    quality_metrics,
+)
 from jaxpert.data.read import read
 from jaxpert.data.reference import count_failed, reference_profiles
 from jaxpert.data.simulator import load_truth, save_truth, simulate
 from jaxpert.data.sources import SOURCES, load
 from jaxpert.data.spec import make_spec, split_tables
-from jaxpert.data.splits import add_split
+from jaxpert.data.splits import add_split, drop_failed
 
 __all__ = [
     "SOURCES",
     "add_quality",
     "add_split",
+    "at_multiplier",
     "count_failed",
+    "drop_failed",
     "failed",
     "label_generated",
     "load",

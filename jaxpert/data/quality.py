@@ -108,9 +108,21 @@ def add_quality(
     doublet, notes = _doublets(dataset, doublets, seed, doublet_group)
     measured, sources = _measured(dataset, doublet, dict(columns or {}))
     bounds = thresholds(measured, scaled)
-    quality = Quality(measured, bounds, multiplier, failed(measured, bounds[multiplier]))
+    quality = Quality(measured, bounds, multiplier, failed(measured, bounds[multiplier]), scaled)
     remarks = notes + sources + _remarks(quality)
     return replace(dataset, quality=quality, notes=(*dataset.notes, *remarks))
+
+
+def at_multiplier(dataset: Dataset, multiplier: int) -> Dataset:
+    """The same criteria and split with the artifact label of another MAD multiplier."""
+    quality = dataset.quality
+    if quality is None or multiplier not in quality.thresholds:
+        there = sorted(quality.thresholds) if quality is not None else "no quality labels"
+        raise InputError(
+            f"labels at {multiplier!r} MAD are asked for, expected one of {there}: change evaluation.multipliers"
+        )
+    label = failed(quality.metrics, quality.thresholds[multiplier])
+    return replace(dataset, quality=replace(quality, multiplier=multiplier, failed=label))
 
 
 def keep_unfiltered(dataset: Dataset) -> Dataset:
@@ -119,11 +131,12 @@ def keep_unfiltered(dataset: Dataset) -> Dataset:
     return replace(dataset, obs=dataset.obs.assign(**{f"unfiltered_{name}": metrics[name] for name in LOW + HIGH}))
 
 
-def modelled_thresholds(dataset: Dataset, scaled: bool = False) -> dict[int, dict[str, float]]:
+def modelled_thresholds(dataset: Dataset) -> dict[int, dict[str, float]]:
     """Thresholds measured on the genes of `dataset.counts` alone: what generated cells have to be held against.
 
     They equal `dataset.quality.thresholds` unless those come from whole-transcriptome columns or from before a filter.
     """
+    scaled = dataset.quality is not None and dataset.quality.scaled
     return thresholds(quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool)), scaled)
 
 

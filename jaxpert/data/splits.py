@@ -4,35 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from jaxpert.data import perturbation_splits
+from jaxpert.data.custom_split import custom
 from jaxpert.data.files import shown
 from jaxpert.data.labels import text_labels
+from jaxpert.data.perturbation_splits import PerturbationSplit
+from jaxpert.data.split_audit import audit, audit_notes
 from jaxpert.types import SPLITS, Dataset, InputError
 
-KINDS = ("combinations", "cells", "column", "none")
+BY_PERTURBATION = (*perturbation_splits.KINDS, "custom")
+KINDS = ("combinations", "cells", "column", "none", *BY_PERTURBATION)
 TRAIN, VAL, TEST, DROPPED = range(4)
+WANTED = {"none": (TRAIN,), "passed": (TRAIN, VAL), "no_test": (TRAIN, VAL), "no_split": (TEST,)}
+"""Parts that must have cells; train, val and test where not said (splits by perturbation: train and test)."""
 TRAIN_SHARE = 0.75
 """Share of the combinations that are trained on."""
 
 
-def add_split(dataset: Dataset, *, kind: str = "combinations", seed: int = 0, column: str | None = None) -> Dataset:
+def add_split(
+    dataset: Dataset, *, kind: str = "combinations", seed: int = 0, column: str | None = None, **settings: Any
+) -> Dataset:
     """Give every cell its split.
 
     Args:
       kind: "combinations" holds out a quarter of the conditions with two treatments or more (Norman, Dixit); "cells"
         holds out cells at random, 64/16/20 (Replogle, Adamson, where the published seed is 0); "column" takes a column
-        with train, val, test and dropped; "none" trains on every cell, leaving nothing to validate on.
-      seed: of the two random kinds.
+        with train, val, test and dropped; "none" trains on every cell, leaving nothing to validate on. The GEARS
+        paper's splits hold out whole conditions and keep all control cells for training: "simulation",
+        "simulation_single", "combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test", "no_split" (see
+        `data.perturbation_splits`) and "custom" (see `data.custom_split`).
+      seed: of the random kinds.
       column: name of the column of kind "column".
+      settings: of a split by perturbation: `gene_share`, `combination_share`, `share`, `test_perts`, `lists` ...
 
     Raises `InputError` for a split without cells and for training cells without control. Notes name the conditions that
-    training does not see, and held-out combinations with a treatment that it does not see.
+    training does not see, and held-out combinations with a treatment that it does not see; for splits by perturbation
+    also the genes perturbed in both train and test, empty groups, and conditions of a single cell.
     """
     if kind not in KINDS:
-        raise InputError(f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind")
+        raise InputError(f"the split is {kind!r}, expected one of {shown(KINDS, len(KINDS))}: change split.kind")
+    if kind in BY_PERTURBATION:
+        return _by_perturbation(dataset, kind, seed, settings)
+    if settings:
+        raise TypeError(f"the split {kind!r} takes no {shown(settings)}")
     if kind == "combinations":
         split = _combinations(dataset, seed)
     elif kind == "cells":
@@ -43,6 +62,22 @@ def add_split(dataset: Dataset, *, kind: str = "combinations", seed: int = 0, co
         split = np.full(len(dataset.cells), TRAIN, np.int8)
     _require_cells(dataset, split, kind)
     return replace(dataset, split=split, notes=(*dataset.notes, *_remarks(dataset, split)))
+
+
+def drop_failed(dataset: Dataset) -> Dataset:
+    """Take cells that fail quality out of train and val, as for the paper's model trained on passed cells only; test
+    cells and measured effects stay as they are."""
+    if dataset.quality is None or dataset.split is None:
+        raise InputError(f"data set {dataset.name!r} lacks quality labels or a split: call add_quality and add_split")
+    gone = dataset.quality.failed & np.isin(dataset.split, (TRAIN, VAL))
+    split = np.where(gone, DROPPED, dataset.split).astype(np.int8)
+    _require_cells(dataset, split, "passed")
+    note = f"{int(gone.sum())} cells of train and val fail quality and are trained on by no step (training_cells)"
+    before, after = (np.unique(dataset.condition[kept == TRAIN]) for kept in (dataset.split, split))
+    lost = np.setdiff1d(before, after)
+    if len(lost):
+        note += f"; {len(lost)} conditions lose their last training cell: {shown(dataset.conditions[c] for c in lost)}"
+    return replace(dataset, split=split, notes=(*dataset.notes, note))
 
 
 def combination_split(
@@ -78,6 +113,32 @@ def cell_split(cells: int, seed: int) -> Int[np.ndarray, "N"]:
     train, val = _cut(rest, seed)
     split[train], split[val], split[test] = TRAIN, VAL, TEST
     return split
+
+
+def perturbed_genes(dataset: Dataset) -> dict[str, frozenset[str]]:
+    """Condition -> its treatments, in the order of the conditions' first cells."""
+    present, first = np.unique(dataset.condition, return_index=True)
+    names, table = np.asarray(dataset.treatments, object), dataset.condition_treatments.astype(bool)
+    return {dataset.conditions[c]: frozenset(names[table[c]]) for c in present[np.argsort(first)]}
+
+
+def _by_perturbation(dataset: Dataset, kind: str, seed: int, settings: dict[str, Any]) -> Dataset:
+    genes = perturbed_genes(dataset)
+    if kind == "custom":
+        if not settings.get("lists"):
+            raise InputError("split.kind is 'custom' but there are no lists: set split.file to a .json file of them")
+        made = custom(genes, **settings)
+    else:
+        made = perturbation_splits.split_conditions(kind, genes, seed, **settings)
+    split = _codes(dataset, made)
+    _require_cells(dataset, split, kind)
+    placed = replace(dataset, split=split, subgroups=made.groups)
+    return replace(placed, notes=(*dataset.notes, *_remarks(dataset, split), *audit_notes(audit(placed))))
+
+
+def _codes(dataset: Dataset, made: PerturbationSplit) -> Int[np.ndarray, "N"]:
+    code = {name: TRAIN for name in made.train} | {name: VAL for name in made.val} | {name: TEST for name in made.test}
+    return np.array([code.get(name, DROPPED) for name in dataset.conditions], np.int8)[dataset.condition]
 
 
 def _cut(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,19 +181,22 @@ def _column(dataset: Dataset, name: str | None) -> np.ndarray:
 
 def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
     cells = np.bincount(split, minlength=4)
-    wanted = (TRAIN,) if kind == "none" else (TRAIN, VAL, TEST)
+    wanted = WANTED.get(kind, (TRAIN, TEST) if kind in BY_PERTURBATION else (TRAIN, VAL, TEST))
     empty = [SPLITS[code] for code in wanted if cells[code] == 0]
     if empty:
         fix = {
             "column": "give some cells that value or set split.column to another column",
             "combinations": "set split.kind=cells or split.seed to another number",
+            "passed": "set quality.training_cells=all or a larger quality.multiplier",
+            **dict.fromkeys(BY_PERTURBATION, "there are too few perturbations for it, set another split.kind or seed"),
+            "custom": "list some conditions for it",
         }
         raise InputError(
             f"the split of {dataset.name!r} puts no cell into {' and '.join(empty)} "
             f"({', '.join(f'{SPLITS[code]} {cells[code]}' for code in range(4))}): "
             f"{fix.get(kind, 'give more cells, or take all for training with split.kind=none')}"
         )
-    if not ((split == TRAIN) & (dataset.condition == dataset.control)).any():
+    if TRAIN in wanted and not ((split == TRAIN) & (dataset.condition == dataset.control)).any():
         raise InputError(
             f"no control cell of {dataset.name!r} is in train, expected some as reference: change split.seed or "
             "split.kind, or the split column"

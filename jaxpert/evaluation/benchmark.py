@@ -15,7 +15,7 @@ from jaxpert.evaluation.scoring import Context, Scored
 from jaxpert.evaluation.verdict import verdict
 from jaxpert.types import Dataset
 
-MODEL, HELD_OUT = "model", "held_out"
+MODEL, HELD_OUT, TRUTH = "model", "held_out", "truth"
 Sums = dict[str, dict[str, dict[str, np.ndarray]]]
 """{predictor: {subset: {score: statistics per perturbation}}}."""
 EffectMatrix = Float[np.ndarray, "C G"]
@@ -44,12 +44,15 @@ def subsets(dataset: Dataset) -> dict[str, np.ndarray]:
     """Perturbations (control excluded) with at least one cell overall and in train, val and test.
 
     For a combination split "test" holds the unseen combinations; for a cell split nearly every perturbation is in
-    every subset. Subsets without perturbations are left out.
+    every subset. The split's own subgroups of test conditions come after those. Subsets without perturbations are left
+    out.
     """
     found = {}
     for name in ("all", "train", "val", "test"):
         present = np.unique(dataset.condition[dataset.rows(name)])
         found[name] = present[present != dataset.control]
+    for name, members in dataset.subgroups.items():
+        found[name] = found["test"][np.isin(np.asarray(dataset.conditions, str)[found["test"]], members)]
     return {name: rows for name, rows in found.items() if len(rows)}
 
 
@@ -110,6 +113,35 @@ def compare(
     }
     trained = {name: _seen(rows, screen.trained) for name, rows in screen.subsets.items()}
     return json_safe(result | {"verdict": verdict(result, trained)})
+
+
+def statistics(
+    observed: EffectMatrix,
+    predictions: Mapping[str, EffectMatrix],
+    screen: Screen,
+    *,
+    held_out: EffectMatrix | None = None,
+    truth: EffectMatrix | None = None,
+) -> tuple[dict[str, list[str]], Sums]:
+    """Sums per perturbation behind every score, to compare predictors later on (`scoring.mean_difference`).
+
+    Returns the perturbations of each subset in the order of the sums' rows, and the sums. Subsets are those of
+    `compare`; with `truth` also "truth": all perturbations against planted effects instead of measured ones.
+    """
+    parts = [(observed, screen)]
+    if held_out is not None and "test" in screen.subsets:
+        parts.append((held_out, _only_test(screen)))
+    if truth is not None:
+        parts.append((truth, screen._replace(subsets={TRUTH: screen.subsets["all"]})))
+    names: dict[str, list[str]] = {}
+    sums: Sums = {predictor: {} for predictor in predictions}
+    for target, part in parts:
+        present, _ = _present(target, part)
+        for subset, rows in part.subsets.items():
+            names[subset] = [str(screen.conditions[c]) for c in present[np.isin(present, rows)]]
+        more, _ = _all_sums(target, predictions, part)
+        sums = {predictor: sums[predictor] | more[predictor] for predictor in sums}
+    return names, sums
 
 
 def recovery(truth: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen) -> dict[str, Any]:

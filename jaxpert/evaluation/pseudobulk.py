@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 
 from jaxpert.types import Dataset, InputError
 
-SCALES = {"log2": np.log(2.0), "ln": 1.0}
-"""log2(1 + 1e4 x / sum x), the scale of average treatment effects, and ln of the same."""
+SCALES = {"log2": np.log(2.0), "ln": 1.0, "given": None}
+"""log2(1 + 1e4 x / sum x), the scale of average treatment effects, ln of the same, and values left as they are."""
 TARGET = 1e4
 ROWS = 4096
 
@@ -43,7 +43,7 @@ def condition_means(
         counts: `scipy.sparse` CSR matrix `[N, G]` of counts (or anything it can be made from).
         condition: condition of each cell, in [0, n_conditions).
         n_conditions: C, the number of rows of the answer.
-        scale: "log2" (average treatment effects) or "ln".
+        scale: "log2" (average treatment effects), "ln", or "given" for values that are no counts but normalised before.
         variance: whether to compute the variance over cells too, which doubles the work.
         rows: cells normalised at a time; memory is that of their non-zeros and of the `[C, G]` answer in float64.
 
@@ -58,7 +58,7 @@ def condition_means(
     squares = np.zeros_like(sums) if variance else None
     cells, empty = np.zeros(n_conditions, np.int64), np.zeros(n_conditions, np.int64)
     for start in range(0, counts.shape[0], rows):
-        y, full = _normalise(counts[start : start + rows], SCALES[scale])
+        y, full = normalise(counts[start : start + rows], SCALES[scale])
         group = condition[start : start + rows]
         cells += np.bincount(group[full], minlength=n_conditions)
         empty += np.bincount(group[~full], minlength=n_conditions)
@@ -132,8 +132,10 @@ def technical_duplicate(
     return first_effects, second_effects
 
 
-def _normalise(counts: Any, unit: float) -> tuple[Any, np.ndarray]:
-    """One block on the log scale, and which of its cells hold counts."""
+def normalise(counts: Any, unit: float | None) -> tuple[Any, np.ndarray]:
+    """CSR counts on the log scale (float64; one of SCALES), and which of the cells hold counts."""
+    if unit is None:
+        return counts.astype(np.float64), np.ones(counts.shape[0], bool)
     totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     factor = TARGET / np.where(totals > 0, totals, 1)
     y = counts.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -122,18 +123,40 @@ def difference(
     name: str, one: np.ndarray, other: np.ndarray, weights: Float[np.ndarray, "D P"], level: float = 0.95
 ) -> Difference:
     """Compare two predictors on the perturbations where the score is defined for both; `weights` resample them."""
+    return mean_difference(name, [(one, other, weights)], level)
+
+
+def mean_difference(
+    name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray, Float[np.ndarray, "D _"]]], level: float = 0.95
+) -> Difference:
+    """The difference averaged over pairs of runs (seeds): each pair has the sums of one, of the other, and weights.
+
+    Row d of all weights must be the same resample of perturbations; the seeds are resampled too, so that the interval
+    covers the chance of both.
+    """
+    found = [_one_difference(name, *pair) for pair in pairs]
+    point = float(np.mean([each[0] for each in found]))
+    each_drawn = np.stack([each[1] for each in found])
+    picked = np.random.default_rng(0).integers(len(found), size=each_drawn.shape)
+    drawn = np.take_along_axis(each_drawn, picked, axis=0).mean(0)
+    drawn = drawn[np.isfinite(drawn)]
+    if min(each[2] for each in found) < FEWEST_FOR_INTERVAL or not len(drawn):
+        return Difference(point, float("nan"), float("nan"))
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Difference(point, float(low), float(high))
+
+
+def _one_difference(
+    name: str, one: np.ndarray, other: np.ndarray, weights: np.ndarray
+) -> tuple[float, np.ndarray, int]:
+    """The difference, that of every resample, and the number of perturbations behind it."""
     rows = len(one)
     if name not in POOLED:
         both = one[:, 1] * other[:, 1]
         kept = np.stack([both, both, np.ones_like(both)], axis=1)
         one, other, rows = one * kept, other * kept, int(both.sum())
     point = float(value(name, one.sum(0)) - value(name, other.sum(0)))
-    drawn = value(name, weights @ one) - value(name, weights @ other)
-    drawn = drawn[np.isfinite(drawn)]
-    if rows < FEWEST_FOR_INTERVAL or not len(drawn):
-        return Difference(point, float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(point, float(low), float(high))
+    return point, value(name, weights @ one) - value(name, weights @ other), rows
 
 
 def bootstrap_weights(rng: np.random.Generator, perturbations: int, draws: int) -> Float[np.ndarray, "D P"]:

@@ -163,3 +163,14 @@ def test_real_papalexi_by_whole_transcriptome_columns(real):
     genes = np.asarray(dataset.obs["n_genes_full"])
     few = np.median(genes) - 3 * np.median(np.abs(genes - np.median(genes)))
     np.testing.assert_array_equal(labelled[0].quality.failed, (percent > bound) | (umi < low) | (genes < few))
+
+
+def test_another_multiplier_gives_the_labels_it_would_have_given_at_once(planted):
+    labelled = {k: data.add_quality(data.read(planted), multiplier=k, doublets="none") for k in (3, 5)}
+    assert labelled[3].quality.failed.sum() != labelled[5].quality.failed.sum()
+    again = data.at_multiplier(labelled[5], 3)
+    np.testing.assert_array_equal(again.quality.failed, labelled[3].quality.failed)
+    assert again.quality.multiplier == 3 and again.quality.thresholds == labelled[3].quality.thresholds
+    for dataset, k in ((labelled[5], 6), (data.read(planted), 5)):
+        with pytest.raises(InputError, match="evaluation.multipliers"):
+            data.at_multiplier(dataset, k)

@@ -1,5 +1,7 @@
 """Splits: shares, exclusiveness, and every way in which they cannot be made."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,33 @@ def test_impossible_splits(screen, pairs):
 def test_rows_before_a_split(pairs):
     with pytest.raises(InputError, match="add_split"):
         data.read(pairs).rows("train")
+
+
+def labelled(screen, failed):
+    """Control, A and B, with the given cells labelled as failed and a split of cells."""
+    dataset = data.read(screen(["ctrl"] * 60 + ["A+ctrl"] * 60 + ["B+ctrl"] * 30))
+    dataset = data.add_split(data.add_quality(dataset, doublets="none"), kind="cells")
+    return replace(dataset, quality=replace(dataset.quality, failed=failed(dataset)))
+
+
+def test_failed_cells_leave_train_and_val_only(screen):
+    dataset = labelled(screen, lambda d: (np.arange(150) % 3 == 0) | (d.condition == d.conditions.index("B+ctrl")))
+    kept = data.drop_failed(dataset)
+    failed = dataset.quality.failed
+    for name in ("train", "val"):
+        rows = dataset.rows(name)
+        np.testing.assert_array_equal(kept.rows(name), rows[~failed[rows]])
+    np.testing.assert_array_equal(kept.rows("test"), dataset.rows("test"))
+    assert failed[kept.rows("test")].any()
+    gone = len(kept.rows("dropped")) - len(dataset.rows("dropped"))
+    note = kept.notes[-1]
+    assert note.startswith(f"{gone} cells of train and val fail") and "1 conditions lose" in note and "B+ctrl" in note
+
+
+def test_failed_cells_cannot_be_dropped_where_all_fail_or_nothing_is_known(screen):
+    with pytest.raises(InputError, match=r"no cell into train and val.*set quality.training_cells=all"):
+        data.drop_failed(labelled(screen, lambda d: np.ones(150, bool)))
+    with pytest.raises(InputError, match="no control cell"):
+        data.drop_failed(labelled(screen, lambda d: d.condition == d.control))
+    with pytest.raises(InputError, match="lacks quality labels or a split"):
+        data.drop_failed(data.read(screen(["ctrl"] * 30 + ["A+ctrl"] * 20)))

@@ -1,19 +1,24 @@
 """Arrays from the published implementations: `$JAXPERT_PARITY/<family>/*.npz` when set, else the copies beside this
 file."""
 
+import json
 import os
 import pathlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 
+def _file(family: str, name: str) -> pathlib.Path:
+    return pathlib.Path(os.environ.get("JAXPERT_PARITY") or pathlib.Path(__file__).parent / "data") / family / name
+
+
 def _load(family: str, name: str) -> dict[str, np.ndarray]:
-    root = os.environ.get("JAXPERT_PARITY") or pathlib.Path(__file__).parent / "data"
-    with np.load(pathlib.Path(root) / family / f"{name}.npz") as arrays:
+    with np.load(_file(family, f"{name}.npz")) as arrays:
         return dict(arrays)
 
 
@@ -21,6 +26,18 @@ def _load(family: str, name: str) -> dict[str, np.ndarray]:
 def cradle_arrays() -> Callable[[str], dict[str, np.ndarray]]:
     """`cradle_arrays("cradle_vae")` -> {key: array}."""
     return lambda name: _load("cradle", name)
+
+
+@pytest.fixture(scope="session")
+def gears_arrays() -> Callable[[str], dict[str, np.ndarray]]:
+    """`gears_arrays("weights")` -> {key: array}."""
+    return lambda name: _load("gears", name)
+
+
+@pytest.fixture(scope="session")
+def gears_numbers() -> Callable[[str], Any]:
+    """`gears_numbers("splits")` -> what the .json file holds."""
+    return lambda name: json.loads(_file("gears", f"{name}.json").read_text())
 
 
 @pytest.fixture(params=["float64", "float32"])

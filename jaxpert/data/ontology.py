@@ -1,0 +1,174 @@
+"""Gene annotations (GMT, GAF, a pickled dictionary) and gene graphs (CSV edge lists) from a user's files."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import pickle
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from numbers import Number
+from pathlib import Path
+from typing import Any
+
+from jaxpert.data.genesets import read_gmt
+from jaxpert.types import InputError
+
+GZIP = b"\x1f\x8b"
+GAF_COLUMNS = 15
+"""Columns that a line of a GAF file must have (the last two of the 17 may be missing)."""
+ASPECTS = ("P", "F", "C")
+"""Biological process, molecular function, cellular component."""
+PLAIN = {("builtins", "set"), ("builtins", "frozenset"), ("__builtin__", "set"), ("__builtin__", "frozenset")}
+"""The only names that a pickle may look up; dictionaries, lists, tuples, strings and numbers need none."""
+EDGE_COLUMNS = ("source", "target", "importance")
+
+Terms = dict[str, frozenset[str]]
+
+
+def read_terms(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
+    """Annotation terms of each gene symbol, from a GMT, GAF or pickle file, the first two plain or gzipped.
+
+    The kind goes by the name: .gmt, .gaf (also .gz), .pkl or .pickle. `aspects` chooses among GAF's three ontologies.
+    """
+    kind = Path(path).name.lower().removesuffix(".gz").rpartition(".")[2]
+    if kind == "gmt":
+        return invert(read_gmt(path))
+    if kind == "gaf":
+        return read_gaf(path, aspects)
+    if kind in ("pkl", "pickle"):
+        return read_pickled_terms(path)
+    raise InputError(f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of these kinds")
+
+
+def invert(sets: Mapping[str, Iterable[str]]) -> Terms:
+    """From the genes of each term to the terms of each gene, and back."""
+    found: dict[str, set[str]] = {}
+    for name, members in sets.items():
+        for member in members:
+            found.setdefault(member, set()).add(name)
+    return {member: frozenset(names) for member, names in found.items()}
+
+
+def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
+    """Gene Ontology terms of each gene symbol of a GAF 2.x file; annotations qualified by NOT are left out."""
+    unknown = sorted(set(aspects) - set(ASPECTS))
+    if unknown or not aspects:
+        raise InputError(f"aspects are {tuple(aspects)!r}, expected some of {', '.join(ASPECTS)}")
+    found: dict[str, set[str]] = {}
+    for number, line in enumerate(_text(path, "a GAF file, plain or gzipped").splitlines(), 1):
+        if not line.strip() or line.startswith("!"):
+            continue
+        columns = line.split("\t")
+        if len(columns) < GAF_COLUMNS or not columns[2] or ":" not in columns[4] or columns[8] not in ASPECTS:
+            raise InputError(
+                f"line {number} of {path} is no annotation ({line[:40]!r}), expected at least {GAF_COLUMNS} columns "
+                "separated by tabs with symbol, term and aspect (P, F, C) in the third, fifth and ninth: give a GAF "
+                "2.x file"
+            )
+        if columns[8] in aspects and "NOT" not in columns[3].split("|"):
+            found.setdefault(columns[2], set()).add(columns[4])
+    if not found:
+        raise InputError(f"{path} holds no annotation of aspect {', '.join(aspects)}: give a GAF 2.x file")
+    return {gene: frozenset(terms) for gene, terms in found.items()}
+
+
+def read_edges(path: str | Path) -> list[tuple[str, str, float]]:
+    """Edges (source, target, importance) of a CSV file with these three columns, plain or gzipped; others are
+    ignored."""
+    rows = csv.reader(io.StringIO(_text(path, "a CSV file of edges, plain or gzipped")))
+    header = [name.strip() for name in next(rows, [])]
+    missing = [name for name in EDGE_COLUMNS if name not in header]
+    if missing:
+        raise InputError(
+            f"line 1 of {path} names no column {', '.join(missing)}, expected a header with "
+            f"{', '.join(EDGE_COLUMNS)}: add it to the file"
+        )
+    places = [header.index(name) for name in EDGE_COLUMNS]
+    return [_edge(row, places, f"line {rows.line_num} of {path}") for row in rows if row]
+
+
+def _edge(row: list[str], places: list[int], where: str) -> tuple[str, str, float]:
+    try:
+        source, target, importance = (row[place].strip() for place in places)
+        weight = float(importance)
+    except (IndexError, ValueError):
+        source = target = ""
+        weight = 0.0
+    if not (source and target and 0 < weight < float("inf")):
+        raise InputError(
+            f"{where} is no edge ({','.join(row)[:40]!r}), expected two gene names and an importance above 0: "
+            "correct the line"
+        )
+    return source, target, weight
+
+
+def read_pickled_terms(path: str | Path) -> Terms:
+    """Terms of each gene from a pickled dictionary (such as GEARS' gene2go), without running anything in it."""
+    found = read_plain_pickle(path)
+    if not isinstance(found, dict) or not all(
+        isinstance(gene, str) and isinstance(terms, set | frozenset | list | tuple) for gene, terms in found.items()
+    ):
+        raise InputError(f"{path} holds a {type(found).__name__}, expected a dictionary of gene symbol to set of terms")
+    for gene, terms in found.items():
+        if not all(isinstance(term, str) for term in terms):
+            raise InputError(f"the terms of {gene} in {path} are not all text, expected names such as GO:0006915")
+    return {gene: frozenset(terms) for gene, terms in found.items()}
+
+
+def read_plain_pickle(path: str | Path) -> Any:
+    """Read a pickle of nothing but dictionaries, sets, lists, tuples, strings and numbers; refuse any other.
+
+    A pickle is a program: one that asks for any other name of any module is refused before that is looked up.
+    """
+    try:
+        value = _Plain(io.BytesIO(_bytes(path, "a pickle file"))).load()
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise InputError(f"{path} is no pickle that can be read ({error}): give a GMT or GAF file instead") from error
+    _check_plain(value, path)
+    return value
+
+
+class _Plain(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in PLAIN:
+            raise InputError(
+                f"the pickle asks for {module}.{name}, expected only dictionaries, sets, lists, tuples, text and "
+                "numbers, as anything else could run a program: do not trust the file, give a GMT or GAF file instead"
+            )
+        return super().find_class(module, name)
+
+
+def _check_plain(value: Any, path: str | Path) -> None:
+    """Refuse what a pickle can hold without a look-up but is no data of ours (bytes, a class of `PLAIN` itself)."""
+    waiting, seen = [value], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str | Number) or item is None or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, set | frozenset | list | tuple):
+            waiting += item
+        else:
+            raise InputError(f"{path} holds a {type(item).__name__}, expected only dictionaries, sets, lists and text")
+
+
+def _bytes(path: str | Path, expected: str) -> bytes:
+    try:
+        content = Path(os.path.expanduser(path)).read_bytes()
+        return gzip.decompress(content) if content.startswith(GZIP) else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}), expected {expected}") from error
+
+
+def _text(path: str | Path, expected: str) -> str:
+    try:
+        return _bytes(path, expected).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read ({error}), expected {expected}") from error

@@ -1,0 +1,46 @@
+"""A control cell for every perturbed cell, drawn once."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxpert.types import InputError
+
+
+def pair_controls(
+    condition: Int[np.ndarray, "N"],
+    control: int,
+    *,
+    seed: int = 0,
+    stratum: Int[np.ndarray, "N"] | None = None,
+) -> Int[np.ndarray, "N"]:
+    """Row of the control cell that each cell is paired with; control cells are paired with themselves.
+
+    Args:
+        condition: condition of each cell.
+        control: number of the control condition.
+        seed: of NumPy's legacy stream. The published code draws from an unseeded one, so that its pairs differ from run
+            to run; with the stream's seed this function draws the same ones.
+        stratum: where given, cells are paired within their own stratum only (the published code has no such option).
+
+    Control cells are drawn uniformly and with replacement, one per perturbed cell, for one condition after the other in
+    the order of their first cells. An `InputError` where there is no control cell to draw.
+    """
+    rng = np.random.RandomState(seed)
+    pairs = np.arange(len(condition))
+    strata = np.zeros(len(condition), np.int64) if stratum is None else np.asarray(stratum)
+    present, first = np.unique(condition, return_index=True)
+    for c in present[np.argsort(first)]:
+        if c == control:
+            continue
+        for s in np.unique(strata[condition == c]):
+            cells = np.flatnonzero((condition == c) & (strata == s))
+            pool = np.flatnonzero((condition == control) & (strata == s))
+            if not len(pool):
+                where = "" if stratum is None else f" in stratum {s}"
+                raise InputError(
+                    f"there is no control cell{where} to pair cells with, expected one: check data.control"
+                )
+            pairs[cells] = pool[rng.randint(0, len(pool), len(cells))]
+    return pairs

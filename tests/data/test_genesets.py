@@ -1,0 +1,62 @@
+"""GMT files, and the choice of pathways for perturbed genes."""
+
+import gzip
+
+import pytest
+
+from jaxpert.data.genesets import pathways_of, read_gmt
+from jaxpert.types import InputError
+
+TEXT = "BIG\thttp://x\tA\tB\tC\n\nSMALL\t\tA\tB\t\nBIG\t\tD\n"
+
+
+@pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())])
+def test_plain_and_gzipped(tmp_path, pack):
+    path = tmp_path / "sets.gmt"
+    path.write_bytes(pack(TEXT))
+    assert read_gmt(path) == {"BIG": frozenset("ABCD"), "SMALL": frozenset("AB")}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"SET\tdescription\tA\nA,B,C\n", "line 2"),
+        (b"SET\tdescription\n", "line 1"),
+        (b"\td\tA\n", "line 1"),
+        (b"\n", "no gene set"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (gzip.compress(TEXT.encode())[:20], "cannot be read"),
+        (b"\x1f\x8bno", "cannot be read"),
+    ],
+)
+def test_files_that_are_no_gmt(tmp_path, content, said):
+    path = tmp_path / "sets.gmt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as error:
+        read_gmt(path)
+    assert str(path) in str(error.value)
+
+
+def test_absent_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_gmt(tmp_path / "nowhere.gmt")
+
+
+def test_richest_set_first_then_the_most_specific():
+    sets = {
+        "three": frozenset({"A", "B", "C", "X"}),
+        "pair, general": frozenset({"D", "E", "X", "Y"}),
+        "pair, specific": frozenset({"D", "E"}),
+        "single": frozenset({"F"}),
+        "everything": frozenset({*"ABCDEF", *(f"G{i}" for i in range(600))}),
+    }
+    found = pathways_of("ABCDEFG", sets)
+    assert found == dict.fromkeys("ABC", "three") | dict.fromkeys("DE", "pair, specific")
+    assert pathways_of("ABCDEFG", sets, most=1) == dict.fromkeys("ABC", "three")
+    assert pathways_of("ABC", {"everything": sets["everything"]}) == dict.fromkeys("ABC", "everything")
+
+
+@pytest.mark.parametrize(("genes", "said"), [("PQ", "none of the 2 perturbed genes"), ("FP", "no gene set holds 2")])
+def test_sets_without_the_screens_genes(genes, said):
+    with pytest.raises(InputError, match=said):
+        pathways_of(genes, {"one": frozenset("FAB"), "two": frozenset("AB")})
