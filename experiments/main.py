@@ -2,7 +2,7 @@
 
 python experiments/main.py --config=configs/cradle_norman.py --workdir=runs/norman
 
---config=FILE[:VARIANT]  a file in configs/ and one of its variants (full, demo, test)
+--config=FILE[:VARIANT]  a file in configs/ and one of its variants (full, demo, test; baselines: MODEL,SCREEN)
 --workdir=FOLDER         where everything goes (default: runs/CONFIG_VARIANT); the same command goes on from there
 --config.KEY=VALUE       override a key:
 """
@@ -10,11 +10,11 @@ python experiments/main.py --config=configs/cradle_norman.py --workdir=runs/norm
 import difflib
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 
 from absl import flags
+from ending import guarded, leave
 from ml_collections import config_flags
 
 from jaxpert.keys import MEANINGS, help_text
@@ -25,28 +25,15 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h", "--helpfull"} & set(argv):
         print((__doc__ or "") + "\n" + help_text())
         return 0
-    signal.signal(signal.SIGTERM, terminated)
-    try:
-        config, workdir = parse(argv)
-        from jaxpert import run
-
-        return run.run(config, workdir)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except (ValueError, RuntimeError) as error:
-        # Compared by name: their modules import JAX, and a mistyped flag must not wait for that.
-        status = {"InputError": 2, "NonFiniteLoss": 1}.get(type(error).__name__)
-        if status is None:
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return status
+    return guarded(lambda: train(argv))
 
 
-def terminated(*_: object) -> None:
-    """Before and after training there is nothing to save, so SIGTERM just ends the run; training has its own."""
-    print("terminated; the same command goes on from the last checkpoint", file=sys.stderr, flush=True)
-    sys.exit(0)
+def train(argv: list[str]) -> int:
+    """Train, evaluate and report as the flags say."""
+    config, workdir = parse(argv)
+    from jaxpert import run
+
+    return run.run(config, workdir)
 
 
 def parse(argv: list[str]) -> tuple[dict, Path]:
@@ -61,7 +48,8 @@ def parse(argv: list[str]) -> tuple[dict, Path]:
         raise InputError(f"there is no config file {path!r}, expected one such as configs/cradle_norman.py")
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    workdir = flags.DEFINE_string("workdir", f"runs/{Path(path).stem}_{variant or 'full'}", "", flag_values=values)
+    default = f"runs/{Path(path).stem}_{variant.replace(',', '_') or 'full'}"
+    workdir = flags.DEFINE_string("workdir", default, "", flag_values=values)
     try:
         rest = values(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -86,8 +74,4 @@ def explain(error: Exception, argv: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    exit_status = main(sys.argv)
-    sys.stderr.flush()
-    sys.stdout.flush()
-    # After a save that failed, threads of the checkpoint library would print tracebacks while the interpreter closes.
-    os._exit(exit_status) if exit_status == 2 else sys.exit(exit_status)
+    leave(main(sys.argv))

@@ -1,5 +1,7 @@
 """Every config: the same keys in all variants, documented, and a `test` variant that runs from data to report."""
 
+import dataclasses
+import importlib
 import json
 import pathlib
 import runpy
@@ -7,25 +9,48 @@ import sys
 
 import pytest
 
-from jaxpert.keys import MEANINGS
+from jaxpert.keys import KEYS, MEANINGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+BASELINES = ("sams_vae", "cpa_vae", "svae_plus", "conditional_vae")
+SCREENS = ("norman", "dixit", "replogle", "adamson")
+VARIANTS = {"cradle_baselines": [f"{model},{screen}" for model in BASELINES for screen in (*SCREENS, "demo", "test")]}
+"""Of configs that have others than full, demo and test."""
+OPTIONAL = {"recon_alpha"}
+"""Settings that no config sets."""
+CASES = [(path, variant) for path in CONFIGS for variant in VARIANTS.get(path.stem, ("full", "demo", "test"))]
 sys.path.insert(0, str(ROOT / "experiments"))
 import main as cli  # noqa: E402
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_keys_are_those_of_the_help(path):
+def named(case):
+    return f"{case[0].stem}:{case[1]}"
+
+
+def config_of(path, variant=None):
+    get_config = runpy.run_path(str(path))["get_config"]
+    return get_config() if variant is None else get_config(variant)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_keys_are_those_of_the_help(case):
     from jaxpert.folder import flatten
 
-    get_config = runpy.run_path(str(path))["get_config"]
-    variants = {name: flatten(get_config(name).to_dict()) for name in ("full", "demo", "test")}
-    assert flatten(get_config().to_dict()) == variants["full"]
-    for keys in variants.values():
-        assert set(keys) == set(MEANINGS)
-    with pytest.raises(ValueError, match="'nope', expected one of full, demo, test"):
-        get_config("nope")
+    config = config_of(*case)
+    keys = flatten(config.to_dict())
+    assert set(KEYS) <= set(keys) <= set(MEANINGS)
+    settings = importlib.import_module(f"jaxpert.models.{config.model.name}").Settings
+    own = {field.name for field in dataclasses.fields(settings)} - OPTIONAL
+    assert set(config.model.kwargs) == own | {"particles", "score_particles"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_the_first_variant_is_the_default_and_others_are_refused(path):
+    first = VARIANTS.get(path.stem, ["full"])[0]
+    assert config_of(path).to_dict() == config_of(path, first).to_dict()
+    with pytest.raises(ValueError, match="'nope', expected .*demo, test"):
+        config_of(path, "nope")
 
 
 def test_full_variants_hold_the_papers_settings():
@@ -37,17 +62,32 @@ def test_full_variants_hold_the_papers_settings():
         "cradle_adamson": (1e-4, 0.1, 100, 0.001, 50),
     }
     for name, values in expected.items():
-        c = runpy.run_path(str(ROOT / f"configs/{name}.py"))["get_config"]()
+        c = config_of(ROOT / f"configs/{name}.py")
         kwargs, train = c.model.kwargs, c.train
         found = train.learning_rate, kwargs.cf_weight, kwargs.latent_dim, kwargs.mask_prior, train.patience
         assert found == values
         assert (train.batch_size, train.epochs, kwargs.particles, train.clip) == (512, 2000, 5, 100.0)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_test_variant_runs_to_a_report(path, tmp_path):
+def test_baselines_hold_their_papers_settings():
+    path = ROOT / "configs/cradle_baselines.py"
+    for screen, steps, clip in (("norman", 30_000, 100.0), ("replogle", 150_000, 0.0)):
+        c = config_of(path, f"sams_vae,{screen}")
+        assert (c.train.max_steps, c.train.clip, c.train.patience) == (steps, clip, 0)
+        assert c.data.source == screen and c.model.kwargs.latent_dim == 200
+        found = c.model.kwargs.embedding_layers, c.model.kwargs.embedding_hidden_dim, c.model.kwargs.mask_prior
+        assert found == {"norman": (4, 400, 0.01), "replogle": (2, 200, 0.001)}[screen]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[1].endswith("test")], ids=named)
+def test_test_variant_runs_to_a_report(case, tmp_path):
     # The UMAP is drawn in the command line's own tests.
-    argv = ["main.py", f"--config={path}:test", f"--workdir={tmp_path}/work", "--config.evaluation.umap_cells=0"]
+    argv = [
+        "main.py",
+        f"--config={case[0]}:{case[1]}",
+        f"--workdir={tmp_path}/work",
+        "--config.evaluation.umap_cells=0",
+    ]
     assert cli.main(argv) == 0
     metrics = json.loads((tmp_path / "work/metrics.json").read_text())
     assert metrics["model"]["all"]["mse"] > 0
