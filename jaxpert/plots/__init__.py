@@ -6,6 +6,9 @@ interface, so that neither a display nor the caller's own matplotlib settings ma
 
 from jaxpert.plots.cells import QUALITY_GROUPS, QUALITY_METRICS, latent_umap, quality_violins, umap_embedding
 from jaxpert.plots.effects import ate_scatter, effect_panels, recovery
+from jaxpert.plots.generated import generated_tsne, latent_comparison, quality_distributions, tsne_embedding
+from jaxpert.plots.interactions import interaction_map, interaction_space, non_additive
+from jaxpert.plots.interpretation import effect_heatmap, factor_genes, similarity_map
 from jaxpert.plots.scores import MAIN_METRICS, baseline_bars
 from jaxpert.plots.training import loss_curves
 
@@ -15,10 +18,20 @@ __all__ = [
     "QUALITY_METRICS",
     "ate_scatter",
     "baseline_bars",
+    "effect_heatmap",
     "effect_panels",
+    "factor_genes",
+    "generated_tsne",
+    "interaction_map",
+    "interaction_space",
+    "latent_comparison",
     "latent_umap",
     "loss_curves",
+    "non_additive",
+    "quality_distributions",
     "quality_violins",
     "recovery",
+    "similarity_map",
+    "tsne_embedding",
     "umap_embedding",
 ]
