@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxpert import data, plots, workflow
+from jaxpert import assess, data, plots, workflow
 from jaxpert.evaluation import benchmark, generate, pseudobulk
 from jaxpert.types import Dataset, InputError
 from jaxpert.workflow import Fitted, Prediction
@@ -113,7 +113,7 @@ def _generated_quality(
         fitted.model,
         fitted.params,
         fitted.state,
-        jax.random.fold_in(jax.random.key(seed), workflow.EVALUATE),
+        jax.random.fold_in(jax.random.key(seed), assess.EVALUATE),
         workflow.make_request(dataset.condition_treatments[list(chosen)], failed=failed),
         cells_per_row=cells,
         libraries=np.maximum(np.asarray(dataset.counts[passed].sum(1), np.float32).ravel(), 1),

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jaxpert.types import InputError
 
@@ -19,6 +21,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    os.replace(part, path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
     os.replace(part, path)
 
 
@@ -58,7 +68,7 @@ def check(config: Config, workdir: Path) -> None:
 
 
 @contextlib.contextmanager
-def readable_errors(workdir: Path) -> Iterator[None]:
+def readable_errors(workdir: Path, flag: str = "--workdir") -> Iterator[None]:
     """What the file system says while the work directory is written, as one sentence."""
     try:
         yield
@@ -68,4 +78,4 @@ def readable_errors(workdir: Path) -> Iterator[None]:
                 f"the disk of {workdir} is full: free some space and run the same command again, which goes on from "
                 "the last checkpoint"
             ) from error
-        raise InputError(f"{workdir} cannot be written ({error}): choose another --workdir") from error
+        raise InputError(f"{workdir} cannot be written ({error}): choose another {flag}") from error

@@ -1,4 +1,4 @@
-"""Fit, predict and evaluate on a `Dataset`, for notebooks and for `run`: plain Python arguments, no config."""
+"""Fit and predict on a `Dataset`, for notebooks and for `run`: plain Python arguments, no config."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxpert import data, optim, train
-from jaxpert.evaluation import benchmark, generate, pseudobulk, quality_pass
-from jaxpert.models import baselines
+from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.types import SPLITS, Batch, Dataset, Feed, InputError, Model, PyTree, Request, TrainState
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-PREDICT, EVALUATE = 1, 2
-"""Streams folded into the seed's key, apart from training's."""
+PREDICT = 1
+"""Stream folded into the seed's key, apart from training's."""
 
 
 class Fitted(NamedTuple):
@@ -39,6 +38,8 @@ class Prediction(NamedTuple):
     names: tuple[str, ...]
     treatment: Float[np.ndarray, "R T"]
     effects: generate.Effects
+    support: tuple[str, ...] = ()
+    """What stands behind each row (`Model.support`); empty where the model does not say."""
 
 
 def make_feeds(
@@ -96,7 +97,9 @@ def fit(
         model.check(dataset)
     feeds = make_feeds(dataset, batch_size=batch_size, devices=devices, **(feed_options or {}))
     optimizer = optim.adam(learning_rate, weight_decay=weight_decay, clip=clip)
-    state = train.init(model, optimizer, feeds[0], jax.random.key(seed), seeds=seeds)
+    # Seed i of several is the single run of seed + i.
+    key = jax.random.key(seed) if seeds is None else jax.vmap(jax.random.key)(seed + jnp.arange(seeds))
+    state = train.init(model, optimizer, feeds[0], key)
     if restore is not None:
         state = restore(state)
     state, outcome = train.fit(model, optimizer, state, *feeds, epochs=epochs, patience=patience, **loop)
@@ -154,6 +157,7 @@ def predict_effects(
     control = dataset.conditions[dataset.control]
     names = (control, *(name for name in names if name != control))
     treatment = treatments_of(dataset, names)
+    support = () if fitted.model.support is None else fitted.model.support(treatment)
     effects = generate.effect_intervals(
         fitted.model,
         fitted.params,
@@ -165,7 +169,7 @@ def predict_effects(
         groups=min(20, particles // 2),
         controls=_control_cells(fitted.model, dataset, particles),
     )
-    return Prediction(names, treatment, effects)
+    return Prediction(names, treatment, effects, support)
 
 
 def _control_cells(model: Model, dataset: Dataset, most: int) -> Float[Array, "K G"] | None:
@@ -182,7 +186,8 @@ def predict(fitted: Fitted, dataset: Dataset, perturbations: Sequence[str], **op
 
     `X` is the mean of log2(1 + 1e4 x / sum x) over generated artifact-free cells; layers hold `effect` (minus the
     predicted control), `effect_error` (its Monte-Carlo standard error) and `sd` (spread over cells). `obs` says the
-    condition and the splits that hold cells of it ("unseen" for none). Options as in `predict_effects`: particles,
+    condition, the splits that hold cells of it ("unseen" for none), and `support`: "trained", or which treatments had
+    no training cells. Options as in `predict_effects`: particles,
     library, seed.
     """
     return to_anndata(predict_effects(fitted, dataset, perturbations, **options), dataset)
@@ -199,6 +204,7 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
             "condition": list(prediction.names),
             "split": [_splits_of(dataset, row) for row in prediction.treatment],
             "generated_cells": moments.cells,
+            **({"support": list(prediction.support)} if prediction.support else {}),
         },
         index=pandas.Index(prediction.names),
     )
@@ -223,141 +229,7 @@ def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
     return "+".join(used) or "dropped"
 
 
-def evaluate(
-    fitted: Fitted,
-    dataset: Dataset,
-    *,
-    particles: int = 2500,
-    library: float = 1e4,
-    seed: int = 0,
-    truth: Float[np.ndarray, "C G"] | None = None,
-    prediction: Prediction | None = None,
-) -> dict[str, Any]:
-    """Score a fitted model beside the baselines on all, train, val and test perturbations
-    (`evaluation.benchmark.compare`).
-
-    Measured effects are those of QC-passed cells of all splits, as in the paper; `held_out` scores the test cells
-    alone where the split is one of cells. Baselines see QC-passed training cells only. `truth` are planted effects to
-    score against too, `prediction` one made before for all conditions.
-    """
-    if prediction is None:
-        prediction = predict_effects(
-            fitted, dataset, dataset.conditions, particles=particles, library=library, seed=seed
-        )
-    where = {name: i for i, name in enumerate(prediction.names)}
-    model_effects = prediction.effects.effect[[where[name] for name in dataset.conditions]]
-    means = pseudobulk.observed_means(dataset)
-    training, predicted, notes = baseline_effects(dataset)
-    held_out = None
-    rows = pseudobulk.held_out_rows(dataset) if len(dataset.rows("test")) else pseudobulk.passed_rows(dataset, "val")
-    if len(dataset.rows("test")) and set(benchmark.subsets(dataset)["test"]) & set(np.flatnonzero(training.cells)):
-        held_out = pseudobulk.held_out_effects(dataset)
-    duplicate = None
-    if (dataset.condition[rows] == dataset.control).sum() > 1:
-        cells = dataset.counts[rows], dataset.condition[rows]
-        rng = np.random.default_rng(seed)
-        duplicate = pseudobulk.technical_duplicate(*cells, len(dataset.conditions), dataset.control, rng)
-    result = benchmark.compare(
-        pseudobulk.effects(means, dataset.control),
-        {benchmark.MODEL: model_effects, **predicted},
-        _screen(dataset, training),
-        held_out=held_out,
-        duplicate=duplicate,
-        truth=truth,
-        seed=seed,
-    )
-    return result | {"notes": [*result["notes"], *notes]}
-
-
-def baseline_effects(
-    dataset: Dataset,
-) -> tuple[baselines.Training, dict[str, Float[np.ndarray, "C G"]], tuple[str, ...]]:
-    """What the baselines saw, what each predicts as effects, and their notes."""
-    seen = pseudobulk.observed_means(dataset, "train")
-    names = dataset.conditions, dataset.treatments, dataset.genes
-    training = baselines.Training(seen.mean, seen.cells, dataset.condition_treatments, dataset.control, *names)
-    made = {name: baseline(training) for name, baseline in baselines.BASELINES.items()}
-    effects = {name: each.means - each.means[dataset.control] for name, each in made.items()}
-    return training, effects, tuple(note for each in made.values() for note in each.notes)
-
-
-def _screen(dataset: Dataset, training: baselines.Training) -> benchmark.Screen:
-    trained = training.cells > 0
-    perturbed = trained & (np.arange(len(trained)) != dataset.control)
-    control = training.means[dataset.control]
-    return benchmark.Screen(
-        conditions=dataset.conditions,
-        control=dataset.control,
-        subsets=benchmark.subsets(dataset),
-        trained=trained,
-        control_mean=control,
-        reference=training.means[perturbed].mean(0) - control,
-        own_genes=benchmark.own_genes(dataset.condition_treatments, dataset.treatments, dataset.genes),
-    )
-
-
-def quality_pass_rates(
-    fitted: Fitted,
-    dataset: Dataset,
-    *,
-    cells_per_condition: int = 100,
-    library: float = 1e4,
-    seed: int = 0,
-    doublets: str = "scrublet",
-) -> dict[str, Any]:
-    """Share of generated artifact-free cells that pass the data's criteria, with a fixed library and with resampled
-    ones.
-
-    Thresholds are those of the modelled genes; resampled libraries are those of the QC-passed control cells.
-    """
-    if dataset.quality is None:
-        raise InputError(f"data set {dataset.name!r} has no quality labels: call data.add_quality first")
-    control = pseudobulk.passed_rows(dataset)
-    control = control[dataset.condition[control] == dataset.control]
-    libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
-    bounds = data.modelled_thresholds(dataset)[dataset.quality.multiplier]
-
-    def label(counts: Any) -> np.ndarray:
-        return data.label_generated(counts, dataset.genes, bounds, doublets=doublets, chunks=1)
-
-    def rate(name: str, pool: np.ndarray | None) -> dict[str, Any]:
-        key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
-        found = quality_pass.pass_rate(
-            fitted.model,
-            fitted.params,
-            fitted.state,
-            key,
-            make_request(dataset.condition_treatments, library=library),
-            label,
-            cells_per_condition=cells_per_condition,
-            libraries=pool,
-        )
-        by_name = dict(zip(dataset.conditions, found.pop("per_condition", ()), strict=False))
-        return found | ({"per_condition": by_name} if by_name else {})
-
-    return {"fixed_library": rate("fixed", None), "resampled_library": rate("resampled", libraries[libraries > 0])}
-
-
-def log_likelihood(
-    fitted: Fitted, dataset: Dataset, split: str = "val", *, batch_size: int = 128, seed: int = 0
-) -> dict[str, float]:
-    """Mean predictive IWELBO per cell of a split, in nats, with the particles of the model's own `score`."""
-    if fitted.model.score is None:
-        raise InputError("this model has no likelihood to score cells with")
-    rows = dataset.rows(split)
-    tables = {name: jnp.asarray(table) for name, table in data.split_tables(dataset, split).items()}
-    root = jax.random.fold_in(jax.random.key(seed), EVALUATE)
-
-    def block(number: int, batch: Batch) -> Array:
-        key = jax.random.fold_in(root, number)
-        return score(fitted.params, fitted.state, key, batch._replace(extras=batch.extras | tables))
-
-    score = jax.jit(fitted.model.score)
-    bounds = _in_blocks(dataset, rows, batch_size, block)
-    return {"iwelbo": float(bounds.mean(dtype=np.float64)), "cells": len(rows)}
-
-
-def _in_blocks(dataset: Dataset, rows: np.ndarray, batch_size: int, function: Callable[[int, Batch], PyTree]) -> PyTree:
+def in_blocks(dataset: Dataset, rows: np.ndarray, batch_size: int, function: Callable[[int, Batch], PyTree]) -> PyTree:
     """`function(number, batch)` on blocks of cells, joined in the order of `rows`; the last block is filled up with
     cells that are then cut off, so that all blocks run one compiled program."""
     found = []
@@ -376,7 +248,7 @@ def embed_cells(
         raise InputError("this model has no latent space to embed cells in")
     embed = jax.jit(fitted.model.embed)
     key = jax.random.key(seed)
-    return _in_blocks(dataset, rows, batch_size, lambda _, batch: embed(fitted.params, fitted.state, key, batch))
+    return in_blocks(dataset, rows, batch_size, lambda _, batch: embed(fitted.params, fitted.state, key, batch))
 
 
 def make_batch(dataset: Dataset, rows: np.ndarray) -> Batch:

@@ -80,7 +80,7 @@ def counts_with(value: float) -> sparse.csr_matrix:
         ([TEST, "--config.train.learning_rate=-1"], "train.learning_rate is -1.0, expected a positive number"),
         ([TEST, "--confgi.train.epochs=1"], "Unknown command line flag 'confgi.train.epochs'"),
         ([TEST, "train.epochs=1"], "'train.epochs=1' is not understood"),
-        ([TEST, "--config.model.name=cradle"], "model.name is 'cradle', expected one of cradle_vae"),
+        ([TEST, "--config.model.name=cradle"], "model.name is 'cradle', expected one of conditional_vae, cpa_vae"),
         ([TEST, "--config.model.kwargs.compat=paper"], "expected one of default, reference"),
         ([TEST, "--config.data.preset=huge"], "'huge'"),
         ([TEST, "--config.data.source=nowhere.h5ad"], "there is no file nowhere.h5ad"),

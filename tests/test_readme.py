@@ -2,9 +2,12 @@
 
 import pathlib
 import re
+import runpy
 import shlex
+import shutil
 import sys
 
+import finished_run
 import pytest
 
 from jaxpert import data
@@ -43,7 +46,18 @@ def test_command_parses(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     argv = shlex.split(command)
     config, _ = cli.parse(argv[argv.index("experiments/main.py") :])
-    assert config["model"]["name"] == "cradle_vae"
+    assert config["model"]["name"] in ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae")
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "experiments/" in c and "main.py" not in c])
+def test_command_on_finished_runs_works(command, tmp_path, monkeypatch):
+    (tmp_path / "runs/tables").mkdir(parents=True)
+    shutil.copytree(finished_run.finished()[0], tmp_path / "runs/demo")
+    monkeypatch.chdir(tmp_path)
+    _, script, *flags = shlex.split(command)
+    quick = {"cradle_tables": ["--only_tables"], "cradle_figures": ["--cells=200", "--figures=3"]}
+    status = runpy.run_path(str(ROOT / script))["main"]([script, *flags, *quick.get(pathlib.Path(script).stem, [])])
+    assert status == 0 and len(list(tmp_path.rglob("*"))) > 10
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])

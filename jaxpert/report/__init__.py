@@ -17,8 +17,9 @@ from jaxpert.report.words import CAPTIONS
 from jaxpert.types import InputError
 
 READ = ("model", "baselines", "ceiling", "truth", "comparison", "perturbations", "notes", "verdict", "quality", "data",
-        "likelihood", "recovery", "run")  # fmt: skip
-"""Parts of metrics.json that have their own place; whatever else it holds is listed at the end."""
+        "likelihood", "recovery", "run", "scores")  # fmt: skip
+"""Parts of metrics.json that have their own place or are for programs (`scores`: every seed at every threshold);
+whatever else it holds is listed at the end."""
 
 
 class Picture(NamedTuple):

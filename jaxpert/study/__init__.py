@@ -1,0 +1,1 @@
+"""Many runs as one comparison: what to run, rows of results, tables with intervals."""

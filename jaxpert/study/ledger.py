@@ -1,0 +1,162 @@
+"""One file of finished rows and one lock file per piece of work, for many processes on one results folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxpert.types import InputError
+
+Row = dict[str, Any]
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system without locks says."""
+CHANCE = ("seconds", "date", "run", "versions", "device")
+"""Fields in which two rows of the same result may differ."""
+
+
+class Cell(NamedTuple):
+    """What a row is the result of."""
+
+    data: str
+    model: str
+    multiplier: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.data} at {self.multiplier} MAD, seed {self.seed}"
+
+
+class Ledger(NamedTuple):
+    """Rows by cell, and one sentence for each line that was left out."""
+
+    rows: dict[Cell, Row]
+    notes: tuple[str, ...]
+
+
+def append(path: Path, row: Row) -> None:
+    """Add a row as one line, in one write under a lock; after a half-written line it starts on a new one."""
+    text = json.dumps(row, allow_nan=False) + "\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            text = "\n" + text
+        line = text.encode()
+        if os.write(descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> Ledger:
+    """Every row of the file, one for each cell; a result takes the place of a failure of the same cell.
+
+    A half-written line is left out and named. Raises InputError for two different results of one cell.
+    """
+    rows: dict[Cell, Row] = {}
+    notes: list[str] = []
+    content = path.read_bytes() if path.exists() else b""
+    for number, line in enumerate(content.splitlines(keepends=True), 1):
+        row = _parse(line)
+        if row is None:
+            notes.append(f"line {number} of {path} is half-written and left out: its run is done again")
+            continue
+        cell = cell_of(row)
+        before = rows.get(cell)
+        if before is None or "failed" in before:
+            rows[cell] = row
+        elif "failed" not in row:
+            notes.append(_repeated(cell, before, row, number, path))
+    return Ledger(rows, tuple(notes))
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The cell that a row belongs to."""
+    return Cell(row["data"], row["model"], row["multiplier"], row["seed"])
+
+
+def _parse(line: bytes) -> Row | None:
+    """A whole row, or None."""
+    try:
+        row = json.loads(line)
+        cell_of(row)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return row if line.endswith(b"\n") else None
+
+
+def _repeated(cell: Cell, before: Row, row: Row, number: int, path: Path) -> str:
+    """What to say of a second row of a cell."""
+    one, other = ({k: v for k, v in each.items() if k not in CHANCE} for each in (before, row))
+    differing = differences(one, other)
+    if differing:
+        raise InputError(
+            f"{path} has two different results of {cell} (line {number}: {shown(differing)}), expected one: delete the "
+            "line of the run that you do not want, or give another --results"
+        )
+    return f"line {number} of {path} repeats {cell} with the same result and is left out"
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Sentences "train.epochs was 3 and is now 10" for every leaf in which two mappings differ."""
+    found = []
+    for name in sorted(before.keys() | now.keys()):
+        one, other = before.get(name), now.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            found.append(f"{prefix}{name} was {one!r} and is now {other!r}")
+    return found
+
+
+def shown(sentences: Sequence[str], most: int = 5) -> str:
+    """The first few of a list."""
+    return "; ".join(sentences[:most]) + (f" and {len(sentences) - most} more" if len(sentences) > most else "")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
+    """Hold the lock files of all `names` that no other process holds, and yield those.
+
+    A lock is the kernel's: it ends with the process, however that dies. Names are taken together (two processes that
+    ask for the same names at the same moment do not get some each).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with _opened(folder / ".claiming.lock") as gate:
+            _lock(gate, fcntl.LOCK_EX)
+            free = []
+            for name in names:
+                descriptor = held.enter_context(_opened(folder / f"{name}.lock"))
+                if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    free.append(name)
+        yield free
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    """Whether the lock was had; a file system without locks refuses nobody, and `read` finds what was done twice."""
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
