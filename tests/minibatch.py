@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert import models
+from jaxpert import graphs, models
 from jaxpert.parallel import AXIS, pmean
 from jaxpert.types import Batch, Model, Request, Spec
 
@@ -31,6 +31,7 @@ SMALL = {
     "cpa_vae": SMALL_VAE,
     "svae_plus": {**SMALL_VAE, "combinations": "own"},
     "conditional_vae": SMALL_VAE,
+    "gears": {"hidden_dim": 4},
 }
 """Hyperparameters that make a model small."""
 
@@ -72,6 +73,10 @@ def spec() -> Spec:
         control_mean=logs.mean(0),
         treatment_cells=np.array([50, 40, 20]),
         condition_cells=np.array([20, 30, 20, 20, 20]),
+        graphs={
+            "coexpression": graphs.from_edges([("g0", "g1", 0.7), ("g2", "g0", 0.5)]),
+            "ontology": graphs.from_edges([("g0", "g1", 0.4), ("c", "c", 1.0), ("far", "c", 0.3)]),
+        },
     )
 
 
@@ -84,6 +89,7 @@ def batch() -> Batch:
         "failed_cells": np.array(33, np.int32),
         "reference": counts()[:5] // 2,
         "has_reference": np.array([1, 1, 0, 1, 1], bool),
+        "expressed": np.arange(5 * GENES).reshape(5, GENES) % 7 != 0,
     }
     whole = Batch(
         x=counts(),

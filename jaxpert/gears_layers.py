@@ -1,0 +1,191 @@
+"""Layers of GEARS: batch normalisation over weighted rows, networks made of it, graph convolutions, the norm cap."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxpert.graphs import Hops, attend, propagate
+from jaxpert.nets import uniform_fan_in
+from jaxpert.parallel import psum
+
+EPSILON, MOMENTUM = 1e-5, 0.1
+LARGEST_NORM, NORM_GUARD = 1.0, 1e-7
+
+Weight = Float[Array, "..."]
+"""How many rows each row stands for, over all leading axes of what it weighs (1 where an axis counts evenly)."""
+
+
+class Moments(NamedTuple):
+    """Of weighted rows, over all devices."""
+
+    mean: Float[Array, "H"]
+    variance: Float[Array, "H"]
+    """Divided by the count."""
+    count: Float[Array, ""]
+
+
+class Affine(NamedTuple):
+    """x * scale + shift."""
+
+    scale: Float[Array, "H"]
+    shift: Float[Array, "H"]
+
+    def __call__(self, x: Float[Array, "*r H"]) -> Float[Array, "*r H"]:
+        return x * self.scale + self.shift
+
+
+def moments(x: Float[Array, "*r H"], weight: Weight) -> Moments:
+    """Mean and variance over all axes but the last; rows of weight 0 are as good as absent."""
+    axes = tuple(range(x.ndim - 1))
+    count = psum(weight.sum()) * (math.prod(x.shape[:-1]) // weight.size)
+    rows = jnp.maximum(count, 1)
+    mean = psum((x * weight[..., None]).sum(axes)) / rows
+    variance = psum((jnp.square(x - mean) * weight[..., None]).sum(axes)) / rows
+    return Moments(mean, variance, count)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation as an affine map, which callers may fold into the next product.
+
+    Normalises by the biased variance of the batch and remembers the unbiased one, r <- 0.9 r + 0.1 s (spec 4; Flax's
+    own remembers the biased one). Fewer than two rows have no variance: then the remembered moments are used and
+    kept. With `repeat_single` a single row counts as two equal ones, as published: variance 0, so no signal passes.
+    """
+
+    features: int
+    repeat_single: bool = False
+
+    @nn.compact
+    def __call__(self, batch: Moments | None) -> Affine:
+        """The map for rows with these moments; with the remembered ones for None."""
+        shape = (self.features,)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        variance = self.variable("batch_stats", "variance", jnp.ones, shape)
+        used = Moments(mean.value, variance.value, jnp.zeros((), scale.dtype))
+        if batch is not None:
+            enough = batch.count >= (1 if self.repeat_single else 2)
+            count = jnp.maximum(batch.count, 2)
+            used = jax.tree.map(lambda new, old: jnp.where(enough, new, old), batch, used)
+            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+                rate = jnp.where(enough, MOMENTUM, 0).astype(scale.dtype)
+                mean.value += rate * (jax.lax.stop_gradient(batch.mean) - mean.value)
+                unbiased = jax.lax.stop_gradient(batch.variance) * (count / (count - 1))
+                variance.value += rate * (unbiased - variance.value)
+        factor = scale * jax.lax.rsqrt(used.variance + EPSILON)
+        return Affine(factor, bias - used.mean * factor)
+
+
+class Linear(nn.Module):
+    """x @ kernel + bias."""
+
+    inputs: int
+    features: int
+
+    def setup(self):
+        self.kernel = self.param("kernel", uniform_fan_in, (self.inputs, self.features), self.inputs)
+        self.bias = self.param("bias", uniform_fan_in, (self.features,), self.inputs)
+
+    def __call__(self, x: Float[Array, "*r W"]) -> Float[Array, "*r H"]:
+        return x @ self.kernel + self.bias
+
+
+class Mlp(nn.Module):
+    """Linear, BatchNorm, ReLU, ..., Linear, BatchNorm: normalised after the last layer too, without a last ReLU."""
+
+    widths: tuple[int, ...]
+    repeat_single: bool = False
+
+    def setup(self):
+        for i, (inputs, features) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            setattr(self, f"linear{i}", Linear(inputs, features))
+            setattr(self, f"norm{i}", BatchNorm(features, self.repeat_single))
+
+    @property
+    def last(self) -> int:
+        """Number of the last layer."""
+        return len(self.widths) - 2
+
+    def normalized(self, i: int, x: Float[Array, "*r H"], weight: Weight | None) -> Affine:
+        """The normalisation of layer i for its linear output; with the remembered moments without weights."""
+        return getattr(self, f"norm{i}")(None if weight is None else moments(x, weight))
+
+    def hidden(self, x: Float[Array, "*r W"], weight: Weight | None) -> Float[Array, "*r V"]:
+        """What the last linear layer reads."""
+        for i in range(self.last):
+            x = getattr(self, f"linear{i}")(x)
+            x = nn.relu(self.normalized(i, x, weight)(x))
+        return x
+
+    def __call__(self, x: Float[Array, "*r W"], weight: Weight | None) -> Float[Array, "*r H"]:
+        y = getattr(self, f"linear{self.last}")(self.hidden(x, weight))
+        return self.normalized(self.last, y, weight)(y)
+
+    def projected(
+        self, x: Float[Array, "R G W"], weight: Weight | None, onto: Float[Array, "G H"]
+    ) -> Float[Array, "R G"]:
+        """Each gene's product of the output with its own row of `onto`.
+
+        The last normalisation, and with remembered moments the last linear layer too, go into that row, so that they
+        cost nothing per cell.
+        """
+        layer = getattr(self, f"linear{self.last}")
+        h = self.hidden(x, weight)
+        if weight is None:
+            scale, shift = self.normalized(self.last, h, None)
+            onto, constant = onto * scale, onto @ (layer.bias * scale + shift)
+            return _rows_dot(h, onto @ layer.kernel.T) + constant
+        y = layer(h)
+        scale, shift = self.normalized(self.last, y, weight)
+        return _rows_dot(y, onto * scale) + onto @ shift
+
+
+def _rows_dot(x: Float[Array, "R G H"], onto: Float[Array, "G H"]) -> Float[Array, "R G"]:
+    return jnp.einsum("rgh,gh->rg", x, onto)
+
+
+class GraphConvolution(nn.Module):
+    """Layers of one hop each along a graph, ReLU between them: weighted SGConv or GCN (the operator's weights tell
+    them apart, spec 3), or attention."""
+
+    width: int
+    layers: int
+    attention: bool = False
+
+    def setup(self):
+        for i in range(self.layers):
+            setattr(self, f"layer{i}", Linear(self.width, self.width))
+            if self.attention:
+                setattr(self, f"attention{i}", self.param(f"attention{i}", uniform_fan_in, (2, self.width), self.width))
+
+    def __call__(self, x: Float[Array, "P H"], hops: Hops) -> Float[Array, "n H"]:
+        x = x[hops.inputs]
+        for i, hop in enumerate(hops.steps):
+            linear = getattr(self, f"layer{i}")
+            if self.attention:
+                x = x @ linear.kernel
+                sent, received = (x @ one for one in getattr(self, f"attention{i}"))
+                logits = nn.leaky_relu(sent[hop.senders] + received[hop.own][hop.receivers], 0.2)
+                x = attend(hop, x, logits) + linear.bias
+            else:
+                x = linear(propagate(hop, x))
+            x = nn.relu(x) if i + 1 < len(hops.steps) else x
+        return x[hops.outputs]
+
+
+def project(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
+    """Rows with a norm above 1 are divided by it (plus 1e-7); spec 4.1."""
+    norm = jnp.sqrt(jnp.square(table).sum(-1, keepdims=True))
+    return jnp.where(norm > LARGEST_NORM, table / (norm + NORM_GUARD), table)
+
+
+def capped(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
+    """`project` in value, the identity in its gradient: that of a plain look-up at the projected rows."""
+    return table + jax.lax.stop_gradient(project(table) - table)

@@ -1,0 +1,288 @@
+"""GEARS: a graph network that predicts the effect of perturbing genes, alone or together, never perturbed before.
+
+Expression enters only as the profile to which the predicted change is added: x + delta(perturbation set), so one pass
+per set replaces one per cell. Differs from the published code (`compat="reference"` restores it): every cell, not only
+the first of a batch, sees the co-expression graph; a lone perturbed cell is normalised by remembered moments, not by
+its own. As published, and unlike the paper, the direction loss is a hard sign without gradient (`direction="tanh"`).
+Source: Roohani et al., Nature Biotechnology 2023; spec sections 4, 5 and 12.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxpert import gears_losses as losses
+from jaxpert.gears_layers import project
+from jaxpert.gears_network import Change, Rows
+from jaxpert.gears_setup import Gears, Settings, make
+from jaxpert.transforms import log1p_normalize
+from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec
+
+__all__ = ["Gears", "Settings", "build", "changes", "embeddings", "evaluate", "keep_capped", "make"]
+
+TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
+"""Parameters whose rows are capped at norm 1."""
+BLOCK_NUMBERS = 2**23
+"""Hidden values that a prediction holds at a time."""
+
+
+def build(spec: Spec, **settings: Any) -> Model:
+    """GEARS for the data that `spec` describes; predicts mean log-normalised expression.
+
+    Train with `keep_capped(optimizer)`, which keeps the stored embedding tables within their norm cap.
+
+    Args:
+        spec: its `graphs` are `graphs.NamedGraph`s by name, by default "coexpression" (between measured genes) and
+            "ontology" (between perturbed genes; may hold genes without cells, for `changes`).
+        **settings: fields of `Settings`; another one is a TypeError.
+
+    Batches need `extras["expressed"] [C, G]` (True where the mean expression of a condition is not zero) unless
+    `genes="all"`.
+
+    Raises:
+        InputError: for a setting out of range, a graph that `spec` lacks, a treatment that no graph holds.
+    """
+    gears = make(spec, **settings)
+    return Model(
+        init=partial(init, gears),
+        loss=partial(loss, gears),
+        predict=partial(predict, gears),
+        check=partial(check, gears),
+        support=partial(support, gears),
+        scale="lognorm",
+        stochastic=False,
+    )
+
+
+def init(gears: Gears, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
+    """`Model.init`: initial values of spec 4.8, embeddings within their cap."""
+    variables = gears.network.init(key, gears.gene_hops, gears.hops)
+    return cap(variables["params"]), variables["batch_stats"]
+
+
+def cap(params: PyTree) -> PyTree:
+    """Project the embedding tables as the published code does before each look-up."""
+    return {name: project(part) if name in TABLES else part for name, part in params.items()}
+
+
+def keep_capped(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return the optimiser with the tables projected after each of its steps.
+
+    The published code overwrites the stored rows before each look-up, outside the gradient, so that the next step and
+    the weight decay start from capped rows; to project after the step before is the same. The loss caps once more
+    (which changes nothing then) and passes gradients through unchanged, so that it is right with any optimiser.
+    """
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        updates, state = optimizer.update(updates, state, params)
+        capped = cap(optax.apply_updates(params, updates))
+        moved = {name: capped[name] - params[name] if name in TABLES else part for name, part in updates.items()}
+        return moved, state
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def apply(gears: Gears, params: PyTree, state: PyTree, method: str, *args: Any, train: bool = False) -> Any:
+    """Call a method of the network: (value, state after it) in training, the value alone otherwise."""
+    variables = {"params": params, "batch_stats": state}
+    if not train:
+        return gears.network.apply(variables, *args, method=method)
+    value, changed = gears.network.apply(variables, *args, method=method, mutable=["batch_stats"])
+    return value, {**state, **changed["batch_stats"]}
+
+
+def embeddings(gears: Gears, params: PyTree, state: PyTree) -> Float[Array, "T H"]:
+    """Embedding of every treatment, after the graphs and its sign."""
+    table = apply(gears, params, state, "perturbations", gears.hops)
+    if gears.average is not None:
+        table = jnp.asarray(gears.average, table.dtype) @ table
+    return table * jnp.asarray(gears.sign, table.dtype)[:, None]
+
+
+class Pooled(NamedTuple):
+    """The distinct perturbation sets of a batch, with the cells that have each."""
+
+    treatment: Float[Array, "R T"]
+    cells: Float[Array, "R"]
+    variant: Int[Array, "R"]
+    row: Int[Array, "B"]
+    """Which of them each cell has."""
+
+
+def pool(gears: Gears, batch: Batch) -> Pooled:
+    """One row per condition where the batch holds more cells than there are conditions, else one per cell.
+
+    Published behaviour needs a row per cell: the cell of slot 0 has a gene base of its own.
+    """
+    spec, mask = gears.spec, batch.mask.astype(batch.treatment.dtype)
+    published = len(gears.gene_hops) > 1
+    if len(spec.conditions) < len(mask) and not published:
+        cells = jax.ops.segment_sum(mask, batch.condition, len(spec.conditions))
+        table = jnp.asarray(spec.condition_treatments, batch.treatment.dtype)
+        return Pooled(table, cells, jnp.zeros(len(table), int), batch.condition)
+    variant = (batch.slot != 0).astype(int) if published else jnp.zeros(len(mask), int)
+    return Pooled(batch.treatment, mask, variant, jnp.arange(len(mask)))
+
+
+def changes_in_training(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> tuple[Change, PyTree]:
+    """Predicted change of each row, normalised by the moments of the batch, and the moments to remember."""
+    variants = jax.ops.segment_sum(pooled.cells, pooled.variant, len(gears.gene_hops))
+    base, state = apply(gears, params, state, "base", gears.gene_hops, variants, train=True)
+    return apply(gears, params, state, "decode", base, rows_of(gears, params, state, pooled), pooled.cells, train=True)
+
+
+def changes_in_evaluation(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> Change:
+    """Predicted change of each row, normalised by the remembered moments."""
+    base = apply(gears, params, state, "base", gears.gene_hops, None)
+    return apply(gears, params, state, "decode", base, rows_of(gears, params, state, pooled), None)
+
+
+def rows_of(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> Rows:
+    """What the decoder reads of the sets of a batch."""
+    composed = pooled.treatment @ embeddings(gears, params, state)
+    perturbed = (pooled.treatment != 0).any(1).astype(composed.dtype)
+    return Rows(composed, perturbed, pooled.variant)
+
+
+def compare(gears: Gears, pooled: Pooled, change: Change, batch: Batch, x: Array, y: Array) -> losses.Cells:
+    """Put the change of its row to each cell's profile x, beside the cell y."""
+    spread = None if change.log_variance is None else change.log_variance[pooled.row]
+    return losses.Cells(y, x + change.mean[pooled.row], spread, batch.condition, batch.mask)
+
+
+def profiles(batch: Batch) -> tuple[Float[Array, "B G"], Float[Array, "B G"]]:
+    """(x, y), log-normalised: the profile to be shifted and the cell itself; a control cell is shifted from itself."""
+    real = batch.mask[:, None]
+    perturbed = (batch.treatment != 0).any(1)[:, None]
+    y = log1p_normalize(jnp.where(real, batch.x, 1))
+    return jnp.where(perturbed, log1p_normalize(jnp.where(real & perturbed, batch.control, 1)), y), y
+
+
+def total(gears: Gears, cells: losses.Cells, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    """The loss of the settings, and its terms."""
+    s, spec, dtype = gears.settings, gears.spec, cells.predicted.dtype
+    kept = batch.extras["expressed"] if s.genes == "expressed" else None
+    share = losses.cell_shares(cells.condition, cells.mask, len(spec.conditions), dtype)
+    weights = losses.Weights(s.gamma, s.direction, s.direction_weight, s.uncertainty, s.uncertainty_weight)
+    if s.loss == "mse":
+        share = losses.cell_shares(jnp.zeros_like(cells.condition), cells.mask, 1, dtype)
+        kept, weights = None, weights._replace(gamma=0.0, direction_weight=0.0)
+    genes = losses.gene_shares(kept, cells.condition, spec.control, len(spec.genes), dtype)
+    return losses.objective(cells, share, genes, jnp.asarray(spec.control_mean, dtype), weights)
+
+
+def loss(
+    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+    """`Model.loss`: the whole batch's, normalised by its own moments."""
+    pooled = pool(gears, batch)
+    change, state = changes_in_training(gears, params, state, pooled)
+    value, terms = total(gears, compare(gears, pooled, change, batch, *profiles(batch)), batch)
+    return value, (state, terms)
+
+
+def evaluate(gears: Gears, params: PyTree, state: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    """The loss and its terms normalised by the remembered moments, as published code validates."""
+    pooled = pool(gears, batch)
+    change = changes_in_evaluation(gears, params, state, pooled)
+    return total(gears, compare(gears, pooled, change, batch, *profiles(batch)), batch)
+
+
+def predict(gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
+    """`Model.predict`: each row's control profile (the mean training control where none is given) plus its change."""
+    composed = request.treatment @ embeddings(gears, params, state)
+    change = _changes(gears, params, state, composed, (request.treatment != 0).any(1)).mean
+    if request.control is not None:
+        return log1p_normalize(request.control) + change
+    return jnp.asarray(gears.spec.control_mean, change.dtype) + change
+
+
+def changes(
+    gears: Gears,
+    params: PyTree,
+    state: PyTree,
+    members: Int[Array, "R M"],
+    signs: Float[Array, "R M"] | None = None,
+) -> Change:
+    """Change of expression for sets of any nodes of the perturbation graphs, with or without cells in the data.
+
+    Args:
+        members: node numbers (`gears.nodes` has their names), padded with -1; any number of genes, in any order.
+        signs: +1 (activated) or -1 (repressed) for each member; None for +1.
+    """
+    table = apply(gears, params, state, "perturbations", gears.every)
+    used = (members >= 0).astype(table.dtype)
+    composed = jnp.einsum("rmh,rm->rh", table[members], used if signs is None else used * signs)
+    return _changes(gears, params, state, composed, used.any(1))
+
+
+def _changes(gears: Gears, params: PyTree, state: PyTree, composed: Float[Array, "R H"], perturbed: Array) -> Change:
+    """Changes block by block, so that thousands of sets fit.
+
+    In published behaviour one of `control_draws` cells sees the co-expression graph, and the prediction is the mean
+    over them.
+    """
+    base = apply(gears, params, state, "base", gears.gene_hops, None)
+
+    def one(row: tuple[Array, Array]) -> Change:
+        rows = Rows(row[0][None], row[1][None], jnp.zeros(1, int))
+        each = [apply(gears, params, state, "decode", variant[None], rows, None) for variant in base]
+        if len(each) == 1:
+            return jax.tree.map(lambda leaf: leaf[0], each[0])
+        share = 1 / gears.settings.control_draws
+        return jax.tree.map(lambda first, other: (share * first + (1 - share) * other)[0], *each)
+
+    hidden = 2 * gears.settings.hidden_dim * len(gears.spec.genes)
+    return jax.lax.map(one, (composed, perturbed.astype(composed.dtype)), batch_size=max(1, BLOCK_NUMBERS // hidden))
+
+
+def support(gears: Gears, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
+    """`Model.support`: whether a row's genes, and the row itself, were trained on, or else how near they are."""
+    table = np.asarray(gears.spec.condition_treatments) != 0
+    trained = {tuple(row) for row in table[np.asarray(gears.spec.condition_cells) > 0]}
+    return tuple(_support_of(gears, row, tuple(row) in trained) for row in np.asarray(treatment) != 0)
+
+
+def _support_of(gears: Gears, row: np.ndarray, trained: bool) -> str:
+    if trained:
+        return "trained"
+    spec = gears.spec
+    known = {name for name, cells in zip(spec.treatments, spec.treatment_cells, strict=True) if cells > 0}
+    new = [name for name, used in zip(spec.treatments, row, strict=True) if used and name not in known]
+    if not new:
+        return "new combination of trained genes"
+    return "no training cells: " + ", ".join(f"{name} ({nearness(gears, name, known)})" for name in new)
+
+
+def nearness(gears: Gears, name: str, known: set[str]) -> str:
+    """How a gene without training cells is reached: by how many trained neighbours in the perturbation graphs."""
+    if name not in gears.nodes:
+        return "in no graph"
+    count = len(gears.neighbours.get(name, frozenset()) & known)
+    return f"{count} trained graph neighbours" if count else "no trained graph neighbour"
+
+
+def check(gears: Gears, dataset: Dataset) -> tuple[str, ...]:
+    """`Model.check`: refuse cells without counts, which have no log-normalised profile; note what stands in."""
+    empty = np.diff(dataset.counts.indptr) == 0
+    used = np.concatenate([dataset.rows(split) for split in ("train", "val", "test")])
+    if empty[used].any():
+        raise InputError(
+            f"{int(empty[used].sum())} cells of {dataset.name!r} have no counts in the chosen genes, expected at "
+            "least one in each: leave these cells out, or choose more genes"
+        )
+    absent = [name for name, node in zip(gears.spec.treatments, gears.node, strict=True) if node < 0]
+    alone = [name for name in gears.spec.treatments if name in gears.nodes and not gears.neighbours.get(name)]
+    notes = []
+    if absent:
+        notes.append(f"{len(absent)} perturbed genes are in no graph; the average stands in: {', '.join(absent)}")
+    if alone and gears.settings.perturbation_graphs:
+        notes.append(f"{len(alone)} perturbed genes have no neighbour in a graph: {', '.join(alone)}")
+    return tuple(notes)
