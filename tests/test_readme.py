@@ -55,7 +55,7 @@ def test_command_on_finished_runs_works(command, tmp_path, monkeypatch):
     shutil.copytree(finished_run.finished()[0], tmp_path / "runs/demo")
     monkeypatch.chdir(tmp_path)
     _, script, *flags = shlex.split(command)
-    quick = {"cradle_tables": ["--only_tables"], "cradle_figures": ["--cells=200", "--figures=3"]}
+    quick = {"cradle_tables": ["--only_tables"], "cradle_figures": ["--cells=200", "--figures=4"]}
     status = runpy.run_path(str(ROOT / script))["main"]([script, *flags, *quick.get(pathlib.Path(script).stem, [])])
     assert status == 0 and len(list(tmp_path.rglob("*"))) > 10
 
