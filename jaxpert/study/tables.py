@@ -82,7 +82,7 @@ def number(mean: float | None, sd: float | None, status: str = "") -> str:
     """ "0.812 ± 0.010 (3 of 5 seeds)", or the reason for no number."""
     if mean is None:
         return status
-    text = f"{mean:.3f}" + (f" ± {sd:.3f}" if sd is not None else "")
+    text = f"{round(mean, 3) + 0.0:.3f}" + (f" ± {sd:.3f}" if sd is not None else "")  # + 0.0 turns -0 into 0
     return (text + (f" ({status})" if status else "")).replace("-", "−")
 
 
