@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
+from ending import UNDONE, guarded, leave, read_flags
 
 LISTS = {
     "synergy": ("SYNERGY_SIMILAR_PHENO", "SYNERGY_DISSIMILAR_PHENO", "POTENTIATION"),
@@ -49,17 +50,10 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h", "--helpfull"} & set(argv):
         print(__doc__)
         return 0
-    from jaxpert.types import InputError
-
-    try:
-        compare(argv)
-        return 0
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return guarded(lambda: compare(argv), UNDONE)
 
 
-def compare(argv: list[str]) -> None:
+def compare(argv: list[str]) -> int:
     """Score the pairs on each choice of genes, compare with the lists, write tables and figures."""
     from jaxpert.evaluation.interactions import score_pairs
     from jaxpert.types import InputError
@@ -82,6 +76,7 @@ def compare(argv: list[str]) -> None:
         raise InputError(f"--output={output} cannot be written ({error}): choose another") from error
     print("\n\n".join(text))
     print(f"\nscores and figures: {output}")
+    return 0
 
 
 def parse(argv: list[str]) -> Any:
@@ -91,12 +86,7 @@ def parse(argv: list[str]) -> Any:
     values = flags.FlagValues()
     for name, default in (("effects", ""), ("published", ""), ("output", "runs/gears_interactions")):
         flags.DEFINE_string(name, default, "", flag_values=values)
-    try:
-        rest = values(argv)
-    except flags.Error as error:
-        raise InputError(f"{error}: see --help for the flags") from error
-    if len(rest) > 1:
-        raise InputError(f"{rest[1]!r} is not understood, expected --flag=value: see --help")
+    read_flags(values, argv)
     for name in ("effects", "published"):
         given = str(values[name].value)
         if not Path(given).is_file():
@@ -276,4 +266,4 @@ def write(screen: Screen, scores: dict[str, Any], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    leave(main(sys.argv))

@@ -75,7 +75,7 @@ def test_linear_propagation_matches(gears_arrays):
         np.testing.assert_allclose(batch, [expected, -expected], atol=1e-12)
 
 
-def test_measured_pairs_are_told_apart_as_published():
+def test_measured_pairs_are_told_apart_as_published(monkeypatch):
     """AUROC of the Norman pairs' scores for the published lists, on the real effects."""
     shared = ROOT.parent / "shared"
     effects = shared / "data/pseudobulk/norman2019_k562_pseudobulk_lfc_2000g.h5ad"
@@ -84,7 +84,8 @@ def test_measured_pairs_are_told_apart_as_published():
         pytest.skip("the Norman pseudobulk effects or the published lists are not here (they may not be copied)")
     from sklearn.metrics import roc_auc_score
 
-    from experiments import gears_interactions as experiment
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import gears_interactions as experiment
 
     screen, published = experiment.read_effects(effects), experiment.read_lists(lists)
     assert len(screen.pairs) == 126 and len(screen.left_out) == 4
