@@ -169,26 +169,38 @@ def draw_recovery(
     *,
     particles: int,
 ) -> dict[str, Any]:
-    """Predicted against planted effects and artifact; returns how well each is recovered.
-
-    The planted artifact is the mean profile of the artifact kinds among the cells that fail the quality criteria, clean
-    ones included, since that is all a model is told.
-    """
+    """Predicted against planted effects, and the artifact where the model has one; returns how well they are found."""
     where = {name: i for i, name in enumerate(prediction.names)}
     predicted = prediction.effects.effect[[where[name] for name in dataset.conditions]]
     perturbed = np.arange(len(planted)) != dataset.control
-    failed = dataset.quality.failed if dataset.quality is not None else truth.artifact > 0
+    found: dict[str, Any] = {"effect_pearson": _correlation(planted[perturbed], predicted[perturbed])}
+    test = benchmark.subsets(dataset).get("test", ())
+    if len(test):
+        found["effect_pearson_test"] = _correlation(planted[test], predicted[test])
+    artifact = ()
+    if dataset.quality is not None and fitted.model.scale == "counts" and fitted.model.stochastic:
+        true_artifact, about = _planted_artifact(dataset, truth)
+        estimated = artifact_effect(fitted, dataset, cells=particles)
+        found |= {"artifact_pearson": _correlation(true_artifact, estimated), **about}
+        artifact = true_artifact, estimated, dataset.genes
+    plots.recovery(planted[perturbed], predicted[perturbed], folder / "recovery.png", *artifact)
+    return found
+
+
+def _planted_artifact(dataset: Dataset, truth: Any) -> tuple[Float[np.ndarray, "G"], dict[str, int]]:
+    """The mean profile of the artifact kinds among the cells that fail the quality criteria, clean ones included, since
+    that is all a model is told; and how many cells are meant."""
+    assert dataset.quality is not None
+    failed = dataset.quality.failed
     kinds = np.bincount(truth.artifact[failed], minlength=len(truth.artifact_log_fold))
     clean = 1e4 * truth.mean_proportion[list(truth.conditions).index(dataset.conditions[dataset.control])]
-    true_artifact = log2_fold((kinds / kinds.sum()) @ (clean * np.exp(truth.artifact_log_fold)), clean)
-    estimated = artifact_effect(fitted, dataset, cells=particles)
-    plots.recovery(
-        planted[perturbed], predicted[perturbed], folder / "recovery.png", true_artifact, estimated, dataset.genes
-    )
-    return {
-        "artifact_pearson": float(np.corrcoef(true_artifact, estimated)[0, 1]),
-        "effect_pearson": float(np.corrcoef(planted[perturbed].ravel(), predicted[perturbed].ravel())[0, 1]),
+    profile = log2_fold((kinds / kinds.sum()) @ (clean * np.exp(truth.artifact_log_fold)), clean)
+    return profile, {
         "artifact_cells": int((truth.artifact > 0).sum()),
         "artifact_cells_that_fail_quality": int((failed & (truth.artifact > 0)).sum()),
         "clean_cells_that_fail_quality": int((failed & (truth.artifact == 0)).sum()),
     }
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +35,10 @@ class Settings:
     graph: str = "sgconv"
     """Operator on both kinds of graphs: "sgconv" (weighted), "gcn" or "gat" (unweighted)."""
     coexpression_graph: str | None = "coexpression"
-    """Name in `spec.graphs` of the graph between measured genes; None for none."""
+    """Name in `spec.graphs` of the graph between measured genes; None (or "none") for none."""
     perturbation_graphs: Sequence[str] = ("ontology",)
-    """Names in `spec.graphs` of the graphs between perturbed genes, each with its own layers; empty for none."""
+    """Names in `spec.graphs` of the graphs between perturbed genes (or joined by commas in one text), each with its own
+    layers; empty (or "none") for none."""
     position_weight: float = 0.2
     cross_gene: bool = True
     shared_decoder: bool = False
@@ -87,7 +88,7 @@ class Gears(NamedTuple):
 
 def make(spec: Spec, **settings: Any) -> Gears:
     """The network for the data and graphs that `spec` describes; settings as in `build`."""
-    s = Settings(**settings)
+    s = _plain(Settings(**settings))
     _check(s)
     nodes, merged = _perturbation_graphs(spec, s)
     place = {name: i for i, name in enumerate(nodes)}
@@ -124,6 +125,16 @@ def make(spec: Spec, **settings: Any) -> Gears:
     )
 
 
+def _plain(s: Settings) -> Settings:
+    """Settings as a command line gives them: "none" for None, names joined by commas."""
+    optional = ("coexpression_graph", "uncertainty", "compat")
+    given = {name: None for name in optional if getattr(s, name) in ("none", "default", "")}
+    names = s.perturbation_graphs
+    if isinstance(names, str):
+        names = tuple(name.strip() for name in names.split(",") if name.strip() not in ("", "none"))
+    return replace(s, **given, perturbation_graphs=tuple(names))
+
+
 def _check(s: Settings) -> None:
     for name, allowed in CHOICES.items():
         if getattr(s, name) not in allowed:
@@ -133,10 +144,10 @@ def _check(s: Settings) -> None:
         value = getattr(s, field.name)
         if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1")
-    if isinstance(s.perturbation_graphs, str) or len(set(s.perturbation_graphs)) < len(s.perturbation_graphs):
+    if len(set(s.perturbation_graphs)) < len(s.perturbation_graphs):
         raise InputError(
-            f"model.kwargs.perturbation_graphs is {s.perturbation_graphs!r}, expected distinct names of graphs: "
-            "write ('ontology',) for one"
+            f"model.kwargs.perturbation_graphs is {', '.join(s.perturbation_graphs)}, expected different names of "
+            "graphs: name each once"
         )
     if s.gamma < 0:
         raise InputError(f"model.kwargs.gamma is {s.gamma}, expected 0 or more")
@@ -146,7 +157,8 @@ def _graph(spec: Spec, name: str, setting: str) -> graphs.NamedGraph:
     if name not in spec.graphs:
         raise InputError(
             f"model.kwargs.{setting} names the graph {name!r}, expected one of those of the data "
-            f"({', '.join(spec.graphs) or 'there are none'}): add it with dataclasses.replace(spec, graphs=...)"
+            f"({', '.join(spec.graphs) or 'there are none'}): make it with "
+            "data.add_graphs (in a config: graphs.ontology, graphs.edges)"
         )
     return spec.graphs[name]
 

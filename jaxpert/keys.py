@@ -14,10 +14,21 @@ KEYS: dict[str, tuple] = {
     "data.stratum": ("", "column of cell lines or batches; empty: none"),
     "data.min_cells_per_gene": (0, "leave out genes seen in fewer cells"),
     "data.highly_variable": ("", "column of the genes that flags those to keep; empty: all"),
+    "data.variable_genes": (0, "keep so many of the most variable genes, and every perturbed gene; 0: all"),
     "data.preset": ("demo", "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson"),
     "data.simulation_seed": (0, "of the simulated screen"),
     "data.simulation": ("", "settings of the simulated screen, such as artifact_share=0.1,cells=3000"),
-    "quality.multiplier": (5, "a cell fails beyond so many MAD from the median: 3, 4 or 5"),
+    "graphs.ontology": ("", "annotations (.gmt, .gaf, .pkl; plain or .gz) or `human`; empty: the simulated screen's"),
+    "graphs.aspects": ("P,F,C", "parts of the Gene Ontology to take from a GAF file"),
+    "graphs.nodes": ("measured", "of the ontology graph: perturbed genes, with them measured, or all annotated ones"),
+    "graphs.unannotated": ("drop", "cells with a perturbed gene without annotation: drop them, or keep them"),
+    "graphs.edges": ("", "graphs of your own, such as name=edges.csv,other=more.csv (source, target, importance)"),
+    "graphs.neighbours": (20, "most neighbours of a gene in a graph"),
+    "graphs.jaccard": (0.1, "shared annotation above which two genes are linked"),
+    "graphs.correlation": (0.4, "absolute correlation above which two genes are linked by co-expression"),
+    "graphs.signed": (False, "whether only positive correlations count"),
+    "graphs.all_cells": (False, "whether co-expression looks at cells of combinations too"),
+    "quality.multiplier": (5, "a cell fails beyond so many MAD from the median: 3, 4 or 5; 0: no quality labels"),
     "quality.doublets": ("scrublet", "scrublet (the package), scanpy (its version), none, or a column of 0/1 calls"),
     "quality.doublet_group": (0, "call doublets in random groups of so many cells, to bound memory; 0: all at once"),
     "quality.scaled": (False, "whether to multiply the MAD by 1.4826"),
@@ -27,16 +38,33 @@ KEYS: dict[str, tuple] = {
     "quality.columns.pct_mt": ("", "column of mitochondrial percentages; empty: from the counts"),
     "quality.columns.pct_ribo": ("", "column of ribosomal percentages; empty: from the counts"),
     "quality.columns.pct_hb": ("", "column of haemoglobin percentages; empty: from the counts"),
-    "split.kind": ("auto", "combinations, cells, column, none, or auto (combinations if there are, else cells)"),
+    "split.kind": ("auto", "combinations, cells, column, none, auto (combinations if there are, else cells), or whole "
+                           "conditions: simulation, simulation_single, combo_seen0, combo_seen1, combo_seen2, single, "
+                           "no_test, no_split, custom"),
     "split.seed": (0, "of the split"),
     "split.column": ("", "column with train, val, test and dropped, for split.kind=column"),
+    "split.gene_share": (0.75, "simulation: share of the genes that training may see"),
+    "split.combination_share": (0.75, "simulation: share of the combinations of these genes that are trained on"),
+    "split.share": (0.1, "combo_seen0 to 2, single, no_test: share held out"),
+    "split.test_genes": ("", "simulation: genes to hold out, joined by commas"),
+    "split.only_test_genes": (False, "simulation: whether these are the only genes held out"),
+    "split.file": ("", "custom: a .json file with the lists train, val and test of conditions"),
     "model.name": ("cradle_vae", "module in jaxpert.models"),
     "train.epochs": (2000, "passes over the training cells, at most"),
     "train.max_steps": (0, "steps, at most; 0: no bound"),
     "train.batch_size": (512, "cells per step over all devices"),
-    "train.learning_rate": (0.0003, "of Adam"),
+    "train.optimizer": ("adam", "adam, rmsprop or sgd"),
+    "train.learning_rate": (0.0003, "of the optimiser, at the start"),
+    "train.b1": (0.9, "Adam's decay of the first moment"),
+    "train.decay": (1.0, "factor of the learning rate after every train.decay_every epochs"),
+    "train.decay_every": (1, "epochs; 0: a tenth of train.epochs"),
     "train.weight_decay": (1e-06, "L2 added to the gradient"),
-    "train.clip": (100.0, "bound on the gradient's global norm; 0: none"),
+    "train.clip": (100.0, "bound on the gradient; 0: none"),
+    "train.clip_kind": ("norm", "what it bounds: the global norm, or each value"),
+    "train.clip_parts": ("", "parts of the parameters that the clip is for, joined by commas; empty: all"),
+    "train.freeze": ("", "parameters to leave as they are, by path, joined by commas; empty: none"),
+    "train.drop_last": (False, "whether to leave out the incomplete last batch of an epoch"),
+    "train.pairing": ("step", "matched control cell: drawn anew in every step, or once for each cell"),
     "train.patience": (50, "epochs without a lower validation loss before training stops; 0: never"),
     "train.validate_every": (1, "epochs between validations"),
     "train.log_every": (50, "steps run in one compiled program and logged as one row"),
@@ -51,6 +79,7 @@ KEYS: dict[str, tuple] = {
     "evaluation.pass_cells": (100, "generated cells per condition for the quality pass rate; 0: skip it"),
     "evaluation.likelihood": ("val", "split whose predictive IWELBO is computed; empty: none"),
     "evaluation.umap_cells": (5000, "cells in the UMAP of the basal latent; 0: skip it"),
+    "evaluation.gears": (False, "whether to compute the scores of the GEARS paper too"),
     "evaluation.shown": ("", "perturbations to show in figures, joined by commas; empty: the strongest ones"),
 }  # fmt: skip
 """{key: (default, meaning)}, but for the model's own."""
@@ -69,13 +98,31 @@ KWARGS = {
     "cf_reduce": "CRADLE-VAE: sum or mean of that term over the cells of a batch",
     "recon_weight": "CRADLE-VAE: balanced_batch (as published results were made) or none (the paper's formula)",
     "causal_artifact": "CRADLE-VAE: False is the ablation with a free artifact vector",
-    "compat": "CRADLE-VAE: default, or reference: the published code's numbers",
+    "compat": "CRADLE-VAE, GEARS: default, or reference: the published code's numbers",
     "particles": "Monte-Carlo samples of the training loss",
     "score_particles": "importance samples of the predictive IWELBO",
     "guide": "SAMS-VAE: correlated (effects know of their masks) or mean_field",
     "mean_field_encoder": "SAMS-VAE, CPA-VAE: True hides the perturbation from the basal encoder",
     "mask_beta": "sVAE+: b of the masks' prior Beta(1, b)",
     "combinations": "sVAE+: refuse, or own: every combination has latents of its own",
+    "gene_layers": "GEARS: hops along the co-expression graph",
+    "perturbation_layers": "GEARS: hops along each graph of perturbed genes",
+    "graph": "GEARS: operator on graphs: sgconv (weighted), gcn or gat",
+    "coexpression_graph": "GEARS: graph between measured genes, coexpression or none",
+    "perturbation_graphs": "GEARS: graphs between perturbed genes, joined by commas: ontology, coexpression, own; none",
+    "position_weight": "GEARS: weight of the co-expression branch",
+    "cross_gene": "GEARS: False is the ablation without the cross-gene layer",
+    "shared_decoder": "GEARS: True is the ablation with one decoder for all genes",
+    "loss": "GEARS: autofocus, or mse for the ablation",
+    "genes": "GEARS: genes that the loss sees: those expressed in the condition, or all",
+    "gamma": "GEARS: the error's exponent is 2 + gamma",
+    "direction": "GEARS: direction loss by sign (published, no gradient) or tanh",
+    "direction_weight": "GEARS: its weight",
+    "uncertainty": "GEARS: none, shipped (published form) or gaussian (likelihood)",
+    "uncertainty_weight": "GEARS: weight of the shipped form",
+    "uncertainty_head": "GEARS: shared by all genes, or one for each gene",
+    "absent": "GEARS: perturbed gene in no graph: refuse, isolated or average",
+    "control_draws": "GEARS: with compat=reference, control cells behind a prediction",
 }  # fmt: skip
 """Meaning of `model.kwargs`, of which each model has some."""
 
@@ -96,8 +143,9 @@ SMALL = {
 """What the variants on the simulated screen change: minutes on two cores, and seconds."""
 
 
-def defaults(variant: str = "full") -> dict:
-    """Nested defaults of every key but `model.kwargs`; `demo` and `test` are small and on the simulated screen."""
+def defaults(variant: str = "full", changes: dict | None = None) -> dict:
+    """Nested defaults of every key but `model.kwargs`, with a family's changes by section; `demo` and `test` are small
+    and on the simulated screen."""
     if variant not in ("full", *SMALL):
         raise ValueError(f"variant is {variant!r}, expected one of full, {', '.join(SMALL)}")
     config: dict = {}
@@ -107,7 +155,7 @@ def defaults(variant: str = "full") -> dict:
         for part in parts:
             node = node.setdefault(part, {})
         node[name] = default
-    for section, values in SMALL.get(variant, {}).items():
+    for section, values in (*SMALL.get(variant, {}).items(), *(changes or {}).items()):
         config[section] |= values
     return config
 
@@ -143,6 +191,30 @@ def cradle_settings(variant: str = "full") -> dict:
     own = {"cf_weight": 0.5, "cf_reduce": "sum", "recon_weight": "balanced_batch", "causal_artifact": True}
     small = {"demo": {"cf_weight": 0.02, "recon_weight": "none"}}
     return vae_sizes(variant) | mask_settings(variant) | own | {"compat": "default"} | small.get(variant, {})
+
+
+def gears_settings(variant: str = "full") -> dict:
+    """`model.kwargs` of GEARS."""
+    settings: dict = {"hidden_dim": 64, "gene_layers": 1, "perturbation_layers": 1, "graph": "sgconv"}
+    settings |= {"coexpression_graph": "coexpression", "perturbation_graphs": "ontology", "position_weight": 0.2}
+    settings |= {"cross_gene": True, "shared_decoder": False, "loss": "autofocus", "genes": "expressed", "gamma": 2.0}
+    settings |= {"direction": "sign", "direction_weight": 0.1, "uncertainty": "none", "uncertainty_weight": 1.0}
+    settings |= {"uncertainty_head": "shared", "absent": "refuse", "compat": "default", "control_draws": 300}
+    return settings | {"test": {"hidden_dim": 8}}.get(variant, {})
+
+
+def gears_changes(variant: str = "full") -> dict:
+    """What GEARS changes of the sections that all models share: training as published, no quality labels, scores."""
+    train = {"epochs": 20, "batch_size": 32, "learning_rate": 1e-3, "decay": 0.5, "decay_every": 1}
+    train |= {"weight_decay": 5e-4, "clip": 1.0, "clip_kind": "value", "patience": 0}
+    train |= {"drop_last": True, "pairing": "cell"}
+    small = {"demo": {"epochs": 15, "batch_size": 64}, "test": {"epochs": 2}}
+    return {
+        "split": {"kind": "simulation", "seed": 1},
+        "quality": {"multiplier": 0},
+        "train": train | small.get(variant, {}),
+        "evaluation": {"gears": True, "pass_cells": 0, "likelihood": "", "umap_cells": 0},
+    }
 
 
 def help_text() -> str:

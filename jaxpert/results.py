@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxpert import assess, data, figures, folder, log, workflow
+from jaxpert import assess, data, figures, folder, gears_assess, log, workflow
 from jaxpert.evaluation import benchmark, pseudobulk
 from jaxpert.types import SPLITS, Dataset
 from jaxpert.workflow import Fitted, Prediction
@@ -40,7 +40,7 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
     }
     planted = None if truth is None else planted_effects(dataset, truth)
     found = [
-        (seed, k, *_evaluated(config, data.at_multiplier(dataset, k), each[seed], predictions[seed], planted, seed))
+        (seed, k, *_evaluated(config, labelled(dataset, k), each[seed], predictions[seed], planted, seed))
         for k in multipliers_of(config)
         for seed in each
     ]
@@ -48,6 +48,8 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
     if len(each) > 1:
         metrics["seeds"] = _over_seeds([one["model"] for one in metrics["scores"][: len(each)]])
     metrics["quality"] = found[0][3]
+    if settings["gears"]:
+        metrics["gears"] = gears_assess.scores(dataset, predictions[config["seed"]])
     first = next(iter(each.values()))
     if settings["likelihood"] and first.model.score is not None:
         split = settings["likelihood"]
@@ -73,7 +75,14 @@ def seeds_of(config: Config, fitted: Fitted) -> dict[int, Fitted]:
 def multipliers_of(config: Config) -> list[int]:
     """MAD multipliers to score at, the run's own first."""
     own, more = config["quality"]["multiplier"], config["evaluation"]["multipliers"]
+    if not own:
+        return [0]
     return [own, *(int(k) for k in more.split(",") if k and int(k) != own)]
+
+
+def labelled(dataset: Dataset, multiplier: int) -> Dataset:
+    """The data set with the labels of a MAD multiplier; 0 stands for none."""
+    return data.at_multiplier(dataset, multiplier) if multiplier else dataset
 
 
 def effects_of(prediction: Prediction, dataset: Dataset) -> Float[np.ndarray, "C G"]:
@@ -125,13 +134,13 @@ def save_statistics(
     """
     arrays: dict[str, np.ndarray] = {}
     for k in multipliers:
-        labelled = data.at_multiplier(dataset, k)
-        training, baselines, _ = assess.baseline_effects(labelled)
-        observed = pseudobulk.effects(pseudobulk.observed_means(labelled), dataset.control)
-        held_out = pseudobulk.held_out_effects(labelled) if benchmark.HELD_OUT in metrics["model"] else None
+        cells = labelled(dataset, k)
+        training, baselines, _ = assess.baseline_effects(cells)
+        observed = pseudobulk.effects(pseudobulk.observed_means(cells), dataset.control)
+        held_out = pseudobulk.held_out_effects(cells) if benchmark.HELD_OUT in metrics["model"] else None
         predictions = {f"model|{seed}": values for seed, values in effects.items()}
         predictions |= {f"{name}|any": values for name, values in baselines.items()}
-        screen = assess.screen_of(labelled, training)
+        screen = assess.screen_of(cells, training)
         names, sums = benchmark.statistics(observed, predictions, screen, held_out=held_out, truth=planted)
         arrays |= {f"conditions|{k}|{subset}": np.array(rows) for subset, rows in names.items()}
         arrays[f"measured|{k}"] = np.array(hashlib.sha256(np.round(observed, 6).tobytes()).hexdigest())
@@ -182,7 +191,8 @@ def planted_effects(dataset: Dataset, truth: Any) -> Float[np.ndarray, "C G"]:
 def _quality(config: Config, dataset: Dataset, fitted: Fitted, seed: int) -> dict[str, Any]:
     """Thresholds, failing shares and pass rates of generated cells."""
     quality, settings = dataset.quality, config["evaluation"]
-    assert quality is not None
+    if quality is None:
+        return {}
     shares = {
         f"{k} MAD": float(data.failed(quality.metrics, bounds).mean()) for k, bounds in quality.thresholds.items()
     }

@@ -16,6 +16,7 @@ import numpy as np
 from jaxpert import checkpoint, data, figures, folder, log, report, workflow
 from jaxpert import models as model_package
 from jaxpert.data.quality import MULTIPLIERS
+from jaxpert.inputs import load_dataset as load_dataset
 from jaxpert.keys import MEANINGS
 from jaxpert.results import describe as describe
 from jaxpert.results import shown_of, write_results
@@ -61,50 +62,6 @@ def run(config: Config, workdir: str | Path) -> int:
     return 0
 
 
-def load_dataset(config: Config) -> tuple[Dataset, Any]:
-    """The labelled and split data set, and the truth behind it where it is simulated (else None)."""
-    settings, quality, split = config["data"], config["quality"], config["split"]
-    source, truth = settings["source"], None
-    if source == "simulated":
-        strengths = _simulator_settings(settings["simulation"])
-        source, truth = data.simulate(settings["preset"], seed=settings["simulation_seed"], **strengths)
-    public = isinstance(source, str) and source in data.SOURCES
-    options = {} if public else _read_options(settings) | ({"name": "simulated"} if truth is not None else {})
-    dataset = data.load(source, folder=settings["folder"] or None, doublets=quality["doublets"], **options)
-    dataset = data.add_quality(
-        dataset,
-        multiplier=quality["multiplier"],
-        doublets=quality["doublets"],
-        columns={name: column for name, column in quality["columns"].items() if column},
-        scaled=quality["scaled"],
-        doublet_group=quality["doublet_group"] or None,
-    )
-    kind = split["kind"]
-    if kind == "auto":
-        combined = int((dataset.condition_treatments.sum(1) > 1).sum())
-        kind = "combinations" if combined > 1 else "cells"
-        note = f"split.kind=auto chose {kind}: the file has {combined} conditions with two perturbations or more"
-        dataset = replace(dataset, notes=(*dataset.notes, note))
-    dataset = data.add_split(dataset, kind=kind, seed=split["seed"], column=split["column"] or None)
-    return (data.drop_failed(dataset) if quality["training_cells"] == "passed" else dataset), truth
-
-
-def _simulator_settings(text: str) -> dict[str, Any]:
-    """{"artifact_share": 0.1} from "artifact_share=0.1,..."; the simulator checks names and ranges."""
-    pairs = [part.partition("=") for part in text.split(",") if part]
-    try:
-        return {name.strip(): int(value) if value.strip().isdigit() else float(value) for name, _, value in pairs}
-    except ValueError as error:
-        raise InputError(
-            f"data.simulation is {text!r}, expected numbers such as artifact_share=0.1,cells=3000: correct it"
-        ) from error
-
-
-def _read_options(settings: Config) -> Config:
-    names = ("perturbation", "control", "separator", "layer", "guide_prefix", "stratum", "highly_variable")
-    return {name: settings[name] or None for name in names} | {"min_cells_per_gene": settings["min_cells_per_gene"]}
-
-
 def model_of(config: Config) -> Any:
     """The model's module."""
     name = config["model"]["name"]
@@ -147,6 +104,9 @@ def fit(config: Config, workdir: Path, dataset: Dataset, model: Model) -> Fitted
             learning_rate=settings["learning_rate"],
             weight_decay=settings["weight_decay"],
             clip=settings["clip"] or None,
+            optimizer=optimizer_options(settings),
+            decay=settings["decay"],
+            decay_every=decay_every(settings),
             patience=settings["patience"] or None,
             validate_every=settings["validate_every"],
             log_every=settings["log_every"],
@@ -154,12 +114,33 @@ def fit(config: Config, workdir: Path, dataset: Dataset, model: Model) -> Fitted
             seed=config["seed"],
             seeds=settings["seeds"] if settings["seeds"] > 1 else None,
             devices=settings["devices"] or None,
-            feed_options={"layout": settings["layout"]},
+            feed_options=feed_options(config),
             restore=restore,
             save=lambda state, at: checkpoint.save(manager, state, meta | at),
             report=lambda row: [write(row) for write in rows],
             should_stop=should_stop,
         )
+
+
+def optimizer_options(settings: Config) -> dict[str, Any]:
+    """Arguments of `optim.build` from the section `train`, less those that `workflow.fit` has itself."""
+    parts = {name: tuple(part for part in settings[name].split(",") if part) for name in ("clip_parts", "freeze")}
+    return {"kind": settings["optimizer"], "b1": settings["b1"], "clip_kind": settings["clip_kind"], **parts}
+
+
+def decay_every(settings: Config) -> int:
+    """Epochs between two steps of the learning rate."""
+    return settings["decay_every"] or max(1, round(settings["epochs"] / 10))
+
+
+def feed_options(config: Config) -> dict[str, Any]:
+    """Arguments of `workflow.make_feeds` from the section `train`."""
+    settings = config["train"]
+    pairing = {"step": None, "cell": config["split"]["seed"]}
+    if settings["pairing"] not in pairing:
+        raise InputError(f"train.pairing is {settings['pairing']!r}, expected step or cell")
+    own = {"layout": settings["layout"], "drop_last": settings["drop_last"]}
+    return own | {"pair_seed": pairing[settings["pairing"]]}
 
 
 def _resumed(manager: Any, fresh: TrainState) -> TrainState:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxpert import log
 from jaxpert.parallel import AXIS, pmean, psum
-from jaxpert.types import Best, Feed, InputError, Model, PyTree, TrainState, step_key
+from jaxpert.types import Batch, Best, Feed, InputError, Model, PyTree, TrainState, Validation, step_key
 
 ORDER, VALIDATION, INIT = 2**32 - 1, 2**32 - 2, 2**32 - 3
 """Streams folded into the root key, out of the way of the step numbers."""
@@ -125,8 +125,9 @@ def fit(
     Steps run `log_every` at a time in one compiled program, in stretches that start anew with every epoch, so a run
     resumed from a saved state runs the same programs and ends in the same bits. Feeds made for several devices run
     under pmap, a state with a seed axis is vmapped. After every `validate_every` epochs and after the last step, the
-    mean loss over all cells of `valid_feed`, with fresh noise, decides on `state.best`; a seed without improvement
-    for `patience` epochs keeps its best for good. Without `valid_feed` the best is the latest.
+    mean loss over all cells of `valid_feed`, with fresh noise, or the score that the model has of its own
+    (`Model.validate`), decides on `state.best`; a seed without improvement for `patience` epochs keeps its best for
+    good. Without `valid_feed` the best is the latest.
 
     `report` gets a row per stretch (`train/...`, mean over its steps) and per validation (`val/...`), with lists
     where there are seeds, always before the `save` of that step. `save` gets the state, without device axis, and
@@ -198,7 +199,8 @@ def _recorder(plan: _Plan, hooks: _Hooks) -> Callable[..., None]:
         if phase == "train":
             row["cells_per_second"] = round(float(cells.sum() / cells.size * length / (now - since)), 1)
         hooks.report(row | {"seconds": round(now - began, 3)})
-        said[f"{phase} loss"] = f"{np.mean(row[f'{phase}/loss']):.5g}"
+        main = "loss" if "loss" in numbers else "score"
+        said[f"{phase} {main}"] = f"{np.mean(row[f'{phase}/{main}']):.5g}"
         hooks.show(step, f"epoch {row['epoch']}, " + ", ".join(f"{name} {value}" for name, value in said.items()))
         since = now
 
@@ -208,7 +210,7 @@ def _recorder(plan: _Plan, hooks: _Hooks) -> Callable[..., None]:
 def _check_finite(phase: str, before: int, numbers: Numbers, saved: int) -> None:
     """Raise for the first step (then the first seed) with a loss or gradient that is not finite."""
     table = {name: np.atleast_2d(value).T for name, value in numbers.items()}  # [steps, seeds]
-    bad = ~np.isfinite(table["loss"]) | ~np.isfinite(table.get("grad_norm", 0.0))
+    bad = ~np.isfinite(table["loss" if "loss" in table else "score"]) | ~np.isfinite(table.get("grad_norm", 0.0))
     if bad.any():
         offset, seed = np.argwhere(bad)[0]
         terms = {name: float(value[offset, seed]) for name, value in table.items()}
@@ -256,6 +258,7 @@ def _stretch(model: Model, optimizer: optax.GradientTransformation, feed: Feed, 
         grads = pmean(grads)
         updates, opt_state = optimizer.update(grads, carry.opt_state, carry.params)
         params = optax.apply_updates(carry.params, updates)
+        params = params if model.constrain is None else model.constrain(params)
         numbers = pmean({**metrics, "loss": loss}) | {"grad_norm": optax.tree.norm(grads)}
         moved = carry._replace(params=params, state=state, opt_state=opt_state, step=number + 1)
         return moved, numbers | {"cells": psum(batch.mask.sum())}
@@ -269,25 +272,42 @@ def _stretch(model: Model, optimizer: optax.GradientTransformation, feed: Feed, 
 
 
 def _validation(model: Model, feed: Feed, plan: _Plan) -> Callable:
-    """Return the function that computes the mean loss over all cells of the feed and decides on the best."""
+    """Return the function that scores all cells of the feed and decides on the best."""
+    sums, finish = _mean_loss(model) if model.validate is None else model.validate
 
     def validate(state: TrainState, data: PyTree) -> tuple[TrainState, Numbers]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, VALIDATION), state.step)
         order = feed.order(data, key, jnp.zeros((), jnp.int32))
 
-        def step(_: None, number: Int[Array, ""]) -> tuple[None, Numbers]:
+        def one(number: Int[Array, ""]) -> PyTree:
             key_batch = jax.random.fold_in(key, number)
             batch = feed.batch(data, key_batch, order, number)
-            loss, (_, metrics) = model.loss(state.params, state.state, key_batch, batch)
-            return None, pmean({**metrics, "loss": loss}) | {"cells": psum(batch.mask.sum())}
+            return sums(state.params, state.state, key_batch, batch), psum(batch.mask.sum())
 
-        _, numbers = jax.lax.scan(step, None, jnp.arange(feed.steps, dtype=jnp.int32))
-        cells = numbers["cells"]
-        mean = {name: (value * cells).sum() / cells.sum() for name, value in numbers.items()}
-        mean["cells"] = cells.sum()
-        return state._replace(best=_better(state, mean["loss"], plan)), jax.tree.map(jnp.atleast_1d, mean)
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.zeros((), int)))
+        numbers = jnp.arange(feed.steps, dtype=jnp.int32)
+        (total, cells), _ = jax.lax.scan(lambda sum_, n: (jax.tree.map(jnp.add, sum_, one(n)), None), zero, numbers)
+        loss, more = finish(total)
+        found = {**more, "loss" if model.validate is None else "score": loss, "cells": cells}
+        return state._replace(best=_better(state, loss, plan)), jax.tree.map(jnp.atleast_1d, found)
 
     return validate
+
+
+def _mean_loss(model: Model) -> Validation:
+    """The mean loss and its terms, each batch counting by its cells."""
+
+    def sums(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
+        loss, (_, metrics) = model.loss(params, state, key, batch)
+        cells = psum(batch.mask.sum())
+        return {name: value * cells for name, value in pmean({**metrics, "loss": loss}).items()}, cells
+
+    def finish(found: PyTree) -> tuple[Float[Array, ""], Numbers]:
+        totals, cells = found
+        means = {name: total / cells for name, total in totals.items()}
+        return means.pop("loss"), means
+
+    return Validation(sums, finish)
 
 
 def _better(state: TrainState, loss: Float[Array, ""], plan: _Plan) -> Best:

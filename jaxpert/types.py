@@ -85,7 +85,7 @@ class Spec:
     condition_cells: Int[np.ndarray, "C"]
     """Training cells of each condition."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
-    """Named `jraph.GraphsTuple`s."""
+    """Those of the data set: named `graphs.NamedGraph`s."""
 
 
 class Latent(NamedTuple):
@@ -104,6 +104,16 @@ class Latent(NamedTuple):
     """(params, key, batch) -> one posterior draw of every block, globals drawn anew for each key."""
     decode: Callable[[PyTree, dict[str, Array], Float[Array, "B"]], Float[Array, "B G"]]
     """(params, blocks, library) -> expected counts."""
+
+
+class Validation(NamedTuple):
+    """What chooses the best parameters of a model, from sums over all validation cells."""
+
+    sums: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], PyTree]
+    """(params, state, key, batch) -> sums over the cells of the WHOLE batch (`parallel.psum`); batches are
+    added up."""
+    finish: Callable[[PyTree], tuple[Float[Array, ""], dict[str, Array]]]
+    """sums -> (score, further scores): the lower the score, the better."""
 
 
 class Model(NamedTuple):
@@ -131,9 +141,17 @@ class Model(NamedTuple):
     support: Callable[[Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
     """What stands behind each row of treatments, in a word or two ("trained", "no training cells: KLF1"); InputError
     for rows that the model cannot predict at all. On the host."""
+    validate: Validation | None = None
+    """None for the mean loss of the validation cells."""
+    constrain: Callable[[PyTree], PyTree] | None = None
+    """params -> params within their bounds, applied after each step; None for no bounds."""
     scale: str = "counts"
     """"counts" or "lognorm" (ln(1 + 1e4 x / sum x))."""
     stochastic: bool = True
+    needs_control: bool = False
+    """Whether `predict` shifts the cells of `Request.control`, so that a mean is one over control cells."""
+    uncertainty: Callable[[PyTree, PyTree, Request], Float[Array, "R"]] | None = None
+    """(params, state, request) -> how unsure each predicted mean is, higher for less sure; None where not modelled."""
 
 
 class Best(NamedTuple):
@@ -225,6 +243,8 @@ class Dataset:
     subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Test conditions by how many of their genes training saw (`combo_seen0` ...), for splits by perturbation; some
     may be empty."""
+    graphs: Mapping[str, Any] = field(default_factory=dict)
+    """Named `graphs.NamedGraph`s between genes (`data.add_graphs`)."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of the cells in `split` ("all" for every cell)."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxpert import data, optim, train
-from jaxpert.evaluation import generate, pseudobulk
+from jaxpert.data.pairing import pair_controls
+from jaxpert.evaluation import differential, generate, pseudobulk
 from jaxpert.types import SPLITS, Batch, Dataset, Feed, InputError, Model, PyTree, Request, TrainState
 
 if TYPE_CHECKING:
@@ -40,22 +41,61 @@ class Prediction(NamedTuple):
     effects: generate.Effects
     support: tuple[str, ...] = ()
     """What stands behind each row (`Model.support`); empty where the model does not say."""
+    uncertainty: Float[np.ndarray, "R"] | None = None
+    """`Model.uncertainty`: higher is less sure; None where the model does not say."""
 
 
 def make_feeds(
-    dataset: Dataset, *, batch_size: int, devices: int | None = None, **options: Any
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    devices: int | None = None,
+    pair_seed: int | None = None,
+    drop_last: bool = False,
+    ranked: bool = False,
+    **options: Any,
 ) -> tuple[Feed, Feed | None]:
-    """The training and validation cells on the device(s); no validation feed where there are no such cells."""
+    """The training and validation cells on the device(s); no validation feed where there are no such cells.
+
+    Args:
+        pair_seed: pair every cell with one training control cell of its stratum for good, drawn with this seed; None
+            draws one anew in every step.
+        drop_last: leave out the incomplete last batch of training.
+        ranked: whether batches hold the table `ranked` of `ranked_genes`.
+        batch_size, devices, **options: of `data.make_feed`.
+    """
     count = devices or jax.device_count()
+    pairs = None if pair_seed is None else _pairs(dataset, pair_seed)
 
     def feed(split: str) -> Feed:
         tables = data.split_tables(dataset, split)
-        shuffle = split == "train"
-        return data.make_feed(
-            dataset, split, batch_size=batch_size, devices=count, shuffle=shuffle, tables=tables, **options
-        )
+        if ranked:
+            tables["ranked"] = ranked_genes(dataset, split)
+        training = split == "train"
+        own = {"shuffle": training, "drop_last": training and drop_last, "tables": tables, "pairs": pairs}
+        return data.make_feed(dataset, split, batch_size=batch_size, devices=count, **own, **options)
 
     return feed("train"), feed("val") if len(dataset.rows("val")) else None
+
+
+def _pairs(dataset: Dataset, seed: int) -> Int[np.ndarray, "N"]:
+    training = np.zeros(len(dataset.cells), bool)
+    training[dataset.rows("train")] = True
+    strata = None if len(dataset.strata) == 1 else dataset.stratum
+    return pair_controls(dataset.condition, dataset.control, seed=seed, stratum=strata, pool=training)
+
+
+def ranked_genes(dataset: Dataset, split: str) -> Int[np.ndarray, "C 20"]:
+    """The 20 genes by which each condition's cells in `split` differ most from training control cells (Welch's t);
+    -1 where a condition has fewer than two cells there."""
+    rows = dataset.rows("train")
+    control = rows[dataset.condition[rows] == dataset.control]
+    rows = np.union1d(dataset.rows(split), control)
+    cells = dataset.counts[rows], dataset.condition[rows]
+    found = differential.rank(
+        pseudobulk.condition_means(*cells, len(dataset.conditions), "ln", variance=True), dataset.control
+    )
+    return np.where(found.ranked[:, None], differential.top(found.order), -1).astype(np.int32)
 
 
 def fit(
@@ -67,11 +107,15 @@ def fit(
     learning_rate: float = 3e-4,
     weight_decay: float = 1e-6,
     clip: float | None = 100.0,
+    optimizer: Mapping[str, Any] | None = None,
+    decay: float = 1.0,
+    decay_every: int = 1,
     patience: int | None = None,
     seed: int = 0,
     seeds: int | None = None,
     devices: int | None = None,
     feed_options: dict[str, Any] | None = None,
+    feeds: tuple[Feed, Feed | None] | None = None,
     restore: Callable[[TrainState], TrainState] | None = None,
     **loop: Any,
 ) -> Fitted:
@@ -82,27 +126,34 @@ def fit(
         dataset: with a split, and with quality labels if the model needs them.
         epochs: at most so many passes over the training cells.
         batch_size: cells per step, over all devices.
-        learning_rate: of Adam.
+        learning_rate: of the optimiser, at the start.
         weight_decay: L2 added to the gradient after clipping, as the published code does.
-        clip: bound on the global norm of the gradient; None for none.
+        clip: bound on the gradient, on its global norm if not said otherwise; None for none.
+        optimizer: further arguments of `optim.build` (`kind`, by default "adam", `b1`, `clip_kind` ...).
+        decay, decay_every: the learning rate is multiplied by `decay` after every so many epochs.
         patience: epochs without a lower validation loss before training stops; None for no early stopping.
         seed: of parameters, noise and the order of cells.
         seeds: train so many seeds at once by vmap; every leaf of the result then has a leading seed axis.
         devices: how many; None for all that JAX sees.
-        feed_options: further arguments of `data.make_feed`.
+        feed_options: further arguments of `make_feeds`.
+        feeds: of training and validation, in place of those that `make_feeds` makes of the data set.
         restore: takes the fresh training state and returns the one to go on from.
         **loop: further arguments of `train.fit` (`log_every`, `save`, `report`, `should_stop` ...).
     """
     if model.check is not None:
         model.check(dataset)
-    feeds = make_feeds(dataset, batch_size=batch_size, devices=devices, **(feed_options or {}))
-    optimizer = optim.adam(learning_rate, weight_decay=weight_decay, clip=clip)
+    if feeds is None:
+        ranked = model.validate is not None
+        feeds = make_feeds(dataset, batch_size=batch_size, devices=devices, ranked=ranked, **(feed_options or {}))
+    rate = optim.decayed(learning_rate, decay, decay_every * feeds[0].steps)
+    chosen = {"kind": "adam", "weight_decay": weight_decay, "clip": clip, **(optimizer or {})}
+    transformation = optim.build(learning_rate=rate, **chosen)
     # Seed i of several is the single run of seed + i.
     key = jax.random.key(seed) if seeds is None else jax.vmap(jax.random.key)(seed + jnp.arange(seeds))
-    state = train.init(model, optimizer, feeds[0], key)
+    state = train.init(model, transformation, feeds[0], key)
     if restore is not None:
         state = restore(state)
-    state, outcome = train.fit(model, optimizer, state, *feeds, epochs=epochs, patience=patience, **loop)
+    state, outcome = train.fit(model, transformation, state, *feeds, epochs=epochs, patience=patience, **loop)
     return Fitted(model, state.best.params, state.best.state, state, outcome)
 
 
@@ -157,24 +208,28 @@ def predict_effects(
     control = dataset.conditions[dataset.control]
     names = (control, *(name for name in names if name != control))
     treatment = treatments_of(dataset, names)
-    support = () if fitted.model.support is None else fitted.model.support(treatment)
+    model, request = fitted.model, make_request(treatment, library=library)
+    support = () if model.support is None else model.support(treatment)
+    unsure = None
+    if model.uncertainty is not None:
+        unsure = np.asarray(jax.jit(model.uncertainty)(fitted.params, fitted.state, request))
     effects = generate.effect_intervals(
         fitted.model,
         fitted.params,
         fitted.state,
         jax.random.fold_in(jax.random.key(seed), PREDICT),
-        make_request(treatment, library=library),
+        request,
         control=0,
         particles=particles,
         groups=min(20, particles // 2),
         controls=_control_cells(fitted.model, dataset, particles),
     )
-    return Prediction(names, treatment, effects, support)
+    return Prediction(names, treatment, effects, support, unsure)
 
 
 def _control_cells(model: Model, dataset: Dataset, most: int) -> Float[Array, "K G"] | None:
     """Training control cells for models that shift a given cell; the others need none."""
-    if model.stochastic:
+    if not model.needs_control:
         return None
     rows = pseudobulk.passed_rows(dataset, "train")
     rows = rows[dataset.condition[rows] == dataset.control][:most]
@@ -186,9 +241,9 @@ def predict(fitted: Fitted, dataset: Dataset, perturbations: Sequence[str], **op
 
     `X` is the mean of log2(1 + 1e4 x / sum x) over generated artifact-free cells; layers hold `effect` (minus the
     predicted control), `effect_error` (its Monte-Carlo standard error) and `sd` (spread over cells). `obs` says the
-    condition, the splits that hold cells of it ("unseen" for none), and `support`: "trained", or which treatments had
-    no training cells. Options as in `predict_effects`: particles,
-    library, seed.
+    condition, the splits that hold cells of it ("unseen" for none), `support` ("trained", or which treatments had no
+    training cells) and, where the model has it, `uncertainty` (higher is less sure). Options as in `predict_effects`:
+    particles, library, seed.
     """
     return to_anndata(predict_effects(fitted, dataset, perturbations, **options), dataset)
 
@@ -205,6 +260,7 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
             "split": [_splits_of(dataset, row) for row in prediction.treatment],
             "generated_cells": moments.cells,
             **({"support": list(prediction.support)} if prediction.support else {}),
+            **({} if prediction.uncertainty is None else {"uncertainty": prediction.uncertainty}),
         },
         index=pandas.Index(prediction.names),
     )

@@ -169,7 +169,7 @@ def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
     assert cli.main(["main.py", *argv, f"--workdir={tmp_path}/work"]) == 0
     said = capsys.readouterr().err
     assert "LONELY" in said and "single cell" in said
-    assert "C+D (D)" in said and "rests on the prior" in said
+    assert "C+D (D)" in said and "rests on the model's prior" in said
     notes = json.loads((tmp_path / "work/metrics.json").read_text())["data"]["notes"]
     assert any("C+D (D)" in note for note in notes)
 

@@ -165,8 +165,12 @@ def _like(config: dict[str, Any], dataset: Dataset, model: Model) -> TrainState:
     dataset = replace(dataset, split=few)
     tables = data.split_tables(dataset, "train")
     feed = data.make_feed(dataset, "train", batch_size=SHAPE_CELLS, devices=1, tables=tables)
-    optimizer = optim.adam(
-        settings["learning_rate"], weight_decay=settings["weight_decay"], clip=settings["clip"] or None
+    rate = optim.decayed(settings["learning_rate"], settings["decay"], 1)
+    optimizer = optim.build(
+        learning_rate=rate,
+        weight_decay=settings["weight_decay"],
+        clip=settings["clip"] or None,
+        **run.optimizer_options(settings),
     )
     seeds = settings["seeds"] if settings["seeds"] > 1 else None
     return jax.eval_shape(lambda: train.init(model, optimizer, feed, jax.random.key(config["seed"]), seeds=seeds))

@@ -1,6 +1,8 @@
 """From an .h5ad file to batches: reading, quality labels, splits, what models must know of the data."""
 
 from jaxpert.data.feeds import make_feed
+from jaxpert.data.networks import add_graphs, drop_unannotated
+from jaxpert.data.ontology import read_terms
 from jaxpert.data.quality import (
     add_quality,
     at_multiplier,
@@ -12,28 +14,36 @@ from jaxpert.data.quality import (
 from jaxpert.data.read import read
 from jaxpert.data.reference import count_failed, reference_profiles
 from jaxpert.data.simulator import load_truth, save_truth, simulate
-from jaxpert.data.sources import SOURCES, load
+from jaxpert.data.simulator_truth import simulated_terms
+from jaxpert.data.sources import SOURCES, load, locate_annotations
 from jaxpert.data.spec import make_spec, split_tables
 from jaxpert.data.splits import add_split, drop_failed
+from jaxpert.data.variable_genes import keep_variable
 
 __all__ = [
     "SOURCES",
+    "add_graphs",
     "add_quality",
     "add_split",
     "at_multiplier",
     "count_failed",
     "drop_failed",
+    "drop_unannotated",
     "failed",
+    "keep_variable",
     "label_generated",
     "load",
     "load_truth",
+    "locate_annotations",
     "make_feed",
     "make_spec",
     "modelled_thresholds",
     "quality_metrics",
     "read",
+    "read_terms",
     "reference_profiles",
     "save_truth",
     "simulate",
+    "simulated_terms",
     "split_tables",
 ]

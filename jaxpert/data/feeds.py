@@ -38,6 +38,8 @@ class Cells(NamedTuple):
     pool_start: Int[Array, "strata"]
     pool_size: Int[Array, "strata"]
     tables: dict[str, Array]
+    pair: Int[Array, "Q L"] | None = None
+    """Place in `pool` of each cell's own control; None draws one at random in every step."""
 
 
 class _Layout(NamedTuple):
@@ -64,6 +66,8 @@ def make_feed(
     layout: str = "auto",
     memory_bytes: int | None = None,
     control_cells: int = 2048,
+    pairs: Int[np.ndarray, "N"] | None = None,
+    drop_last: bool = False,
 ) -> Feed:
     """Put the cells of one split (or "all") on the device(s) and return the functions that draw batches from them.
 
@@ -81,20 +85,26 @@ def make_feed(
             default 1 GiB on CPU, a quarter of an accelerator's memory).
         control_cells: most control cells kept to match with, shared equally by the strata, evenly spaced in file
             order. They come from this split, else from training, else from all strata (see `unmatched_strata`).
+        pairs: row of the control cell of every cell of the data set (`pairing.pair_controls`), the same in every
+            epoch; None draws a new one of `control_cells` in every step.
+        drop_last: leave out the incomplete last batch of an epoch (other cells in each, where they are shuffled).
 
-    Raises InputError for an empty split, a batch size that the devices do not divide, too few devices, no controls,
-    or counts over 2^24 (not exact in float32).
+    Raises InputError for an empty split, a batch size that the devices do not divide or that no batch fills, too few
+    devices, no controls, or counts over 2^24 (not exact in float32).
     """
     rows = dataset.rows(split)
-    _check(dataset, split, rows, batch_size, devices)
+    _check(dataset, split, rows, batch_size, devices, drop_last)
     dealt = _deal(rows, batch_size, devices)
     local = _local_shards(len(dealt))
     dtype = _count_type(dataset)
     pack = _packing(layout, dealt.size * len(dataset.genes) * dtype.itemsize // devices, memory_bytes)
     counts, width = pack(dataset.counts, dealt[local], dtype)
-    pool = _control_pool(dataset, rows, control_cells, dtype)
-    cells = _cells(dataset, counts, dealt, local, len(rows), pool, tables or {})
-    steps = math.ceil(len(rows) / batch_size)
+    if pairs is None:
+        pool, pair = _control_pool(dataset, rows, control_cells, dtype), None
+    else:
+        pool, pair = _paired_pool(dataset, pairs[dealt[local]], dtype)
+    cells = _cells(dataset, counts, dealt, local, len(rows), pool, tables or {})._replace(pair=pair)
+    steps = len(rows) // batch_size if drop_last else math.ceil(len(rows) / batch_size)
     static = _Layout(batch_size // len(dealt), dealt.shape[1], steps, len(dataset.genes), width)
     functions = functools.partial(_order, static, shuffle), functools.partial(_batch, static)
     return Feed(_place(cells, len(local), devices), *functions, steps, len(rows))
@@ -108,7 +118,7 @@ def unmatched_strata(dataset: Dataset, split: str) -> tuple[str, ...]:
     return tuple(dataset.strata[s] for s in np.unique(dataset.stratum[dataset.rows(split)]) if s not in have)
 
 
-def _check(dataset: Dataset, split: str, rows: np.ndarray, batch_size: int, devices: int) -> None:
+def _check(dataset: Dataset, split: str, rows: np.ndarray, batch_size: int, devices: int, drop_last: bool) -> None:
     if not len(rows):
         raise InputError(
             f"split {split!r} of {dataset.name} holds no cells, expected at least one: change `split.kind`"
@@ -117,6 +127,11 @@ def _check(dataset: Dataset, split: str, rows: np.ndarray, batch_size: int, devi
         raise InputError(
             f"`train.batch_size` is {batch_size}, expected a positive multiple of the {devices} devices: "
             f"try {max(devices, batch_size // devices * devices)}"
+        )
+    if drop_last and len(rows) < batch_size:
+        raise InputError(
+            f"split {split!r} of {dataset.name} holds {len(rows)} cells, which fill no batch of {batch_size}: lower "
+            "`train.batch_size` or set `train.drop_last` to False"
         )
     if devices > jax.device_count() or devices % jax.process_count():
         raise InputError(
@@ -231,6 +246,16 @@ def _control_pool(
     return dataset.counts[np.concatenate(chosen)].astype(dtype, copy=False).toarray(), start, size
 
 
+def _paired_pool(
+    dataset: Dataset, pairs: Int[np.ndarray, "Q L"], dtype: np.dtype
+) -> tuple[tuple[np.ndarray, ...], Int[np.ndarray, "Q L"]]:
+    """The control cells that some cell is paired with, and the place of each cell's own."""
+    chosen, place = np.unique(pairs, return_inverse=True)
+    unused = np.zeros(len(dataset.strata), np.int32)
+    counts = dataset.counts[chosen].astype(dtype, copy=False).toarray()
+    return (counts, unused, unused), place.reshape(pairs.shape).astype(np.int32)
+
+
 def _place(cells: Cells, shards: int, devices: int) -> Cells:
     """Move to the device(s); with several, every leaf gets a leading axis over this process's devices."""
     if devices == 1:
@@ -258,7 +283,7 @@ def _order(
         positions = jax.vmap(lambda s, n: _permutation(jax.random.fold_in(key, s), positions, n))(data.shard, data.size)
     else:
         positions = jnp.broadcast_to(positions, (data.shard.shape[0], static.length))
-    return jnp.pad(positions, ((0, 0), (0, static.steps * static.share - static.length)))
+    return jnp.pad(positions, ((0, 0), (0, max(0, static.steps * static.share - static.length))))
 
 
 def _permutation(key: PRNGKeyArray, positions: Int[Array, "L"], size: Int[Array, ""]) -> Int[Array, "L"]:
@@ -282,9 +307,10 @@ def _batch(
         return jnp.take_along_axis(leaf, drawn, axis=1).reshape(-1)
 
     condition, stratum = pick(data.condition), pick(data.stratum)
+    own_control = _controls(data, key, stratum, slot) if data.pair is None else pick(data.pair)
     return Batch(
         x=_counts(static, data.counts, drawn).astype(jnp.float32),
-        control=_controls(data, key, stratum, slot),
+        control=data.pool[own_control].astype(jnp.float32),
         treatment=data.condition_treatments[condition],
         condition=condition,
         stratum=stratum,
@@ -324,10 +350,12 @@ def _scatter(
     return jnp.zeros((rows, width), jnp.float32).at[jnp.arange(rows)[:, None], column].add(value, mode="drop")
 
 
-def _controls(data: Cells, key: PRNGKeyArray, stratum: Int[Array, "B"], slot: Int[Array, "B"]) -> Float[Array, "B G"]:
+def _controls(data: Cells, key: PRNGKeyArray, stratum: Int[Array, "B"], slot: Int[Array, "B"]) -> Int[Array, "B"]:
+    """Places in the pool, drawn at random among those of each cell's stratum."""
+
     def draw(place: Array) -> Array:
         return jax.random.bits(jax.random.fold_in(key, CONTROL_STREAM - place.astype(jnp.uint32)), (), jnp.uint32)
 
     # The remainder favours the first controls by less than one in 2^32 / size, and costs one random number.
     pick = jax.vmap(draw)(slot) % data.pool_size[stratum].astype(jnp.uint32)
-    return data.pool[data.pool_start[stratum] + pick.astype(jnp.int32)].astype(jnp.float32)
+    return data.pool_start[stratum] + pick.astype(jnp.int32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxpert.types import InputError
 
@@ -14,6 +14,7 @@ def pair_controls(
     *,
     seed: int = 0,
     stratum: Int[np.ndarray, "N"] | None = None,
+    pool: Bool[np.ndarray, "N"] | None = None,
 ) -> Int[np.ndarray, "N"]:
     """Row of the control cell that each cell is paired with; control cells are paired with themselves.
 
@@ -22,6 +23,7 @@ def pair_controls(
         control: number of the control condition.
         seed: of NumPy's legacy stream. The published code draws from an unseeded one, so that its pairs differ from run
             to run; with the stream's seed this function draws the same ones.
+        pool: the cells that may be drawn, control cells of training as a rule; None for every control cell.
         stratum: where given, cells are paired within their own stratum only (the published code has no such option).
 
     Control cells are drawn uniformly and with replacement, one per perturbed cell, for one condition after the other in
@@ -29,6 +31,7 @@ def pair_controls(
     """
     rng = np.random.RandomState(seed)
     pairs = np.arange(len(condition))
+    drawable = (condition == control) if pool is None else pool & (condition == control)
     strata = np.zeros(len(condition), np.int64) if stratum is None else np.asarray(stratum)
     present, first = np.unique(condition, return_index=True)
     for c in present[np.argsort(first)]:
@@ -36,11 +39,11 @@ def pair_controls(
             continue
         for s in np.unique(strata[condition == c]):
             cells = np.flatnonzero((condition == c) & (strata == s))
-            pool = np.flatnonzero((condition == control) & (strata == s))
-            if not len(pool):
+            own = np.flatnonzero(drawable & (strata == s))
+            if not len(own):
                 where = "" if stratum is None else f" in stratum {s}"
                 raise InputError(
                     f"there is no control cell{where} to pair cells with, expected one: check data.control"
                 )
-            pairs[cells] = pool[rng.randint(0, len(pool), len(cells))]
+            pairs[cells] = own[rng.randint(0, len(own), len(cells))]
     return pairs

@@ -180,3 +180,11 @@ def write_edges(
     names = truth.treatments
     edges = [f"{names[s]},{names[t]},{jaccard[s, t]:.6g}" for s, t in np.argwhere(jaccard > threshold)]
     Path(path).write_text("\n".join(["source,target,importance", *edges]) + "\n")
+
+
+def simulated_terms(truth: Truth, seed: int = 0) -> dict[str, frozenset[str]]:
+    """Annotation terms of each target, as `write_gmt` writes them."""
+    names, members = draw_annotations(truth, seed=seed)
+    terms = np.asarray(names, object)
+    found = {str(t): frozenset(terms[members[:, i]]) for i, t in enumerate(truth.treatments)}
+    return {gene: own for gene, own in found.items() if own}

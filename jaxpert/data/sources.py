@@ -53,6 +53,12 @@ SOURCES = {
     ),
 }
 """Public names; each file is kept as <name>.h5ad in the data folder."""
+ANNOTATIONS = (
+    "https://current.geneontology.org/annotations/goa_human.gaf.gz",
+    "Gene Ontology annotations of human genes, CC BY 4.0",
+    "about 15 MB",
+)
+"""Where they come from, what they are, and how large."""
 
 
 def load(source: Any, folder: str | Path | None = None, *, doublets: str = "scrublet", **read_options: Any) -> Dataset:
@@ -95,7 +101,9 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     """
     path = data_folder(folder) / f"{name}.h5ad"
     if not path.exists():
-        _download(name, path)
+        source = SOURCES[name]
+        demo = f"run the demo with --config=configs/cradle_{name}.py:demo"
+        _download(source.url, f"{source.origin}, {source.size}", path, demo, source.known_hash)
     record = path.with_suffix(".h5ad.sha256")
     if record.exists() and (size := int(record.read_text().split()[1])) != path.stat().st_size:
         raise InputError(
@@ -105,31 +113,32 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     return path
 
 
-def _download(name: str, path: Path) -> None:
+def locate_annotations(folder: str | Path | None = None) -> Path:
+    """Return the local file of the human gene annotations, downloading it where it is absent."""
+    path = data_folder(folder) / "goa_human.gaf.gz"
+    if not path.exists():
+        url, what, size = ANNOTATIONS
+        instead = "give another annotation file as graphs.ontology, or run the `demo` variant of the config"
+        _download(url, f"{what}, {size}", path, instead)
+    return path
+
+
+def _download(url: str, what: str, path: Path, instead: str, known_hash: str | None = None) -> None:
+    """Fetch a file with a progress bar, check it, and record its digest and size beside it."""
     import pooch
 
-    source = SOURCES[name]
-    by_hand = (
-        f"fetch {source.url} ({source.origin}, {source.size}) elsewhere and put it at {path}, or run the demo with "
-        f"--config=configs/cradle_{name}.py:demo"
-    )
+    by_hand = f"fetch {url} ({what}) elsewhere and put it at {path}, or {instead}"
     downloader: Any = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(
-            source.url,
-            known_hash=source.known_hash,
-            fname=path.name,
-            path=path.parent,
-            downloader=downloader,
-        )
+        pooch.retrieve(url, known_hash=known_hash, fname=path.name, path=path.parent, downloader=downloader)
     except ValueError as error:
         raise InputError(
-            f"the download of {name!r} does not have the digest {source.known_hash} and was discarded: try again, "
+            f"the download of {path.name} does not have the digest {known_hash} and was discarded: try again, "
             f"or {by_hand}"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{name!r} is not at {path} and could not be downloaded ({reason}): {by_hand}") from error
+        raise InputError(f"{path.name} is not at {path} and could not be downloaded ({reason}): {by_hand}") from error
     digest = pooch.file_hash(str(path), alg="sha256")
-    path.with_suffix(".h5ad.sha256").write_text(f"{digest} {path.stat().st_size} {source.url}\n")
+    path.with_suffix(f"{path.suffix}.sha256").write_text(f"{digest} {path.stat().st_size} {url}\n")

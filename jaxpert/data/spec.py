@@ -38,18 +38,21 @@ def make_spec(dataset: Dataset) -> Spec:
         control_mean=log_normalized_mean(dataset.counts, control),
         treatment_cells=treatment_cells(dataset, "train"),
         condition_cells=condition_cells(dataset, "train"),
+        graphs=dataset.graphs,
     )
 
 
 def split_tables(dataset: Dataset, split: str) -> dict[str, Any]:
     """Return the tables that are the same for every batch of a split, under their names in `Batch.extras`.
 
-    `treatment_cells [T]`, `condition_cells [C]` and, where there are quality labels, `failed_cells []`,
+    `treatment_cells [T]`, `condition_cells [C]`, `expressed [C, G]` (genes with a count in any cell of the condition)
+    and, where there are quality labels, `failed_cells []`,
     `reference [C, G]` and `has_reference [C]`.
     """
     tables: dict[str, Any] = {
         "treatment_cells": treatment_cells(dataset, split),
         "condition_cells": condition_cells(dataset, split),
+        "expressed": expressed(dataset, split),
     }
     if dataset.quality is None:
         return tables
@@ -67,6 +70,17 @@ def condition_cells(dataset: Dataset, split: str) -> Int[np.ndarray, "C"]:
     """Cells of `split` in each condition."""
     found = np.bincount(dataset.condition[dataset.rows(split)], minlength=len(dataset.conditions))
     return found.astype(np.int32)
+
+
+def expressed(dataset: Dataset, split: str) -> Bool[np.ndarray, "C G"]:
+    """Genes with a count in any cell of `split` in each condition."""
+    keep = np.zeros(len(dataset.cells), bool)
+    keep[dataset.rows(split)] = True
+    found = np.zeros((len(dataset.conditions), len(dataset.genes)), bool)
+    for rows, block in row_blocks(dataset.counts):
+        part, condition = block[keep[rows]], dataset.condition[rows][keep[rows]]
+        found[np.repeat(condition, np.diff(part.indptr)), part.indices] = True
+    return found
 
 
 def log_moments(

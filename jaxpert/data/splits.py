@@ -219,7 +219,7 @@ def _remarks(dataset: Dataset, split: np.ndarray) -> tuple[str, ...]:
     if named:
         remarks.append(
             f"{len(named)} held-out conditions have treatments that no training cell received, for which the "
-            f"prediction rests on the prior and not on data: {shown(named, 20)}"
+            f"prediction rests on the model's prior or graph and not on data: {shown(named, 20)}"
         )
     gone = ~trained & ~held_out
     if gone.any():

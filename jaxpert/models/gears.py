@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert import gears_losses as losses
 from jaxpert.gears_layers import project
 from jaxpert.gears_network import Change, Rows
 from jaxpert.gears_setup import Gears, Settings, make
+from jaxpert.parallel import psum
 from jaxpert.transforms import log1p_normalize
-from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec
+from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec, Validation
 
-__all__ = ["Gears", "Settings", "build", "changes", "embeddings", "evaluate", "keep_capped", "make"]
+__all__ = ["Gears", "Settings", "build", "cap", "changes", "embeddings", "evaluate", "make"]
 
 TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 """Parameters whose rows are capped at norm 1."""
@@ -36,15 +36,13 @@ BLOCK_NUMBERS = 2**23
 def build(spec: Spec, **settings: Any) -> Model:
     """GEARS for the data that `spec` describes; predicts mean log-normalised expression.
 
-    Train with `keep_capped(optimizer)`, which keeps the stored embedding tables within their norm cap.
-
     Args:
-        spec: its `graphs` are `graphs.NamedGraph`s by name, by default "coexpression" (between measured genes) and
-            "ontology" (between perturbed genes; may hold genes without cells, for `changes`).
+        spec: its `graphs` are `graphs.NamedGraph`s by name (`data.add_graphs`), by default "coexpression" (between
+            measured genes) and "ontology" (between perturbed genes; may hold genes without cells, for `changes`).
         **settings: fields of `Settings`; another one is a TypeError.
 
     Batches need `extras["expressed"] [C, G]` (True where the mean expression of a condition is not zero) unless
-    `genes="all"`.
+    `genes="all"`, and for validation `extras["ranked"] [C, 20]` (genes that differ most from control, -1 for none).
 
     Raises:
         InputError: for a setting out of range, a graph that `spec` lacks, a treatment that no graph holds.
@@ -55,6 +53,9 @@ def build(spec: Spec, **settings: Any) -> Model:
         loss=partial(loss, gears),
         predict=partial(predict, gears),
         check=partial(check, gears),
+        validate=Validation(partial(validation_sums, gears), validation_score),
+        constrain=cap,
+        uncertainty=None if gears.settings.uncertainty is None else partial(uncertainty, gears),
         support=partial(support, gears),
         scale="lognorm",
         stochastic=False,
@@ -68,25 +69,13 @@ def init(gears: Gears, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]
 
 
 def cap(params: PyTree) -> PyTree:
-    """Project the embedding tables as the published code does before each look-up."""
-    return {name: project(part) if name in TABLES else part for name, part in params.items()}
-
-
-def keep_capped(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Return the optimiser with the tables projected after each of its steps.
+    """Project the embedding tables (`Model.constrain`).
 
     The published code overwrites the stored rows before each look-up, outside the gradient, so that the next step and
     the weight decay start from capped rows; to project after the step before is the same. The loss caps once more
-    (which changes nothing then) and passes gradients through unchanged, so that it is right with any optimiser.
+    (which changes nothing then) and passes gradients through unchanged.
     """
-
-    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
-        updates, state = optimizer.update(updates, state, params)
-        capped = cap(optax.apply_updates(params, updates))
-        moved = {name: capped[name] - params[name] if name in TABLES else part for name, part in updates.items()}
-        return moved, state
-
-    return optax.GradientTransformation(optimizer.init, update)
+    return {name: project(part) if name in TABLES else part for name, part in params.items()}
 
 
 def apply(gears: Gears, params: PyTree, state: PyTree, method: str, *args: Any, train: bool = False) -> Any:
@@ -193,6 +182,47 @@ def evaluate(gears: Gears, params: PyTree, state: PyTree, batch: Batch) -> tuple
     pooled = pool(gears, batch)
     change = changes_in_evaluation(gears, params, state, pooled)
     return total(gears, compare(gears, pooled, change, batch, *profiles(batch)), batch)
+
+
+def validation_sums(gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
+    """Predicted minus measured expression, normalised by the remembered moments, summed by condition: of all genes, and
+    of the ranked ones, with the cells behind each."""
+    del key
+    pooled = pool(gears, batch)
+    x, y = profiles(batch)
+    cells = compare(gears, pooled, changes_in_evaluation(gears, params, state, pooled), batch, x, y)
+    mask, count = batch.mask.astype(y.dtype), len(gears.spec.conditions)
+    error = jax.ops.segment_sum((cells.predicted - y) * mask[:, None], batch.condition, count)
+    ranked = jnp.asarray(batch.extras["ranked"])
+    top = jnp.where(ranked >= 0, jnp.take_along_axis(error, jnp.maximum(ranked, 0), axis=1), 0)
+    held = jax.ops.segment_sum(mask * (batch.condition != gears.spec.control), batch.condition, count)
+    return psum({"error": error, "top": top, "cells": held, "ranked": held[:, None] * (ranked >= 0)})
+
+
+def validation_score(sums: PyTree) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Squared error of predicted means over the 20 genes that differ most, averaged over perturbed conditions (all
+    genes, where no condition has ranked ones): what the published code chooses its epoch by."""
+    cells = sums["cells"]
+    scored, per_cell = cells > 0, 1 / jnp.maximum(cells, 1)[:, None]
+    every = jnp.square(sums["error"] * per_cell).mean(1)
+    kept = sums["ranked"] > 0
+    top = (jnp.square(sums["top"] * per_cell) * kept).sum(1) / jnp.maximum(kept.sum(1), 1)
+
+    def mean(values: Array, of: Array) -> Array:
+        return (values * of).sum() / jnp.maximum(of.sum(), 1)
+
+    ranked = scored & kept.any(1)
+    mse = mean(every, scored)
+    return jnp.where(ranked.any(), mean(top, ranked), mse), {"mse": mse}
+
+
+def uncertainty(gears: Gears, params: PyTree, state: PyTree, request: Request) -> Float[Array, "R"]:
+    """`Model.uncertainty`: mean log variance over genes, higher for less sure (the published code reports exp(-mean),
+    whose sign users read wrongly; spec 5)."""
+    composed = request.treatment @ embeddings(gears, params, state)
+    spread = _changes(gears, params, state, composed, (request.treatment != 0).any(1)).log_variance
+    assert spread is not None
+    return spread.mean(1)
 
 
 def predict(gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:

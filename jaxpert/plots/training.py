@@ -84,11 +84,13 @@ def _focus(axis: Any, values: np.ndarray) -> None:
 def _term_panel(axis: Any, rows: Sequence[Mapping[str, Any]], term: str) -> None:
     curves = [_series(rows, f"{part}/{term}") for part in ("train", "val")]
     for (steps, values), colour in zip(curves, (BLUE, VERMILLION), strict=True):
-        axis.plot(steps, _smooth(values) if colour == BLUE else values, color=colour, linewidth=1.4)
+        if len(values):
+            axis.plot(steps, _smooth(values) if colour == BLUE else values, color=colour, linewidth=1.4)
     inner = [np.quantile(values, (0.02, 0.98)) for _, values in curves if len(values) >= 20]
     if inner and np.ptp(inner) > 0:
         axis.set_ylim(np.min(inner) - 0.1 * np.ptp(inner), np.max(inner) + 0.1 * np.ptp(inner))
-    axis.set_title(words(term), fontsize=9.5, fontweight="normal")
+    title = "validation score (lower is better)" if term == "score" else words(term)
+    axis.set_title(title, fontsize=9.5, fontweight="normal")
     axis.locator_params(axis="both", nbins=3)
     axis.xaxis.set_major_formatter(thousands)
     axis.tick_params(labelsize=8)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxpert.report import numbers
+from jaxpert.report.families import FAMILIES, family_sections
 from jaxpert.report.numbers import finite, label
 from jaxpert.report.tables import tables, truth_tables
 from jaxpert.report.words import CAPTIONS
 from jaxpert.types import InputError
 
 READ = ("model", "baselines", "ceiling", "truth", "comparison", "perturbations", "notes", "verdict", "quality", "data",
-        "likelihood", "recovery", "run", "scores")  # fmt: skip
+        "likelihood", "recovery", "run", "scores", *FAMILIES)  # fmt: skip
 """Parts of metrics.json that have their own place or are for programs (`scores`: every seed at every threshold);
 whatever else it holds is listed at the end."""
 
@@ -74,6 +75,7 @@ def _content(workdir: Path) -> dict[str, Any]:
         "date": _date(workdir, metrics),
         "tables": tables(metrics),
         "truth_tables": truth_tables(metrics),
+        "families": family_sections(metrics),
         "pictures": [p for p in pictures if not p.name.startswith("loss")],
         "curves": [p for p in pictures if p.name.startswith("loss")],
         "training": _training(_rows(workdir / "metrics.jsonl", problems)),
@@ -149,13 +151,14 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The training log in a few numbers."""
     if not rows:
         return {}
-    val = [row for row in rows if finite(row.get("val/loss"))]
+    criterion = "val/score" if any("val/score" in row for row in rows) else "val/loss"
+    val = [row for row in rows if finite(row.get(criterion))]
     train = [row["train/loss"] for row in rows if finite(row.get("train/loss"))]
-    best = min(val, key=lambda row: row["val/loss"]) if val else {}
+    best = min(val, key=lambda row: row[criterion]) if val else {}
     return {
         "steps": max(row.get("step", 0) for row in rows),
         "epochs with validation": len(val),
         "last training loss": train[-1] if train else None,
-        "best validation loss": best.get("val/loss"),
+        f"best {criterion.replace('val/', 'validation ')}": best.get(criterion),
         "best epoch": best.get("epoch"),
     }

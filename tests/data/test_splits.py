@@ -38,7 +38,7 @@ def test_held_out_gene_never_perturbed_is_named(screen):
     dataset = data.add_split(data.read(screen(labels)), kind="combinations")
     (held_out,) = set(dataset.condition[dataset.rows("test")])
     pair = dataset.conditions[held_out]
-    (note,) = (note for note in dataset.notes if "rests on the prior" in note)
+    (note,) = (note for note in dataset.notes if "rests on the model's prior" in note)
     assert f"{pair} ({pair[-1]})" in note
 
 

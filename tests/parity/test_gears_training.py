@@ -14,6 +14,7 @@ import pytest
 from minibatch import compiled_quickly
 
 from jaxpert import gears_losses as losses
+from jaxpert import optim
 from jaxpert.models import gears
 from jaxpert.types import Request
 
@@ -28,9 +29,10 @@ def quick():
 
 
 def published_adam(rates):
-    """Clip by value, coupled weight decay, Adam (spec 6), tables capped."""
-    steps = [optax.clip(1.0), optax.add_decayed_weights(5e-4), optax.scale_by_adam()]
-    return gears.keep_capped(optax.chain(*steps, optax.scale_by_schedule(lambda step: -jnp.asarray(rates)[step])))
+    """Clip by value, coupled weight decay, Adam, and the rate halved after every epoch of two batches (spec 6)."""
+    np.testing.assert_allclose(rates, [rates[0] * 0.5 ** (step // 2) for step in range(len(rates))])
+    rate = optim.decayed(float(rates[0]), 0.5, 2)
+    return optim.build("adam", rate, weight_decay=5e-4, clip=1.0, clip_kind="value")
 
 
 @pytest.mark.parametrize("name", TRAJECTORIES)
@@ -74,7 +76,7 @@ def stepper(net, optimizer):
         (value, after), slopes = jax.value_and_grad(loss, has_aux=True)(params)
         updates, moments = optimizer.update(slopes, moments, params)
         largest = jnp.stack([abs(leaf).max() for leaf in jax.tree.leaves(slopes)]).max()
-        return optax.apply_updates(params, updates), after, moments, value, largest
+        return gears.cap(optax.apply_updates(params, updates)), after, moments, value, largest
 
     return step
 
