@@ -1,9 +1,6 @@
-"""Layers of GEARS: batch normalisation over weighted rows, networks made of it, graph convolutions, the norm cap."""
+"""Layers of GEARS: networks of normalised layers, graph convolutions, the norm cap."""
 
 from __future__ import annotations
-
-import math
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,76 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxpert.graphs import Hops, attend, propagate
-from jaxpert.nets import uniform_fan_in
-from jaxpert.parallel import psum
+from jaxpert.nets import Affine, BatchNorm, Weight, moments, uniform_fan_in
 
-EPSILON, MOMENTUM = 1e-5, 0.1
 LARGEST_NORM, NORM_GUARD = 1.0, 1e-7
-
-Weight = Float[Array, "..."]
-"""How many rows each row stands for, over all leading axes of what it weighs (1 where an axis counts evenly)."""
-
-
-class Moments(NamedTuple):
-    """Of weighted rows, over all devices."""
-
-    mean: Float[Array, "H"]
-    variance: Float[Array, "H"]
-    """Divided by the count."""
-    count: Float[Array, ""]
-
-
-class Affine(NamedTuple):
-    """x * scale + shift."""
-
-    scale: Float[Array, "H"]
-    shift: Float[Array, "H"]
-
-    def __call__(self, x: Float[Array, "*r H"]) -> Float[Array, "*r H"]:
-        return x * self.scale + self.shift
-
-
-def moments(x: Float[Array, "*r H"], weight: Weight) -> Moments:
-    """Mean and variance over all axes but the last; rows of weight 0 are as good as absent."""
-    axes = tuple(range(x.ndim - 1))
-    count = psum(weight.sum()) * (math.prod(x.shape[:-1]) // weight.size)
-    rows = jnp.maximum(count, 1)
-    mean = psum((x * weight[..., None]).sum(axes)) / rows
-    variance = psum((jnp.square(x - mean) * weight[..., None]).sum(axes)) / rows
-    return Moments(mean, variance, count)
-
-
-class BatchNorm(nn.Module):
-    """Batch normalisation as an affine map, which callers may fold into the next product.
-
-    Normalises by the biased variance of the batch and remembers the unbiased one, r <- 0.9 r + 0.1 s (spec 4; Flax's
-    own remembers the biased one). Fewer than two rows have no variance: then the remembered moments are used and
-    kept. With `repeat_single` a single row counts as two equal ones, as published: variance 0, so no signal passes.
-    """
-
-    features: int
-    repeat_single: bool = False
-
-    @nn.compact
-    def __call__(self, batch: Moments | None) -> Affine:
-        """The map for rows with these moments; with the remembered ones for None."""
-        shape = (self.features,)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        variance = self.variable("batch_stats", "variance", jnp.ones, shape)
-        used = Moments(mean.value, variance.value, jnp.zeros((), scale.dtype))
-        if batch is not None:
-            enough = batch.count >= (1 if self.repeat_single else 2)
-            count = jnp.maximum(batch.count, 2)
-            used = jax.tree.map(lambda new, old: jnp.where(enough, new, old), batch, used)
-            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                rate = jnp.where(enough, MOMENTUM, 0).astype(scale.dtype)
-                mean.value += rate * (jax.lax.stop_gradient(batch.mean) - mean.value)
-                unbiased = jax.lax.stop_gradient(batch.variance) * (count / (count - 1))
-                variance.value += rate * (unbiased - variance.value)
-        factor = scale * jax.lax.rsqrt(used.variance + EPSILON)
-        return Affine(factor, bias - used.mean * factor)
 
 
 class Linear(nn.Module):

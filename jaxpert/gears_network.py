@@ -15,8 +15,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxpert.gears_layers import BatchNorm, GraphConvolution, Mlp, Moments, Weight, capped, moments
+from jaxpert.gears_layers import GraphConvolution, Mlp, capped
 from jaxpert.graphs import Hops
+from jaxpert.nets import BatchNorm, Moments, Weight, moments
 from jaxpert.parallel import psum
 
 
