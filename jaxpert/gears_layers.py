@@ -8,23 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxpert.graphs import Hops, attend, propagate
-from jaxpert.nets import Affine, BatchNorm, Weight, moments, uniform_fan_in
+from jaxpert.nets import Affine, BatchNorm, Linear, Weight, moments, uniform_fan_in
 
 LARGEST_NORM, NORM_GUARD = 1.0, 1e-7
-
-
-class Linear(nn.Module):
-    """x @ kernel + bias."""
-
-    inputs: int
-    features: int
-
-    def setup(self):
-        self.kernel = self.param("kernel", uniform_fan_in, (self.inputs, self.features), self.inputs)
-        self.bias = self.param("bias", uniform_fan_in, (self.features,), self.inputs)
-
-    def __call__(self, x: Float[Array, "*r W"]) -> Float[Array, "*r H"]:
-        return x @ self.kernel + self.bias
 
 
 class Mlp(nn.Module):

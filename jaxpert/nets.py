@@ -50,6 +50,20 @@ def uniform_fan_in(key: Array, shape: Sequence[int], fan_in: int, dtype=jnp.floa
     return jax.random.uniform(key, tuple(shape), dtype, -1, 1) / fan_in**0.5
 
 
+class Linear(nn.Module):
+    """x @ kernel + bias."""
+
+    inputs: int
+    features: int
+
+    def setup(self):
+        self.kernel = self.param("kernel", uniform_fan_in, (self.inputs, self.features), self.inputs)
+        self.bias = self.param("bias", uniform_fan_in, (self.features,), self.inputs)
+
+    def __call__(self, x: Float[Array, "*r W"]) -> Float[Array, "*r H"]:
+        return x @ self.kernel + self.bias
+
+
 class BlockDense(nn.Module):
     """A linear layer on the concatenation of several blocks, with each block's share available on its own.
 
