@@ -3,17 +3,17 @@
 import importlib
 
 _HOMES = {
-    "jaxpert.data": ("read", "load", "simulate", "add_quality", "add_split", "make_spec"),
+    "jaxpert.data": ("read", "load", "simulate", "add_quality", "add_split", "add_graphs", "read_terms", "make_spec"),
     "jaxpert.workflow": ("fit", "predict", "embed_cells"),
     "jaxpert.assess": ("evaluate",),
     "jaxpert.analysis.artifacts": ("remove_artifacts",),
     "jaxpert.analysis.clean_cells": ("clean_cells",),
     "jaxpert.analysis.interpretation": ("interpret",),
-    "jaxpert.models": ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae"),
+    "jaxpert.models": ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears"),
 }
-__all__ = ["read", "load", "simulate", "add_quality", "add_split", "make_spec", "fit", "predict", "evaluate",
-           "embed_cells", "remove_artifacts", "clean_cells", "interpret", "cradle_vae", "sams_vae", "cpa_vae",
-           "svae_plus", "conditional_vae"]  # fmt: skip
+__all__ = ["read", "load", "simulate", "add_quality", "add_split", "add_graphs", "read_terms", "make_spec", "fit",
+           "predict", "evaluate", "embed_cells", "remove_artifacts", "clean_cells", "interpret", "cradle_vae",
+           "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears"]  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

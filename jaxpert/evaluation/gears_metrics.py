@@ -52,6 +52,14 @@ class Case(NamedTuple):
     """[n, G], dense or CSR."""
     compat: Compat = None
 
+    @property
+    def changes(self) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "G"]]:
+        """Predicted and measured change from control; what is left of equal values by rounding is no change."""
+        each = self.predicted - self.control, self.observed - self.control
+        least = metrics.CONSTANT * np.abs(self.control)
+        predicted, observed = (np.where(np.abs(change) <= least, 0.0, change) for change in each)
+        return predicted, observed
+
 
 def gene_sets(ranking: Ranking, row: int, variable: Genes) -> GeneSets:
     """The genes by which condition `row` is scored."""
@@ -162,7 +170,8 @@ def _top_set(case: Case, top: Genes, name: str) -> dict[str, float]:
 
 def _directions(case: Case) -> np.ndarray:
     """0 where both change in the same direction (or neither does), 2 where in opposite ones, else 1."""
-    return np.abs(np.sign(case.predicted - case.control) - np.sign(case.observed - case.control))
+    predicted, observed = case.changes
+    return np.abs(np.sign(predicted) - np.sign(observed))
 
 
 def _direction_shares(directions: np.ndarray, name: str) -> dict[str, float]:
@@ -218,7 +227,8 @@ def _mse(case: Case, genes: Genes | slice) -> float:
 
 
 def _pearson_delta(case: Case, genes: Genes | slice) -> float:
-    return _pearson((case.predicted - case.control)[genes], (case.observed - case.control)[genes])
+    predicted, observed = case.changes
+    return _pearson(predicted[genes], observed[genes])
 
 
 def _pearson_or_zero(case: Case, genes: Genes | slice) -> float:

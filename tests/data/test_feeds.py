@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from jaxpert.data.feeds import make_feed, unmatched_strata
+from jaxpert.data.pairing import pair_controls
 from jaxpert.types import Dataset, InputError, Quality
 
 GENES = 7
@@ -144,6 +145,27 @@ def test_unshuffled_batches_are_runs_of_the_file():
     feed = make_feed(screen(), "train", batch_size=16, shuffle=False)
     drawn = [np.sort(numbers([batch])) for batch in draw(feed)]
     np.testing.assert_array_equal(np.concatenate(drawn), screen().rows("train"))
+
+
+def test_a_cell_keeps_the_control_that_it_is_paired_with():
+    data = screen()
+    training = data.split == 0
+    pairs = pair_controls(data.condition, data.control, seed=3, stratum=data.stratum, pool=training)
+    assert training[pairs[data.condition != 0]].all() and (data.condition[pairs] == 0).all()
+    feed = make_feed(data, "train", batch_size=16, pairs=pairs)
+    for batch in (*draw(feed), *draw(feed, epoch=1, seed=2)):
+        rows = np.asarray(batch.x[:, 0]).astype(int)
+        np.testing.assert_array_equal(batch.control, data.counts[pairs[rows]].toarray())
+
+
+def test_the_incomplete_last_batch_may_be_left_out():
+    feed = make_feed(screen(), "train", batch_size=24, drop_last=True)
+    drawn = [numbers(draw(feed, epoch=epoch)) for epoch in (0, 1)]
+    assert feed.steps == feed.cells // 24 and all(len(set(one)) == 24 * feed.steps for one in drawn)
+    assert set(drawn[0]) != set(drawn[1])
+    assert all(batch.mask.all() for batch in draw(feed))
+    with pytest.raises(InputError, match="fill no batch of 512: lower `train.batch_size`"):
+        make_feed(screen(), "train", batch_size=512, drop_last=True)
 
 
 EIGHT = """
