@@ -35,6 +35,12 @@ def gears_arrays() -> Callable[[str], dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
+def cycseq_arrays() -> Callable[[str], dict[str, np.ndarray]]:
+    """`cycseq_arrays("combat")` -> {key: array}."""
+    return lambda name: _load("cycseq", name)
+
+
+@pytest.fixture(scope="session")
 def gears_numbers() -> Callable[[str], Any]:
     """`gears_numbers("splits")` -> what the .json file holds."""
     return lambda name: json.loads(_file("gears", f"{name}.json").read_text())

@@ -1,0 +1,45 @@
+"""CycSeq's data side in one place: from files of several cell lines to batches of paired pseudo-bulk rows.
+
+dataset = spectra.load_lines(["norman.h5ad", "mcfaline.h5ad"])
+prepared = spectra.prepare(dataset, split="perturbation", cells_disjoint=True)
+train, valid = spectra.make_feeds(prepared, batch_size=512)
+spec = spectra.spectra_spec(prepared)
+"""
+
+from jaxpert.data.integrate import address_genes, assign_columns, load_lines
+from jaxpert.data.spectra_feed import make_feed, make_feeds
+from jaxpert.data.spectra_prepare import Pairs, Prepared, drawn_cells, prepare
+from jaxpert.data.spectra_rows import (
+    ControlMeans,
+    Rows,
+    SpectrumMeans,
+    control_means,
+    from_unit,
+    rows,
+    spectra_spec,
+    spectrum_means,
+    to_unit,
+    training_rows_per_gene_scale,
+)
+
+__all__ = [
+    "ControlMeans",
+    "Pairs",
+    "Prepared",
+    "Rows",
+    "SpectrumMeans",
+    "address_genes",
+    "assign_columns",
+    "control_means",
+    "drawn_cells",
+    "from_unit",
+    "load_lines",
+    "make_feed",
+    "make_feeds",
+    "prepare",
+    "rows",
+    "spectra_spec",
+    "spectrum_means",
+    "to_unit",
+    "training_rows_per_gene_scale",
+]
