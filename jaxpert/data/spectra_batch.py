@@ -82,6 +82,8 @@ def draw_batch(
     pair, cell = (item // static.deep, item % static.deep) if static.deep else (item, None)
     own = {name: column[pair] for name, column in data.pairs.items()}
     kept = "lower_row" in own
+    extras = {"dose": own["dose"]} if "dose" in own else {}
+    extras |= {} if cell is None else {"cell": cell}
     return Batch(
         x=_rows(static, data, own["upper"], own["replicate"], cell),
         control=data.lower_rows[own["lower_row"]]
@@ -92,7 +94,7 @@ def draw_batch(
         stratum=own["batch"],
         mask=(step * share + place < data.size[:, None]).reshape(-1),
         slot=(data.shard[:, None] * share + place).reshape(-1),
-        extras={"pair": pair} | {name: own[name] for name in ("dose",) if name in own},
+        extras={"pair": pair} | extras,
     )
 
 

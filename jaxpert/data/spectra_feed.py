@@ -41,8 +41,8 @@ def make_feed(
 
     `Batch.x` is the perturbed row (the higher dose) and `Batch.control` its control row (the lower dose), both on the
     adjusted log scale; `treatment`, `condition` and `stratum` are the perturbed row's. `extras["pair"]` is the pair's
-    number, `extras["dose"] [B, 2]` log10 of both doses where there are doses. Training drops the last partial batch;
-    other splits pad it under a False mask.
+    number, `extras["dose"] [B, 2]` log10 of both doses where there are doses, `extras["cell"]` the place among the
+    drawn cells where each is a row. Training drops the last partial batch; other splits pad it under a False mask.
 
     Args:
       batch_size: pairs of the whole batch, over all devices.

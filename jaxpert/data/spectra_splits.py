@@ -16,7 +16,7 @@ from jaxpert.types import Dataset, InputError
 
 KINDS = ("replicate", "perturbation", "cell_line", "perturbation_in_line", "none")
 TRAIN, VAL, TEST = range(3)
-SHARES = {"replicate": (0, 0), "perturbation": (0.2, 0.1), "cell_line": (0.2, 0), "perturbation_in_line": (0.2, 0.1)}
+SHARES = {"perturbation": (0.2, 0.1), "cell_line": (0.2, 0.0), "perturbation_in_line": (0.2, 0.1)}
 """Shares of what is held out for test and for validation; without the latter one replicate of training validates."""
 CELL_SHARE = 0.2
 """Share of a spectrum's cells that each part but training takes, where parts that share a spectrum share no cell."""
