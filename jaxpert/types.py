@@ -146,7 +146,7 @@ class Model(NamedTuple):
     constrain: Callable[[PyTree], PyTree] | None = None
     """params -> params within their bounds, applied after each step; None for no bounds."""
     scale: str = "counts"
-    """"counts" or "lognorm" (ln(1 + 1e4 x / sum x))."""
+    """"counts", "lognorm" (ln(1 + 1e4 x / sum x)) or "log2" (log2(1 + 1e4 x / sum x))."""
     stochastic: bool = True
     needs_control: bool = False
     """Whether `predict` shifts the cells of `Request.control`, so that a mean is one over control cells."""

@@ -32,8 +32,11 @@ SMALL = {
     "svae_plus": {**SMALL_VAE, "combinations": "own"},
     "conditional_vae": SMALL_VAE,
     "gears": {"hidden_dim": 4},
+    "cycseq": {"hidden": (8, 8, 8), "latent_dim": 4, "embedding_dim": 4, "blocks": 1},
 }
 """Hyperparameters that make a model small."""
+SILENT_AT_START = {"cycseq": ("['attention']['value']",)}
+"""Parameters without gradient at the initial values, by parts of their path: here they are multiplied by a 0."""
 
 
 @contextlib.contextmanager

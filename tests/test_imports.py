@@ -13,6 +13,7 @@ SOURCES = sorted((ROOT / "jaxpert").rglob("*.py"))
 
 LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "adversarial", "parallel", "log"}
 LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_losses", "gears_setup"}
+LEAVES |= {"cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses", "cycseq_setup"}
 FOUNDATION = LEAVES | {"optim", "checkpoint", "train", "data", "evaluation", "plots", "report", "models", "keys"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -30,6 +31,11 @@ ALLOWED: dict[str, set[str]] = {
     "gears_losses": {"types", "parallel"},
     "gears_setup": {"types", "graphs", "gears_network"},
     "adversarial": {"types"},
+    "cycseq_layers": {"types", "nets"},
+    "cycseq_network": {"types", "nets", "cycseq_layers"},
+    "cycseq_noise": {"types", "cycseq_layers", "cycseq_network"},
+    "cycseq_losses": {"types", "parallel", "cycseq_layers"},
+    "cycseq_setup": {"types", "adversarial", "cycseq_network"},
     "parallel": {"types"},
     "log": {"types"},
     "data": {"types", "transforms", "graphs", "data"},

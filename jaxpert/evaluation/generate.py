@@ -243,10 +243,10 @@ def _draws(
 
 def _log2(x: Float[Array, "K R G"], scale: str) -> tuple[Float[Array, "K R G"], Bool[Array, "K R"]]:
     """Predictions on the log2 scale, and which cells hold counts (the others cannot be normalised)."""
-    if scale == "lognorm":
-        return transforms.lognorm_to_log2(x), jnp.ones(x.shape[:-1], bool)
+    if scale in ("lognorm", "log2"):
+        return x if scale == "log2" else transforms.lognorm_to_log2(x), jnp.ones(x.shape[:-1], bool)
     if scale != "counts":
-        raise ValueError(f"the model predicts on scale {scale!r}, expected 'counts' or 'lognorm'")
+        raise ValueError(f"the model predicts on scale {scale!r}, expected 'counts', 'lognorm' or 'log2'")
     full = x.sum(-1) != 0  # NaN counts as full, so that a diverged model shows
     return transforms.log2p_normalize(jnp.where(full[..., None], x, 1)), full
 
