@@ -138,6 +138,9 @@ class Model(NamedTuple):
     """Raises InputError where a data set cannot carry the model (no artifact labels, say), and returns notes on what a
     user should know of the two together; None for no demands."""
     latent: Latent | None = None
+    settle: Callable[[PyTree, PyTree, PRNGKeyArray, Dataset], PyTree] | None = None
+    """(params, state, key, dataset) -> state: what is computed once, after training, from the training cells (scGen's
+    shifts); on the host, for one seed. None for nothing."""
     support: Callable[[Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
     """What stands behind each row of treatments, in a word or two ("trained", "no training cells: KLF1"); InputError
     for rows that the model cannot predict at all. On the host."""

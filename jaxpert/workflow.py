@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PREDICT = 1
 """Stream folded into the seed's key, apart from training's."""
+SETTLE = 2**32 - 4
+"""Stream folded into the run's root key, apart from those of `train`."""
 
 
 class Fitted(NamedTuple):
@@ -154,7 +156,23 @@ def fit(
     if restore is not None:
         state = restore(state)
     state, outcome = train.fit(model, transformation, state, *feeds, epochs=epochs, patience=patience, **loop)
-    return Fitted(model, state.best.params, state.best.state, state, outcome)
+    fitted = Fitted(model, state.best.params, state.best.state, state, outcome)
+    return fitted if outcome.reason == "interrupted" else settle(fitted, dataset)
+
+
+def settle(fitted: Fitted, dataset: Dataset) -> Fitted:
+    """With what the model computes once from the training cells (`Model.settle`), for each of vmapped seeds; the same
+    whenever it is called, since its randomness comes from the run's key."""
+    settle, key = fitted.model.settle, fitted.train.key
+    if settle is None:
+        return fitted
+    if not key.ndim:
+        return fitted._replace(state=settle(fitted.params, fitted.state, jax.random.fold_in(key, SETTLE), dataset))
+    each = []
+    for i, one in enumerate(key):
+        params, state = jax.tree.map(lambda leaf, i=i: leaf[i], (fitted.params, fitted.state))
+        each.append(settle(params, state, jax.random.fold_in(one, SETTLE), dataset))
+    return fitted._replace(state=jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
 
 
 def pick_seed(fitted: Fitted, index: int) -> Fitted:

@@ -33,6 +33,7 @@ SMALL = {
     "conditional_vae": SMALL_VAE,
     "gears": {"hidden_dim": 4},
     "cycseq": {"hidden": (8, 8, 8), "latent_dim": 4, "embedding_dim": 4, "blocks": 1},
+    "scgen": {"latent_dim": 4, "hidden_dim": 8},
 }
 """Hyperparameters that make a model small."""
 SILENT_AT_START = {"cycseq": ("['attention']['value']",)}

@@ -14,6 +14,7 @@ SOURCES = sorted((ROOT / "jaxpert").rglob("*.py"))
 LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "adversarial", "parallel", "log"}
 LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_losses", "gears_setup"}
 LEAVES |= {"cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses", "cycseq_setup"}
+LEAVES |= {"scgen_deltas", "scgen_network"}
 FOUNDATION = LEAVES | {"optim", "checkpoint", "train", "data", "evaluation", "plots", "report", "models", "keys"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -30,6 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "gears_network": {"types", "graphs", "nets", "gears_layers", "parallel"},
     "gears_losses": {"types", "parallel"},
     "gears_setup": {"types", "graphs", "gears_network"},
+    "scgen_deltas": {"types"},
+    "scgen_network": {"types", "nets"},
     "adversarial": {"types"},
     "cycseq_layers": {"types", "nets"},
     "cycseq_network": {"types", "nets", "cycseq_layers"},

@@ -140,7 +140,7 @@ def _fitted(config: dict[str, Any], workdir: Path, dataset: Dataset, model: Mode
         log.say(f"note: {note}")
     about = metrics["run"]
     outcome = train.Outcome(about["ended"], about["epochs"], about["steps"])
-    return Fitted(model, state.best.params, state.best.state, state, outcome)
+    return workflow.settle(Fitted(model, state.best.params, state.best.state, state, outcome), dataset)
 
 
 def _newest_meta(manager: Any) -> dict[str, Any] | None:

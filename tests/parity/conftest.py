@@ -46,12 +46,6 @@ def gears_numbers() -> Callable[[str], Any]:
     return lambda name: json.loads(_file("gears", f"{name}.json").read_text())
 
 
-@pytest.fixture(scope="session")
-def cycseq_arrays() -> Callable[[str], dict[str, np.ndarray]]:
-    """`cycseq_arrays("gen_eval")` -> {key: array}."""
-    return lambda name: _load("cycseq", name)
-
-
 @pytest.fixture(params=["float64", "float32"])
 def precision(request):
     with jax.enable_x64(request.param == "float64"):
