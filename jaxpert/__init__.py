@@ -9,11 +9,14 @@ _HOMES = {
     "jaxpert.analysis.artifacts": ("remove_artifacts",),
     "jaxpert.analysis.clean_cells": ("clean_cells",),
     "jaxpert.analysis.interpretation": ("interpret",),
+    "jaxpert.analysis.gene_sets": ("predict_sets",),
+    "jaxpert.analysis.pair_screen": ("screen_pairs",),
     "jaxpert.models": ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears"),
 }
 __all__ = ["read", "load", "simulate", "add_quality", "add_split", "add_graphs", "read_terms", "make_spec", "fit",
-           "predict", "evaluate", "embed_cells", "remove_artifacts", "clean_cells", "interpret", "cradle_vae",
-           "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears"]  # fmt: skip
+           "predict", "evaluate", "embed_cells", "remove_artifacts", "clean_cells", "interpret", "predict_sets",
+           "screen_pairs", "cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae",
+           "gears"]  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

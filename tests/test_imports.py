@@ -15,6 +15,7 @@ LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "a
 LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_losses", "gears_setup"}
 LEAVES |= {"cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses", "cycseq_setup"}
 LEAVES |= {"scgen_deltas", "scgen_network"}
+LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_losses", "gears_setup", "gears_sets"}
 FOUNDATION = LEAVES | {"optim", "checkpoint", "train", "data", "evaluation", "plots", "report", "models", "keys"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "gears_setup": {"types", "graphs", "gears_network"},
     "scgen_deltas": {"types"},
     "scgen_network": {"types", "nets"},
+    "gears_sets": {"types", "graphs", "gears_layers", "gears_setup"},
     "adversarial": {"types"},
     "cycseq_layers": {"types", "nets"},
     "cycseq_network": {"types", "nets", "cycseq_layers"},

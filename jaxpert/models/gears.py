@@ -20,12 +20,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpert import gears_losses as losses
 from jaxpert.gears_layers import project
 from jaxpert.gears_network import Change, Rows
+from jaxpert.gears_sets import Members, members_of, stand_ins, support_of
 from jaxpert.gears_setup import Gears, Settings, make
 from jaxpert.parallel import psum
 from jaxpert.transforms import log1p_normalize
 from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec, Validation
 
-__all__ = ["Gears", "Settings", "build", "cap", "changes", "embeddings", "evaluate", "make"]
+__all__ = ["Gears", "Members", "Settings", "build", "cap", "changes", "embeddings", "evaluate", "make", "members_of",
+           "of", "support_of"]  # fmt: skip
 
 TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 """Parameters whose rows are capped at norm 1."""
@@ -245,9 +247,11 @@ def changes(
 
     Args:
         members: node numbers (`gears.nodes` has their names), padded with -1; any number of genes, in any order.
+            `members_of` makes them from names, where the two numbers past the last node stand for genes in no graph.
         signs: +1 (activated) or -1 (repressed) for each member; None for +1.
     """
     table = apply(gears, params, state, "perturbations", gears.every)
+    table = jnp.concatenate([table, stand_ins(gears, params, table)])
     used = (members >= 0).astype(table.dtype)
     composed = jnp.einsum("rmh,rm->rh", table[members], used if signs is None else used * signs)
     return _changes(gears, params, state, composed, used.any(1))
@@ -275,28 +279,16 @@ def _changes(gears: Gears, params: PyTree, state: PyTree, composed: Float[Array,
 
 def support(gears: Gears, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
     """`Model.support`: whether a row's genes, and the row itself, were trained on, or else how near they are."""
-    table = np.asarray(gears.spec.condition_treatments) != 0
-    trained = {tuple(row) for row in table[np.asarray(gears.spec.condition_cells) > 0]}
-    return tuple(_support_of(gears, row, tuple(row) in trained) for row in np.asarray(treatment) != 0)
+    names = np.asarray(gears.spec.treatments, object)
+    return support_of(gears, [names[row].tolist() for row in np.asarray(treatment) != 0])
 
 
-def _support_of(gears: Gears, row: np.ndarray, trained: bool) -> str:
-    if trained:
-        return "trained"
-    spec = gears.spec
-    known = {name for name, cells in zip(spec.treatments, spec.treatment_cells, strict=True) if cells > 0}
-    new = [name for name, used in zip(spec.treatments, row, strict=True) if used and name not in known]
-    if not new:
-        return "new combination of trained genes"
-    return "no training cells: " + ", ".join(f"{name} ({nearness(gears, name, known)})" for name in new)
-
-
-def nearness(gears: Gears, name: str, known: set[str]) -> str:
-    """How a gene without training cells is reached: by how many trained neighbours in the perturbation graphs."""
-    if name not in gears.nodes:
-        return "in no graph"
-    count = len(gears.neighbours.get(name, frozenset()) & known)
-    return f"{count} trained graph neighbours" if count else "no trained graph neighbour"
+def of(model: Model) -> Gears:
+    """What is behind a model that `build` made; InputError for another model."""
+    held = getattr(model.predict, "args", ())
+    if not held or not isinstance(held[0], Gears):
+        raise InputError("the model is no GEARS, expected one of jaxpert.models.gears: sets of genes are its own")
+    return held[0]
 
 
 def check(gears: Gears, dataset: Dataset) -> tuple[str, ...]:
