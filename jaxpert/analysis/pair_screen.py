@@ -205,6 +205,6 @@ def _described(
     if beyond:
         for k, column in enumerate(("beyond_singles", "beyond_pairs")):
             table[column] = [beyond[one][k] if one in beyond else np.nan for one in rows]
-    table = table[["set", *(column for column in table if column != "set")]]
+    table = table.reindex(columns=["set", *table.columns.drop("set")])
     table.attrs["note"] = NOTE
     return table

@@ -6,8 +6,16 @@ interface, so that neither a display nor the caller's own matplotlib settings ma
 
 from jaxpert.plots.cells import QUALITY_GROUPS, QUALITY_METRICS, latent_umap, quality_violins, umap_embedding
 from jaxpert.plots.effects import ate_scatter, effect_panels, recovery
+from jaxpert.plots.gears import (
+    TopGenes,
+    interactions_found,
+    normalised_errors,
+    phenotype_umap,
+    top_genes,
+    uncertainty_against_error,
+)
 from jaxpert.plots.generated import generated_tsne, latent_comparison, quality_distributions, tsne_embedding
-from jaxpert.plots.interactions import interaction_map, interaction_space, non_additive
+from jaxpert.plots.interactions import interaction_map, interaction_maps, interaction_space, non_additive
 from jaxpert.plots.interpretation import effect_heatmap, factor_genes, similarity_map
 from jaxpert.plots.scores import MAIN_METRICS, baseline_bars
 from jaxpert.plots.training import loss_curves
@@ -16,6 +24,7 @@ __all__ = [
     "MAIN_METRICS",
     "QUALITY_GROUPS",
     "QUALITY_METRICS",
+    "TopGenes",
     "ate_scatter",
     "baseline_bars",
     "effect_heatmap",
@@ -23,15 +32,21 @@ __all__ = [
     "factor_genes",
     "generated_tsne",
     "interaction_map",
+    "interaction_maps",
     "interaction_space",
+    "interactions_found",
     "latent_comparison",
     "latent_umap",
     "loss_curves",
     "non_additive",
+    "normalised_errors",
+    "phenotype_umap",
     "quality_distributions",
     "quality_violins",
     "recovery",
     "similarity_map",
+    "top_genes",
     "tsne_embedding",
     "umap_embedding",
+    "uncertainty_against_error",
 ]

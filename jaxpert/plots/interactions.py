@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -55,24 +55,55 @@ def interaction_map(
     Rows are clustered by average linkage of their profiles over all partners (Euclidean; an absent pair counts as the
     centre). Pairs without a value are light grey. `score` names the colour bar and decides its centre.
     """
+    title = f"Genetic interaction map ({np.isfinite(values).sum():,} pairs)"
     _check(len(pairs) == len(values) and len(names) > 1, "interaction_map", "a value per pair, two names or more")
-    grid = np.full((len(names), len(names)), np.nan)
-    grid[pairs[:, 0], pairs[:, 1]] = grid[pairs[:, 1], pairs[:, 0]] = values
-    order = _clustered(np.nan_to_num(grid, nan=CENTRE.get(score, _middle(values))))
-    side = float(np.clip(0.15 * len(names), 3.6, 13))
-    with canvas(path, side + 1.7, side + 0.9) as figure:
-        axis = figure.subplots()
-        image = _heat(axis, grid[np.ix_(order, order)], score)
-        named = [names[int(k)] for k in order] if len(names) <= MOST_NAMES else []
-        for side_axis in (axis.xaxis, axis.yaxis):
-            side_axis.set_ticks(np.arange(len(named)), named, fontsize=7)
-            side_axis.set_tick_params(length=0, pad=2)
-        axis.tick_params(axis="x", rotation=90)
-        axis.set_title(f"Genetic interaction map ({np.isfinite(values).sum():,} pairs)")
-        bar = figure.colorbar(image, ax=axis, shrink=0.6, aspect=25, pad=0.02)
+    return _draw_maps(names, pairs, {title: values}, path, score)
+
+
+def interaction_maps(
+    names: Sequence[str],
+    pairs: Int[np.ndarray, "N 2"],
+    values: Mapping[str, Float[np.ndarray, "V"]],
+    path: str | Path,
+    *,
+    score: str = "mag",
+) -> Path:
+    """Maps of the same pairs side by side, such as measured and predicted, by title.
+
+    The first map decides the order of the genes; all share one colour scale. Else as `interaction_map`.
+    """
+    fine = len(names) > 1 and values and all(len(one) == len(pairs) for one in values.values())
+    _check(bool(fine), "interaction_maps", "a value per pair for each title, two names or more")
+    return _draw_maps(names, pairs, values, path, score)
+
+
+def _draw_maps(
+    names: Sequence[str], pairs: np.ndarray, values: Mapping[str, np.ndarray], path: str | Path, score: str
+) -> Path:
+    grids = [_grid(len(names), pairs, one) for one in values.values()]
+    order = _clustered(np.nan_to_num(grids[0], nan=CENTRE.get(score, _middle(grids[0]))))
+    look = _look(np.concatenate(grids), score)
+    side = float(np.clip(0.15 * len(names), 3.6, 13 if len(grids) == 1 else 9))
+    with canvas(path, side * len(grids) + 1.7, side + 0.9) as figure:
+        axes = figure.subplots(1, len(grids), squeeze=False)[0]
+        for axis, title, grid in zip(axes, values, grids, strict=True):
+            image = _heat(axis, grid[np.ix_(order, order)], look)
+            named = [names[int(k)] for k in order] if len(names) <= MOST_NAMES else []
+            for side_axis in (axis.xaxis, axis.yaxis):
+                side_axis.set_ticks(np.arange(len(named)), named, fontsize=7)
+                side_axis.set_tick_params(length=0, pad=2)
+            axis.tick_params(axis="x", rotation=90)
+            axis.set_title(title)
+        bar = figure.colorbar(image, ax=list(axes), shrink=0.6, aspect=25, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label(_label(score))
     return Path(path)
+
+
+def _grid(count: int, pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
+    grid = np.full((count, count), np.nan)
+    grid[pairs[:, 0], pairs[:, 1]] = grid[pairs[:, 1], pairs[:, 0]] = values
+    return grid
 
 
 def interaction_space(scores: Table, names: Sequence[str], path: str | Path) -> Path:
@@ -138,20 +169,29 @@ def _middle(values: np.ndarray) -> float:
     return float(np.median(finite)) if finite.size else 0.0
 
 
-def _heat(axis: Any, grid: np.ndarray, score: str) -> Any:
-    """Blue below the centre, vermillion above; the farthest 1 % do not stretch the scale."""
-    from matplotlib.colors import LinearSegmentedColormap
+class _Look(NamedTuple):
+    low: float
+    high: float
+    colours: tuple[str, ...]
 
+
+def _look(grid: np.ndarray, score: str) -> _Look:
+    """Blue below the centre, vermillion above; the farthest 1 % do not stretch the scale."""
     finite = grid[np.isfinite(grid)]
     if score in CENTRE:
         reach = max(float(np.quantile(np.abs(finite - CENTRE[score]), 0.99)), 1e-9) if finite.size else 1.0
-        low, high, colours = CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION)
-    else:
-        low, high = np.quantile(finite, (0.01, 0.99)) if finite.size else (0.0, 1.0)
-        colours = ("#ffffff", "#9ecae1", "#3a8fc4", "#0b4f8a", "#06182e")
-    colour_map = LinearSegmentedColormap.from_list("map", colours).with_extremes(bad=UNMEASURED)
+        return _Look(CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION))
+    low, high = np.quantile(finite, (0.01, 0.99)) if finite.size else (0.0, 1.0)
+    return _Look(float(low), float(high), ("#ffffff", "#9ecae1", "#3a8fc4", "#0b4f8a", "#06182e"))
+
+
+def _heat(axis: Any, grid: np.ndarray, look: _Look) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colour_map = LinearSegmentedColormap.from_list("map", look.colours).with_extremes(bad=UNMEASURED)
     axis.spines[:].set_visible(False)
-    return axis.imshow(np.ma.masked_invalid(grid), cmap=colour_map, vmin=low, vmax=high, interpolation="nearest")
+    shown = np.ma.masked_invalid(grid)
+    return axis.imshow(shown, cmap=colour_map, vmin=look.low, vmax=look.high, interpolation="nearest")
 
 
 def _first_of(found: dict[str, np.ndarray], wanted: Sequence[str], count: int) -> np.ndarray:
