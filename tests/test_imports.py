@@ -59,7 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     "figures": {"types", "workflow", "assess"} | FOUNDATION,
     "results": {"types", "workflow", "assess", "gears_assess", "figures", "folder"} | FOUNDATION,
     "run": {"types", "inputs", "workflow", "figures", "folder", "results"} | FOUNDATION,
-    "analysis": {"types", "run", "results", "workflow", "assess", "figures", "folder", "analysis"} | FOUNDATION,
+    "analysis": {"types", "run", "results", "workflow", "assess", "figures", "folder", "study", "inputs", "analysis"}
+    | FOUNDATION,
     "study": {"types", "run", "folder", "study"} | FOUNDATION,
     "__init__": {"types", "workflow", "assess", "analysis"} | FOUNDATION,
 }

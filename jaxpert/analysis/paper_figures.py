@@ -37,6 +37,7 @@ MODELS = {
     "cpa_vae": "CPA-VAE",
     "svae_plus": "sVAE+",
     "conditional_vae": "conditional VAE",
+    "gears": "GEARS",
 }
 
 
@@ -65,7 +66,7 @@ def draw(
     chosen = _possible(opened) if figures is None else sorted(set(figures))
     _check_models(opened, chosen)
     output = Path(output)
-    with _staged(output) as part:
+    with staged(output) as part:
         for name, group in by_data(opened).items():
             if 3 in chosen:
                 draw_effects(part, name, group)
@@ -75,7 +76,7 @@ def draw(
         for run in opened:
             if 4 in chosen and has_artifact(run.finished):
                 draw_artifacts(part, run, options)
-        return _moved(part, output)
+        return moved(part, output)
 
 
 def _check(runs: Sequence[Any], figures: Sequence[int] | None, gmt: Any, cells: int) -> None:
@@ -172,7 +173,7 @@ def _check_models(runs: Sequence[Run], figures: Sequence[int]) -> None:
 
 
 @contextmanager
-def _staged(output: Path) -> Iterator[Path]:
+def staged(output: Path) -> Iterator[Path]:
     """A hidden folder beside `output` that is gone at the end; what the file system says, as one sentence."""
     try:
         if output.exists() and not output.is_dir():
@@ -184,7 +185,7 @@ def _staged(output: Path) -> Iterator[Path]:
         raise InputError(f"{output} cannot be written ({error}): choose another --output") from error
 
 
-def _moved(part: Path, output: Path) -> list[Path]:
+def moved(part: Path, output: Path) -> list[Path]:
     """Give every file its place."""
     output.mkdir(exist_ok=True)
     names = sorted(path.name for path in part.iterdir())

@@ -7,6 +7,7 @@ interface, so that neither a display nor the caller's own matplotlib settings ma
 from jaxpert.plots.cells import QUALITY_GROUPS, QUALITY_METRICS, latent_umap, quality_violins, umap_embedding
 from jaxpert.plots.effects import ate_scatter, effect_panels, recovery
 from jaxpert.plots.gears import (
+    GROUPS,
     TopGenes,
     interactions_found,
     normalised_errors,
@@ -21,6 +22,7 @@ from jaxpert.plots.scores import MAIN_METRICS, baseline_bars
 from jaxpert.plots.training import loss_curves
 
 __all__ = [
+    "GROUPS",
     "MAIN_METRICS",
     "QUALITY_GROUPS",
     "QUALITY_METRICS",

@@ -184,7 +184,7 @@ def phenotype_umap(
     ordered = names[np.argsort(-sizes, kind="stable")].tolist()
     hues = dict(zip(ordered, CLUSTERS, strict=False))
     legend = hues | ({f"{len(ordered) - len(hues)} others": PALE} if len(ordered) > len(hues) else {})
-    with canvas(path, 10.4, 5.7 + 0.19 * -(-len(legend) // 2)) as figure:
+    with canvas(path, 10.4, 5.9 + 0.2 * -(-len(legend) // 2)) as figure:
         left, right = figure.subplots(1, 2)
         small = float(np.clip(12000 / len(embedding), 3, 20))
         for kind, (colour, marker) in KINDS.items():

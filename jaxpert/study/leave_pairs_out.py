@@ -150,7 +150,7 @@ def run(
 
 def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> Found:
     """Read the files of all folds."""
-    pairs, singles = measured_pairs(dataset), _singles(dataset)
+    pairs, singles = measured_pairs(dataset), singles_of(dataset)
     rows, unsure = [], []
     for fold in folds:
         try:
@@ -212,7 +212,7 @@ def measured_scores(
     """Interaction scores of measured pairs from the means of all QC-passed cells."""
     effects = measured_effects(dataset)[:, columns]
     place = {name: c for c, name in enumerate(dataset.conditions)}
-    pairs, singles = measured_pairs(dataset), _singles(dataset)
+    pairs, singles = measured_pairs(dataset), singles_of(dataset)
     sides = [[place[singles[pairs[name][side]]] for name in names] for side in (0, 1)]
     both = [place[name] for name in names]
     return score_pairs(effects[sides[0]], effects[sides[1]], effects[both], **options)._asdict()
@@ -223,7 +223,7 @@ def measured_effects(dataset: Dataset) -> Float[np.ndarray, "C G"]:
     return pseudobulk.effects(pseudobulk.observed_means(dataset, "all", "ln"), dataset.control)
 
 
-def _singles(dataset: Dataset) -> dict[str, str]:
+def singles_of(dataset: Dataset) -> dict[str, str]:
     """Condition of every gene that is perturbed alone."""
     rows = zip(dataset.conditions, dataset.condition_treatments, strict=True)
     return {dataset.treatments[int(row.argmax())]: name for name, row in rows if row.sum() == 1}
@@ -231,7 +231,7 @@ def _singles(dataset: Dataset) -> dict[str, str]:
 
 def _asked(dataset: Dataset, fold: Fold) -> list[str]:
     """The fold's pairs and the singles of their genes."""
-    pairs, singles = measured_pairs(dataset), _singles(dataset)
+    pairs, singles = measured_pairs(dataset), singles_of(dataset)
     genes = dict.fromkeys(gene for pair in fold.pairs for gene in pairs[pair])
     return [*fold.pairs, *(singles[gene] for gene in genes)]
 
