@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
         )
 
 
-def _random_graph(rng: np.random.Generator, names: tuple[str, ...], neighbours: int) -> graphs.NamedGraph:
+def random_graph(rng: np.random.Generator, names: tuple[str, ...], neighbours: int) -> graphs.NamedGraph:
     """Every node listens to `neighbours` random others and to itself."""
     receivers = np.repeat(np.arange(len(names)), neighbours)
     senders = rng.integers(len(names), size=len(receivers))
@@ -74,8 +74,8 @@ def spec_of(sizes: Sizes) -> Spec:
         treatment_cells=np.full(sizes.singles, 800),
         condition_cells=np.full(len(table), 400),
         graphs={
-            "coexpression": _random_graph(rng, names[: sizes.genes], sizes.neighbours),
-            "ontology": _random_graph(rng, names[: sizes.nodes], sizes.neighbours),
+            "coexpression": random_graph(rng, names[: sizes.genes], sizes.neighbours),
+            "ontology": random_graph(rng, names[: sizes.nodes], sizes.neighbours),
         },
     )
 
@@ -110,7 +110,7 @@ class Code(NamedTuple):
     """What a step does to the parameters before anything else."""
 
 
-def _adam() -> optax.GradientTransformation:
+def adam() -> optax.GradientTransformation:
     return optax.chain(optax.clip(CLIP), optax.add_decayed_weights(DECAY), optax.adam(RATE))
 
 
@@ -120,8 +120,8 @@ def codes(net: gears.Gears) -> dict[str, Code]:
         return value, after
 
     return {
-        "jaxpert": Code(ours, gears.keep_capped(_adam()), lambda params: params),
-        "plain JAX": Code(plain_gears.loss_of(net.spec, net.node), _adam(), plain_gears.projected),
+        "jaxpert": Code(ours, gears.keep_capped(adam()), lambda params: params),
+        "plain JAX": Code(plain_gears.loss_of(net.spec, net.node), adam(), plain_gears.projected),
     }
 
 

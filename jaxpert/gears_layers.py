@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxpert.graphs import Hops, attend, propagate
-from jaxpert.nets import Affine, BatchNorm, Linear, Weight, moments, uniform_fan_in
+from jaxpert.nets import Affine, BatchNorm, Linear, Moments, Weight, moments, uniform_fan_in
 
 LARGEST_NORM, NORM_GUARD = 1.0, 1e-7
+
+
+class Layer(NamedTuple):
+    """A linear layer and its normalisation."""
+
+    kernel: Float[Array, "W H"]
+    bias: Float[Array, "H"]
+    scale: Float[Array, "H"]
+    offset: Float[Array, "H"]
+    remembered: Moments
 
 
 class Mlp(nn.Module):
@@ -44,27 +57,25 @@ class Mlp(nn.Module):
         y = getattr(self, f"linear{self.last}")(self.hidden(x, weight))
         return self.normalized(self.last, y, weight)(y)
 
-    def projected(
-        self, x: Float[Array, "R G W"], weight: Weight | None, onto: Float[Array, "G H"]
-    ) -> Float[Array, "R G"]:
-        """Each gene's product of the output with its own row of `onto`.
+    def projected(self, x: Float[Array, "R G W"], onto: Float[Array, "G H"]) -> Float[Array, "R G"]:
+        """Each gene's product of the output, normalised by remembered moments, with its own row of `onto`.
 
-        The last normalisation, and with remembered moments the last linear layer too, go into that row, so that they
-        cost nothing per cell.
+        The last layer and its normalisation go into that row, so that they cost nothing per cell.
         """
-        layer = getattr(self, f"linear{self.last}")
-        h = self.hidden(x, weight)
-        if weight is None:
-            scale, shift = self.normalized(self.last, h, None)
-            onto, constant = onto * scale, onto @ (layer.bias * scale + shift)
-            return _rows_dot(h, onto @ layer.kernel.T) + constant
-        y = layer(h)
-        scale, shift = self.normalized(self.last, y, weight)
-        return _rows_dot(y, onto * scale) + onto @ shift
+        *_, layer = self.layers()
+        scale, shift = self.normalized(self.last, x, None)
+        constant = onto @ (layer.bias * scale + shift)
+        return jnp.einsum("rgh,gh->rg", self.hidden(x, None), (onto * scale) @ layer.kernel.T) + constant
 
+    def layers(self) -> tuple[Layer, ...]:
+        """What the layers are made of."""
+        pairs = [(getattr(self, f"linear{i}"), getattr(self, f"norm{i}")) for i in range(self.last + 1)]
+        return tuple(Layer(one.kernel, one.bias, norm.scale, norm.bias, norm.remembered()) for one, norm in pairs)
 
-def _rows_dot(x: Float[Array, "R G H"], onto: Float[Array, "G H"]) -> Float[Array, "R G"]:
-    return jnp.einsum("rgh,gh->rg", x, onto)
+    def remember(self, batch: Sequence[Moments]) -> None:
+        """Take in the moments of a batch that went through `layers` elsewhere."""
+        for i, seen in enumerate(batch):
+            getattr(self, f"norm{i}")(seen)
 
 
 class GraphConvolution(nn.Module):

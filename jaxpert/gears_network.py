@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxpert.gears_layers import GraphConvolution, Mlp, capped
+from jaxpert.gears_recovery import Inputs, recover
 from jaxpert.graphs import Hops
-from jaxpert.nets import BatchNorm, Moments, Weight, moments
-from jaxpert.parallel import psum
+from jaxpert.nets import BatchNorm, Moments, Weight, joined, moments
 
 
 class Rows(NamedTuple):
@@ -105,20 +105,32 @@ class Network(nn.Module):
         fused = self.fusion_mlp(rows.composed, active) * rows.perturbed[:, None]
         scale, shift = self.base_norm(None if weight is None else _sum_moments(base, fused, rows.variant, weight))
         left, right = base * scale + shift, fused * scale
-        left = left if len(left) == 1 else left[rows.variant]
-        h = nn.relu(left + right[:, None])
-        each = None if weight is None else weight[:, None]
-        z = self.recovery_mlp.projected(h, each, self.decoder.first()) + self.decoder.first_bias
+        z = self.recovered(left, right, rows.variant, weight) + self.decoder.first_bias
         self.sow("intermediates", "fused", fused)
         self.sow("intermediates", "z", z)
         across = self.cross_gene_mlp(z, weight) if self.cross_gene else None
-        return Change(self.decoder.second(z, across), self.spread(h, each))
+        spread = None
+        if self.head is not None:
+            spread = self.spread(nn.relu(left[rows.variant] + right[:, None]), weight)
+        return Change(self.decoder.second(z, across), spread)
 
-    def spread(self, h: Float[Array, "R G H"], weight: Weight | None) -> Float[Array, "R G"] | None:
-        """Log variances, where there is a head for them."""
-        if self.head is None:
-            return None
-        return self.uncertainty(h) if self.head == "gene" else self.uncertainty_mlp(h, weight)[..., 0]
+    def recovered(
+        self, left: Float[Array, "V G H"], right: Float[Array, "R H"], variant: Int[Array, "R"], weight: Weight | None
+    ) -> Float[Array, "R G"]:
+        """Each gene's own value of each row, before the bias."""
+        mlp, onto = self.recovery_mlp, self.decoder.first()
+        if weight is None:
+            return mlp.projected(nn.relu((left if len(left) == 1 else left[variant]) + right[:, None]), onto)
+        first, second = mlp.layers()
+        z, seen = recover(Inputs(left, right, variant, weight), (first, second), onto)
+        mlp.remember([joined(one.mean, one.variance, weight, self.genes) for one in seen])
+        return z
+
+    def spread(self, h: Float[Array, "R G H"], weight: Float[Array, "R"] | None) -> Float[Array, "R G"] | None:
+        """Log variances, from the head for them."""
+        if self.head == "gene":
+            return self.uncertainty(h)
+        return self.uncertainty_mlp(h, None if weight is None else weight[:, None])[..., 0]
 
     def __call__(self, gene_hops: tuple[Hops, ...], hops: Mapping[str, Hops]) -> Change:
         """Touch every parameter (for `init`)."""
@@ -130,15 +142,9 @@ class Network(nn.Module):
 def _sum_moments(
     base: Float[Array, "V G H"], fused: Float[Array, "R H"], variant: Int[Array, "R"], weight: Float[Array, "R"]
 ) -> Moments:
-    """Moments of base[variant][r, g] + fused[r] over all r and g, without forming the sums: those within a row, and
-    between rows."""
-    genes = base.shape[1]
+    """Moments of base[variant][r, g] + fused[r] over all r and g, without forming the sums."""
     within = jnp.square(base - base.mean(1, keepdims=True)).mean(1)[variant]
-    middle = base.mean(1)[variant] + fused
-    cells = psum(weight.sum())
-    mean = psum(weight @ middle) / jnp.maximum(cells, 1)
-    variance = psum(weight @ (within + jnp.square(middle - mean))) / jnp.maximum(cells, 1)
-    return Moments(mean, variance, cells * genes)
+    return joined(base.mean(1)[variant] + fused, within, weight, base.shape[1])
 
 
 class Decoder(nn.Module):

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float
 from jaxpert.parallel import psum
 
 MIN_VARIANCE = 1e-4
+EPSILON = 1e-5
+"""Of batch normalisation."""
 
 # x @ kernel as a primitive of its own, for its batching rule: vmapped rows (particles) join the rows of one product.
 # JAX's own rule keeps them as an axis, and the kernel's gradient then sums over two axes, before which XLA's CPU
@@ -197,6 +199,29 @@ def moments(x: Float[Array, "*r H"], weight: Weight) -> Moments:
     return Moments(mean, variance, count)
 
 
+def joined(mean: Float[Array, "R H"], variance: Float[Array, "R H"], weight: Float[Array, "R"], size: int) -> Moments:
+    """Moments of R groups of `size` rows together, from those within each group."""
+    groups = psum(weight.sum())
+    whole = psum(weight @ mean) / jnp.maximum(groups, 1)
+    spread = psum(weight @ (variance + jnp.square(mean - whole))) / jnp.maximum(groups, 1)
+    return Moments(whole, spread, groups * size)
+
+
+def normalizer(
+    scale: Float[Array, "H"],
+    bias: Float[Array, "H"],
+    batch: Moments,
+    remembered: Moments,
+    fewest: int = 2,
+    epsilon: float = EPSILON,
+) -> Affine:
+    """Normalisation by the moments of the batch, or where that has fewer rows by the remembered ones."""
+    enough = batch.count >= fewest
+    mean, variance = (jnp.where(enough, new, old) for new, old in zip(batch[:2], remembered[:2], strict=True))
+    factor = scale * jax.lax.rsqrt(variance + epsilon)
+    return Affine(factor, bias - mean * factor)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation as an affine map, which callers may fold into the next product.
 
@@ -208,26 +233,28 @@ class BatchNorm(nn.Module):
 
     features: int
     repeat_single: bool = False
-    epsilon: float = 1e-5
+    epsilon: float = EPSILON
     momentum: float = 0.1
 
-    @nn.compact
-    def __call__(self, batch: Moments | None) -> Affine:
-        """The map for rows with these moments; with the remembered ones for None."""
+    def setup(self):
         shape = (self.features,)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        variance = self.variable("batch_stats", "variance", jnp.ones, shape)
-        used = Moments(mean.value, variance.value, jnp.zeros((), scale.dtype))
-        if batch is not None:
-            enough = batch.count >= (1 if self.repeat_single else 2)
+        self.scale = self.param("scale", nn.initializers.ones, shape)
+        self.bias = self.param("bias", nn.initializers.zeros, shape)
+        self.mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        self.variance = self.variable("batch_stats", "variance", jnp.ones, shape)
+
+    def remembered(self) -> Moments:
+        """The moments that evaluation uses; they count no rows."""
+        return Moments(self.mean.value, self.variance.value, jnp.zeros((), self.scale.dtype))
+
+    def __call__(self, batch: Moments | None) -> Affine:
+        """The map for rows with these moments, which are then remembered; with the remembered ones for None."""
+        old, fewest = self.remembered(), 1 if self.repeat_single else 2
+        affine = normalizer(self.scale, self.bias, old if batch is None else batch, old, fewest, self.epsilon)
+        if batch is not None and self.is_mutable_collection("batch_stats") and not self.is_initializing():
             count = jnp.maximum(batch.count, 2)
-            used = jax.tree.map(lambda new, old: jnp.where(enough, new, old), batch, used)
-            if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-                rate = jnp.where(enough, self.momentum, 0).astype(scale.dtype)
-                mean.value += rate * (jax.lax.stop_gradient(batch.mean) - mean.value)
-                unbiased = jax.lax.stop_gradient(batch.variance) * (count / (count - 1))
-                variance.value += rate * (unbiased - variance.value)
-        factor = scale * jax.lax.rsqrt(used.variance + self.epsilon)
-        return Affine(factor, bias - used.mean * factor)
+            rate = jnp.where(batch.count >= fewest, self.momentum, 0).astype(self.scale.dtype)
+            self.mean.value += rate * (jax.lax.stop_gradient(batch.mean) - old.mean)
+            unbiased = jax.lax.stop_gradient(batch.variance) * (count / (count - 1))
+            self.variance.value += rate * (unbiased - old.variance)
+        return affine

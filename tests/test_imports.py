@@ -12,10 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "jaxpert").rglob("*.py"))
 
 LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "adversarial", "parallel", "log"}
-LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_losses", "gears_setup"}
-LEAVES |= {"cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses", "cycseq_setup"}
-LEAVES |= {"scgen_deltas", "scgen_network"}
-LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_losses", "gears_setup", "gears_sets"}
+LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_recovery", "gears_losses"}
+LEAVES |= {"gears_setup", "gears_sets", "cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses"}
+LEAVES |= {"cycseq_setup", "scgen_deltas", "scgen_network"}
 FOUNDATION = LEAVES | {"optim", "checkpoint", "train", "data", "evaluation", "plots", "report", "models", "keys"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -29,7 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "count_vae": {"types", "svi", "distributions", "nets", "transforms"},
     "additive_vae": {"types", "svi", "distributions", "nets", "count_vae"},
     "gears_layers": {"types", "graphs", "nets"},
-    "gears_network": {"types", "graphs", "nets", "gears_layers", "parallel"},
+    "gears_recovery": {"types", "nets", "gears_layers"},
+    "gears_network": {"types", "graphs", "nets", "gears_layers", "gears_recovery"},
     "gears_losses": {"types", "parallel"},
     "gears_setup": {"types", "graphs", "gears_network"},
     "scgen_deltas": {"types"},

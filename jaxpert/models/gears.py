@@ -108,18 +108,19 @@ class Pooled(NamedTuple):
 
 
 def pool(gears: Gears, batch: Batch) -> Pooled:
-    """One row per condition where the batch holds more cells than there are conditions, else one per cell.
+    """One row per condition in the batch, first those with cells: `recover` skips the others.
 
     Published behaviour needs a row per cell: the cell of slot 0 has a gene base of its own.
     """
     spec, mask = gears.spec, batch.mask.astype(batch.treatment.dtype)
-    published = len(gears.gene_hops) > 1
-    if len(spec.conditions) < len(mask) and not published:
-        cells = jax.ops.segment_sum(mask, batch.condition, len(spec.conditions))
-        table = jnp.asarray(spec.condition_treatments, batch.treatment.dtype)
-        return Pooled(table, cells, jnp.zeros(len(table), int), batch.condition)
-    variant = (batch.slot != 0).astype(int) if published else jnp.zeros(len(mask), int)
-    return Pooled(batch.treatment, mask, variant, jnp.arange(len(mask)))
+    if len(gears.gene_hops) > 1:
+        return Pooled(batch.treatment, mask, (batch.slot != 0).astype(int), jnp.arange(len(mask)))
+    cells = jax.ops.segment_sum(mask, batch.condition, len(spec.conditions))
+    order = jnp.argsort(cells == 0)
+    held = order[: len(mask)]
+    table = jnp.asarray(spec.condition_treatments, batch.treatment.dtype)[held]
+    row = jnp.argsort(order)[batch.condition]
+    return Pooled(table, cells[held], jnp.zeros(len(held), int), jnp.minimum(row, len(held) - 1))
 
 
 def changes_in_training(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> tuple[Change, PyTree]:
