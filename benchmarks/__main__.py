@@ -1,6 +1,6 @@
 """Run the measurements named on the command line, or all of them, and print their tables.
 
-python -m benchmarks [step] [startup] [epoch] [seeds] [norman] [interactions] [gears]
+python -m benchmarks [step] [startup] [epoch] [seeds] [norman] [interactions] [gears] [gears_norman]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 from benchmarks import measure
 
-SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears")
+SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
 
 
 def main(names: list[str]) -> int:
