@@ -126,7 +126,7 @@ def sites(arrays, **settings):
                     out[f"{name}/{site}/std"] = jnp.broadcast_to(base.scale, base.batch_shape)
         return out
 
-    return jax.vmap(particle)(make_noise(arrays))
+    return jax.jit(jax.vmap(particle))(make_noise(arrays))
 
 
 def test_samples_densities_and_guide_parameters(arrays, close):
@@ -211,40 +211,35 @@ def arrays_encoder(net, a):
 def test_predictive_iwelbo(arrays, close):
     model, guide = programs(arrays)
     noise = make_noise(arrays) | {"z_basal": arrays["noise/iwelbo_z_basal_eps"]}
-    bound = svi.cell_bound(
-        model,
-        guide,
-        make_params(arrays),
-        noise,
-        make_batch(arrays),
-        local_sites=("z_basal",),
-        seeded=given_noise,
-        chunk=3,
-    )
-    close(bound, arrays["expect/iwelbo"])
+    bound = partial(svi.cell_bound, model, guide, local_sites=("z_basal",), seeded=given_noise, chunk=3)
+    close(jax.jit(bound)(make_params(arrays), noise, make_batch(arrays)), arrays["expect/iwelbo"])
 
 
 def test_generation(arrays, close):
     net = make_networks(arrays)
+
+    def rate(flag, mask, effect, artifact, z):
+        shared = {"effect": mask * effect, "artifact": artifact}
+        latents = {"basal": z, **cradle_vae.blocks(shared, arrays["gen/D"], jnp.full(4, flag))}
+        return cradle_vae.counts(net, make_params(arrays), latents, jnp.full(4, 1e4)).rate
+
+    generate = jax.jit(jax.vmap(rate, in_axes=(None, 0, 0, 0, 0)))
     for name, flag in (("good", 0.0), ("bad", 1.0)):
-
-        def rate(mask, effect, artifact, z, flag=flag):
-            shared = {"effect": mask * effect, "artifact": artifact}
-            latents = {"basal": z, **cradle_vae.blocks(shared, arrays["gen/D"], jnp.full(4, flag))}
-            return cradle_vae.counts(net, make_params(arrays), latents, jnp.full(4, 1e4)).rate
-
-        got = jax.vmap(rate)(*latents(arrays), arrays["gen/z_basal"])
+        got = generate(flag, *latents(arrays), arrays["gen/z_basal"])
         close(got, arrays[f"expect/gen/p_x_{name}/rate"])
 
 
 def test_posterior_globals_are_the_guides(arrays, close):
     net = make_networks(arrays)
-    key = jax.random.key(3)
-    shared = cradle_vae.posterior_globals(net, make_params(arrays), key)
-    guide = substitute(seed(partial(cradle_vae.guide, net), key), make_params(arrays))
-    drawn = trace(guide).get_trace(make_batch(arrays))
-    for site in ("mask", "effect", "artifact"):
-        close(getattr(shared, site), drawn[site]["value"])
+
+    @jax.jit
+    def both(key, params, batch):
+        shared = cradle_vae.posterior_globals(net, params, key)
+        drawn = trace(substitute(seed(partial(cradle_vae.guide, net), key), params)).get_trace(batch)
+        return {site: (getattr(shared, site), drawn[site]["value"]) for site in ("mask", "effect", "artifact")}
+
+    for got, expected in both(jax.random.key(3), make_params(arrays), make_batch(arrays)).values():
+        close(got, expected)
 
 
 def test_paper_counterfactual_term(arrays, close, cradle_arrays):
