@@ -165,7 +165,7 @@ def densities(name, a):
                 }
         return found
 
-    return jax.vmap(particle)(make_noise(name, a))
+    return jax.jit(jax.vmap(particle))(make_noise(name, a))
 
 
 def test_samples_densities_and_moments(arrays, name, close):
@@ -205,15 +205,21 @@ def test_the_functions_outside_the_programs_agree_with_them(arrays, name, close,
     batch = make_batch(a)
     batch = batch._replace(extras=batch.extras | {"failed": jnp.zeros(len(batch.x), a["in/X"].dtype)})
     key = jax.random.key(0)
-    blocks = model.latent.cells(params, key, batch)
-    shared = model.latent.shared(params, jax.random.split(key)[0])
+
+    @jax.jit
+    def outside(params, key, batch):
+        blocks = model.latent.cells(params, key, batch)
+        expected = model.latent.decode(params, blocks, batch.x.sum(1))
+        key_shared = jax.random.split(key)[0]
+        embedded = model.embed(params, {}, key_shared, batch)
+        return blocks, model.latent.shared(params, key_shared), expected, embedded
+
+    blocks, shared, expected, embedded = outside(params, key, batch)
     z_p = batch.treatment @ shared["effect"]
     if name != "svae_plus":  # there pairs would be conditions of their own; the fixture has none
         close(blocks["perturbation"], z_p)
     else:
         close(blocks["perturbation"], shared["shift"][batch.condition])
         close(shared["shift"][1:7], shared["effect"])
-    expected = model.latent.decode(params, blocks, batch.x.sum(1))
     close(expected.sum(1), batch.x.sum(1) + 40 * 1e-4)
-    embedded = model.embed(params, {}, jax.random.split(key)[0], batch)
     assert np.abs(embedded["z_basal"] - blocks["basal"]).mean() < 3
