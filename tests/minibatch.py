@@ -43,9 +43,10 @@ SILENT_AT_START = {"cycseq": ("['attention']['value']",)}
 @contextlib.contextmanager
 def compiled_quickly():
     """Compilation is what these tests wait for; the values do not depend on how hard the compiler tries."""
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def found() -> list[str]:
