@@ -91,7 +91,7 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     feed = feeds[0]
     with _stage(stages, "initial state"):
         model = gears.build(spec)
-        optimizer = gears.keep_capped(gears_problem.adam())
+        optimizer = gears_problem.adam()
         key, zero = jax.random.key(0), np.int32(0)
         order = jax.jit(feed.order)(feed.data, key, zero)
         batch = jax.jit(feed.batch)(feed.data, key, order, zero)
@@ -104,7 +104,7 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         batch = feed.batch(cells, key_step, order, step)
         (value, (state, _)), slopes = jax.value_and_grad(model.loss, has_aux=True)(params, state, key_step, batch)
         changes, moments = optimizer.update(slopes, moments, params)
-        return (optax.apply_updates(params, changes), state, moments), value
+        return (gears.cap(optax.apply_updates(params, changes)), state, moments), value
 
     with _stage(stages, f"compile and {STEPS} steps"):
         run = jax.jit(lambda cells, carried, steps: jax.lax.scan(lambda c, i: step(cells, c, i), carried, steps))

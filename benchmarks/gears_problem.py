@@ -120,7 +120,7 @@ def codes(net: gears.Gears) -> dict[str, Code]:
         return value, after
 
     return {
-        "jaxpert": Code(ours, gears.keep_capped(adam()), lambda params: params),
+        "jaxpert": Code(ours, adam(), gears.cap),
         "plain JAX": Code(plain_gears.loss_of(net.spec, net.node), adam(), plain_gears.projected),
     }
 

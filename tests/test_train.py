@@ -293,8 +293,8 @@ def test_each_program_is_compiled_once():
     state, *feeds = start()
     toy.TRACES.clear()
     go(state, feeds, epochs=6)
-    # Stretches of 3 and of 2 steps, and the validation.
-    assert len(toy.TRACES) == 3
+    # Stretches of 3 and of 2 steps, and the validation, whose sums are asked for their shapes first.
+    assert len(toy.TRACES) == 4
 
 
 def test_the_device_is_asked_once_per_stretch(monkeypatch):

@@ -259,20 +259,20 @@ def changes(
 
 
 def _changes(gears: Gears, params: PyTree, state: PyTree, composed: Float[Array, "R H"], perturbed: Array) -> Change:
-    """Changes block by block, so that thousands of sets fit.
+    """Changes block by block, so that thousands of sets fit; that of the empty set is 0.
 
-    In published behaviour one of `control_draws` cells sees the co-expression graph, and the prediction is the mean
-    over them.
+    The network gives the empty set a small change, which training draws towards 0: a prediction for control cells is
+    the control itself. In published behaviour one of `control_draws` cells sees the co-expression graph, and the
+    prediction is the mean over them.
     """
     base = apply(gears, params, state, "base", gears.gene_hops, None)
 
     def one(row: tuple[Array, Array]) -> Change:
         rows = Rows(row[0][None], row[1][None], jnp.zeros(1, int))
         each = [apply(gears, params, state, "decode", variant[None], rows, None) for variant in base]
-        if len(each) == 1:
-            return jax.tree.map(lambda leaf: leaf[0], each[0])
         share = 1 / gears.settings.control_draws
-        return jax.tree.map(lambda first, other: (share * first + (1 - share) * other)[0], *each)
+        found = jax.tree.map(lambda *of: (of[0] if len(of) == 1 else share * of[0] + (1 - share) * of[1])[0], *each)
+        return found._replace(mean=found.mean * row[1])
 
     hidden = 2 * gears.settings.hidden_dim * len(gears.spec.genes)
     return jax.lax.map(one, (composed, perturbed.astype(composed.dtype)), batch_size=max(1, BLOCK_NUMBERS // hidden))

@@ -49,10 +49,15 @@ def test_control_cells_without_counts_are_left_out(dataset):
 
 def test_tables_of_a_split(dataset):
     tables = data.split_tables(dataset, "val")
-    assert set(tables) == {"treatment_cells", "condition_cells", "failed_cells", "reference", "has_reference"}
+    always = {"treatment_cells", "condition_cells", "expressed"}
+    assert set(tables) == always | {"failed_cells", "reference", "has_reference"}
     assert tables["reference"].shape == (4, 12) and tables["reference"].dtype == np.float32
     assert tables["failed_cells"] == dataset.quality.failed[dataset.rows("val")].sum()
-    assert set(data.split_tables(replace(dataset, quality=None), "val")) == {"treatment_cells", "condition_cells"}
+    cells = dataset.rows("val")
+    for c in range(4):
+        seen = dataset.counts[cells[dataset.condition[cells] == c]].toarray().any(0)
+        np.testing.assert_array_equal(tables["expressed"][c], seen)
+    assert set(data.split_tables(replace(dataset, quality=None), "val")) == always
 
 
 def test_one_training_cell(dataset):
