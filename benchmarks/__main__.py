@@ -1,6 +1,7 @@
 """Run the measurements named on the command line, or all of them, and print their tables.
 
 python -m benchmarks [step] [startup] [epoch] [seeds] [norman] [interactions] [gears] [gears_norman]
+python -m benchmarks [step] [startup] [epoch] [seeds] [norman] [interactions] [cycseq_table]
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from benchmarks import measure
 
 SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
+SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "cycseq_table")
 
 
 def main(names: list[str]) -> int:

@@ -90,7 +90,7 @@ def load_lines(
     text = np.concatenate([label(part, number) for number, part in enumerate(parts)])
     labels = parse_labels(text, control=str(own[0]), separator=separator, name=str(columns[0]))
     dataset = join(parts, genes, labels, placeholders, name)
-    _require_controls(dataset)
+    require_controls(dataset)
     dataset = replace(dataset, notes=(*dataset.notes, *notes, *_unmeasured(dataset)))
     return address_genes(dataset) if targets == "genes" else dataset
 
@@ -112,14 +112,18 @@ def address_genes(dataset: Dataset, *, substring: bool = False) -> Dataset:
     return replace(dataset, treatments=columns, condition_treatments=table)
 
 
-def assign_columns(dataset: Dataset, columns: Sequence[str]) -> Dataset:
+def assign_columns(dataset: Dataset, columns: Sequence[str], *, as_new: bool = False) -> Dataset:
     """Move the batches of a data set to the batch columns of a trained model: those of the same name to their own, new
     ones to free placeholders in order, which from then on carry the new name.
+
+    `as_new` takes every batch for a new one (another experiment on a line of the same name, such as a dose series);
+    its column is then called `batch@data set`.
 
     Raises InputError where the placeholders do not suffice.
     """
     real = [name for name in dataset.strata if not name.startswith(PLACEHOLDER)]
-    new = [name for name in real if name not in columns]
+    called = {name: f"{name}@{dataset.name}" if as_new else name for name in real}
+    new = [called[name] for name in real if called[name] not in columns]
     free = [i for i, name in enumerate(columns) if name.startswith(PLACEHOLDER)]
     if len(new) > len(free):
         raise InputError(
@@ -129,7 +133,8 @@ def assign_columns(dataset: Dataset, columns: Sequence[str]) -> Dataset:
     names = list(columns)
     for i, name in zip(free, new, strict=False):
         names[i] = name
-    moved = np.array([names.index(n) if n in names else -1 for n in dataset.strata], np.int32)[dataset.stratum]
+    place = [names.index(called[name]) if name in called else -1 for name in dataset.strata]
+    moved = np.array(place, np.int32)[dataset.stratum]
     note = f"new batches take placeholder columns: {shown(f'{n} -> {columns[names.index(n)]}' for n in new)}"
     return replace(dataset, strata=tuple(names), stratum=moved, notes=(*dataset.notes, *([note] if new else [])))
 
@@ -264,9 +269,10 @@ def _stack(parts: Sequence[Part]) -> Any:
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     """Uninitialised array that starts at a multiple of 64 bytes."""
-    raw = np.empty(size * dtype.itemsize + ALIGNMENT, np.uint8)
-    offset = -raw.ctypes.data % ALIGNMENT
-    return raw[offset : offset + size * dtype.itemsize].view(dtype)
+    # Of the type itself, not of bytes: SciPy copies an array that has less than half the elements of its base.
+    raw = np.empty(size + ALIGNMENT // dtype.itemsize, dtype)
+    offset = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
+    return raw[offset : offset + size]
 
 
 def _batch_columns(parts: Sequence[Part], placeholders: int) -> tuple[tuple[str, ...], Int[np.ndarray, "N"]]:
@@ -283,7 +289,8 @@ def _batch_columns(parts: Sequence[Part], placeholders: int) -> tuple[tuple[str,
     return (*names, *free), np.concatenate(index).astype(np.int32)
 
 
-def _require_controls(dataset: Dataset) -> None:
+def require_controls(dataset: Dataset) -> None:
+    """Refuse lines without a control cell."""
     line = np.asarray(dataset.obs["line"], str)
     without = sorted(set(line) - set(line[dataset.condition == dataset.control]))
     if without:

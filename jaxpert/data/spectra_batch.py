@@ -22,8 +22,8 @@ class SpectraData(NamedTuple):
     item: Int[Array, "Q L"]
     """Rows by number: the pair, or with unit "cell" the pair x D + the drawn cell."""
     pairs: dict[str, Array]
-    """`upper`, `lower`, `replicate`, `condition`, `batch` [M]; `lower_row [M]` where lower rows are kept, `dose [M, 2]`
-    where there are doses."""
+    """`upper`, `lower`, `replicate`, `condition`, `batch` [M]; where lower rows are kept `lower_row [M]`, where there
+    are doses `dose [M]` and `control_dose [M]`."""
     draws: Int[Array, "S R D"]
     pool_batch: Int[Array, "S"]
     scale: Float[Array, "batches G"]
@@ -82,7 +82,7 @@ def draw_batch(
     pair, cell = (item // static.deep, item % static.deep) if static.deep else (item, None)
     own = {name: column[pair] for name, column in data.pairs.items()}
     kept = "lower_row" in own
-    extras = {"dose": own["dose"]} if "dose" in own else {}
+    extras = {name: own[name] for name in ("dose", "control_dose") if name in own}
     extras |= {} if cell is None else {"cell": cell}
     return Batch(
         x=_rows(static, data, own["upper"], own["replicate"], cell),

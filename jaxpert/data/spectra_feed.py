@@ -41,8 +41,9 @@ def make_feed(
 
     `Batch.x` is the perturbed row (the higher dose) and `Batch.control` its control row (the lower dose), both on the
     adjusted log scale; `treatment`, `condition` and `stratum` are the perturbed row's. `extras["pair"]` is the pair's
-    number, `extras["dose"] [B, 2]` log10 of both doses where there are doses, `extras["cell"]` the place among the
-    drawn cells where each is a row. Training drops the last partial batch; other splits pad it under a False mask.
+    number, `extras["dose"]` and `extras["control_dose"]` log10 of the higher and the lower dose where there are doses,
+    `extras["cell"]` the place among the drawn cells where each is a row. Training drops the last partial batch; other
+    splits pad it under a False mask.
 
     Args:
       batch_size: pairs of the whole batch, over all devices.
@@ -162,7 +163,7 @@ def _data(
     names = ("upper", "lower", "replicate", "condition", "batch")
     columns = {name: getattr(pairs, name).astype(np.int32) for name in names}
     if pairs.dose is not None:
-        columns["dose"] = pairs.dose.astype(np.float32)
+        columns["dose"], columns["control_dose"] = pairs.dose.astype(np.float32).T
     lower, lower_row = _lower_rows(prepared, split)
     if lower_row is not None:
         columns["lower_row"] = lower_row
