@@ -13,7 +13,7 @@ from jaxpert.data.quality import (
 )
 from jaxpert.data.read import read
 from jaxpert.data.reference import count_failed, reference_profiles
-from jaxpert.data.simulator import load_truth, save_truth, simulate
+from jaxpert.data.simulator import load_truth, pool_truth, save_truth, simulate
 from jaxpert.data.simulator_truth import simulated_terms
 from jaxpert.data.sources import SOURCES, load, locate_annotations
 from jaxpert.data.spec import make_spec, split_tables
@@ -38,6 +38,7 @@ __all__ = [
     "make_feed",
     "make_spec",
     "modelled_thresholds",
+    "pool_truth",
     "quality_metrics",
     "read",
     "read_terms",

@@ -11,14 +11,16 @@ from jaxpert.data import simulator_counts as counts
 from jaxpert.data import simulator_means as means
 from jaxpert.data import simulator_screen as screen
 from jaxpert.data.simulator_settings import PRESETS, Settings, genes_seen, resolve
-from jaxpert.data.simulator_truth import Truth, load_truth, save_truth, write_edges, write_gmt
+from jaxpert.data.simulator_truth import LineTruth, Truth, load_truth, pool_truth, save_truth, write_edges, write_gmt
 from jaxpert.types import InputError
 
 __all__ = [
+    "LineTruth",
     "PRESETS",
     "Settings",
     "Truth",
     "load_truth",
+    "pool_truth",
     "save_truth",
     "simulate",
     "simulate_chunks",
@@ -34,8 +36,11 @@ def simulate(preset: str = "demo", *, seed: int = 0, workers: int | None = None,
 
     The AnnData has raw counts in `X` (CSR, the smallest unsigned integer type that holds them, int32 indices), the
     columns `perturbation` ("A+B", control "ctrl") and `batch` in `obs`, cells in random order, and nothing that
-    tells the truth. `preset` is a name of `PRESETS`; `overrides` are fields of `Settings`, e.g. `cells=1000`.
-    `workers` threads draw the counts (default: one per core, at most 4); their number changes no count.
+    tells the truth. With several lines (`lines`, `lines_tiny`) there is a column `line` too, and the truth is a
+    `LineTruth`; with doses (`doses`, `doses_tiny`) the columns are `compound` (control "vehicle"), `dose` (nM, 0 for
+    the vehicle), `line` and `batch`, and `uns["targets"]` names the annotated target genes of each compound. `preset`
+    is a name of `PRESETS`; `overrides` are fields of `Settings`, e.g. `cells=1000`. `workers` threads draw the counts
+    (default: one per core, at most 4); their number changes no count.
 
     A gene panel (fewer than 19,018 genes) stands for the better-expressed part of a transcriptome: its median library
     is 13,500 (G / 19,018)^(1/3) (so about 5,000 over 1,187 genes, as Replogle has) and the share of its genes seen per
@@ -83,13 +88,26 @@ def _anndata(truth: Truth, matrix: Any, part: slice, preset: str) -> Any:
     import pandas as pd
 
     names = np.char.add("cell", np.char.zfill(np.arange(len(truth.condition))[part].astype(str), 7))
-    batches = [f"batch{b + 1}" for b in range(len(truth.batch_depth))]
-    obs = pd.DataFrame(
-        {
-            "perturbation": pd.Categorical.from_codes(truth.condition[part], categories=list(truth.conditions)),
-            "batch": pd.Categorical.from_codes(truth.batch[part], categories=batches),
-        },
-        index=names.astype(object),
-    )
+    obs = pd.DataFrame(_columns(truth, part), index=names.astype(object))
     var = pd.DataFrame(index=truth.genes.astype(object))
-    return anndata.AnnData(matrix, obs=obs, var=var, uns={"source": f"simulated {preset}, seed {int(truth.seed)}"})
+    uns: dict[str, Any] = {"source": f"simulated {preset}, seed {int(truth.seed)}"}
+    if isinstance(truth, LineTruth) and np.isfinite(truth.dose).any():
+        uns["targets"] = dict(zip(truth.treatments.tolist(), truth.target_genes.tolist(), strict=True))
+    return anndata.AnnData(matrix, obs=obs, var=var, uns=uns)
+
+
+def _columns(truth: Truth, part: slice) -> dict[str, Any]:
+    """What the file says of its cells."""
+    import pandas as pd
+
+    condition = truth.condition[part]
+    batches = [f"batch{b + 1}" for b in range(len(truth.batch_depth))]
+    batch = {"batch": pd.Categorical.from_codes(truth.batch[part], categories=batches)}
+    if not isinstance(truth, LineTruth):
+        return {"perturbation": pd.Categorical.from_codes(condition, categories=list(truth.conditions))} | batch
+    names = [truth.perturbation[0], *truth.treatments]
+    perturbed = pd.Categorical(truth.perturbation[condition], categories=names)
+    line = {"line": pd.Categorical.from_codes(truth.line[condition], categories=list(truth.lines))}
+    if np.isfinite(truth.dose).any():
+        return {"compound": perturbed, "dose": truth.dose[condition]} | line | batch
+    return {"perturbation": perturbed} | line | batch

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxpert.data.simulator_settings import Settings
+from jaxpert.data.simulator_settings import Settings, line_cells
 from jaxpert.data.simulator_truth import ARTIFACTS
 
 ARTIFACT_SHARES = (0.28, 0.54, 0.045, 0.085, 0.05)
@@ -21,14 +22,14 @@ MIXING = {"ambient": (0.5, 0.9), "haemoglobin": (0.005, 0.03)}
 MAX_KILLED = 0.8
 
 
-def draw_cells(
-    rng: np.random.Generator, s: Settings, genes: dict[str, Any], toxicity: np.ndarray, condition_treatments: np.ndarray
-) -> dict[str, Any]:
-    """Condition, batch, basal state, library and artifact of every cell, in random order."""
-    numbers = _cells_per_condition(rng, s, len(condition_treatments))
+def draw_cells(rng: np.random.Generator, s: Settings, genes: dict[str, Any], toxicity: np.ndarray) -> dict[str, Any]:
+    """Condition, batch, basal state, library and artifact of every cell, in random order; `toxicity` is that of each
+    condition."""
+    each = [replace(s, cells=int(cells)) for cells in line_cells(s)]
+    numbers = np.concatenate([_cells_per_condition(rng, one, len(toxicity) // len(each)) for one in each])
     condition = rng.permutation(np.repeat(np.arange(len(numbers)), numbers))
     batch = rng.integers(s.batches, size=s.cells)
-    artifact = _draw_artifacts(rng, condition_treatments @ toxicity, condition, s.artifact_share)
+    artifact = _draw_artifacts(rng, toxicity, condition, s.artifact_share)
     library = s.umis * genes["batch_depth"][batch] * np.exp(genes["umis_sd"] * rng.normal(size=s.cells))
     mixing = np.zeros(s.cells)
     for name, (low, high) in MIXING.items():

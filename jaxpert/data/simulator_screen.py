@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 
 from jaxpert.data.simulator_cells import draw_cells
 from jaxpert.data.simulator_effects import draw_conditions, draw_targets
+from jaxpert.data.simulator_lines import draw_lines
 from jaxpert.data.simulator_settings import Settings, gene_classes, genes_seen
-from jaxpert.data.simulator_truth import ARTIFACTS, GI_SCORES, Truth
+from jaxpert.data.simulator_truth import ARTIFACTS, GI_SCORES, LineTruth, Truth
 
 MT_SHARE, MT_LOG_SD = 0.034, 0.45
 RIBO_SHARE, RIBO_LOG_SD = 0.22, 0.28
@@ -25,13 +26,17 @@ ABUNDANT = 1e-3
 
 def draw(s: Settings, seed: int) -> Truth:
     """A truth whose expected means are still zero; `simulator_means.add_means` fills them."""
-    names = ("genes", "programs", "targets", "combinations", "cells")
+    names = ("genes", "programs", "targets", "combinations", "cells", "lines")
     streams = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i))) for i in range(len(names))]
     genes = draw_genes(streams[0], s)
     programs = draw_programs(streams[1], s, genes["genes"], genes["base"])
     targets = draw_targets(streams[2], s, genes["genes"])
-    conditions = draw_conditions(streams[3], s, targets)
-    cells = draw_cells(streams[4], s, genes, targets["toxicity"], conditions["condition_treatments"])
+    several = s.lines > 1 or s.doses > 0
+    conditions = (
+        draw_lines(streams[5], s, targets, genes["base"]) if several else draw_conditions(streams[3], s, targets)
+    )
+    toxicity = conditions["condition_treatments"] @ targets["toxicity"]
+    cells = draw_cells(streams[4], s, genes, toxicity * conditions["scale"] if several else toxicity)
     n_conditions, n_genes, n_artifacts = len(conditions["conditions"]), s.genes, len(ARTIFACTS)
     empty = {
         "mean_proportion": np.zeros((n_conditions, n_genes), np.float32),
@@ -41,7 +46,8 @@ def draw(s: Settings, seed: int) -> Truth:
         "artifact_log_fold": np.zeros((n_artifacts, n_genes), np.float32),
         "artifact_log2_shift": np.zeros((n_artifacts, n_genes), np.float32),
     }
-    return Truth(seed=np.array(seed), **genes, **programs, **targets, **conditions, **cells, **empty)
+    kind = LineTruth if several else Truth
+    return kind(seed=np.array(seed), **genes, **programs, **targets | conditions, **cells, **empty)
 
 
 def _starts(genes: np.ndarray, *prefixes: str) -> Bool[np.ndarray, "G"]:

@@ -7,6 +7,7 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxpert.types import InputError
 
@@ -17,13 +18,17 @@ HB_GENES = ("HBA1", "HBA2", "HBB", "HBD", "HBG1", "HBG2")
 MAX_SETS = 10_000_000
 SHARES = (
     "control_share", "loading_share", "mask_share", "response_share", "pathway_share", "pathway_correlation",
-    "related_pairs", "artifact_share", "toxic_share",
+    "related_pairs", "artifact_share", "toxic_share", "line_gene_share",
 )  # fmt: skip
 POSITIVE = (
     "control_share", "mask_share", "umis_log_sd", "strength_shape", "strength_scale", "reference_cells", "batches",
-    "singles", "pathways", "basal_programs",
+    "singles", "pathways", "basal_programs", "lines",
 )  # fmt: skip
-NONNEGATIVE = ("pairs", "triples", "umis", "condition_log_sd", "batch_gene_sd", "batch_depth_sd", "loading_scale")
+NONNEGATIVE = (
+    "pairs", "triples", "umis", "condition_log_sd", "batch_gene_sd", "batch_depth_sd", "loading_scale", "doses",
+    "line_log_sd", "line_gene_sd",
+)  # fmt: skip
+MOST_DOSES = 4
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,17 @@ class Settings:
     """Share of the targets that raise the rate of dying and stressed cells."""
     reference_cells: int = 128
     """Artifact-free basal states over which the true means are taken."""
+    lines: int = 1
+    """Cell lines; with several, or with doses, a screen has no pairs."""
+    line_share: float = 0.7
+    """Share of the variance of effects that all lines have in common."""
+    line_log_sd: float = 1.2
+    """Spread of the number of cells per line: with 4 lines 62, 23, 11 and 4 % of the cells; 0 for equal numbers."""
+    line_gene_share: float = 0.1
+    """Share of the genes whose base differs in a line."""
+    line_gene_sd: float = 1.0
+    doses: int = 0
+    """Doses of each compound from 10 nM up, tenfold each; 0 for a screen of guides."""
 
 
 PRESETS = {
@@ -78,6 +94,12 @@ PRESETS = {
     "adamson": Settings(cells=62_623, genes=17_115, singles=90, pairs=0, batches=4, own_effect=-1.5),
     "genome": Settings(cells=1_000_000, genes=8_000, singles=2_000, pairs=0, batches=96, pathways=6, own_effect=-1.5,
                        reference_cells=32),
+    "lines": Settings(cells=16_000, singles=60, pairs=0, own_effect=-1.5, lines=4),
+    "lines_tiny": Settings(cells=900, genes=200, singles=8, pairs=0, pathways=2, reference_cells=64, own_effect=-1.5,
+                           lines=3, line_log_sd=1.0),
+    "doses": Settings(cells=16_000, singles=40, pairs=0, own_effect=-0.5, doses=4),
+    "doses_tiny": Settings(cells=900, genes=200, singles=6, pairs=0, pathways=2, reference_cells=64, own_effect=-0.5,
+                           doses=4),
 }  # fmt: skip
 
 
@@ -124,12 +146,36 @@ def _check(s: Settings) -> None:
     fewest = max(100, len(gene_classes(s.genes)) + s.singles + 20)
     if s.genes < fewest:
         raise InputError(f"the simulator's genes is {s.genes}, expected at least {fewest} for {s.singles} singles")
-    conditions = s.singles + s.pairs + s.triples
-    if min(s.cells * s.control_share, s.cells * (1 - s.control_share) / conditions) < 4:
+    _check_lines(s)
+    conditions = (s.singles + s.pairs + s.triples) * max(s.doses, 1)
+    cells = line_cells(s).min()
+    if min(cells * s.control_share, cells * (1 - s.control_share) / conditions) < 4:
+        where = f" in each of {s.lines} lines (the smallest has {cells})" if s.lines > 1 else ""
         raise InputError(
             f"the simulator's cells is {s.cells}, expected at least 4 for each of {conditions} perturbations and "
-            "the control: raise `cells`"
+            f"the control{where}: raise `cells`"
         )
+
+
+def _check_lines(s: Settings) -> None:
+    if not 0 <= s.line_share <= 1:
+        raise InputError(f"the simulator's line_share is {s.line_share}, expected a share in [0, 1]")
+    if s.doses > MOST_DOSES:
+        raise InputError(f"the simulator's doses is {s.doses}, expected at most {MOST_DOSES} (10 to 10,000 nM)")
+    if (s.lines > 1 or s.doses) and (s.pairs or s.triples):
+        raise InputError(
+            f"the simulator has {s.pairs} pairs and {s.triples} triples in {s.lines} lines at {s.doses} doses, "
+            "expected none with several lines or doses: set pairs=0 and triples=0"
+        )
+
+
+def line_cells(s: Settings) -> Int[np.ndarray, "L"]:
+    """Cells of every line, in descending order: a log-normal spread over evenly spaced quantiles."""
+    from scipy.special import ndtri
+
+    weights = np.exp(s.line_log_sd * ndtri(1 - (np.arange(s.lines) + 0.5) / s.lines))
+    edges = np.round(np.concatenate([[0], weights.cumsum() / weights.sum()]) * s.cells).astype(int)
+    return np.diff(edges)
 
 
 def gene_classes(n_genes: int) -> list[str]:

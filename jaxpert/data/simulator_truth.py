@@ -17,6 +17,8 @@ KINDS = ("additive", "synergy", "suppression", "epistasis", "redundancy", "neomo
 """Interactions of combinations."""
 GI_SCORES = ("c1", "c2", "magnitude", "fit", "dominance", "residual")
 """Columns of `Truth.gi`."""
+VEHICLE, DOSES = "vehicle", (10.0, 100.0, 1_000.0, 10_000.0)
+"""Control and doses (nM) of a screen of compounds."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,75 @@ class Truth:
     """The same difference on the scale of `mean_log2`."""
 
 
+@dataclass(frozen=True)
+class LineTruth(Truth):
+    """Truth of a screen with several lines (L) or with doses: a condition is a perturbation in a line, at a dose.
+
+    `conditions` are unique names such as "PERT001 in line2"; line by line, the line's control first. Means, effects
+    and shifts are those of each condition; batches are crossed with lines.
+    """
+
+    perturbation: np.ndarray
+    """[C] as in the file: "ctrl" or "vehicle", else one of `treatments`."""
+    line: Int[np.ndarray, "C"]
+    dose: Float[np.ndarray, "C"]
+    """nM, 0 for the vehicle; NaN in a screen without doses."""
+    scale: Float[np.ndarray, "C"]
+    """Share of the full effect: the Hill curve at the dose, 1 without doses, 0 for the control."""
+    lines: np.ndarray
+    line_effects: Float[np.ndarray, "L T K"]
+    """Full effect of each target in each line; `effects` is the part that all lines share, before its weight."""
+    line_shift: Float[np.ndarray, "L G"]
+    """Sparse log-folds of the base; 0 for the first line."""
+    ec50: Float[np.ndarray, "T"]
+    """nM; NaN in a screen without doses, like `slope`."""
+    slope: Float[np.ndarray, "T"]
+    target_genes: np.ndarray
+    """[T] annotated target genes of each compound joined by ";"; each guide's own gene without doses."""
+
+    def control_of(self, condition: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """Control condition of the same line."""
+        first = np.searchsorted(self.line, np.arange(len(self.lines)))
+        return first[self.line[condition]]
+
+
+def pool_truth(truth: Truth) -> Truth:
+    """With one condition for each perturbation as the file names it, whatever its line and dose, weighted by cells; a
+    truth without lines is that already."""
+    if not isinstance(truth, LineTruth):
+        return truth
+    names, first, of = np.unique(truth.perturbation, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    cells = np.bincount(truth.condition, minlength=len(of))
+    weight = (of == order[:, None]) * cells
+    weight = weight / weight.sum(1, keepdims=True)
+    means = {
+        name: (weight @ getattr(truth, name)).astype(np.float32)
+        for name in ("condition_effects", "mean_proportion", "mean_log2")
+    }
+    rows = first[order]
+    changed = means | {
+        "conditions": names[order],
+        "condition_treatments": truth.condition_treatments[rows],
+        "kind": truth.kind[rows],
+        "gi": truth.gi[rows],
+        "condition": np.argsort(order)[of][truth.condition].astype(np.int32),
+    }
+    return Truth(**{f.name: changed.get(f.name, getattr(truth, f.name)) for f in fields(Truth)})
+
+
+def own_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n T"]:
+    """Log-rate shift of the targets' own genes."""
+    shift = truth.condition_treatments[condition] * truth.own_effect
+    return shift * truth.scale[condition, None] if isinstance(truth, LineTruth) else shift
+
+
 def condition_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
-    """Log-rate shift of conditions: programs, interactions and the targets' own genes."""
+    """Log-rate shift of conditions: programs, interactions, the targets' own genes, and the line."""
     programs = truth.condition_effects.shape[1]
     shift = truth.condition_effects[condition] @ truth.loadings[:programs]
-    shift[:, truth.own_gene] += truth.condition_treatments[condition] * truth.own_effect
-    return shift
+    shift[:, truth.own_gene] += own_shift(truth, condition)
+    return shift + truth.line_shift[truth.line[condition]] if isinstance(truth, LineTruth) else shift
 
 
 def cell_latent(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n Q"]:
@@ -115,7 +180,9 @@ def cell_proportions(
     log_rate = latent @ truth.loadings
     log_rate += truth.base
     log_rate += truth.batch_shift[truth.batch[rows]]
-    log_rate[:, truth.own_gene] += truth.condition_treatments[truth.condition[rows]] * truth.own_effect
+    log_rate[:, truth.own_gene] += own_shift(truth, truth.condition[rows])
+    if isinstance(truth, LineTruth):
+        log_rate += truth.line_shift[truth.line[truth.condition[rows]]]
     rate = np.exp(log_rate, out=log_rate)
     rate /= rate.sum(1, keepdims=True)
     return rate
@@ -130,7 +197,8 @@ def load_truth(path: str | Path) -> Truth:
     """Read what `save_truth` wrote."""
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Truth(**{f.name: stored[f.name] for f in fields(Truth)})
+            kind = LineTruth if "line_shift" in stored else Truth
+            return kind(**{f.name: stored[f.name] for f in fields(kind)})
     except FileNotFoundError:
         raise InputError(f"no truth at {path}, expected the .npz that save_truth wrote beside the screen") from None
     except (KeyError, OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:

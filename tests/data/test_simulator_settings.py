@@ -25,6 +25,11 @@ from jaxpert.types import InputError
         ("genome", {"triples": 5}, "too many to choose from"),
         ("tiny", {"seed": -1}, "seed is -1"),
         ("genome", {"cells": 2_000_000}, "simulate_chunks"),
+        ("lines_tiny", {"lines": 0}, "lines is 0, expected more than 0"),
+        ("lines_tiny", {"line_share": 1.5}, "line_share is 1.5"),
+        ("lines_tiny", {"pairs": 3}, "3 pairs and 0 triples in 3 lines"),
+        ("lines_tiny", {"cells": 300}, r"in each of 3 lines \(the smallest has 28\)"),
+        ("doses_tiny", {"doses": 5}, r"doses is 5, expected at most 4"),
     ],
 )
 def test_bad_settings_are_named(preset, override, message):
@@ -50,7 +55,10 @@ def test_extreme_settings_still_make_a_screen(override):
 
 
 def test_presets_have_the_published_sizes():
-    assert set(PRESETS) == {"tiny", "demo", "norman", "dixit", "replogle", "adamson", "genome"}
+    assert set(PRESETS) == {
+        "tiny", "demo", "norman", "dixit", "replogle", "adamson", "genome",
+        "lines", "lines_tiny", "doses", "doses_tiny",
+    }  # fmt: skip
     norman, genome = PRESETS["norman"], PRESETS["genome"]
     assert (norman.cells, norman.genes, norman.singles, norman.pairs) == (111_255, 19_018, 105, 131)
     assert (genome.cells, genome.genes) == (1_000_000, 8_000)
