@@ -68,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
 
 TABLES = {"anndata", "pandas", "scanpy", "scipy.sparse"}
 TABLE_USERS = {"data", "evaluation", "report", "workflow", "gears_assess", "analysis"}
-HEAVY = {"anndata", "scanpy", "matplotlib", "orbax", "umap", "scrublet", "pooch"}
+HEAVY = {"anndata", "scanpy", "matplotlib", "orbax", "umap", "scrublet", "pooch", "phate", "gseapy"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 
