@@ -21,6 +21,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,15 +83,26 @@ def leave_out(options: Options) -> int:
 
 
 def fit_with(config: dict[str, Any], output: Path) -> Any:
-    """The function that trains one fold by the config and predicts; its work directory is gone afterwards."""
+    """The function that trains one fold by the config and predicts; its work directory is gone afterwards.
+
+    The co-expression graph is made anew from the cells that the fold trains on; the others know nothing of cells.
+    """
     from jaxpert import run
     from jaxpert.analysis.gene_sets import predict_sets
+    from jaxpert.data import networks
     from jaxpert.study.leave_pairs_out import Predicted
+
+    settings = config["graphs"]
+    options = {name: settings[name] for name in ("neighbours", "signed", "all_cells")}
+    options["threshold"] = settings["correlation"]
 
     def fit(dataset: Any, names: Sequence[str], seed: int) -> Predicted:
         work = (output / ".training").absolute()
         shutil.rmtree(work, ignore_errors=True)  # of a fold that was stopped
         work.mkdir(parents=True)
+        if networks.COEXPRESSION in dataset.graphs:
+            linked = networks.coexpression_graph(dataset, **options)
+            dataset = replace(dataset, graphs={**dataset.graphs, networks.COEXPRESSION: linked})
         fitted = run.fit(config | {"seed": seed}, work, dataset, run.build_model(config, dataset))
         if fitted.outcome.reason == "interrupted":
             raise KeyboardInterrupt

@@ -38,7 +38,7 @@ KINDS = {
 CLUSTERS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, INK, "#8c6d31", "#637939", "#843c39", "#7b4173")
 METHODS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW)
 """Runs in their order; baselines are grey."""
-BASELINES = ("#5f5f5f", "#8f8f8f", "#b5b5b5", "#d6d6d6")
+BASELINES = ("#4f4f4f", "#707070", "#8f8f8f", "#a9a9a9", "#c2c2c2", "#dadada")
 BARS_ABREAST = 4
 
 
