@@ -126,7 +126,8 @@ def draw_errors(into: Path, name: str, runs: Sequence[Run], published: Sequence[
     marks: dict[str, dict[str, float]] = {}
     for row in _of_data(published, runs[0]):
         if row["metric"] == "normalised_mse_de":
-            marks.setdefault(f"published: {row['method'].replace('_', ' ')}", {})[row["group"]] = row["value"]
+            method = "GEARS" if row["method"] == "gears" else row["method"].replace("_", " ")
+            marks.setdefault(f"published: {method}", {})[row["group"]] = row["value"]
     plots.normalised_errors(scores, into / f"figure2_{name}.png", baselines=baselines, published=marks)
 
 
@@ -175,6 +176,10 @@ def table_text(runs: Sequence[Run], published: Sequence[Mapping[str, Any]], miss
 def score(run: Run, method: str, group: str, metric: str) -> float | None:
     """A score of the run's model ("gears") or of one of its baselines; None where there is none."""
     scores = panels.gears_of(run)
+    if metric.startswith("change_vs_"):
+        other = metric.removeprefix("change_vs_")
+        pair = [score(run, one, group, f"normalised_{panels.ERROR}") for one in (method, other)]
+        return None if pair[0] is None or not pair[1] else pair[0] / pair[1] - 1
     of = scores["model"] if method == "gears" else scores["baselines"].get(method, {})
     if not metric.startswith("normalised_"):
         return of.get(group, {}).get(metric)

@@ -60,7 +60,7 @@ def normalised_errors(
     *,
     baselines: Sequence[str] = (),
     published: Mapping[str, Mapping[str, float]] | None = None,
-    label: str = "MSE of the 20 most changed genes, relative to no change",
+    label: str = "MSE of the 20 most changed genes,\nrelative to no change",
 ) -> Path:
     """Bars of an error for each group of held-out perturbations, one bar per method (Figure 2b to d).
 
@@ -218,7 +218,7 @@ def interactions_found(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: st
     k = max(row["k"] for of in rows.values() for row in of)
     wanted = {"precision_at_10": f"precision@{k}", "top_10_accuracy": f"top-{k} accuracy"}
     width = 0.8 / (len(rows) + 1)
-    with canvas(path, (0.5 + 0.28 * (len(rows) + 1)) * len(subtypes) * 2 + 0.9, 4.2) as figure:
+    with canvas(path, max((0.5 + 0.28 * (len(rows) + 1)) * len(subtypes) * 2 + 0.9, 7.0), 4.2) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for axis, (metric, title) in zip(axes, wanted.items(), strict=True):
             for m, (_name, of) in enumerate(rows.items()):

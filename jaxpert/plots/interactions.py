@@ -94,7 +94,8 @@ def _draw_maps(
                 side_axis.set_tick_params(length=0, pad=2)
             axis.tick_params(axis="x", rotation=90)
             axis.set_title(title)
-        bar = figure.colorbar(image, ax=list(axes), shrink=0.6, aspect=25, pad=0.02)
+        beyond = "max" if np.nanmax(grids, initial=look.low) > look.high else "neither"
+        bar = figure.colorbar(image, ax=list(axes), shrink=0.6, aspect=25, pad=0.02, extend=beyond)
         bar.outline.set_visible(False)
         bar.set_label(_label(score))
     return Path(path)
@@ -180,6 +181,7 @@ def _look(grid: np.ndarray, score: str) -> _Look:
     finite = grid[np.isfinite(grid)]
     if score in CENTRE:
         reach = max(float(np.quantile(np.abs(finite - CENTRE[score]), 0.99)), 1e-9) if finite.size else 1.0
+        reach = min(reach, CENTRE[score])  # a magnitude is never below 0
         return _Look(CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION))
     low, high = np.quantile(finite, (0.01, 0.99)) if finite.size else (0.0, 1.0)
     return _Look(float(low), float(high), ("#ffffff", "#9ecae1", "#3a8fc4", "#0b4f8a", "#06182e"))

@@ -97,6 +97,7 @@ def test_the_command_draws_what_the_runs_carry(folders, tmp_path, capsys):
     assert "| pairs, 2 of 2 seen | gears | normalised_mse_de | 0.198 | 0.25 | GEARS authors' preprint runs |" in text
     assert "| pairs, 2 of 2 seen | gears | normalised_mse_de | 0.198 | 0.5 | GEARS authors' preprint runs |" in text
     assert "| all held out | mean perturbation | mse | 0.00527 | 0.03 |" in text and "adamson" not in text
+    assert "| all held out | gears | change_vs_mean_perturbation | -0.406 | -0.6667 |" in text
     assert "validation" not in text.split("Published")[0]
     assert (output / "figure5_pairs_a.csv").read_text().startswith("# Thresholds of sub-types were set on measured")
     assert "not drawn: Figure of uncertainty" in capsys.readouterr().err
