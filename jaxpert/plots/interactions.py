@@ -94,7 +94,7 @@ def _draw_maps(
                 side_axis.set_tick_params(length=0, pad=2)
             axis.tick_params(axis="x", rotation=90)
             axis.set_title(title)
-        beyond = "max" if np.nanmax(grids, initial=look.low) > look.high else "neither"
+        beyond = "max" if np.nan_to_num(grids, nan=look.low).max() > look.high else "neither"
         bar = figure.colorbar(image, ax=list(axes), shrink=0.6, aspect=25, pad=0.02, extend=beyond)
         bar.outline.set_visible(False)
         bar.set_label(_label(score))
