@@ -12,14 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 MOST, SEED = 100_000, 1000
 """Most pairs of points, and the seed of their draw, as published."""
 TOLERANCE, STEPS = 1e-3, 1000
 """The published stop: a step of the median shorter than this, or so many of them."""
-LANES = 128
-"""Sums run down columns of this many numbers side by side: far faster than along one row on CPUs, and as exact."""
 
 
 class Subsets(NamedTuple):
@@ -94,12 +92,11 @@ def _spatial_median(
 
     Differs from scikit-learn in staying where it is when it has reached the median exactly (there: a jump to 1).
     """
-    count = len(c1)
-    x, y, real = _lanes(c1), _lanes(c2), _lanes(jnp.ones(count, bool))
+    points = jnp.stack([jnp.ones_like(c1), c1, c2])
 
     def step(search: tuple) -> tuple:
         steps, old, _ = search
-        new = _weiszfeld(x, y, real, old)
+        new = _weiszfeld(points, old)
         return steps + 1, new, jnp.hypot(new[0] - old[0], new[1] - old[1])
 
     def unfinished(search: tuple) -> Array:
@@ -107,29 +104,25 @@ def _spatial_median(
         near = 4 * jnp.finfo(c1.dtype).eps * (1 + jnp.hypot(at1, at2))
         return (steps < most_steps) & (moved >= (near if tolerance is None else tolerance))
 
-    start = x.sum(0).sum() / count, y.sum(0).sum() / count
+    start = c1.mean(), c2.mean()
     begin = jnp.asarray(0), start, jnp.asarray(jnp.inf, c1.dtype)
     steps, (at1, at2), _ = jax.lax.while_loop(unfinished, step, begin)
     return at1, at2, steps
 
 
-def _weiszfeld(
-    x: Float[Array, "R L"], y: Float[Array, "R L"], real: Bool[Array, "R L"], at: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    """One step from `at` towards the mean of the points weighted by 1 / distance; shorter from one of the points."""
-    eps = jnp.finfo(x.dtype).eps
-    dx, dy = x - at[0], y - at[1]
+def _weiszfeld(points: Float[Array, "3 K"], at: tuple[Array, Array]) -> tuple[Array, Array]:
+    """One step from `at` towards the mean of the points (rows 1, x, y) weighted by 1 / distance; shorter from one of
+    the points."""
+    eps = jnp.finfo(points.dtype).eps
+    dx, dy = points[1] - at[0], points[2] - at[1]
     distance = jnp.sqrt(dx * dx + dy * dy)
-    away = real & (distance >= eps)
-    weight = jnp.where(away, 1 / jnp.where(away, distance, 1), 0)
-    total, pull_x, pull_y = (term.sum(0).sum() for term in (weight, weight * dx, weight * dy))
+    away = distance >= eps
+    # Kept from being computed again for each of the sums, which are one product.
+    weight = jax.lax.optimization_barrier(jnp.where(away, 1 / jnp.where(away, distance, 1), 0))
+    total, sum_x, sum_y = points @ weight
+    pull_x, pull_y = sum_x - at[0] * total, sum_y - at[1] * total
     pull = jnp.hypot(pull_x, pull_y)
-    on_a_point = (real & ~away).any()
+    on_a_point = (weight == 0).any()
     stay = jnp.where(pull > eps, jnp.where(on_a_point, 1 / jnp.maximum(pull, eps), 0), 1)
     share = (1 - jnp.minimum(stay, 1)) / jnp.maximum(total, eps)
     return at[0] + share * pull_x, at[1] + share * pull_y
-
-
-def _lanes(values: Array) -> Array:
-    """Zero-padded to rows of LANES."""
-    return jnp.pad(values, (0, -len(values) % LANES)).reshape(-1, LANES)
