@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, PRNGKeyArray
 
 from jaxpert.adversarial import KINDS
-from jaxpert.cycseq_network import Critic, Generator, Shape, Sizes
-from jaxpert.types import InputError, Spec
+from jaxpert.cycseq_layers import Condition, Picked
+from jaxpert.cycseq_network import STILL, Critic, Generator, Shape, Sizes
+from jaxpert.types import InputError, PyTree, Spec
+
+GENERATORS, CRITICS = ("p2n", "n2p"), ("x", "y")
+"""Perturbed to control (G in the paper) and control to perturbed (F); critics of perturbed and of control rows."""
 
 CHOICES: dict[str, tuple] = {
     "profile": ("default", "paper", "reference"),
@@ -179,6 +186,22 @@ def make(spec: Spec, **settings: Any) -> CycSeq:
         line=_places(spec.strata, lines, "batch", "lines"),
         members=max(1, members),
     )
+
+
+def initial(net: CycSeq, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
+    """Parameters and batch moments before training (spec 3.7)."""
+    one, keys = Picked(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1))), jax.random.split(key, 4)
+    x = jnp.zeros((1, len(net.spec.genes)))
+    condition = Condition(one, one, jnp.zeros((1, 1)) if net.settings.dose else None)
+    # Networks of one kind together: half as much to compile.
+    generators = jax.vmap(lambda key: net.generator.init(key, x, condition, STILL, None))(keys[:2])
+    critics = jax.vmap(lambda key: net.critic.init(key, x, condition, {}))(keys[2:])
+
+    def each(variables: PyTree, names: tuple[str, ...]) -> dict[str, PyTree]:
+        return {name: jax.tree.map(operator.itemgetter(i), variables) for i, name in enumerate(names)}
+
+    params = {"generators": each(generators["params"], GENERATORS), "critics": each(critics["params"], CRITICS)}
+    return params, each(generators.get("batch_stats", {}), GENERATORS)
 
 
 def _check(s: Settings) -> None:

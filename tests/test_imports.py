@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "jaxpert").rglob("*.py"))
 LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "adversarial", "parallel", "log"}
 LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_recovery", "gears_losses"}
 LEAVES |= {"gears_setup", "gears_sets", "cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses"}
-LEAVES |= {"cycseq_setup", "scgen_deltas", "scgen_network"}
+LEAVES |= {"cycseq_setup", "cycseq_game", "cycseq_growth", "scgen_deltas", "scgen_network"}
 FOUNDATION = LEAVES | {"optim", "checkpoint", "train", "data", "evaluation", "plots", "report", "models", "keys"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
@@ -40,7 +40,17 @@ ALLOWED: dict[str, set[str]] = {
     "cycseq_network": {"types", "nets", "cycseq_layers"},
     "cycseq_noise": {"types", "cycseq_layers", "cycseq_network"},
     "cycseq_losses": {"types", "parallel", "cycseq_layers"},
-    "cycseq_setup": {"types", "adversarial", "cycseq_network"},
+    "cycseq_setup": {"types", "adversarial", "cycseq_layers", "cycseq_network"},
+    "cycseq_growth": {"types", "cycseq_setup"},
+    "cycseq_game": {
+        "types",
+        "adversarial",
+        "cycseq_layers",
+        "cycseq_network",
+        "cycseq_noise",
+        "cycseq_losses",
+        "cycseq_setup",
+    },
     "parallel": {"types"},
     "log": {"types"},
     "data": {"types", "transforms", "graphs", "data"},

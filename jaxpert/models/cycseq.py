@@ -11,24 +11,25 @@ Source: CycSeq, IJCAI 2025; spec sections 3 to 8.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxpert import adversarial
 from jaxpert import cycseq_losses as losses
-from jaxpert.cycseq_layers import Condition, Picked
-from jaxpert.cycseq_network import STILL, Generated, GeneratorNoise
-from jaxpert.cycseq_noise import CriticNoise, StepNoise, draw
-from jaxpert.cycseq_setup import PROFILES, CycSeq, Settings, make
+from jaxpert.cycseq_game import Networks, condition_of, cycle, generate, objective, rows_of
+from jaxpert.cycseq_growth import grow, with_placeholder
+from jaxpert.cycseq_layers import Picked
+from jaxpert.cycseq_network import STILL
+from jaxpert.cycseq_noise import draw
+from jaxpert.cycseq_setup import GENERATORS, PROFILES, CycSeq, Settings, initial, make
+from jaxpert.parallel import psum
 from jaxpert.transforms import log2p_normalize, lognorm_to_log2
-from jaxpert.types import Batch, Model, PyTree, Request, Spec
+from jaxpert.types import Batch, Dataset, Model, PyTree, Request, Spec, Validation
 
-__all__ = ["PROFILES", "CycSeq", "Settings", "build", "make", "model_of", "translate"]
-
-DIRECTIONS = {"n2p": "control to perturbed", "p2n": "perturbed to control"}
+__all__ = ["PROFILES", "CycSeq", "Settings", "build", "grow", "make", "model_of", "translate", "with_placeholder"]
 
 
 def build(spec: Spec, **settings: Any) -> Model:
@@ -39,8 +40,11 @@ def build(spec: Spec, **settings: Any) -> Model:
     `extras["control_stratum"]` give the conditions of the control row; with `dose=True` `extras["dose"]` is log10 of
     the dose (and `extras["control_dose"]` that of the control row, where it differs).
 
-    `params` is {"generators": {"p2n", "n2p"}, "critics": {"x", "y"}}; the loss is one scalar whose gradient is that of
-    the game (see `adversarial.game`) and whose value means nothing: choose parameters by `Model.validate`.
+    `params` is {"generators": {"p2n", "n2p"}, "critics": {"x", "y"}}; each generator has an "encoder" (conditions,
+    first, trunk, heads) and a "decoder" (conditions, first, trunk, expression, target, stratum), so that
+    "generators.n2p.encoder.trunk" is a path to freeze. The loss is one scalar whose gradient is that of the game (see
+    `adversarial.game`) and whose value means nothing: `Model.validate` chooses the parameters. Train with the gradient
+    norm of "generators" clipped to 1.
 
     Args:
         spec: genes, treatments and strata.
@@ -58,267 +62,18 @@ def model_of(net: CycSeq) -> Model:
         init=partial(init, net),
         loss=partial(loss, net),
         predict=partial(predict, net),
+        check=partial(check, net),
+        support=partial(support, net),
+        validate=Validation(partial(validation_sums, net), validation_score),
         scale="log2",
         stochastic=net.settings.samples > 0,
+        needs_control=True,
     )
-
-
-class Rows(NamedTuple):
-    """A batch as the networks read it."""
-
-    x: Float[Array, "B G"]
-    y: Float[Array, "B G"]
-    x_condition: Condition
-    y_condition: Condition
-    mask: Bool[Array, "B"]
-
-    @property
-    def weight(self) -> Float[Array, "B"]:
-        return self.mask.astype(self.x.dtype)
-
-
-class Passes(NamedTuple):
-    """What the generators make of a batch."""
-
-    fake_y: Generated
-    fake_x: Generated
-    cycle_x: Generated
-    cycle_y: Generated
-
-
-class Judged(NamedTuple):
-    """What a critic says in its own turn."""
-
-    real: Float[Array, "B"]
-    fake: Float[Array, "B"]
-    mixed: Float[Array, "B"]
-    slopes: Float[Array, "B G"]
-    """Of what the penalty is taken of, in the expression of the mixed rows."""
-
-
-class Seen(NamedTuple):
-    """The inside of a step."""
-
-    passes: Passes
-    fooled_y: Float[Array, "B"]
-    """Logits of the fakes in the generators' turn."""
-    fooled_x: Float[Array, "B"]
-    x: Judged
-    y: Judged
-
-
-def picked(net: CycSeq, treatment: Float[Array, "B T"]) -> Picked:
-    """Targets of each row as column numbers: as many as a condition of the data has at most."""
-    columns = jnp.asarray(net.column, jnp.int32)
-    if net.members == 1:
-        place = treatment.argmax(1)[:, None]
-        return Picked(columns[place], jnp.take_along_axis(treatment, place, 1))
-    weight, place = jax.lax.top_k(treatment, min(net.members, treatment.shape[1]))
-    return Picked(columns[place], weight)
-
-
-def condition_of(net: CycSeq, target: Picked, stratum: Int[Array, "B"], dose: Float[Array, "B"] | None) -> Condition:
-    """A condition for the networks."""
-    line = jnp.asarray(net.line, jnp.int32)[stratum][:, None]
-    if net.settings.dose and dose is None:
-        raise ValueError("the model reads doses (model.kwargs.dose), but there are none: give log10 of the dose")
-    return Condition(
-        target,
-        Picked(line, jnp.ones(line.shape, target.weight.dtype)),
-        dose[:, None] if net.settings.dose and dose is not None else None,
-    )
-
-
-def rows_of(net: CycSeq, batch: Batch) -> Rows:
-    """The pairs of a batch."""
-    extras, dose = batch.extras, batch.extras.get("dose")
-    condition = condition_of(net, picked(net, batch.treatment), batch.stratum, dose)
-    own = condition
-    if {"control_treatment", "control_stratum", "control_dose"} & set(extras):
-        treatment = extras.get("control_treatment", batch.treatment)
-        stratum = extras.get("control_stratum", batch.stratum)
-        own = condition_of(net, picked(net, treatment), stratum, extras.get("control_dose", dose))
-    return Rows(batch.x, batch.control, condition, own, batch.mask)
 
 
 def init(net: CycSeq, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
     """`Model.init`: initial values of spec 3.7."""
-    rows = rows_of(net, jax.tree.map(lambda leaf: leaf[:1], batch._replace(extras=_per_row(batch))))
-    keys = jax.random.split(key, 4)
-    make_generator = partial(net.generator.init, x=rows.x, condition=rows.x_condition, noise=STILL, weight=None)
-    made = {name: make_generator(one) for name, one in zip(("p2n", "n2p"), keys[:2], strict=True)}
-    make_critic = partial(net.critic.init, x=rows.x, condition=rows.x_condition, keep={})
-    params = {
-        "generators": {name: variables["params"] for name, variables in made.items()},
-        "critics": {name: make_critic(one)["params"] for name, one in zip("xy", keys[2:], strict=True)},
-    }
-    return params, {name: variables.get("batch_stats", {}) for name, variables in made.items()}
-
-
-def _per_row(batch: Batch) -> dict[str, Array]:
-    return {name: leaf for name, leaf in batch.extras.items() if name == "dose"}
-
-
-class Networks(NamedTuple):
-    """A generator's parameters and remembered moments, by name."""
-
-    params: PyTree
-    state: PyTree
-
-
-def generate(
-    net: CycSeq,
-    networks: Networks,
-    name: str,
-    x: Float[Array, "B G"],
-    condition: Condition,
-    noise: GeneratorNoise,
-    weight: Float[Array, "B"] | None,
-) -> tuple[Generated, PyTree]:
-    """One pass through generator "p2n" or "n2p": (what it makes, state after it)."""
-    variables = {"params": networks.params[name], "batch_stats": networks.state[name]}
-    if weight is None:
-        return net.generator.apply(variables, x, condition, noise, weight), networks.state  # pyright: ignore
-    made, after = net.generator.apply(variables, x, condition, noise, weight, mutable=["batch_stats"])
-    return made, {**networks.state, name: after.get("batch_stats", {})}  # pyright: ignore
-
-
-def cycle(net: CycSeq, params: PyTree, state: PyTree, noise: StepNoise | None, rows: Rows) -> tuple[Passes, PyTree]:
-    """Both rows there and back; in training batch moments go through the passes in this order.
-
-    The second pass reads the predicted expression, but the true conditions. Without noise it is that of evaluation.
-    """
-    weight = None if noise is None else rows.weight
-    first = STILL if noise is None else noise.p2n, STILL if noise is None else noise.n2p
-    back = STILL if noise is None else noise.n2p_cycle, STILL if noise is None else noise.p2n_cycle
-
-    def run(name: str, x: Array, condition: Condition, noise: GeneratorNoise) -> Generated:
-        nonlocal state
-        made, state = generate(net, Networks(params, state), name, x, condition, noise, weight)
-        return made
-
-    fake_y = run("p2n", rows.x, rows.x_condition, first[0])
-    fake_x = run("n2p", rows.y, rows.y_condition, first[1])
-    cycle_x = run("n2p", fake_y.expression, rows.x_condition, back[0])
-    cycle_y = run("p2n", fake_x.expression, rows.y_condition, back[1])
-    return Passes(fake_y, fake_x, cycle_x, cycle_y), state
-
-
-def cycle_terms(
-    net: CycSeq, x: Float[Array, "B G"], condition: Condition, back: Generated, mask: Bool[Array, "B"]
-) -> tuple[Array, Array]:
-    """Errors of the row that came back and of its conditions (spec 6.2, 6.3)."""
-    s = net.settings
-    target = losses.condition_error(back.target, condition.target, s.condition_loss)
-    stratum = losses.condition_error(back.stratum, condition.stratum, s.condition_loss)
-    conditions = losses.row_mean(s.target_weight * target + s.stratum_weight * stratum, mask)
-    return losses.expression_error(x, back.expression, mask, s.expression_loss), conditions
-
-
-def judge(net: CycSeq, params: PyTree, *arguments: Any, method: str | None = None) -> Array:
-    """A critic, or one of its methods."""
-    return net.critic.apply({"params": params}, *arguments, method=method)  # pyright: ignore
-
-
-def generator_terms(
-    net: CycSeq, passes: Passes, critics: PyTree, noise: StepNoise, rows: Rows
-) -> tuple[Array, dict[str, Array], tuple[Array, Array]]:
-    """(loss of both generators, its terms, logits of the fakes)."""
-    s, mask = net.settings, rows.mask
-    fooled_y = judge(net, critics["y"], passes.fake_y.expression, rows.x_condition, noise.y.generator)
-    fooled_x = judge(net, critics["x"], passes.fake_x.expression, rows.y_condition, noise.x.generator)
-    terms = {
-        "adversarial_p2n": losses.row_mean(adversarial.called_real(fooled_y, s.gan), mask),
-        "adversarial_n2p": losses.row_mean(adversarial.called_real(fooled_x, s.gan), mask),
-    }
-    for side, x, condition, back in (
-        ("x", rows.x, rows.x_condition, passes.cycle_x),
-        ("y", rows.y, rows.y_condition, passes.cycle_y),
-    ):
-        terms[f"cycle_{side}"], terms[f"condition_{side}"] = cycle_terms(net, x, condition, back, mask)
-    for name, made in (("p2n", passes.fake_y), ("n2p", passes.fake_x)):
-        terms[f"kl_{name}"] = losses.row_mean(losses.divergence(made.mean, made.log_variance, s.kl).sum(1), mask)
-    total = (
-        s.adversarial_weight * (terms["adversarial_p2n"] + terms["adversarial_n2p"])
-        + s.cycle_weight * (terms["cycle_x"] + terms["condition_x"] + terms["cycle_y"] + terms["condition_y"])
-        + s.kl_weight * (terms["kl_p2n"] + terms["kl_n2p"])
-    )
-    return total, terms | {"generators": total}, (fooled_y, fooled_x)
-
-
-class Side(NamedTuple):
-    """What one critic tells apart."""
-
-    real: Float[Array, "B G"]
-    real_condition: Condition
-    fake: Float[Array, "B G"]
-    fake_condition: Condition
-
-
-def judgement(net: CycSeq, params: PyTree, noise: CriticNoise, side: Side) -> Judged:
-    """What a critic says of real, fake and mixed rows, these under the conditions of the fake ones.
-
-    Its first layer is linear, so that of a mixture is the mixture of those.
-    """
-    call, mix = partial(judge, net, params), noise.mix
-    real, fake = call(side.real, method="expression"), call(side.fake, method="expression")
-    own, other = (call(one, method="conditions") for one in (side.real_condition, side.fake_condition))
-    keep = jax.tree.map(lambda *two: jnp.concatenate(two), noise.real, noise.fake)
-    both = call(jnp.concatenate([real + own, fake + other]), keep, method="tail")
-    mixed = mix * real + (1 - mix) * fake + other
-
-    def score(first: Float[Array, "B H"]) -> Float[Array, "B"]:
-        logits = call(first, noise.mixed, method="tail")
-        return logits if net.settings.penalty_of == "logit" else jax.nn.sigmoid(logits)
-
-    count = len(side.real)
-    logits = call(mixed, noise.mixed, method="tail")
-    slopes = adversarial.slopes(score, mixed) @ params["first"]["expression"].T
-    return Judged(both[:count], both[count:], logits, slopes)
-
-
-def critic_terms(
-    net: CycSeq, critics: PyTree, noise: StepNoise, rows: Rows, fakes: tuple[Array, Array]
-) -> tuple[Array, dict[str, Array], tuple[Judged, Judged]]:
-    """(loss of both critics, its terms, what they say)."""
-    s, mask, total, terms = net.settings, rows.mask, jnp.zeros((), rows.x.dtype), {}
-    fake_y, fake_x = fakes
-    sides = {
-        "x": Side(rows.x, rows.x_condition, fake_x, rows.y_condition),
-        "y": Side(rows.y, rows.y_condition, fake_y, rows.x_condition),
-    }
-    seen = {}
-    for name, side in sides.items():
-        seen[name] = said = judgement(net, critics[name], getattr(noise, name), side)
-        terms[f"real_{name}"] = losses.row_mean(adversarial.called_real(said.real, s.gan), mask)
-        terms[f"fake_{name}"] = losses.row_mean(adversarial.called_fake(said.fake, s.gan), mask)
-        terms[f"critic_{name}"] = adversarial.critic_loss(terms[f"real_{name}"], terms[f"fake_{name}"], s.gan)
-        if s.penalty_weight:
-            slopes = adversarial.penalty(said.slopes)
-            terms[f"penalty_{name}"] = s.penalty_weight * losses.row_mean(slopes, mask)
-            terms[f"critic_{name}"] += terms[f"penalty_{name}"]
-        total += terms[f"critic_{name}"]
-    return total, terms, (seen["x"], seen["y"])
-
-
-def objective(
-    net: CycSeq, params: PyTree, state: PyTree, noise: StepNoise, rows: Rows
-) -> tuple[Array, tuple[PyTree, dict[str, Array], Seen]]:
-    """The game of one step with given noise: (scalar, (state, terms, its inside))."""
-
-    def generators(own: PyTree, critics: PyTree) -> tuple[Array, Any, Any]:
-        passes, after = cycle(net, own, state, noise, rows)
-        total, terms, fooled = generator_terms(net, passes, critics, noise, rows)
-        return total, (passes.fake_y.expression, passes.fake_x.expression), (passes, after, terms, fooled)
-
-    def critics(own: PyTree, fakes: Any) -> tuple[Array, Any]:
-        total, terms, seen = critic_terms(net, own, noise, rows, fakes)
-        return total, (terms, seen)
-
-    value, (passes, after, terms, fooled), (more, seen) = adversarial.game(
-        generators, critics, params["generators"], params["critics"]
-    )
-    return value, (after, terms | more, Seen(passes, *fooled, *seen))
+    return initial(net, key)
 
 
 def loss(
@@ -329,6 +84,26 @@ def loss(
     noise = draw(key, batch.slot, net.generator.sizes, net.generator.shape, rows.x.dtype)
     value, (state, terms, _) = objective(net, params, state, noise, rows)
     return value, (state, terms)
+
+
+def validation_sums(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> dict[str, Array]:
+    """Sums over pairs of the errors there and back and of the one-pass R2, with latent means and remembered moments."""
+    rows = rows_of(net, batch)
+    passes, _ = cycle(net, params["generators"], state, None, rows)
+    per_pair = {
+        "cycle_x": losses.squared_error(rows.x, passes.cycle_x.expression),
+        "cycle_y": losses.squared_error(rows.y, passes.cycle_y.expression),
+        "r2_n2p": losses.r2(rows.x, passes.fake_x.expression),
+        "r2_p2n": losses.r2(rows.y, passes.fake_y.expression),
+        "pairs": jnp.ones(len(rows.x), rows.x.dtype),
+    }
+    return psum({name: jnp.where(rows.mask, values, 0).sum() for name, values in per_pair.items()})
+
+
+def validation_score(sums: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """Mean over pairs of the squared error of both cycles (no adversarial part: its scale moves with the critics)."""
+    mean = {name: total / sums["pairs"] for name, total in sums.items() if name != "pairs"}
+    return mean["cycle_x"] + mean["cycle_y"], mean
 
 
 def translate(
@@ -355,11 +130,13 @@ def translate(
         samples: decoded draws of the latents to average; None for the model's setting, 0 decodes their means.
         dose: log10 of the dose, for a model that reads it.
     """
+    if direction not in GENERATORS:
+        raise ValueError(f"direction is {direction!r}, expected one of {', '.join(GENERATORS)}")
+    columns = jnp.asarray(net.column, jnp.int32)
     if treatment.ndim == 1:
-        column = jnp.asarray(net.column, jnp.int32)[treatment][:, None]
-        target = Picked(column, jnp.ones(column.shape, x.dtype))
-    else:  # any number of targets: a product with the rows of the treatments
-        target = Picked(jnp.asarray(net.column, jnp.int32), treatment.astype(x.dtype))
+        target = Picked(columns[treatment][:, None], jnp.ones((len(x), 1), x.dtype))
+    else:  # any number of targets, whatever the training conditions have
+        target = Picked(columns, treatment.astype(x.dtype))
     condition = condition_of(net, target, stratum, dose)
     made, _ = generate(net, Networks(params["generators"], state), direction, x, condition, STILL, None)
     draws = net.settings.samples if samples is None else samples
@@ -377,10 +154,35 @@ def translate(
 
 
 def predict(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
-    """`Model.predict`: each row's control (the mean training control where none is given), perturbed."""
+    """`Model.predict`: each row's control (raw counts; the mean training control where none is given), perturbed."""
     if request.control is None:
         mean = lognorm_to_log2(jnp.asarray(net.spec.control_mean, request.treatment.dtype))
         x = jnp.broadcast_to(mean, (len(request.treatment), len(mean)))
     else:
         x = log2p_normalize(request.control)
     return translate(net, params, state, x, request.treatment, request.stratum, key=key)
+
+
+def check(net: CycSeq, dataset: Dataset) -> tuple[str, ...]:
+    """`Model.check`: a note on perturbations that no measured gene stands for."""
+    measured = set(net.spec.genes)
+    absent = [name for name in net.spec.treatments if name not in measured]
+    if not absent or net.settings.columns != "genes":
+        return ()
+    return (f"{len(absent)} perturbations are no measured gene; each has a column of its own: {', '.join(absent)}",)
+
+
+def support(net: CycSeq, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
+    """`Model.support`: whether a row's targets, and the row itself, were trained on."""
+    spec = net.spec
+    table = np.asarray(spec.condition_treatments) != 0
+    trained = {tuple(row) for row in table[np.asarray(spec.condition_cells) > 0]}
+    known = np.asarray(spec.treatment_cells) > 0
+
+    def said(row: np.ndarray) -> str:
+        if tuple(row) in trained:
+            return "trained"
+        new = [spec.treatments[i] for i in np.flatnonzero(row & ~known)]
+        return f"no training cells: {', '.join(new)}" if new else "new combination of trained targets"
+
+    return tuple(said(row) for row in np.asarray(treatment) != 0)

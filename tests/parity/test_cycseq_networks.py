@@ -11,10 +11,10 @@ import pytest
 from cycseq_published import HEADS, HIDDEN, LATENTS, Arrays
 from minibatch import compiled_quickly
 
-from jaxpert import adversarial
+from jaxpert import adversarial, cycseq_game
 from jaxpert import cycseq_losses as losses
 from jaxpert.cycseq_layers import Picked, Residual, SingleAttention
-from jaxpert.models import cycseq
+from jaxpert.cycseq_noise import CriticNoise
 
 
 class Case(NamedTuple):
@@ -200,8 +200,8 @@ def same_penalty(near, a: Arrays, net, params, condition) -> None:
     """The gradient penalty's input gradient, value and gradient in the parameters."""
 
     def penalty(params):
-        noise = cycseq.CriticNoise({}, {}, {}, {}, jnp.ones((6, 1), a.precision))
-        said = cycseq.judgement(net, params, noise, cycseq.Side(a["x"], condition, a["x"], condition))
+        noise = CriticNoise({}, {}, {}, {}, jnp.ones((6, 1), a.precision))
+        said = cycseq_game.judgement(net, params, noise, cycseq_game.Side(a["x"], condition, a["x"], condition))
         return 10 * adversarial.penalty(said.slopes).mean(), said
 
     (value, said), slopes = jax.jit(jax.value_and_grad(penalty, has_aux=True))(params)

@@ -15,7 +15,9 @@ import pytest
 from cycseq_published import GENES, LATENTS, Arrays
 from minibatch import compiled_quickly
 
+from jaxpert import cycseq_game
 from jaxpert import cycseq_losses as losses
+from jaxpert.cycseq_noise import CriticNoise, StepNoise
 from jaxpert.models import cycseq
 from jaxpert.types import Batch
 
@@ -62,19 +64,19 @@ def make_batch(a: Arrays, at: str) -> Batch:
     return Batch(a[f"{at}x_X"], a[f"{at}x_Y"], conditions["p_X"], condition, stratum["X"], cells >= 0, cells, extras)
 
 
-def step_noise(a: Arrays, at: str) -> cycseq.StepNoise:
+def step_noise(a: Arrays, at: str) -> StepNoise:
     """What the published step drew."""
 
     def passed(call: str):
         return published.generator_noise(a, f"{at}{call}/mask/", f"{at}{call}/")
 
-    def judged(side: str, fooled: str) -> cycseq.CriticNoise:
+    def judged(side: str, fooled: str) -> CriticNoise:
         calls = (fooled, f"D{side}_real", f"D{side}_fake", f"D{side}_hat")
         keep = (published.masks(a, f"{at}{call}/mask/") for call in calls)
-        return cycseq.CriticNoise(*keep, a[f"{at}gp_eps_{side}"])
+        return CriticNoise(*keep, a[f"{at}gp_eps_{side}"])
 
     passes = (passed(call) for call in ("G_fwd", "F_fwd", "F_cyc", "G_cyc"))
-    return cycseq.StepNoise(*passes, judged("X", "DX_on_fakeX"), judged("Y", "DY_on_fakeY"))
+    return StepNoise(*passes, judged("X", "DX_on_fakeX"), judged("Y", "DY_on_fakeY"))
 
 
 def optimizer() -> optax.GradientTransformation:
@@ -92,10 +94,10 @@ def optimizer() -> optax.GradientTransformation:
 def stepper(net: cycseq.CycSeq, steps: optax.GradientTransformation):
     @jax.jit
     def step(params, state, moments, noise, batch):
-        rows = cycseq.rows_of(net, batch)
+        rows = cycseq_game.rows_of(net, batch)
 
         def objective(params):
-            value, inside = cycseq.objective(net, params, state, noise, rows)
+            value, inside = cycseq_game.objective(net, params, state, noise, rows)
             return value, inside
 
         (value, (after, terms, seen)), slopes = jax.value_and_grad(objective, has_aux=True)(params)
@@ -128,7 +130,7 @@ def test_published_steps(cycseq_arrays, name):
         assert not a.left(), "arrays of the fixture that nothing was compared with"
 
 
-def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq.Seen) -> None:
+def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Seen) -> None:
     given = {"G_fwd": batch.x, "F_fwd": batch.control, "F_cyc": seen.passes.fake_y.expression,
              "G_cyc": seen.passes.fake_x.expression}  # fmt: skip
     for call, ours in CALLS.items():
@@ -152,7 +154,7 @@ def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq.Seen) -> None:
         near(said.slopes, a[f"{at}gp_grad_{side}"])
 
 
-def same_losses(a: Arrays, at: str, value, terms: dict, seen: cycseq.Seen) -> None:
+def same_losses(a: Arrays, at: str, value, terms: dict, seen: cycseq_game.Seen) -> None:
     named = {"loss_GAN_XY": "adversarial_p2n", "loss_GAN_YX": "adversarial_n2p", "loss_G_total": "generators"}
     for side in "XY":
         named |= {f"loss_D{side}_real": f"real_{side.lower()}", f"loss_D{side}_fake": f"fake_{side.lower()}"}
