@@ -21,6 +21,8 @@ SECTIONS = (
     "gears_norman",
     "cycseq_table",
 )
+SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
+SECTIONS += ("cycseq_table", "cycseq_step")
 
 
 def main(names: list[str]) -> int:

@@ -24,6 +24,7 @@ def build(
     learning_rate: Rate,
     *,
     b1: float = 0.9,
+    b2: float = 0.999,
     weight_decay: float = 0.0,
     clip: float | None = None,
     clip_kind: str = "norm",
@@ -36,9 +37,10 @@ def build(
     before the moments are taken (this is not AdamW); constants that guard divisions stand outside the roots.
 
     Args:
-        kind: "adam" (second moment 0.999, 1e-8), "rmsprop" (0.99, 1e-8, from 0, no momentum) or "sgd".
+        kind: "adam" (1e-8), "rmsprop" (0.99, 1e-8, from 0, no momentum) or "sgd".
         learning_rate: a number, or an optax schedule of the step (see `decayed`).
         b1: Adam's decay of the first moment.
+        b2: of the second.
         weight_decay: coefficient of the L2 term; 0 for none.
         clip: bound on the gradient; None for none.
         clip_kind: "norm" bounds the global norm, "value" every element.
@@ -53,7 +55,7 @@ def build(
     if clip_kind not in CLIPS:
         raise InputError(f"train.clip_kind is {clip_kind!r}, expected one of {', '.join(CLIPS)}")
     moments = {
-        "adam": optax.scale_by_adam(b1=b1, b2=0.999, eps=1e-8),
+        "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
         "rmsprop": optax.scale_by_rms(RMS_DECAY, 1e-8, eps_in_sqrt=False),
         "sgd": optax.identity(),
     }

@@ -4,7 +4,6 @@ float64: forward at 1e-12, losses at 1e-12, gradients, weights and batch moments
 """
 
 from functools import partial
-from typing import Any
 
 import cycseq_published as published
 import jax
@@ -15,7 +14,7 @@ import pytest
 from cycseq_published import GENES, LATENTS, Arrays
 from minibatch import compiled_quickly
 
-from jaxpert import cycseq_game
+from jaxpert import cycseq_game, optim
 from jaxpert import cycseq_losses as losses
 from jaxpert.cycseq_noise import CriticNoise, StepNoise
 from jaxpert.models import cycseq
@@ -79,18 +78,6 @@ def step_noise(a: Arrays, at: str) -> StepNoise:
     return StepNoise(*passes, judged("X", "DX_on_fakeX"), judged("Y", "DY_on_fakeY"))
 
 
-def optimizer() -> optax.GradientTransformation:
-    """Adam for all; the generators' gradient has norm 1 at most."""
-
-    def clip(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        norm = optax.tree.norm(updates["generators"])
-        scale = jnp.minimum(1, 1 / (norm + 1e-6))
-        return {**updates, "generators": jax.tree.map(lambda leaf: leaf * scale, updates["generators"])}, state
-
-    clipped = optax.GradientTransformation(lambda _: optax.EmptyState(), clip)
-    return optax.chain(clipped, optax.scale_by_adam(0.5, 0.9), optax.scale(-2e-4))
-
-
 def stepper(net: cycseq.CycSeq, steps: optax.GradientTransformation):
     @jax.jit
     def step(params, state, moments, noise, batch):
@@ -113,7 +100,7 @@ def test_published_steps(cycseq_arrays, name):
         a = Arrays(cycseq_arrays(name))
         net = published.make_net(GENES)
         params, state, _ = weights(a, "w0/")
-        steps = optimizer()
+        steps = optim.build("adam", 2e-4, b1=0.5, b2=0.9, clip=1.0, clip_parts=("generators",))
         moments, step = steps.init(params), stepper(net, steps)
         for i in range(LOOPS[name]):
             at, batch = f"s{i}/", make_batch(a, f"s{i}/")
@@ -180,3 +167,33 @@ def same_gradients(a: Arrays, at: str, slopes) -> None:
     trees_near(slopes["critics"], expected["critics"], 1e-9)
     for arrays in unused.values():
         assert all(not leaf.any() for leaf in arrays.values())
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_published_optimisers(cycseq_arrays, name):
+    a = Arrays(cycseq_arrays("optim"))
+    rate, stored = {"adam": (2e-4, "adam_b05_b09_lr2e4"), "rmsprop": (1e-5, "rmsprop_lr1e5")}[name]
+    with jax.enable_x64(True):
+        steps = optim.build(name, rate, **({"b1": 0.5, "b2": 0.9} if name == "adam" else {}))
+        expected = a[stored]
+        params = {"weights": expected[0]}
+        moments, update = steps.init(params), jax.jit(steps.update)
+        for gradient, after in zip(a["grads"], expected[1:], strict=True):
+            updates, moments = update({"weights": gradient}, moments, params)
+            params = optax.apply_updates(params, updates)
+            near(params["weights"], after, 1e-14)
+
+
+def test_published_rates(cycseq_arrays):
+    """One step per epoch; the rate of every epoch of the published and the paper's schedules."""
+    a = Arrays(cycseq_arrays("optim"))
+    schedules = {
+        "lr_reference_100": (2e-4, 0.5, 10),
+        "lr_paper_pretrain_100": (2e-4, 0.9, 10),
+        "lr_paper_finetune_30": (1e-5, 0.9, 3),
+    }
+    with jax.enable_x64(True):
+        for name, schedule in schedules.items():
+            rates = optim.decayed(*schedule)
+            near(rates(jnp.arange(len(a.arrays[name]))), a[name], 1e-15)
+    assert a.left() == {"grads", "adam_b05_b09_lr2e4", "rmsprop_lr1e5"}

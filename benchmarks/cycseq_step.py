@@ -1,0 +1,176 @@
+"""One training step of CycSeq (both generators, both critics, Adam) here and as plain dense JAX, on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import measure, plain_cycseq
+from jaxpert import optim
+from jaxpert.cycseq_game import objective, rows_of
+from jaxpert.cycseq_noise import draw
+from jaxpert.cycseq_setup import CycSeq, make
+from jaxpert.models import cycseq
+from jaxpert.types import Batch, Spec, step_key
+
+GENES, PERTURBED, LINES = 6_742, 2_000, 218
+"""With two placeholders there are 220 batch columns; the perturbation columns are the genes."""
+BATCHES = {64: 9, 512: 4}
+"""Rows per step, and how often it is timed."""
+PUBLISHED_MS = {64: 878, 512: 3_691}
+"""The public code's step, host metric included, measured on two cores of such a machine."""
+TARGET = 3.0
+NAMES = ("jaxpert", "plain JAX")
+
+
+def main() -> None:
+    for rows, repeats in BATCHES.items():
+        agreement, seconds = measure.in_child(times, rows, repeats)
+        compiled = {name: measure.in_child(memory, rows, name) for name in NAMES}
+        ours, plain = (seconds[name] for name in NAMES)
+        faster = np.median(plain.wall) / np.median(ours.wall)
+        published = PUBLISHED_MS[rows] / 1e3 / np.median(ours.wall)
+        measure.show(
+            f"CycSeq training step (batch {rows}, {GENES:,} genes and perturbation columns, {LINES + 2} batch columns)",
+            ("code", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
+            [[name, *seconds[name].columns(), *compiled[name]] for name in NAMES],
+            f"{repeats} steps of each in turn. Plain over jaxpert: median {faster:.2f}x; the public code's "
+            f"{PUBLISHED_MS[rows]:,} ms (measured elsewhere, on two such cores) over jaxpert: {published:.2f}x; asked "
+            f"for: {TARGET}",
+            agreement,
+        )
+
+
+def net_of() -> CycSeq:
+    genes = tuple(f"g{i}" for i in range(GENES))
+    zeros = np.zeros(GENES)
+    spec = Spec(
+        genes=genes,
+        treatments=genes[:PERTURBED],
+        conditions=("control", *genes[:PERTURBED]),
+        strata=tuple(f"line{i}" for i in range(LINES)),
+        control=0,
+        condition_treatments=np.eye(PERTURBED + 1, PERTURBED, -1, np.float32),
+        log_mean=zeros,
+        log_std=zeros,
+        control_mean=zeros,
+        treatment_cells=np.ones(PERTURBED, int),
+        condition_cells=np.ones(PERTURBED + 1, int),
+    )
+    return make(spec)
+
+
+def batch_of(rows: int) -> Batch:
+    """Log expression of pairs, and one perturbation and line for each."""
+    rng = np.random.default_rng(0)
+    level = rng.gamma(1.0, 1.0, GENES)
+    x, y = (np.abs(level + 0.3 * rng.normal(size=(rows, GENES))).astype(np.float32) for _ in range(2))
+    condition = rng.integers(1, PERTURBED + 1, rows).astype(np.int32)
+    treatment = np.zeros((rows, PERTURBED), np.float32)
+    treatment[np.arange(rows), condition - 1] = 1
+    stratum, slot = rng.integers(0, LINES, rows).astype(np.int32), np.arange(rows, dtype=np.int32)
+    whole = Batch(x, y, treatment, condition, stratum, slot >= 0, slot, {})  # pyright: ignore
+    return jax.tree.map(jnp.asarray, whole)
+
+
+def _ours(net: CycSeq, batch: Batch) -> tuple[Callable, Any]:
+    model = cycseq.model_of(net)
+    steps = optim.build("adam", 2e-4, b1=0.5, b2=0.9, clip=1.0, clip_parts=("generators",))
+
+    def update(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
+        params, state, moments, number = carried
+        key = step_key(jax.random.key(1), number)
+        (loss, (state, _)), slopes = jax.value_and_grad(model.loss, has_aux=True)(params, state, key, batch)
+        updates, moments = steps.update(slopes, moments, params)
+        return (optax.apply_updates(params, updates), state, moments, number + 1), loss
+
+    params, state = jax.jit(model.init)(jax.random.key(0), batch)
+    return update, (params, state, steps.init(params), jnp.zeros((), jnp.int32))
+
+
+def _plain(net: CycSeq, batch: Batch) -> tuple[Callable, Any]:
+    sizes, shape = net.generator.sizes, net.generator.shape
+
+    def update(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
+        params, state, moments, number = carried
+        key = step_key(jax.random.key(1), number)
+        noise = plain_cycseq.draw(key, len(batch.x), sizes.hidden, shape.blocks, shape.latent)
+        stepped = plain_cycseq.step(params, state, moments, noise, batch.x, batch.control, *_dense(net, batch))
+        return (*stepped[:3], number + 1), stepped[3]
+
+    params, state = jax.jit(cycseq.model_of(net).init)(jax.random.key(0), batch)
+    params = plain_cycseq.joined(params)
+    return update, (params, state, plain_cycseq.start(params), jnp.zeros((), jnp.int32))
+
+
+def _dense(net: CycSeq, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """One-hot rows of perturbation and batch columns."""
+    return (
+        jax.nn.one_hot(jnp.asarray(net.column)[batch.condition - 1], len(net.targets)),
+        jax.nn.one_hot(jnp.asarray(net.line)[batch.stratum], net.generator.sizes.strata),
+    )
+
+
+CODES = dict(zip(NAMES, (_ours, _plain), strict=True))
+
+
+def _runner(rows: int, name: str) -> Callable[[], None]:
+    batch = batch_of(rows)
+    update, carried = CODES[name](net_of(), batch)
+    program = jax.jit(update, donate_argnums=0).lower(carried, batch).compile()
+
+    def call() -> None:
+        nonlocal carried
+        carried, loss = program(carried, batch)
+        jax.block_until_ready((carried, loss))
+
+    return call
+
+
+def times(rows: int, repeats: int) -> tuple[str, dict]:
+    """What both say of one batch, and the times of their steps."""
+    said = agreement(rows)
+    return said, measure.interleave({name: _runner(rows, name) for name in NAMES}, repeats)
+
+
+def agreement(rows: int) -> str:
+    """Losses of both at the same parameters and noise."""
+    net, batch = net_of(), batch_of(rows)
+    params, state = jax.jit(cycseq.model_of(net).init)(jax.random.key(0), batch)
+    noise = jax.jit(lambda key: draw(key, batch.slot, net.generator.sizes, net.generator.shape, jnp.float32))(
+        jax.random.key(2)
+    )
+    ours = jax.jit(lambda *given: objective(net, *given)[0])(params, state, noise, rows_of(net, batch))
+    plain = jax.jit(partial(_plain_loss, net))(plain_cycseq.joined(params), state, noise, batch)
+    return f"Loss at the same parameters and noise: jaxpert {ours:.6f}, plain {plain:.6f}"
+
+
+def _plain_loss(net: CycSeq, params: Any, state: Any, noise: Any, batch: Batch) -> jax.Array:
+    given = batch.x, batch.control, *_dense(net, batch)
+    total, (fakes, _) = plain_cycseq.generator_loss(params["generators"], params["critics"], state, noise, *given)
+    for name, real, fake in (("x", batch.x, fakes[0]), ("y", batch.control, fakes[1])):
+        total += plain_cycseq.critic_loss(params["critics"][name], getattr(noise, name), real, fake, *given[2:])
+    return total
+
+
+def memory(rows: int, name: str) -> list[str]:
+    """GFLOP, temporary memory and the peak of this process after a few steps."""
+    batch = batch_of(rows)
+    update, carried = CODES[name](net_of(), batch)
+    program = jax.jit(update, donate_argnums=0).lower(carried, batch).compile()
+    for _ in range(2):
+        carried, loss = program(carried, batch)
+        jax.block_until_ready((carried, loss))
+    analysis = program.cost_analysis(), program.memory_analysis()
+    numbers = analysis[0]["flops"] / 1e9, analysis[1].temp_size_in_bytes / 1e6, measure.peak_mb()
+    return [f"{number:,.0f}" for number in numbers]
+
+
+if __name__ == "__main__":
+    main()
