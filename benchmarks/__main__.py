@@ -1,6 +1,7 @@
 """Run the measurements named on the command line, or all of them, and print their tables.
 
 python -m benchmarks [SECTION ...], sections as in SECTIONS
+python -m benchmarks [step] [startup] [epoch] [seeds] [norman] [interactions] [gears] [gears_norman] [cycseq_table]
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SECTIONS = (
 )
 SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
 SECTIONS += ("cycseq_table", "cycseq_step")
+SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman", "cycseq_table")
 
 
 def main(names: list[str]) -> int:

@@ -189,13 +189,19 @@ def join(
     strata, stratum = _batch_columns(parts, placeholders)
     file = np.repeat([part.name for part in parts], [len(part.obs) for part in parts])
     line = np.concatenate([part.line for part in parts])
-    frames = [part.obs.rename(columns={c: f"{c}_in_file" for c in ("line", "batch", "file")}) for part in parts]
+    frames = [part.obs.rename(columns=_taken(part)) for part in parts]
     obs = frames[0].copy() if len(frames) == 1 else pd.concat([frame.astype(object) for frame in frames])
     obs = obs.assign(line=line, batch=np.asarray(strata, object)[stratum], file=file)
     if not obs.index.is_unique:
         obs.index = pd.Index([f"{f}/{cell}" for f, cell in zip(file, obs.index, strict=True)])
     title = name or "+".join(part.name for part in parts)
     return make_dataset(title, _stack(parts), obs, genes, labels, (strata, stratum))
+
+
+def _taken(part: Part) -> dict[str, str]:
+    """New names for the file's columns that are called like ours and hold something else."""
+    same = "line" in part.obs and part.obs["line"].astype(str).tolist() == part.line.tolist()
+    return {name: f"{name}_in_file" for name in ("batch", "file", *(() if same else ("line",)))}
 
 
 def _labels(table: Table, name: str, key: str) -> np.ndarray:

@@ -9,19 +9,11 @@ import pytest
 from line_screens import LINES, screen
 
 from jaxpert.data import spectra
+from jaxpert.data.simulator import simulate
 from jaxpert.data.spectra_draws import draw_cells
 from jaxpert.types import SPLITS, InputError
 
 SMALL = {"replicates": 8, "cells_per_draw": 25, "seed": 3}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """What is gathered here does not depend on how well it is compiled."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +235,6 @@ print("same")
 def test_one_and_eight_devices_draw_the_same_batches(request):
     code = EIGHT.format(here=str(request.path.parent))
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "same", done.stderr
 
@@ -386,3 +377,22 @@ def test_norman_and_mcfaline_hold_out_a_perturbation_in_one_line(real):
     assert len(spec.strata) == 6 and spec.treatments[:500] == spec.genes and len(spec.treatments) == 530
     batch = draw(spectra.make_feed(made, "test", 4))[0]
     assert batch.mask.sum() == 3 and batch.treatment.sum(1).tolist() == [1] * 4 and np.isfinite(batch.x).all()
+
+
+def test_counts_are_used_in_place_on_the_cpu(dataset):
+    """At the size of the published table a second copy would not fit the gigabyte that is allowed beside the counts."""
+    made = spectra.prepare(dataset, **SMALL)
+    train, valid = spectra.make_feeds(made, 4, layout="csr")
+    for name, array in (("genes", dataset.counts.indices), ("values", dataset.counts.data)):
+        for feed in (train, valid):
+            assert feed.data.cells[name].unsafe_buffer_pointer() == array.ctypes.data
+
+
+def test_simulated_lines_go_all_the_way():
+    adata, _ = simulate("lines_tiny")
+    lines = spectra.load_lines(adata, perturbation="perturbation", line="line", batch="batch")
+    assert "line_in_file" not in lines.obs and "batch_in_file" in lines.obs and len(lines.strata) == 3 * 2 + 2
+    made = spectra.prepare(lines, split="perturbation_in_line", cells_disjoint=True, **SMALL)
+    pairs = made.pairs
+    assert (np.bincount(pairs.part) > 0).all()
+    assert np.isfinite(draw(spectra.make_feed(made, "test", 8))[0].x).all()
