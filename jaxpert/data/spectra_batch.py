@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -43,7 +44,7 @@ class Layout(NamedTuple):
     steps: int
     genes: int
     width: int
-    """Most nonzeros in one cell; 0 for dense cells."""
+    """Nonzeros read of a cell at a time; 0 for dense cells."""
     unit: float
     """The logarithm is divided by it; 0 for values taken as they are."""
     deep: int
@@ -125,13 +126,27 @@ def _add_dense(
 def _add_sparse(
     static: Layout, cells: dict[str, Array], cell: Int[Array, "B"], total: Float[Array, "B G"]
 ) -> Float[Array, "B G"]:
-    """Add one cell to each row: a window of the widest cell's length holds its counts, what lies around them is
-    scattered behind the last gene, which drops it."""
-    begin = cells["start"][cell]
+    """Add one cell to each row, a window of its counts at a time, until the widest of them is through."""
+    begin, end = cells["start"][cell], cells["start"][cell + 1]
+    windows = (jnp.max(end - begin) + static.width - 1) // static.width
+    add = functools.partial(_add_window, static, cells, cell, end)
+    return jax.lax.fori_loop(0, windows, lambda k, total: add(begin + k * static.width, total), total)
+
+
+def _add_window(
+    static: Layout,
+    cells: dict[str, Array],
+    cell: Int[Array, "B"],
+    end: Int[Array, "B"],
+    begin: Int[Array, "B"],
+    total: Float[Array, "B G"],
+) -> Float[Array, "B G"]:
+    """Add the counts from `begin` on; what a window holds of other cells is scattered behind the last gene, which
+    drops it."""
     # Near the end the window starts earlier instead of reading beyond: so the counts need no padding, hence no copy.
     at = jnp.minimum(begin, cells["genes"].shape[0] - static.width)
     window = at[:, None] + jnp.arange(static.width, dtype=jnp.int32)
-    inside = (window >= begin[:, None]) & (window < cells["start"][cell + 1][:, None])
+    inside = (window >= begin[:, None]) & (window < end[:, None])
     cut = jax.vmap(lambda flat, at: jax.lax.dynamic_slice(flat, (at,), (static.width,)), (None, 0))
     gene, value = cut(cells["genes"], at), cut(cells["values"], at).astype(jnp.float32)
     if static.unit:

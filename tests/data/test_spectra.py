@@ -168,6 +168,7 @@ def test_rows_are_the_means_of_adjusted_cells(prepared):
 )
 def test_batches_hold_the_rows_of_the_host(dataset, monkeypatch, layout, settings):
     monkeypatch.setattr("jaxpert.data.log_scale.CLIP", 1.0)
+    monkeypatch.setattr("jaxpert.data.spectra_feed.WINDOW", 4)  # of 6 genes: a cell is read in two windows
     made = spectra.prepare(dataset, **SMALL, **settings)
     expected = host_rows(made, "val")
     feed = spectra.make_feed(made, "val", 4, layout=layout)
