@@ -5,6 +5,13 @@ interface, so that neither a display nor the caller's own matplotlib settings ma
 """
 
 from jaxpert.plots.cells import QUALITY_GROUPS, QUALITY_METRICS, latent_umap, quality_violins, umap_embedding
+from jaxpert.plots.cycseq import (
+    change_panels,
+    dose_picture,
+    enrichment_curve,
+    rows_against_targets,
+    triangular_validation,
+)
 from jaxpert.plots.effects import ate_scatter, effect_panels, recovery
 from jaxpert.plots.gears import (
     GROUPS,
@@ -29,8 +36,11 @@ __all__ = [
     "TopGenes",
     "ate_scatter",
     "baseline_bars",
+    "change_panels",
+    "dose_picture",
     "effect_heatmap",
     "effect_panels",
+    "enrichment_curve",
     "factor_genes",
     "generated_tsne",
     "interaction_map",
@@ -46,8 +56,10 @@ __all__ = [
     "quality_distributions",
     "quality_violins",
     "recovery",
+    "rows_against_targets",
     "similarity_map",
     "top_genes",
+    "triangular_validation",
     "tsne_embedding",
     "umap_embedding",
     "uncertainty_against_error",
