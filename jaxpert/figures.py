@@ -127,12 +127,14 @@ def _of(metrics: dict[str, np.ndarray], which: np.ndarray) -> dict[str, np.ndarr
 
 
 def draw_latent(folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, seed: int = 0) -> None:
-    """UMAP of the basal latent, by artifact and by perturbation (Figure 9), of evenly spaced training cells."""
+    """UMAP of the latent (of several the basal one), by artifact and by perturbation (Figure 9), of evenly spaced
+    training cells."""
     if fitted.model.embed is None or not cells:
         return
     rows = dataset.rows("train")
     rows = rows[np.linspace(0, len(rows) - 1, min(cells, len(rows))).astype(int)]
-    latent = workflow.embed_cells(fitted, dataset, rows, seed=seed)["z_basal"]
+    found = workflow.embed_cells(fitted, dataset, rows, seed=seed)
+    latent = found["z_basal"] if "z_basal" in found else next(iter(found.values()))
     failed = np.zeros(len(rows), bool) if dataset.quality is None else dataset.quality.failed[rows]
     labels = [dataset.conditions[c] for c in dataset.condition[rows]]
     plots.latent_umap(plots.umap_embedding(latent, seed), failed, labels, folder / "latent_umap.png")

@@ -15,7 +15,7 @@ KEYS: dict[str, tuple] = {
     "data.min_cells_per_gene": (0, "leave out genes seen in fewer cells"),
     "data.highly_variable": ("", "column of the genes that flags those to keep; empty: all"),
     "data.variable_genes": (0, "keep so many of the most variable genes, and every perturbed gene; 0: all"),
-    "data.preset": ("demo", "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson"),
+    "data.preset": ("demo", "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson, lines, doses"),
     "data.simulation_seed": (0, "of the simulated screen"),
     "data.simulation": ("", "settings of the simulated screen, such as artifact_share=0.1,cells=3000"),
     "graphs.ontology": ("", "annotations (.gmt, .gaf, .pkl; plain or .gz) or `human`; empty: the simulated screen's"),
@@ -123,6 +123,11 @@ KWARGS = {
     "uncertainty_head": "GEARS: shared by all genes, or one for each gene",
     "absent": "GEARS: perturbed gene in no graph: refuse, isolated or average",
     "control_draws": "GEARS: with compat=reference, control cells behind a prediction",
+    "hidden_layers": "scGen: of the encoder, and of the decoder but for variant=v2",
+    "dropout": "scGen: share of hidden values dropped in training",
+    "kl_weight": "scGen: of the KL term beside half the squared error summed over genes",
+    "variant": "scGen: default, or the public versions: v1 (2019), v2 (scvi-tools)",
+    "delta_from": "scGen: training cells behind a stratum's shift: of all strata, or of the others only",
 }  # fmt: skip
 """Meaning of `model.kwargs`, of which each model has some."""
 
@@ -214,6 +219,30 @@ def gears_changes(variant: str = "full") -> dict:
         "quality": {"multiplier": 0},
         "train": train | small.get(variant, {}),
         "evaluation": {"gears": True, "pass_cells": 0, "likelihood": "", "umap_cells": 0},
+    }
+
+
+def scgen_settings(variant: str = "full") -> dict:
+    """`model.kwargs` of scGen."""
+    settings = {"latent_dim": 100, "hidden_dim": 800, "hidden_layers": 2, "dropout": 0.2, "kl_weight": 5e-5}
+    settings |= {"variant": "default", "delta_from": "all"}
+    small = {"demo": {"latent_dim": 50, "hidden_dim": 200}, "test": {"latent_dim": 4, "hidden_dim": 16}}
+    return settings | small.get(variant, {})
+
+
+def scgen_changes(variant: str = "full") -> dict:
+    """What scGen changes of the sections that all models share: training as in its tutorials, no quality labels; small
+    variants on simulated cell lines."""
+    train = {"epochs": 100, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.0, "clip": 0.0, "patience": 25}
+    small = {"demo": {"epochs": 40, "batch_size": 64}, "test": {"epochs": 2, "batch_size": 64}}
+    lines = {"demo": {"preset": "lines", "simulation": "cells=6000,singles=20,genes=500"}}
+    lines |= {"test": {"preset": "lines_tiny"}}
+    return {
+        "data": lines[variant] | {"stratum": "line"} if variant in lines else {},
+        "quality": {"multiplier": 0},
+        "split": {"kind": "cells"},
+        "train": train | small.get(variant, {}),
+        "evaluation": {"pass_cells": 0, "likelihood": ""},
     }
 
 

@@ -31,6 +31,7 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
     behind the scores, see `save_statistics`) serve comparisons with other runs.
     """
     settings = config["evaluation"]
+    truth = None if truth is None else data.pool_truth(truth)
     each = seeds_of(config, fitted)
     log.say(f"predicting {len(dataset.conditions)} conditions with {settings['particles']} particles")
     options = {"particles": settings["particles"], "library": settings["library"]}

@@ -23,7 +23,7 @@ from jaxpert.parallel import psum
 from jaxpert.scgen_deltas import delta, delta_weights, single_conditions, source_rows, trained_conditions
 from jaxpert.scgen_network import VARIANTS, Network, Noise
 from jaxpert.transforms import log1p_normalize
-from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec
+from jaxpert.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec, Validation
 
 SOURCES = ("all", "others")
 BLOCK = 2048
@@ -90,6 +90,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         embed=partial(embed, net),
         check=partial(check, net),
         settle=partial(settle, net),
+        validate=Validation(partial(validation_sums, net), partial(validation_loss, net)),
         support=partial(support, net),
         scale="lognorm",
         stochastic=False,
@@ -146,12 +147,8 @@ def cell_losses(
     return error, 0.5 * (variance + jnp.square(mean) - 1 - jnp.log(variance)).sum(1)
 
 
-def mean_loss(
-    net: ScGen, passed: tuple[Array, Array, Array], x: Float[Array, "B G"], mask: Float[Array, "B"]
-) -> tuple[Array, dict[str, Array]]:
-    """The loss over the real cells of the whole batch, and its two terms; `passed` is what the network returned."""
-    share = mask / psum(mask.sum())
-    error, kl = (psum((share * each).sum()) for each in cell_losses(*passed, x))
+def total(net: ScGen, error: Array, kl: Array) -> tuple[Array, dict[str, Array]]:
+    """The loss from the means of its two terms, and these."""
     weight = net.settings.kl_weight * net.network.form.kl_factor
     return error + weight * kl, {"reconstruction": error, "kl": kl}
 
@@ -163,15 +160,26 @@ def loss(
     x, mask = expression(batch), batch.mask.astype(batch.x.dtype)
     noise = Noise(mask, jax.vmap(jax.random.fold_in, (None, 0))(key, batch.slot))
     variables = {"params": params, "batch_stats": state["batch_stats"]}
-    passed, changed = net.network.apply(variables, x, noise, mutable=["batch_stats"])
-    value, terms = mean_loss(net, passed, x, mask)
+    (mean, variance, predicted), changed = net.network.apply(variables, x, noise, mutable=["batch_stats"])
+    share = mask / psum(mask.sum())
+    error, kl = cell_losses(mean, variance, predicted, x)
+    value, terms = total(net, psum((share * error).sum()), psum((share * kl).sum()))
     return value, (state | changed, terms)
 
 
-def evaluate(net: ScGen, params: PyTree, state: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
-    """The loss and its terms in inference mode: remembered moments, no dropout, z at its mean."""
-    x, mask = expression(batch), batch.mask.astype(batch.x.dtype)
-    return mean_loss(net, _apply(net, params, state, x, None), x, mask)
+def validation_sums(net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
+    """Both terms summed over cells in inference mode (remembered moments, no dropout, z at its mean), and the cells."""
+    del key
+    x = expression(batch)
+    mean, variance, predicted = _apply(net, params, state, x, None)
+    error, kl = cell_losses(mean, variance, predicted, x)
+    mask = batch.mask.astype(x.dtype)
+    return psum({"error": (mask * error).sum(), "kl": (mask * kl).sum(), "cells": mask.sum()})
+
+
+def validation_loss(net: ScGen, sums: PyTree) -> tuple[Array, dict[str, Array]]:
+    """The loss and its terms from `validation_sums`."""
+    return total(net, sums["error"] / sums["cells"], sums["kl"] / sums["cells"])
 
 
 def _apply(net: ScGen, params: PyTree, state: PyTree, *args: Any, method: str = "__call__") -> Any:

@@ -40,7 +40,8 @@ def stepped(variant="default", dropout=0.0):
     def start(key, batch):
         params, state = scgen.init(net, key, batch)
         value, (after, _) = scgen.loss(net, params, state, key, batch)
-        return params, state, after, value, scgen.evaluate(net, params, after, batch)
+        sums = scgen.validation_sums(net, params, after, key, batch)
+        return params, state, after, value, scgen.validation_loss(net, sums)
 
     return net, *start(jax.random.key(0), minibatch.batch())
 
