@@ -1,7 +1,6 @@
 """Run the measurements named on the command line, or all of them, and print their tables.
 
 python -m benchmarks [SECTION ...], sections as in SECTIONS
-python -m benchmarks [step] [startup] [epoch] [seeds] [norman] [interactions] [gears] [gears_norman] [cycseq_table]
 """
 
 from __future__ import annotations
@@ -11,20 +10,8 @@ import sys
 
 from benchmarks import measure
 
-SECTIONS = (
-    "step",
-    "startup",
-    "epoch",
-    "seeds",
-    "norman",
-    "interactions",
-    "gears",
-    "gears_norman",
-    "cycseq_table",
-)
 SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
 SECTIONS += ("cycseq_table", "cycseq_step")
-SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman", "cycseq_table")
 
 
 def main(names: list[str]) -> int:

@@ -111,7 +111,9 @@ def judge(params, keep, x, p, b):
 
 def _cycle_error(back, x, p, b):
     expression = ((x - back[0]) ** 2).mean() / (x.var() + 1e-8)
-    target, stratum = (optax.softmax_cross_entropy(logits, true).mean() for logits, true in zip(back[1:], (p, b)))
+    target, stratum = (
+        optax.softmax_cross_entropy(logits, true).mean() for logits, true in zip(back[1:], (p, b), strict=True)
+    )
     return expression + 0.1 * target + 0.1 * stratum
 
 

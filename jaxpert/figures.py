@@ -179,7 +179,7 @@ def draw_recovery(
     test = benchmark.subsets(dataset).get("test", ())
     if len(test):
         found["effect_pearson_test"] = _correlation(planted[test], predicted[test])
-    artifact = ()
+    artifact: tuple[Any, ...] = ()
     if dataset.quality is not None and fitted.model.scale == "counts" and fitted.model.stochastic:
         true_artifact, about = _planted_artifact(dataset, truth)
         estimated = artifact_effect(fitted, dataset, cells=particles)
