@@ -13,6 +13,7 @@ from jaxpert.data.spectra_rows import (
     ControlMeans,
     Rows,
     SpectrumMeans,
+    adjust,
     control_means,
     from_unit,
     rows,
@@ -20,6 +21,7 @@ from jaxpert.data.spectra_rows import (
     spectrum_means,
     to_unit,
     training_rows_per_gene_scale,
+    unadjust,
 )
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Rows",
     "SpectrumMeans",
     "address_genes",
+    "adjust",
     "assign_columns",
     "control_means",
     "drawn_cells",
@@ -42,4 +45,5 @@ __all__ = [
     "spectrum_means",
     "to_unit",
     "training_rows_per_gene_scale",
+    "unadjust",
 ]

@@ -186,6 +186,11 @@ def _validation_replicate(
 ) -> int | None:
     """The replicate that validates, where nothing is held out to do so."""
     if split == "none" or (edges.part == VAL).any():
+        if chosen is not None:
+            raise InputError(
+                f"split.validation_replicate is {chosen} but no replicate validates with split {split!r}: unset it, "
+                "or set split.val_share=0"
+            )
         return None
     if replicates < 2:
         raise InputError(

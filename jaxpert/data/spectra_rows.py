@@ -117,6 +117,21 @@ def control_means(prepared: Prepared) -> ControlMeans:
     return ControlMeans(mean, found.cells)
 
 
+def adjust(
+    prepared: Prepared, batch: Int[np.ndarray, "n"], values: Float[np.ndarray, "n G"]
+) -> Float[np.ndarray, "n G"]:
+    """Bring means of log values (of cells or predictions, on the scale named `lognorm`, before any z-score) to rows of
+    the given batch columns, so that every model is scored in one space. Exact for means, since the map is affine."""
+    return apply_affine(prepared.affine, batch, values)
+
+
+def unadjust(
+    prepared: Prepared, batch: Int[np.ndarray, "n"], rows: Float[np.ndarray, "n G"]
+) -> Float[np.ndarray, "n G"]:
+    """Inverse of `adjust`: from rows to log values as they were before batch adjustment."""
+    return (rows - prepared.affine.shift[batch]) / prepared.affine.scale[batch]
+
+
 def training_rows_per_gene_scale(prepared: Prepared) -> Float[np.ndarray, "G"]:
     """Largest |x| of each gene over both rows of every training pair, 1 for genes that are always 0.
 

@@ -80,11 +80,21 @@ def hold_out(
     if kind not in KINDS:
         raise InputError(f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind")
     if kind in ("replicate", "none"):
+        if (held_out, test_share, val_share) != (None, None, None):
+            raise InputError(
+                f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is set: take another "
+                "split.kind or leave these unset"
+            )
         return edges
     units, names = _units(dataset, spectra, edges, kind)
     rng, lines = np.random.default_rng([seed, 0]), len(spectra.lines) if kind == "perturbation_in_line" else 0
     given = zip((test_share, val_share), SHARES[kind], strict=True)
     shares = [default if own is None else own for own, default in given]
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise InputError(
+            f"split.test_share and split.val_share are {shares[0]:g} and {shares[1]:g}, expected shares from 0 that "
+            "leave some for training: lower them"
+        )
     every = np.unique(units)
     test = _drawn(rng, every, lines, shares[0], len(every)) if held_out is None else _named(held_out, names, kind)
     val = _drawn(rng, np.setdiff1d(every, test), lines, shares[1], len(every))

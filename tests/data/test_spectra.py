@@ -155,9 +155,12 @@ def test_rows_are_the_means_of_adjusted_cells(prepared):
         replicate = pairs.replicate[pair]
         np.testing.assert_allclose(x, cells[table[pairs.upper[pair], replicate]].mean(0), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(control, cells[table[pairs.lower[pair], replicate]].mean(0), rtol=1e-5, atol=1e-5)
+    raw = np.asarray(np.log2(1 + 1e4 * prepared.dataset.counts.toarray() / prepared.dataset.counts.sum(1)))
+    drawn, batch = table[pairs.upper[:3], pairs.replicate[:3]], pairs.batch[:3]
+    np.testing.assert_allclose(spectra.adjust(prepared, batch, raw[drawn].mean(1)), cells[drawn].mean(1))
+    np.testing.assert_allclose(spectra.unadjust(prepared, batch, cells[drawn].mean(1)), raw[drawn].mean(1))
     reference = prepared.dataset.stratum == prepared.reference
-    raw = np.log2(1 + 1e4 * prepared.dataset.counts[reference].toarray() / prepared.dataset.counts[reference].sum(1))
-    np.testing.assert_allclose(cells[reference], raw)
+    np.testing.assert_allclose(cells[reference], raw[reference])
     assert np.abs(prepared.affine.scale[1 - prepared.reference] - 1).max() > 0.01
 
 
@@ -331,6 +334,9 @@ TREATED = np.where(screen().obs["condition"] == "ctrl", "lane1", screen().obs["c
         (screen(), {}, {"replicates": 0}, "expected at least 1 of each"),
         (screen(), {}, {"validation_replicate": 50}, "expected a number from 0 to 49"),
         (screen(), {}, {"draw": "random"}, "the draw is 'random'"),
+        (screen(), {}, {"held_out": ["A+ctrl"]}, "the split 'replicate' holds nothing out"),
+        (screen(), {}, {"split": "perturbation", "test_share": 1.5}, "test_share and split.val_share are 1.5 and 0.1"),
+        (screen(), {}, {"split": "perturbation", "validation_replicate": 3}, "no replicate validates"),
         (screen({"K562": {"ctrl": 9}}), {}, {}, "has only control cells"),
     ],
 )
