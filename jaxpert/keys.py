@@ -56,6 +56,7 @@ KEYS: dict[str, tuple] = {
     "train.optimizer": ("adam", "adam, rmsprop or sgd"),
     "train.learning_rate": (0.0003, "of the optimiser, at the start"),
     "train.b1": (0.9, "Adam's decay of the first moment"),
+    "train.b2": (0.999, "Adam's decay of the second moment"),
     "train.decay": (1.0, "factor of the learning rate after every train.decay_every epochs"),
     "train.decay_every": (1, "epochs; 0: a tenth of train.epochs"),
     "train.weight_decay": (1e-06, "L2 added to the gradient"),

@@ -125,7 +125,8 @@ def fit(config: Config, workdir: Path, dataset: Dataset, model: Model) -> Fitted
 def optimizer_options(settings: Config) -> dict[str, Any]:
     """Arguments of `optim.build` from the section `train`, less those that `workflow.fit` has itself."""
     parts = {name: tuple(part for part in settings[name].split(",") if part) for name in ("clip_parts", "freeze")}
-    return {"kind": settings["optimizer"], "b1": settings["b1"], "clip_kind": settings["clip_kind"], **parts}
+    same = {name: settings[name] for name in ("b1", "b2", "clip_kind")}
+    return {"kind": settings["optimizer"], **same, **parts}
 
 
 def decay_every(settings: Config) -> int:
