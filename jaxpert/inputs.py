@@ -52,14 +52,14 @@ def _read(config: Config) -> tuple[Dataset, Any]:
     settings, doublets = config["data"], config["quality"]["doublets"]
     source, truth = settings["source"], None
     if source == "simulated":
-        strengths = _simulator_settings(settings["simulation"])
+        strengths = simulator_settings(settings["simulation"])
         source, truth = data.simulate(settings["preset"], seed=settings["simulation_seed"], **strengths)
     public = isinstance(source, str) and source in data.SOURCES
     options = {} if public else _read_options(settings) | ({"name": "simulated"} if truth is not None else {})
     return data.load(source, folder=settings["folder"] or None, doublets=doublets, **options), truth
 
 
-def _simulator_settings(text: str) -> dict[str, Any]:
+def simulator_settings(text: str) -> dict[str, Any]:
     """{"artifact_share": 0.1} from "artifact_share=0.1,..."; the simulator checks names and ranges."""
     pairs = [part.partition("=") for part in text.split(",") if part]
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 KEYS: dict[str, tuple] = {
     "seed": (0, "of parameters, noise and the order of cells"),
-    "data.source": ("simulated", "an .h5ad file, `simulated`, or a public screen: norman, dixit, replogle, adamson"),
+    "data.source": ("simulated", "an .h5ad file, `simulated`, or a public screen: norman, dixit, replogle, adamson; "
+                                 "CycSeq: files joined by commas, and so one column, label or layer for each"),
     "data.folder": ("", "folder of the public files; empty: $JAXPERT_DATA, else the user's cache folder"),
     "data.perturbation": ("condition", "column of the cells that names what was perturbed"),
     "data.control": ("ctrl", "its label for control cells"),
@@ -18,6 +19,24 @@ KEYS: dict[str, tuple] = {
     "data.preset": ("demo", "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson, lines, doses"),
     "data.simulation_seed": (0, "of the simulated screen"),
     "data.simulation": ("", "settings of the simulated screen, such as artifact_share=0.1,cells=3000"),
+    "data.line": ("", "CycSeq: column of the cell line or type; empty: each file is one line"),
+    "data.lines": ("", "CycSeq: lines to use, joined by commas; empty: all"),
+    "data.batch": ("", "CycSeq: column of the experimental batch within a line; empty: each line of a file is one"),
+    "data.normalised": (False, "CycSeq: the values are no counts but normalised before, with data.lognorm=given"),
+    "data.lognorm": ("log2_cp10k", "CycSeq: log2_cp10k, log2_raw, ln_cp10k_zscore or given"),
+    "data.combat_reference": ("largest", "CycSeq: batch that the others are aligned to, or largest; empty: no ComBat"),
+    "data.combat_cells": ("controls", "CycSeq: cells that ComBat is fitted to: controls, or all as published"),
+    "data.replicates": (50, "CycSeq: draws of every spectrum (perturbation in a batch)"),
+    "data.cells_per_draw": (50, "CycSeq: cells of one draw"),
+    "data.unit": ("pseudobulk", "CycSeq: a row is the mean of a draw (pseudobulk), or each drawn cell (cell)"),
+    "data.cells_disjoint": (False, "CycSeq: deal cells to the parts of the split before drawing"),
+    "data.draw": ("seeded", "CycSeq: seeded, or published: the published random numbers"),
+    "data.compound": ("", "CycSeq: column of the compound in a screen of doses; empty: no doses"),
+    "data.dose": ("dose", "CycSeq: column of the dose, a number in one unit"),
+    "data.vehicle": ("vehicle", "CycSeq: compound label of untreated cells"),
+    "data.targets": ("", "CycSeq: table of compounds and their target genes (.csv or tab-separated); empty: simulated"),
+    "data.pairs": ("adjacent", "CycSeq: pairs of doses: adjacent, or lowest_to_highest"),
+    "data.test_compounds": ("", "CycSeq: compounds to test, joined by commas; empty: those with one annotated target"),
     "graphs.ontology": ("", "annotations (.gmt, .gaf, .pkl; plain or .gz) or `human`; empty: the simulated screen's"),
     "graphs.aspects": ("P,F,C", "parts of the Gene Ontology to take from a GAF file"),
     "graphs.nodes": ("measured", "of the ontology graph: perturbed genes, with them measured, or all annotated ones"),
@@ -40,7 +59,8 @@ KEYS: dict[str, tuple] = {
     "quality.columns.pct_hb": ("", "column of haemoglobin percentages; empty: from the counts"),
     "split.kind": ("auto", "combinations, cells, column, none, auto (combinations if there are, else cells), or whole "
                            "conditions: simulation, simulation_single, combo_seen0, combo_seen1, combo_seen2, single, "
-                           "no_test, no_split, custom"),
+                           "no_test, no_split, custom; CycSeq: replicate, perturbation, cell_line, "
+                           "perturbation_in_line, none"),
     "split.seed": (0, "of the split"),
     "split.column": ("", "column with train, val, test and dropped, for split.kind=column"),
     "split.gene_share": (0.75, "simulation: share of the genes that training may see"),
@@ -49,8 +69,13 @@ KEYS: dict[str, tuple] = {
     "split.test_genes": ("", "simulation: genes to hold out, joined by commas"),
     "split.only_test_genes": (False, "simulation: whether these are the only genes held out"),
     "split.file": ("", "custom: a .json file with the lists train, val and test of conditions"),
+    "split.held_out": ("", "CycSeq: perturbations, lines or `PERTURBATION in LINE` to test; empty: a random share"),
+    "split.test_share": (0.2, "CycSeq: share held out for test"),
+    "split.val_share": (0.1, "CycSeq: share held out to validate; 0: one replicate of training validates"),
     "model.name": ("cradle_vae", "module in jaxpert.models"),
-    "train.epochs": (2000, "passes over the training cells, at most"),
+    "train.start": ("", "CycSeq: work directory of a finished run to go on from (fine-tuning); empty: from scratch"),
+    "train.epochs": (2000, "passes over the training cells, at most; CycSeq: 0 with train.start evaluates that run as "
+                           "it is"),
     "train.max_steps": (0, "steps, at most; 0: no bound"),
     "train.batch_size": (512, "cells per step over all devices"),
     "train.optimizer": ("adam", "adam, rmsprop or sgd"),
@@ -81,6 +106,8 @@ KEYS: dict[str, tuple] = {
     "evaluation.likelihood": ("val", "split whose predictive IWELBO is computed; empty: none"),
     "evaluation.umap_cells": (5000, "cells in the UMAP of the basal latent; 0: skip it"),
     "evaluation.gears": (False, "whether to compute the scores of the GEARS paper too"),
+    "evaluation.scgen": (0, "CycSeq: epochs of a scGen trained beside as a baseline; 0: none"),
+    "evaluation.triangular": ("", "CycSeq: genes to name in the triangular validation, joined by commas"),
     "evaluation.shown": ("", "perturbations to show in figures, joined by commas; empty: the strongest ones"),
 }  # fmt: skip
 """{key: (default, meaning)}, but for the model's own."""
@@ -125,10 +152,35 @@ KWARGS = {
     "absent": "GEARS: perturbed gene in no graph: refuse, isolated or average",
     "control_draws": "GEARS: with compat=reference, control cells behind a prediction",
     "hidden_layers": "scGen: of the encoder, and of the decoder but for variant=v2",
-    "dropout": "scGen: share of hidden values dropped in training",
-    "kl_weight": "scGen: of the KL term beside half the squared error summed over genes",
+    "dropout": "scGen, CycSeq: share of hidden values dropped in training",
+    "kl_weight": "scGen, CycSeq: of the KL term (scGen: beside half the squared error summed over genes)",
     "variant": "scGen: default, or the public versions: v1 (2019), v2 (scvi-tools)",
     "delta_from": "scGen: training cells behind a stratum's shift: of all strata, or of the others only",
+    "columns": "CycSeq: perturbation columns: genes (any gene can be asked for) or perturbed",
+    "hidden": "CycSeq: widths of the linear layers of generators and critics",
+    "embedding_dim": "CycSeq: width of the embedded conditions",
+    "blocks": "CycSeq: residual blocks of encoder and decoder each",
+    "residual": "CycSeq: normalized blocks, or plain ones as printed",
+    "attention": "CycSeq: single (as published, a gated linear layer), tokens, or none",
+    "tokens": "CycSeq: tokens of attention=tokens",
+    "batch_norm": "CycSeq: also normalise the encoder's linear layers",
+    "lookup": "CycSeq: embed conditions by tables without bias",
+    "expression_head": "CycSeq: prelu, or tanh on rows scaled by each gene's largest training value",
+    "condition_head": "CycSeq: identity or tanh",
+    "clamp": "CycSeq: keep log variances of the latents within [-20, 10]",
+    "dose": "CycSeq: read log10 of the dose",
+    "gan": "CycSeq: adversarial loss: log, or lsgan as published",
+    "penalty_weight": "CycSeq: of the critics' gradient penalty",
+    "penalty_of": "CycSeq: whose slope it is of: logit or probability",
+    "expression_loss": "CycSeq: scaled (error over the batch's variance) or mse",
+    "condition_loss": "CycSeq: cross_entropy, binary, or swapped (as published)",
+    "kl": "CycSeq: mean or sum over the dimensions of a latent",
+    "adversarial_weight": "CycSeq: of the adversarial term",
+    "cycle_weight": "CycSeq: of the cycle term",
+    "target_weight": "CycSeq: of the perturbation in the cycle term",
+    "stratum_weight": "CycSeq: of the line in the cycle term",
+    "samples": "CycSeq: draws of the latents behind a prediction; 0: their means",
+    "placeholders": "CycSeq: batch columns kept free for lines of later data",
 }  # fmt: skip
 """Meaning of `model.kwargs`, of which each model has some."""
 
@@ -245,6 +297,75 @@ def scgen_changes(variant: str = "full") -> dict:
         "train": train | small.get(variant, {}),
         "evaluation": {"pass_cells": 0, "likelihood": ""},
     }
+
+
+CYCSEQ_PROFILES: dict[str, dict] = {
+    "paper": {
+        "columns": "perturbed", "residual": "plain", "attention": "tokens", "penalty_weight": 0.0, "kl": "sum",
+        "cycle_weight": 1.0, "kl_weight": 1.0, "target_weight": 1.0, "stratum_weight": 1.0,
+    },
+    "reference": {
+        "expression_head": "tanh", "condition_head": "tanh", "clamp": False, "gan": "lsgan", "penalty_weight": 10.0,
+        "penalty_of": "probability", "expression_loss": "mse", "condition_loss": "swapped", "samples": 1,
+    },
+}  # fmt: skip
+"""What the printed equations and the published code have otherwise: variants of the CycSeq configs, at full size."""
+CYCSEQ_VARIANTS = ("full", *SMALL, *CYCSEQ_PROFILES)
+
+
+def cycseq_settings(variant: str = "full") -> dict:
+    """`model.kwargs` of CycSeq."""
+    settings: dict = {"columns": "genes", "hidden": (1024, 512, 256), "latent_dim": 128, "embedding_dim": 32}
+    settings |= {"blocks": 2, "residual": "normalized", "attention": "single", "tokens": 16, "batch_norm": False}
+    settings |= {"lookup": False, "dropout": 0.2, "expression_head": "prelu", "condition_head": "identity"}
+    settings |= {"clamp": True, "dose": False, "gan": "log", "penalty_weight": 1.0, "penalty_of": "logit"}
+    settings |= {"expression_loss": "scaled", "condition_loss": "cross_entropy", "kl": "mean"}
+    settings |= {"adversarial_weight": 1.0, "cycle_weight": 10.0, "kl_weight": 0.01, "target_weight": 0.1}
+    settings |= {"stratum_weight": 0.1, "samples": 0, "placeholders": 2}
+    small = {
+        "demo": {"hidden": (256, 128, 64), "latent_dim": 32, "embedding_dim": 16},
+        "test": {"hidden": (16, 8, 8), "latent_dim": 4, "embedding_dim": 4, "blocks": 1, "tokens": 4},
+    }
+    return settings | CYCSEQ_PROFILES.get(variant, {}) | small.get(variant, {})
+
+
+def cycseq_defaults(variant: str = "full", stage: str = "pretrain", changes: dict | None = None) -> dict:
+    """`defaults` of CycSeq at a stage of training ("pretrain" or "finetune"), with the paper's settings.
+
+    The profile variants `paper` and `reference` are `full` with the model of the printed equations and of the
+    published code.
+    """
+    if variant not in CYCSEQ_VARIANTS:
+        raise ValueError(f"variant is {variant!r}, expected one of {', '.join(CYCSEQ_VARIANTS)}")
+    train: dict = {"b1": 0.5, "weight_decay": 0.0, "clip": 1.0, "clip_parts": "generators", "decay": 0.9}
+    train |= {"decay_every": 0, "drop_last": True, "epochs": 100, "batch_size": 512, "learning_rate": 2e-4}
+    train["patience"] = 30
+    if stage == "finetune":
+        train |= {"optimizer": "rmsprop", "learning_rate": 1e-5, "batch_size": 64, "epochs": 30, "patience": 10}
+    small = {
+        "demo": {"batch_size": 64, "epochs": 30, "learning_rate": 1e-3 if stage == "pretrain" else 1e-4},
+        "test": {"batch_size": 4, "epochs": 2},
+    }
+    rows = {
+        "demo": {"preset": "lines", "simulation": "cells=8000,singles=20,genes=500", "replicates": 20},
+        "test": {"preset": "lines_tiny", "replicates": 2, "cells_per_draw": 5},
+    }
+    lines = {"demo": ("line1,line2,line3", "line4"), "test": ("line1,line2", "line3")}
+    data: dict = {}
+    if variant in rows:
+        data = {"perturbation": "perturbation", "line": "line", "lines": lines[variant][stage == "finetune"]}
+        data |= rows[variant]
+    own = {
+        "data": data,
+        "quality": {"multiplier": 0},
+        "split": {"kind": "replicate" if variant not in rows else "perturbation"},
+        "train": train | small.get(variant, {}),
+        "evaluation": {"pass_cells": 0, "likelihood": "", "umap_cells": 0},
+    }
+    config = defaults(variant if variant in SMALL else "full", own)
+    for section, values in (changes or {}).items():
+        config[section] |= values
+    return config
 
 
 def help_text() -> str:

@@ -56,7 +56,7 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
         split = settings["likelihood"]
         metrics["likelihood"] = {split: assess.log_likelihood(first, dataset, split, seed=config["seed"])}
     metrics["data"] = describe(dataset)
-    metrics["run"] = _about(config, workdir, fitted)
+    metrics["run"] = about(config, workdir, fitted)
     prediction = predictions[config["seed"]]
     workflow.to_anndata(prediction, dataset).write_h5ad(workdir / "predictions.h5ad")
     effects = {seed: effects_of(one, dataset) for seed, one in predictions.items()}
@@ -233,7 +233,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _about(config: Config, workdir: Path, fitted: Fitted) -> dict[str, Any]:
+def about(config: Config, workdir: Path, fitted: Fitted) -> dict[str, Any]:
     rows = [row for row in log.read_metrics(workdir / "metrics.jsonl") if "train/loss" in row]
     # The first stretch of a call includes warming up.
     speeds = [row["cells_per_second"] for row in rows[1:] or rows]

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpert import checkpoint, data, figures, folder, log, report, workflow
+from jaxpert import checkpoint, cycseq_run, data, figures, folder, log, report, workflow
 from jaxpert import models as model_package
 from jaxpert.data.quality import MULTIPLIERS
 from jaxpert.inputs import load_dataset as load_dataset
+from jaxpert.job import Job, as_it_is
 from jaxpert.keys import MEANINGS
 from jaxpert.results import describe as describe
 from jaxpert.results import shown_of, write_results
@@ -40,26 +42,39 @@ def run(config: Config, workdir: str | Path) -> int:
         _join_processes()
     model_of(config)  # a wrong model name must not wait for the data
     folder.check(config, workdir)
+    job = make_job(config)
+    for note in job.dataset.notes:
+        log.say(f"note: {note}")
+    with folder.readable_errors(workdir):
+        _claim(config, workdir, job.truth)
+        if (workdir / "metrics.json").exists():
+            log.say(f"this run is finished: {report.write_report(workdir)}")
+            return 0
+        own = {"feeds": job.feeds, "start": job.start, "meta": job.meta}
+        fitted = fit(config, workdir, job.dataset, job.model, **own)
+        if fitted.outcome.reason == "interrupted":
+            log.say(f"stopped at step {fitted.outcome.step} and saved; the same command goes on from there")
+            return 0
+        if jax.process_index() == 0:
+            job.write(config, workdir, fitted)
+            log.say(f"report: {report.write_report(workdir)}")
+    return 0
+
+
+def make_job(config: Config) -> Job:
+    """What the config asks for: data, model, and what is special of its family."""
+    if config["model"]["name"] == cycseq_run.NAME:
+        return cycseq_run.make_job(config)
     dataset, truth = load_dataset(config)
     _check_evaluation(config, dataset)
     model = build_model(config, dataset)
     if model.check is not None:
         dataset = replace(dataset, notes=(*dataset.notes, *model.check(dataset)))
-    for note in dataset.notes:
-        log.say(f"note: {note}")
-    with folder.readable_errors(workdir):
-        _claim(config, workdir, truth)
-        if (workdir / "metrics.json").exists():
-            log.say(f"this run is finished: {report.write_report(workdir)}")
-            return 0
-        fitted = fit(config, workdir, dataset, model)
-        if fitted.outcome.reason == "interrupted":
-            log.say(f"stopped at step {fitted.outcome.step} and saved; the same command goes on from there")
-            return 0
-        if jax.process_index() == 0:
-            write_results(config, workdir, dataset, fitted, truth)
-            log.say(f"report: {report.write_report(workdir)}")
-    return 0
+
+    def write(config: Config, workdir: Path, fitted: Fitted) -> None:
+        write_results(config, workdir, dataset, fitted, truth)
+
+    return Job(dataset, truth, model, write)
 
 
 def model_of(config: Config) -> Any:
@@ -79,17 +94,26 @@ def build_model(config: Config, dataset: Dataset) -> Model:
         raise InputError(f"model.kwargs do not fit {config['model']['name']}: {error}") from error
 
 
-def fit(config: Config, workdir: Path, dataset: Dataset, model: Model) -> Fitted:
-    """Train, or go on training, with checkpoints and metrics in `workdir`."""
+def fit(
+    config: Config,
+    workdir: Path,
+    dataset: Dataset,
+    model: Model,
+    *,
+    feeds: Callable[[], Any] | None = None,
+    start: Callable[[TrainState], TrainState] = as_it_is,
+    meta: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Train, or go on training, with checkpoints and metrics in `workdir`; `feeds`, `start` and `meta` as in `Job`."""
     settings = config["train"]
-    meta = {"genes": dataset.genes, "treatments": dataset.treatments, "config": config}
+    belongs = {"genes": dataset.genes, "treatments": dataset.treatments, "config": config, **(meta or {})}
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(checkpoint.open(workdir))
         should_stop = stack.enter_context(log.catch_signals())
         rows: list[Any] = []
 
         def restore(fresh: TrainState) -> TrainState:
-            state = _resumed(manager, fresh)
+            state = _resumed(manager, fresh, start)
             step = int(np.ravel(state.step)[0])
             if jax.process_index() == 0:
                 rows.append(stack.enter_context(log.metrics_writer(workdir / "metrics.jsonl", step=step)))
@@ -115,8 +139,9 @@ def fit(config: Config, workdir: Path, dataset: Dataset, model: Model) -> Fitted
             seeds=settings["seeds"] if settings["seeds"] > 1 else None,
             devices=settings["devices"] or None,
             feed_options=feed_options(config),
+            feeds=None if feeds is None else feeds(),
             restore=restore,
-            save=lambda state, at: checkpoint.save(manager, state, meta | at),
+            save=lambda state, at: checkpoint.save(manager, state, belongs | at),
             report=lambda row: [write(row) for write in rows],
             should_stop=should_stop,
         )
@@ -144,9 +169,9 @@ def feed_options(config: Config) -> dict[str, Any]:
     return own | {"pair_seed": pairing[settings["pairing"]]}
 
 
-def _resumed(manager: Any, fresh: TrainState) -> TrainState:
+def _resumed(manager: Any, fresh: TrainState, start: Callable[[TrainState], TrainState]) -> TrainState:
     if not manager.all_steps():
-        return fresh
+        return start(fresh)
     state, _, notes = checkpoint.restore(manager, fresh)
     for note in notes:
         log.say(f"note: {note}")
@@ -169,7 +194,7 @@ def _check_keys(config: Config) -> None:
         "train.validate_every",
     )
     for key in positive:
-        if flat[key] < 1:
+        if flat[key] < (key != "train.epochs" or not flat["train.start"]):
             raise InputError(f"{key} is {flat[key]}, expected at least 1")
     if not flat["train.learning_rate"] > 0:
         raise InputError(f"train.learning_rate is {flat['train.learning_rate']}, expected a positive number")

@@ -17,9 +17,10 @@ BASELINES = ("sams_vae", "cpa_vae", "svae_plus", "conditional_vae")
 VAES = ("cradle_vae", *BASELINES)
 SCREENS = ("norman", "dixit", "replogle", "adamson")
 VARIANTS = {"cradle_baselines": [f"{model},{screen}" for model in BASELINES for screen in (*SCREENS, "demo", "test")]}
+VARIANTS |= {f"cycseq_{stage}": ["full", "demo", "test", "paper", "reference"] for stage in ("pretrain", "finetune")}
 """Of configs that have others than full, demo and test."""
-OPTIONAL = {"recon_alpha", "signs"}
-"""Settings that no config sets."""
+OPTIONAL = {"recon_alpha", "signs", "profile", "residual_dropout", "lines", "targets"}
+"""Settings that no config sets (profiles are variants of the CycSeq configs)."""
 CASES = [(path, variant) for path in CONFIGS for variant in VARIANTS.get(path.stem, ("full", "demo", "test"))]
 sys.path.insert(0, str(ROOT / "experiments"))
 import main as cli  # noqa: E402
@@ -48,7 +49,7 @@ def test_keys_are_those_of_the_help(case):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_the_first_variant_is_the_default_and_others_are_refused(path):
-    first = VARIANTS.get(path.stem, ["full"])[0]
+    first = VARIANTS.get(path.stem, ("full",))[0]
     assert config_of(path).to_dict() == config_of(path, first).to_dict()
     with pytest.raises(ValueError, match="'nope', expected .*demo, test"):
         config_of(path, "nope")
@@ -80,6 +81,16 @@ def test_gears_holds_its_papers_settings():
         assert (c.data.source, c.graphs.ontology, c.graphs.jaccard, c.graphs.correlation) == (screen, "human", 0.1, 0.4)
 
 
+def test_cycseq_holds_its_papers_settings_of_each_stage():
+    t = config_of(ROOT / "configs/cycseq_pretrain.py").train
+    assert (t.optimizer, t.learning_rate, t.b1, t.batch_size, t.epochs, t.patience) == ("adam", 2e-4, 0.5, 512, 100, 30)
+    f = config_of(ROOT / "configs/cycseq_finetune.py").train
+    assert (f.optimizer, f.learning_rate, f.batch_size, f.epochs, f.patience) == ("rmsprop", 1e-5, 64, 30, 10)
+    for train in (t, f):
+        found = train.decay, train.decay_every, train.clip, train.clip_kind, train.clip_parts, train.weight_decay
+        assert found == (0.9, 0, 1.0, "norm", "generators", 0.0)
+
+
 def test_baselines_hold_their_papers_settings():
     path = ROOT / "configs/cradle_baselines.py"
     for screen, steps, clip in (("norman", 30_000, 100.0), ("replogle", 150_000, 0.0)):
@@ -99,6 +110,11 @@ def test_test_variant_runs_to_a_report(case, tmp_path):
         f"--workdir={tmp_path}/work",
         "--config.evaluation.umap_cells=0",
     ]
+    if case[0].stem == "cycseq_finetune":
+        config = f"--config={case[0].with_stem('cycseq_pretrain')}:test"
+        start = ["main.py", config, f"--workdir={tmp_path}/start", *argv[3:]]
+        assert cli.main(start) == 0
+        argv.append(f"--config.train.start={tmp_path}/start")
     assert cli.main(argv) == 0
     metrics = json.loads((tmp_path / "work/metrics.json").read_text())
     assert metrics["model"]["all"]["mse"] > 0
