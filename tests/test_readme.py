@@ -46,10 +46,32 @@ def test_command_parses(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     argv = shlex.split(command)
     config, _ = cli.parse(argv[argv.index("experiments/main.py") :])
-    assert config["model"]["name"] in ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae")
+    models = ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears", "cycseq", "scgen")
+    assert config["model"]["name"] in models
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if "experiments/" in c and "main.py" not in c])
+ELSEWHERE = {
+    "gears_leave_pairs_out": "tests/study/test_leave_pairs_out_command.py",
+    "gears_figures": "tests/analysis/test_gears_figures.py",
+}
+"""Scripts that need runs of their own, with the tests that run them."""
+
+
+def of_script(command: str) -> str:
+    return pathlib.Path(shlex.split(command)[1]).stem
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "experiments/" in c and of_script(c) in ELSEWHERE])
+def test_commands_that_are_run_elsewhere(command):
+    script = of_script(command)
+    assert f"{script}" in (ROOT / ELSEWHERE[script]).read_text()
+    help_of = runpy.run_path(str(ROOT / f"experiments/{script}.py"))["__doc__"]
+    assert all(flag.split("=")[0] in help_of for flag in shlex.split(command)[2:])
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands() if "experiments/" in c and of_script(c) not in ("main", *ELSEWHERE)]
+)
 def test_command_on_finished_runs_works(command, tmp_path, monkeypatch):
     (tmp_path / "runs/tables").mkdir(parents=True)
     shutil.copytree(finished_run.finished()[0], tmp_path / "runs/demo")
@@ -70,5 +92,5 @@ def test_named_files_exist_and_keys_are_known():
 
     for path in re.findall(r"`((?:configs|docs|tests)/[\w./]+)`", README):
         assert (ROOT / path).exists(), path
-    for key in re.findall(r"`(?:--config\.)?((?:data|split|train|quality|evaluation|model)\.[\w.]+)", README):
+    for key in re.findall(r"`(?:--config\.)?((?:data|graphs|split|train|quality|evaluation|model)\.[\w.]+)", README):
         assert key.split("=")[0] in MEANINGS, key
