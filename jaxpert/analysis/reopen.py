@@ -48,20 +48,25 @@ def reopen(workdir: str | Path, *, seed: int | None = None) -> Finished:
     config, metrics = read_config(workdir), read_metrics(workdir)
     _check_seed(config, workdir, seed)
     try:
-        dataset, truth = run.load_dataset(config)
-    except InputError as error:
-        raise InputError(f"the data of the finished run {workdir} cannot be read again: {error}") from error
+        dataset, truth = _read_again(config, workdir)
+        _check_cells(dataset, metrics, workdir)
+        model = run.build_model(config, dataset)
+        fitted = _fitted(config, workdir, dataset, model, metrics)
     except KeyError as error:
         raise InputError(
             f"config.json of {workdir} lacks {error}, expected every key of this version: an older one made the run, "
             "so run it again in a new --workdir"
         ) from error
-    _check_cells(dataset, metrics, workdir)
-    model = run.build_model(config, dataset)
-    fitted = _fitted(config, workdir, dataset, model, metrics)
     if seed is not None and config["train"]["seeds"] > 1:
         fitted = workflow.pick_seed(fitted, seed)
     return Finished(config, dataset, truth, fitted, metrics)
+
+
+def _read_again(config: dict[str, Any], workdir: Path) -> tuple[Dataset, Any]:
+    try:
+        return run.load_dataset(config)
+    except InputError as error:
+        raise InputError(f"the data of the finished run {workdir} cannot be read again: {error}") from error
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def top_genes(shown: Sequence[TopGenes], path: str | Path) -> Path:
         axes = panels(figure, len(shown))
         for axis, one in zip(axes, shown, strict=True):
             handles = _change_panel(axis, one)
-            axis.set_title(f"{one.name}{f' ({one.note})' if one.note else ''}")
+            axis.set_title(one.name + (f"\n{one.note}" if one.note else ""), fontsize=10)
         figure.supxlabel("change from the control mean, ln(1 + 1e4 x / sum x)", fontsize=10)
         figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
     return Path(path)
