@@ -1,6 +1,6 @@
 """One small batch with everything in it (padding, a pair, two strata, failed cells), and every model built for it.
 
-Run as a program it compares the losses of one device with those of all devices.
+Run as a program it prints the losses and gradients of all its devices.
 """
 
 from __future__ import annotations
@@ -136,27 +136,22 @@ def gradients(model: Model):
     return step
 
 
-def compare(name: str) -> dict[str, list[float]]:
-    """Numbers of one device and of all devices, each with a share of the same cells."""
+def numbers(tree, pick=lambda leaf: leaf) -> list[float]:
+    return np.concatenate([np.ravel(pick(leaf)) for leaf in jax.tree.leaves(jax.device_get(tree))]).tolist()
+
+
+def on_all_devices(name: str) -> dict[str, list[float]]:
+    """Numbers of the first and of the last device, each of which has a share of the cells."""
     model, whole, key, devices = built(name), batch(), jax.random.key(1), jax.device_count()
     params, state = jax.jit(model.init)(jax.random.key(0), whole)
     on_host = jax.tree.map(np.asarray, whole)
     shares = [rows(on_host, slice(d * CELLS // devices, (d + 1) * CELLS // devices)) for d in range(devices)]
     dealt = jax.tree.map(lambda *leaves: np.stack(leaves), *shares)
-    one = jax.jit(gradients(model))(params, state, key, whole)
     many = jax.pmap(gradients(model), AXIS, in_axes=(None, None, None, 0))(params, state, key, dealt)
-    one, many = jax.device_get((one, many))
-
-    def numbers(tree, pick) -> list[float]:
-        return np.concatenate([np.ravel(pick(leaf)) for leaf in jax.tree.leaves(tree)]).tolist()
-
-    return {
-        "one": numbers(one, lambda leaf: leaf),
-        "first": numbers(many, lambda leaf: leaf[0]),
-        "last": numbers(many, lambda leaf: leaf[-1]),
-    }
+    return {"first": numbers(many, lambda leaf: leaf[0]), "last": numbers(many, lambda leaf: leaf[-1])}
 
 
 if __name__ == "__main__":
     with compiled_quickly():
-        print(json.dumps({"devices": jax.device_count(), "models": {name: compare(name) for name in found()}}))
+        models = {name: on_all_devices(name) for name in found()}
+        print(json.dumps({"devices": jax.device_count(), "models": models}))
