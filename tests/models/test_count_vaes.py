@@ -34,10 +34,10 @@ def small(module, name, **settings):
 @pytest.mark.parametrize("name", ADDITIVE)
 def test_perturbations_add(name):
     model = minibatch.built(name)
-    effect = model.latent.shared(started(model), jax.random.key(1))["effect"]
-    batch = minibatch.batch()
-    blocks = model.latent.cells(started(model), jax.random.key(2), batch)
-    shared = model.latent.shared(started(model), jax.random.split(jax.random.key(2))[0])
+    params, draw = started(model), jax.jit(model.latent.shared)
+    effect = draw(params, jax.random.key(1))["effect"]
+    blocks = jax.jit(model.latent.cells)(params, jax.random.key(2), minibatch.batch())
+    shared = draw(params, jax.random.split(jax.random.key(2))[0])
     np.testing.assert_allclose(blocks["perturbation"][4], shared["effect"][0] + shared["effect"][1], rtol=1e-6)
     np.testing.assert_array_equal(blocks["perturbation"][0], 0)
     assert effect.shape == (3, 4)
@@ -46,7 +46,7 @@ def test_perturbations_add(name):
 @pytest.mark.parametrize("name", ["cradle_vae", "sams_vae", "svae_plus"])
 def test_effects_are_exact_zeros_outside_the_mask(name):
     model = minibatch.built(name)
-    shared = model.latent.shared(started(model), jax.random.key(1))
+    shared = jax.jit(model.latent.shared)(started(model), jax.random.key(1))
     mask = np.asarray(shared["mask"])
     assert set(np.unique(mask)) <= {0.0, 1.0}
     np.testing.assert_array_equal(shared["effect"], shared["embedding"] * mask)
@@ -55,7 +55,7 @@ def test_effects_are_exact_zeros_outside_the_mask(name):
 
 def test_only_failed_cells_of_cradle_vae_carry_the_artifact():
     model, batch = minibatch.built("cradle_vae"), minibatch.batch()
-    blocks = model.latent.cells(started(model), jax.random.key(2), batch)
+    blocks = jax.jit(model.latent.cells)(started(model), jax.random.key(2), batch)
     failed = np.asarray(batch.extras["failed"]) == 1
     assert (blocks["artifact"][~failed] == 0).all()
     assert (blocks["artifact"][failed] == blocks["artifact"][failed][0]).all() and blocks["artifact"][failed].any()
@@ -75,7 +75,8 @@ def test_the_mean_field_encoder_does_not_see_the_perturbation(module, name):
     for hidden in (True, False):
         model = small(module, name, mean_field_encoder=hidden)
         params = started(model)
-        before, after = (model.embed(params, {}, key, b)["z_basal"] for b in (batch, changed))
+        embed = jax.jit(model.embed)
+        before, after = (embed(params, {}, key, b)["z_basal"] for b in (batch, changed))
         assert np.array_equal(before, after) == hidden
 
 
@@ -89,8 +90,9 @@ def test_cpa_vae_is_sams_vae_with_every_mask_entry_one():
     draw = {"effect": jnp.full((1, 3, 4), 0.3), "z_basal": jnp.linspace(-1, 1, 64).reshape(1, 16, 4)}
     both = draw | {"mask": jnp.full((1, 3, 4), 0.5)}
     batch = minibatch.batch()
-    _, terms = svi.negative_elbo(*sams, params, both, batch, seeded=given_noise)
-    _, expected = svi.negative_elbo(*cpa, bare, draw, batch, seeded=given_noise)
+    objective = partial(svi.negative_elbo, seeded=given_noise)
+    _, terms = jax.jit(partial(objective, *sams))(params, both, batch)
+    _, expected = jax.jit(partial(objective, *cpa))(bare, draw, batch)
     for site, value in expected.items():
         np.testing.assert_allclose(terms[site], value, rtol=1e-5)
     np.testing.assert_allclose(terms["mask"], 0, atol=1e-5)
@@ -98,7 +100,7 @@ def test_cpa_vae_is_sams_vae_with_every_mask_entry_one():
 
 def test_masks_of_svae_plus_cost_nothing_beyond_their_probabilities():
     model, batch = minibatch.built("svae_plus"), minibatch.batch()
-    _, (_, terms) = model.loss(started(model), {}, jax.random.key(0), batch)
+    _, (_, terms) = jax.jit(model.loss)(started(model), {}, jax.random.key(0), batch)
     assert terms["mask"] == 0 and terms["mask_prob"] != 0
 
 
@@ -148,11 +150,10 @@ def test_a_treatment_without_training_cells_rests_on_the_prior(name):
     tables = {"treatment_cells": jnp.array([50, 40, 0])}
     batch = batch._replace(extras=batch.extras | tables)
     params = started(model)
-    loss = partial(model.loss, state={}, key=jax.random.key(1), batch=batch)
-    slopes = jax.grad(lambda p: loss(p)[0])(params)
+    slopes = jax.jit(jax.grad(model.loss, has_aux=True))(params, {}, jax.random.key(1), batch)[0]
     table = slopes["effect_loc" if name == "cpa_vae" else "mask_logits"]
     assert (table[2] == 0).all() and table[:2].any(), "its latents are outside the loss, so they stay the initial ones"
-    drawn = model.predict(params, {}, jax.random.key(2), minibatch.request())
+    drawn = jax.jit(model.predict)(params, {}, jax.random.key(2), minibatch.request())
     assert np.isfinite(drawn).all()
 
 
