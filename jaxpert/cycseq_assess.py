@@ -17,8 +17,7 @@ from jaxpert.cycseq_setup import CycSeq
 from jaxpert.data import spectra
 from jaxpert.evaluation import benchmark, cycseq_metrics, differential, pseudobulk
 from jaxpert.models import cycseq
-from jaxpert.types import Batch
-from jaxpert.workflow import Fitted
+from jaxpert.types import Batch, PyTree
 
 DIRECTIONS = ("n2p", "p2n")
 ALL = "all"
@@ -41,12 +40,12 @@ class Scored(NamedTuple):
 
 
 def predictor(
-    net: CycSeq, fitted: Fitted, prepared: spectra.Prepared, unit_scale: Float[np.ndarray, "G"] | None
+    net: CycSeq, params: PyTree, state: PyTree, prepared: spectra.Prepared, unit_scale: Float[np.ndarray, "G"] | None
 ) -> Predictor:
     """The model, in evaluation mode: latent means (or `samples` draws) and remembered moments."""
     dataset, pairs = prepared.dataset, prepared.pairs
     unit = 1.0 if unit_scale is None else unit_scale.astype(np.float32)
-    key = jax.random.fold_in(fitted.train.key, 0)
+    key = jax.random.key(0)
 
     @jax.jit
     def both(params: Any, state: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
@@ -80,7 +79,7 @@ def predictor(
             slot=column(np.arange(n)),
             extras={name: column(values) for name, values in doses.items()},
         )
-        made = both(fitted.params, fitted.state, jax.random.fold_in(key, int(own[0])), batch)
+        made = both(params, state, jax.random.fold_in(key, int(own[0])), batch)
         return {name: np.asarray(found)[:n] * unit for name, found in zip(DIRECTIONS, made, strict=True)}
 
     size = min(BLOCK, max(len(prepared.pair_numbers("val")), len(prepared.pair_numbers("test"))))

@@ -56,7 +56,7 @@ def write(
     """
     groups = cycseq_baselines.find_groups(prepared)
     means = cycseq_baselines.group_means(prepared, groups)
-    model = cycseq_assess.predictor(net, fitted, prepared, unit_scale)
+    model = cycseq_assess.predictor(net, fitted.params, fitted.state, prepared, unit_scale)
     others, notes = cycseq_baselines.predictors(prepared, groups, means)
     beside, more = _scgen(config, prepared)
     split = cycseq_assess.evaluated_split(prepared)

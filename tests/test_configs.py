@@ -17,7 +17,9 @@ BASELINES = ("sams_vae", "cpa_vae", "svae_plus", "conditional_vae")
 VAES = ("cradle_vae", *BASELINES)
 SCREENS = ("norman", "dixit", "replogle", "adamson")
 VARIANTS = {"cradle_baselines": [f"{model},{screen}" for model in BASELINES for screen in (*SCREENS, "demo", "test")]}
-VARIANTS |= {f"cycseq_{stage}": ["full", "demo", "test", "paper", "reference"] for stage in ("pretrain", "finetune")}
+VARIANTS |= {
+    f"cycseq_{stage}": ["full", "demo", "test", "paper", "reference"] for stage in ("pretrain", "finetune", "dose")
+}
 """Of configs that have others than full, demo and test."""
 OPTIONAL = {"recon_alpha", "signs", "profile", "residual_dropout", "lines", "targets"}
 """Settings that no config sets (profiles are variants of the CycSeq configs)."""

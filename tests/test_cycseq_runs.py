@@ -23,10 +23,14 @@ from jaxpert import (
     keys,
     run,
 )
+from jaxpert.analysis import cycseq_figures
+from jaxpert.data import spectra
 from jaxpert.types import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))
+import cycseq_figures as figures_cli  # noqa: E402
+import cycseq_tables as tables_cli  # noqa: E402
 import main as cli  # noqa: E402
 
 
@@ -161,6 +165,27 @@ def test_an_interrupted_run_ends_in_the_same_bits(tmp_path):
     assert resumed.outcome.step == 12
     for one, two in zip(jax.tree.leaves(run_of(pretrained()).params), jax.tree.leaves(resumed.params), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_tables_and_figures_come_from_finished_runs(tmp_path, capsys):
+    runs, output = f"--runs={pretrained()}", f"--output={tmp_path}"
+    assert tables_cli.main(["cycseq_tables.py", runs, output]) == 0
+    text = (tmp_path / "cycseq_tables.md").read_text()
+    assert "| CycSeq, Table 1 | p2n | K562 | cycseq | 0.827 |" in text and "Units: " in text
+    found = metrics_of(pretrained())["cycseq"]["model"]["p2n line2"]["r2"]
+    assert f"| pretrained | p2n | line2 | cycseq | {found:.3f} |" in text
+    assert figures_cli.main(["cycseq_figures.py", runs, output, "--highlighted=PERT003"]) == 0
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {f"pretrained_figure_{name}.png" for name in ("2_n2p", "2_p2n", "3", "4")}
+    assert "needs a run with doses" in capsys.readouterr().err
+    assert figures_cli.main(["cycseq_figures.py", runs, output, "--figures=9"]) == 2
+
+
+def test_a_reopened_run_predicts_as_it_did():
+    opened = cycseq_figures.reopen(pretrained())
+    rows = next(iter(spectra.rows(opened.prepared, "test")))
+    mse = ((opened.model(rows)["n2p"] - rows.x) ** 2).mean(1)
+    np.testing.assert_allclose(mse, opened.scores["n2p|model|all|mse"][: len(mse)], rtol=1e-4)
 
 
 def test_profiles_are_those_of_the_model():
