@@ -154,7 +154,7 @@ def read_parts(
     """Read every source over the genes that all have: the parts, the genes, notes on genes left out."""
     listed = list(sources) if isinstance(sources, list | tuple) else [sources]
     if not listed:
-        raise InputError("there is no file to read, expected at least one: set data.sources")
+        raise InputError("there is no file to read, expected at least one: set data.source")
     layers = per_source(layer, len(listed), "data.layer")
     lines = per_source(line, len(listed), "data.line")
     batches = per_source(batch, len(listed), "data.batch")
