@@ -103,21 +103,30 @@ def test_baselines_hold_their_papers_settings():
         assert found == {"norman": (4, 400, 0.01), "replogle": (2, 200, 0.001)}[screen]
 
 
+@pytest.fixture(scope="module")
+def work_of(tmp_path_factory):
+    """(path, variant, flags) -> its finished work directory; configs that say the same are run once."""
+    done: dict[str, pathlib.Path] = {}
+
+    def run(path, variant, *flags) -> pathlib.Path:
+        said = json.dumps([config_of(path, variant).to_dict(), flags], sort_keys=True)
+        if said not in done:
+            work = tmp_path_factory.mktemp("run") / "work"
+            # The UMAP is drawn in the command line's own tests.
+            argv = [f"--config={path}:{variant}", "--config.evaluation.umap_cells=0", *flags]
+            assert cli.main(["main.py", *argv, f"--workdir={work}"]) == 0
+            done[said] = work
+        return done[said]
+
+    return run
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case[1].endswith("test")], ids=named)
-def test_test_variant_runs_to_a_report(case, tmp_path):
-    # The UMAP is drawn in the command line's own tests.
-    argv = [
-        "main.py",
-        f"--config={case[0]}:{case[1]}",
-        f"--workdir={tmp_path}/work",
-        "--config.evaluation.umap_cells=0",
-    ]
+def test_test_variant_runs_to_a_report(case, work_of):
+    flags = []
     if case[0].stem == "cycseq_finetune":
-        config = f"--config={case[0].with_stem('cycseq_pretrain')}:test"
-        start = ["main.py", config, f"--workdir={tmp_path}/start", *argv[3:]]
-        assert cli.main(start) == 0
-        argv.append(f"--config.train.start={tmp_path}/start")
-    assert cli.main(argv) == 0
-    metrics = json.loads((tmp_path / "work/metrics.json").read_text())
+        flags = [f"--config.train.start={work_of(case[0].with_stem('cycseq_pretrain'), 'test')}"]
+    work = work_of(*case, *flags)
+    metrics = json.loads((work / "metrics.json").read_text())
     assert metrics["model"]["all"]["mse"] > 0
-    assert (tmp_path / "work/report.html").stat().st_size > 50_000
+    assert (work / "report.html").stat().st_size > 50_000
