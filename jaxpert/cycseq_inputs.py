@@ -32,7 +32,8 @@ def load(config: Config) -> tuple[spectra.Prepared, Any]:
         tested = split_names(settings["test_compounds"])
         return doses.prepare(dataset, pairs=settings["pairs"], test=tested or None, **options), truth
     options |= {"held_out": _held_out(split) or None}
-    options |= {"test_share": split["test_share"], "val_share": split["val_share"]}
+    if split["kind"] not in ("replicate", "none"):  # these hold out no share
+        options |= {"test_share": split["test_share"], "val_share": split["val_share"]}
     return spectra.prepare(dataset, split=split["kind"], **options), truth
 
 

@@ -258,7 +258,8 @@ def test_help_lists_every_key(capsys):
     assert all(f"--config.{key}" in said for key in MEANINGS)
 
 
-LONG = [TEST, "--config.train.epochs=2000", "--config.train.patience=0", "--config.train.save_seconds=0.1",
+LONG = [TEST, "--config.train.epochs=400", "--config.quality.doublets=none", "--config.evaluation.likelihood=",
+        "--config.train.patience=0", "--config.train.save_seconds=0.1",
         "--config.evaluation.pass_cells=0", "--config.evaluation.umap_cells=0"]  # fmt: skip
 
 

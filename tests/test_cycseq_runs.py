@@ -199,6 +199,7 @@ BAD = [
     ({"split__held_out": "NOPE"}, "split.held_out names 'NOPE'"),
     ({"split__kind": "perturbation_in_line", "split__held_out": "PERT003"}, "expected pairs such as"),
     ({"split__kind": "none"}, "leaves no rows to score"),
+    ({"split__kind": "replicate", "split__held_out": "PERT001"}, "'replicate' holds nothing out"),
     ({"evaluation__shown": "NOPE"}, "evaluation.shown asks for 'NOPE'"),
     ({"kwargs__gan": "wasserstein"}, "model.kwargs.gan is 'wasserstein'"),
     ({"train__start": "nowhere"}, "there is no run with checkpoints"),

@@ -55,7 +55,7 @@ def test_top_genes(tmp_path, saved):
     path = plots.top_genes(shown, tmp_path / "top.png")
     assert colour_share(path, style.BLUE) > 1e-3 and colour_share(path, style.PALE) > 0.01
     assert [label.get_text() for label in saved[0].axes[0].get_yticklabels()][-1] == "GENE0", "largest change on top"
-    assert titles(saved[0])[0] == "A+0 (test)"
+    assert titles(saved[0])[0] == "A+0\ntest"
     few = plots.TopGenes("one cell", genes[:3], cells[:1, :3], mean[:3])
     assert ink(plots.top_genes([few], tmp_path / "few.png")) > 0.01
     with pytest.raises(InputError, match="top_genes"):
