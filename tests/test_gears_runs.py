@@ -182,20 +182,25 @@ def test_an_empty_validation_split_and_a_condition_of_one_cell_are_said(tmp_path
     single = np.flatnonzero(label == "PERT004")
     keep = np.setdiff1d(np.arange(len(label)), single[1:])
     cells[keep].copy().write_h5ad(tmp_path / "mine.h5ad")
+    names = sorted(set(label[keep]))
+    lists = {"train": [n for n in names if "+" not in n and n != "PERT004"]}
+    lists["test"] = [n for n in names if n not in lists["train"]]
+    (tmp_path / "split.json").write_text(json.dumps(lists))
     given = config(
-        data__source=str(tmp_path / "mine.h5ad"), split__kind="simulation", split__gene_share=0.3, train__epochs=1,
-        kwargs__perturbation_graphs="none", split__seed=3,
+        data__source=str(tmp_path / "mine.h5ad"), split__kind="custom", split__file=str(tmp_path / "split.json"),
+        kwargs__perturbation_graphs="none",
     )  # fmt: skip
     dataset, _ = inputs.load_dataset(given)
+    assert not len(dataset.rows("val")) and "PERT004" in lists["test"]
     assert any("single cell" in note and "PERT004" in note for note in dataset.notes)
-    if not len(dataset.rows("val")):
-        assert any("validation is empty" in note for note in dataset.notes)
+    assert any("validation is empty" in note for note in dataset.notes)
     fitted = workflow.fit(
         run.build_model(given, dataset), dataset, epochs=1, batch_size=32, feed_options=run.feed_options(given)
     )
     prediction = workflow.predict_effects(fitted, dataset, dataset.conditions)
     found = gears_assess.scores(dataset, prediction)
-    assert found["model"]["test"]["mse"] > 0
+    assert found["model"]["test"]["mse"] > 0 and "val" not in found["model"]
+    assert int(fitted.train.best.epoch) == 1  # the last parameters are kept
 
 
 def test_the_command_leaves_scores_predictions_and_a_report(tmp_path):
