@@ -192,6 +192,11 @@ def test_profiles_are_those_of_the_model():
     assert {name: of for name, of in cycseq_setup.PROFILES.items() if of} == keys.CYCSEQ_PROFILES
 
 
+def test_a_split_by_replicate_leaves_the_shares_of_the_config_alone():
+    prepared, _ = cycseq_inputs.load(config(split__kind="replicate"))
+    assert sum(len(block.x) for block in spectra.rows(prepared, "val")) > 0
+
+
 BAD = [
     ({"data__lines": "line9"}, "data.lines names 'line9'"),
     ({"data__combat_reference": "line9"}, "'line9' is no batch with training cells"),
