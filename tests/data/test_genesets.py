@@ -28,6 +28,7 @@ def test_plain_and_gzipped(tmp_path, pack):
         (gzip.compress(TEXT.encode())[:20], "cannot be read"),
         (b"\x1f\x8bno", "cannot be read"),
     ],
+    ids=["comma", "nogene", "noname", "empty", "binary", "truncated", "nogzip"],
 )
 def test_files_that_are_no_gmt(tmp_path, content, said):
     path = tmp_path / "sets.gmt"
