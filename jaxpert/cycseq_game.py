@@ -199,10 +199,10 @@ def judgement(net: CycSeq, params: PyTree, noise: CriticNoise, side: Side) -> Ju
     """
     call, mix = partial(judge, net, params), noise.mix
     real, fake = call(side.real, method="expression"), call(side.fake, method="expression")
-    own, other = (call(one, method="conditions") for one in (side.real_condition, side.fake_condition))
-    keep = jax.tree.map(lambda *two: jnp.concatenate(two), noise.real, noise.fake)
-    both = call(jnp.concatenate([real + own, fake + other]), keep, method="tail")
-    mixed = mix * real + (1 - mix) * fake + other
+    # In one, so that gradients reach the table of perturbations by one scatter.
+    conditions = call(_joined(side.real_condition, side.fake_condition), method="conditions")
+    both = call(_joined(real, fake) + conditions, _joined(noise.real, noise.fake), method="tail")
+    mixed = mix * real + (1 - mix) * fake + conditions[len(real) :]
 
     def score(first: Float[Array, "B H"]) -> Float[Array, "B"]:
         logits = call(first, noise.mixed, method="tail")
@@ -212,6 +212,11 @@ def judgement(net: CycSeq, params: PyTree, noise: CriticNoise, side: Side) -> Ju
     logits = call(mixed, noise.mixed, method="tail")
     slopes = adversarial.slopes(score, mixed) @ params["first"]["expression"].T
     return Judged(both[:count], both[count:], logits, slopes)
+
+
+def _joined(*two: PyTree) -> PyTree:
+    """The rows of two batches, one after the other."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *two)
 
 
 def critic_terms(

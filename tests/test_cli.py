@@ -21,7 +21,10 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import main as cli  # noqa: E402
 
 TEST = f"--config={ROOT}/configs/cradle_norman.py:test"
-FILE = [f"--config={ROOT}/configs/cradle_norman.py:test", "--config.data.perturbation=condition"]
+FILE = [TEST, "--config.data.perturbation=condition"]
+LEAN = ["--config.quality.doublets=none", "--config.evaluation.likelihood=", "--config.evaluation.pass_cells=0",
+        "--config.evaluation.umap_cells=0"]  # fmt: skip
+"""Without the slower parts of an evaluation."""
 
 
 def screen(**changes) -> anndata.AnnData:
@@ -165,7 +168,7 @@ def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
     part = np.array(["train", "train", "val", "train"])[np.arange(240) % 4]
     part[label == "C+D"] = "test"
     adata.obs = adata.obs.assign(condition=label, part=part)
-    argv = [*FILE, saved(tmp_path, adata), "--config.split.kind=column", "--config.split.column=part"]
+    argv = [*FILE, saved(tmp_path, adata), "--config.split.kind=column", "--config.split.column=part", *LEAN]
     assert cli.main(["main.py", *argv, f"--workdir={tmp_path}/work"]) == 0
     said = capsys.readouterr().err
     assert "LONELY" in said and "single cell" in said
@@ -258,9 +261,7 @@ def test_help_lists_every_key(capsys):
     assert all(f"--config.{key}" in said for key in MEANINGS)
 
 
-LONG = [TEST, "--config.train.epochs=400", "--config.quality.doublets=none", "--config.evaluation.likelihood=",
-        "--config.train.patience=0", "--config.train.save_seconds=0.1",
-        "--config.evaluation.pass_cells=0", "--config.evaluation.umap_cells=0"]  # fmt: skip
+LONG = [TEST, *LEAN, "--config.train.epochs=200", "--config.train.patience=0", "--config.train.save_seconds=0.1"]
 
 
 def start(work: pathlib.Path) -> subprocess.Popen:

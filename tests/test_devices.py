@@ -23,7 +23,7 @@ def losses(work: pathlib.Path, *flags: str, devices: int = 1) -> tuple[list[floa
     if devices == jax.device_count():
         assert cli.main(command) == 0
     else:
-        env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
         command[0] = str(ROOT / "experiments/main.py")
         done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -196,7 +196,7 @@ def test_an_unknown_hyperparameter_is_named(name):
 
 @functools.cache
 def on_eight_devices():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", minibatch.__file__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -48,7 +48,7 @@ def go(state, feeds, epochs=4, optimizer=toy.ADAM, **options):
 
 def process(workdir, *, cached=True, **options):
     """The toy's run as a process of its own; `cached=False` compiles every program anew."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     if cached:
         environment["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"

@@ -190,7 +190,7 @@ print("same")
 @pytest.mark.parametrize("devices", [2, 8])
 def test_one_and_several_devices_draw_the_same_batches(devices, request):
     code = EIGHT.format(here=str(request.path.parent), devices=devices)
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "same", done.stderr

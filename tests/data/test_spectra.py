@@ -238,7 +238,7 @@ print("same")
 
 def test_one_and_eight_devices_draw_the_same_batches(request):
     code = EIGHT.format(here=str(request.path.parent))
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "same", done.stderr
 
