@@ -22,6 +22,8 @@ from jaxpert.types import Batch, PyTree
 DIRECTIONS = ("n2p", "p2n")
 ALL = "all"
 BLOCK = 256
+TRAINED = ("scgen", "gears")
+"""Methods that may be trained beside."""
 UNITS_NOTE = (
     "all methods are scored on the same rows and in the same units; published MAE and MSE are in units that the paper "
     "does not state and very probably differ between its methods, so only R2 can be set beside them"
@@ -117,7 +119,8 @@ def score(
     facets: tuple[str, ...],
     facet: Int[np.ndarray, "K"],
 ) -> Scored:
-    """Score "model" and baselines on every row of the evaluated split, row by row and as means of each group.
+    """Score "model" and baselines on every row of the evaluated split, row by row and as means of each group; a method
+    has no entry in a direction that it does not predict.
 
     `facets` are what tables are made for (lines, or compounds), `facet` the one of each group. Groups of the table are
     "DIRECTION all" and "DIRECTION FACET"; scores are those of `cycseq_metrics.METRICS`, with `_top20` and `_top100` for
@@ -125,25 +128,24 @@ def score(
     """
     split = evaluated_split(prepared)
     tops, unranked = gene_sets(prepared, groups)
-    blocks: dict[str, dict[str, list]] = {d: {name: [] for name in methods} for d in DIRECTIONS}
-    size = len(groups.names), len(prepared.dataset.genes)
-    sums = {d: {name: cycseq_metrics.empty_sums(*size) for name in methods} for d in DIRECTIONS}
+    blocks: dict[str, dict[str, list]] = {d: {} for d in DIRECTIONS}
+    none = cycseq_metrics.empty_sums(len(groups.names), len(prepared.dataset.genes))
+    sums: dict[str, dict[str, cycseq_metrics.Sums]] = {d: {} for d in DIRECTIONS}
     pair = []
     for rows in spectra.rows(prepared, split, block=BLOCK):
         group = groups.of_pair[rows.pair]
         pair.append(rows.pair)
         for name, method in methods.items():
-            made = method(rows)
-            for d in DIRECTIONS:
-                both = as_pairs(rows, d, made[d])
-                blocks[d][name].append(cycseq_metrics.score(both, group, tops))
-                sums[d][name] = cycseq_metrics.add(sums[d][name], both, group)
+            for d, made in method(rows).items():
+                both = as_pairs(rows, d, made)
+                blocks[d].setdefault(name, []).append(cycseq_metrics.score(both, group, tops))
+                sums[d][name] = cycseq_metrics.add(sums[d].get(name, none), both, group)
     numbers = np.concatenate(pair)
     joined = {d: {name: cycseq_metrics.join(of) for name, of in each.items()} for d, each in blocks.items()}
     present = np.unique(groups.of_pair[numbers])
     tables: dict[str, dict[str, Any]] = {name: {} for name in methods}
     for d in DIRECTIONS:
-        for name in methods:
+        for name in joined[d]:
             by_row = _tables(joined[d][name], facet[groups.of_pair[numbers]], facets)
             means = cycseq_metrics.means(sums[d][name])
             some = cycseq_metrics.Pairs(*(one[present] for one in means))

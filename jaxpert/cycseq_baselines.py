@@ -15,7 +15,7 @@ from jaxpert.evaluation.cycseq_metrics import line_profiles
 from jaxpert.types import SPLITS
 
 Predictor = Callable[[spectra.Rows], Mapping[str, Float[np.ndarray, "n G"]]]
-"""Rows of pairs -> predicted rows by direction."""
+"""Rows of pairs -> predicted rows by direction, of which a method may have one only."""
 
 
 class Groups(NamedTuple):

@@ -143,14 +143,15 @@ def _triangle(
 def _changes(opened: Opened, path: Path) -> Path:
     """By direction and line, from the stored scores."""
     stored, pairs = opened.scores, opened.prepared.pairs
-    methods = dict.fromkeys(key.split("|")[1] for key in stored if key.count("|") == 3)
+    every = [key.split("|")[:2] for key in stored if key.count("|") == 3]
+    methods = {d: list(dict.fromkeys(name for of, name in every if of == d)) for d in DIRECTIONS}
     line, lines = pairs.line[stored["pair"]], opened.prepared.spectra.lines
     scores = {
-        f"{d}, {lines[i]}": {name: stored[f"{d}|{name}|all|change_r"][line == i] for name in methods}
+        f"{d}, {lines[i]}": {name: stored[f"{d}|{name}|all|change_r"][line == i] for name in methods[d]}
         for d in DIRECTIONS
         for i in np.unique(line)
     }
-    simple = [name for name in methods if name not in ("model", "scgen")]
+    simple = [name for name in methods[DIRECTIONS[0]] if name not in ("model", *cycseq_assess.TRAINED)]
     return plots.change_panels(scores, path, baselines=simple)
 
 

@@ -56,12 +56,13 @@ def write(runs: Sequence[str | Path], output: str | Path, published: str | Path 
 
 
 def rows_of(run: str, found: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of one run: each direction and group, the model first."""
+    """Rows of one run: each direction and group, the model first; a method may predict one direction only."""
     methods = {"cycseq": found["model"], **found["baselines"]}
     return [
         [run, *group.split(" ", 1), name, *(_text(of[group].get(metric)) for metric in SHOWN)]
         for group in found["model"]
         for name, of in methods.items()
+        if group in of
     ]
 
 

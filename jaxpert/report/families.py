@@ -92,10 +92,10 @@ def _tables(found: Mapping[str, Any], family: Family) -> list[Table]:
 
 
 def _table(group: str, methods: Mapping[str, Any], sizes: Mapping[str, int], family: Family) -> Table:
-    scores = {name: of.get(group) or {} for name, of in methods.items()}
+    scores = {name: of[group] for name, of in methods.items() if of.get(group)}  # one direction is enough for a method
     shown = {name: score for name, score in family.scores.items() if any(name in of for of in scores.values())}
     rows = [_row(score, [of.get(name) for of in scores.values()]) for name, score in shown.items()]
-    return Table(group, sizes.get(group), list(methods), rows, [])
+    return Table(group, sizes.get(group), list(scores), rows, [])
 
 
 def _row(score: Score, values: list[Any]) -> Row:
