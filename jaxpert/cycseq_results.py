@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxpert import cycseq_assess, cycseq_baselines, cycseq_effects, cycseq_scgen, folder, log, plots, results
+from jaxpert import (
+    cycseq_assess,
+    cycseq_baselines,
+    cycseq_effects,
+    cycseq_gears,
+    cycseq_scgen,
+    folder,
+    log,
+    plots,
+    results,
+)
 from jaxpert.cycseq_baselines import Groups, Predictor
 from jaxpert.cycseq_setup import CycSeq
 from jaxpert.data import spectra
@@ -20,7 +31,7 @@ Config = dict[str, Any]
 MOST_SHOWN = 6
 
 
-def check(config: Config, prepared: spectra.Prepared) -> None:
+def check(config: Config, prepared: spectra.Prepared, truth: Any) -> None:
     """What would otherwise be found wrong only after training."""
     names = cycseq_baselines.find_groups(prepared).names
     unknown = [name for name in split_names(config["evaluation"]["shown"]) if name not in names]
@@ -38,6 +49,8 @@ def check(config: Config, prepared: spectra.Prepared) -> None:
             f"split.kind is {config['split']['kind']!r}, which leaves no rows to score, expected replicate, "
             "perturbation, cell_line or perturbation_in_line"
         )
+    if config["evaluation"]["gears"] and not cycseq_gears.why_not(prepared):
+        cycseq_gears.check(config, prepared, truth)
 
 
 def write(
@@ -58,7 +71,7 @@ def write(
     means = cycseq_baselines.group_means(prepared, groups)
     model = cycseq_assess.predictor(net, fitted.params, fitted.state, prepared, unit_scale)
     others, notes = cycseq_baselines.predictors(prepared, groups, means)
-    beside, more = _scgen(config, prepared)
+    beside, more = _beside(config, prepared, truth)
     split = cycseq_assess.evaluated_split(prepared)
     log.say(f"scoring {len(prepared.pair_numbers(split))} rows of {split} in both directions")
     methods = {benchmark.MODEL: model, **others, **beside}
@@ -78,16 +91,23 @@ def write(
     log.say(str(metrics["verdict"]))
 
 
-def _scgen(config: Config, prepared: spectra.Prepared) -> tuple[dict[str, Predictor], list[str]]:
-    epochs = config["evaluation"]["scgen"]
-    if not epochs:
-        return {}, []
-    reason = cycseq_scgen.why_not(prepared)
-    if reason:
-        return {}, [reason]
-    log.say(f"training scGen beside, {epochs} epochs at most")
-    made, notes = cycseq_scgen.fit(prepared, epochs=epochs, seed=config["seed"])
-    return {"scgen": made}, notes
+def _beside(config: Config, prepared: spectra.Prepared, truth: Any) -> tuple[dict[str, Predictor], list[str]]:
+    """The models that are trained beside, and what to know of them or why they cannot be."""
+    found: dict[str, Predictor] = {}
+    said: list[str] = []
+    for name, why_not, fit in (
+        ("scgen", cycseq_scgen.why_not, cycseq_scgen.fit),
+        ("gears", cycseq_gears.why_not, partial(cycseq_gears.fit, config, truth=truth)),
+    ):
+        epochs = config["evaluation"][name]
+        reason = why_not(prepared) if epochs else ""
+        if epochs and not reason:
+            log.say(f"training {name} beside, {epochs} epochs at most")
+            found[name], notes = fit(prepared, epochs=epochs, seed=config["seed"])
+            said += notes
+        elif reason:
+            said.append(reason)
+    return found, said
 
 
 def facets_of(prepared: spectra.Prepared, groups: Groups) -> tuple[tuple[str, ...], np.ndarray]:

@@ -39,7 +39,7 @@ def make_job(config: Config) -> Job:
     """The run that a config asks for."""
     setup = set_up(config)
     dataset = setup.prepared.dataset
-    cycseq_results.check(config, setup.prepared)
+    cycseq_results.check(config, setup.prepared, setup.truth)
 
     def feeds() -> tuple[Feed, Feed | None]:
         size, layout = config["train"]["batch_size"], config["train"]["layout"]

@@ -30,7 +30,7 @@ def load_dataset(config: Config) -> tuple[Dataset, Any]:
     if settings["variable_genes"]:
         dataset = data.keep_variable(dataset, settings["variable_genes"])
     wanted = wanted_graphs(config)
-    terms = _terms(config, truth) if ONTOLOGY in wanted else None
+    terms = terms_of(config, truth) if ONTOLOGY in wanted else None
     if terms is not None and _drops_unannotated(config):
         dataset = data.drop_unannotated(dataset, terms)
     if quality["multiplier"]:
@@ -45,7 +45,7 @@ def load_dataset(config: Config) -> tuple[Dataset, Any]:
     dataset = _split(config, dataset)
     if quality["training_cells"] == "passed":
         dataset = data.drop_failed(dataset)
-    return (_link(config, dataset, wanted, terms) if wanted else dataset), truth
+    return (link(config, dataset, wanted, terms) if wanted else dataset), truth
 
 
 def _read(config: Config) -> tuple[Dataset, Any]:
@@ -117,7 +117,8 @@ def _drops_unannotated(config: Config) -> bool:
     return choice == "drop" and set(_listed(config["model"]["kwargs"]["perturbation_graphs"])) == {ONTOLOGY}
 
 
-def _terms(config: Config, truth: Any) -> Terms:
+def terms_of(config: Config, truth: Any) -> Terms:
+    """Annotation terms of each gene, from the file that the config names or of the simulated screen."""
     settings = config["graphs"]
     source, aspects = settings["ontology"], split_names(settings["aspects"])
     if source == HUMAN:
@@ -132,12 +133,19 @@ def _terms(config: Config, truth: Any) -> Terms:
     )
 
 
-def _link(config: Config, dataset: Dataset, wanted: tuple[str, ...], terms: Terms | None) -> Dataset:
-    settings = config["graphs"]
-    given = [part.partition("=") for part in split_names(settings["edges"])]
-    if not all(name and path for name, _, path in given):
-        raise InputError(f"graphs.edges is {settings['edges']!r}, expected name=file.csv, several joined by commas")
+def link(config: Config, dataset: Dataset, wanted: tuple[str, ...], terms: Terms | None) -> Dataset:
+    """The data set with the graphs that are made of it, and those of `graphs.edges`."""
+    settings, edges = config["graphs"], own_edges(config)
     names = ("nodes", "neighbours", "jaccard", "correlation", "signed", "all_cells")
     options = {name: settings[name] for name in names}
-    edges = {name.strip(): path.strip() for name, _, path in given}
     return data.add_graphs(dataset, terms=terms, edges=edges, coexpression=COEXPRESSION in wanted, **options)
+
+
+def own_edges(config: Config) -> dict[str, str]:
+    """Files of the user's own graphs, by name."""
+    given = [part.partition("=") for part in split_names(config["graphs"]["edges"])]
+    if not all(name and path for name, _, path in given):
+        raise InputError(
+            f"graphs.edges is {config['graphs']['edges']!r}, expected name=file.csv, several joined by commas"
+        )
+    return {name.strip(): path.strip() for name, _, path in given}

@@ -105,7 +105,8 @@ KEYS: dict[str, tuple] = {
     "evaluation.pass_cells": (100, "generated cells per condition for the quality pass rate; 0: skip it"),
     "evaluation.likelihood": ("val", "split whose predictive IWELBO is computed; empty: none"),
     "evaluation.umap_cells": (5000, "cells in the UMAP of the basal latent; 0: skip it"),
-    "evaluation.gears": (False, "whether to compute the scores of the GEARS paper too"),
+    "evaluation.gears": (False, "whether to compute the GEARS paper's scores too; CycSeq: epochs of a GEARS trained "
+                                "beside as a baseline, 0: none"),
     "evaluation.scgen": (0, "CycSeq: epochs of a scGen trained beside as a baseline; 0: none"),
     "evaluation.triangular": ("", "CycSeq: genes to name in the triangular validation, joined by commas"),
     "evaluation.shown": ("", "perturbations to show in figures, joined by commas; empty: the strongest ones"),
@@ -360,7 +361,7 @@ def cycseq_defaults(variant: str = "full", stage: str = "pretrain", changes: dic
         "quality": {"multiplier": 0},
         "split": {"kind": "replicate" if variant not in rows else "perturbation"},
         "train": train | small.get(variant, {}),
-        "evaluation": {"pass_cells": 0, "likelihood": "", "umap_cells": 0},
+        "evaluation": {"pass_cells": 0, "likelihood": "", "umap_cells": 0, "gears": 0},
     }
     config = defaults(variant if variant in SMALL else "full", own)
     for section, values in (changes or {}).items():

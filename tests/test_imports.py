@@ -70,10 +70,11 @@ ALLOWED: dict[str, set[str]] = {
     "cycseq_start": {"types"} | FOUNDATION,
     "cycseq_baselines": {"types"} | FOUNDATION,
     "cycseq_scgen": {"types", "workflow", "cycseq_baselines"} | FOUNDATION,
+    "cycseq_gears": {"types", "workflow", "inputs", "cycseq_baselines"} | FOUNDATION,
     "cycseq_assess": {"types", "cycseq_baselines"} | FOUNDATION,
     "cycseq_effects": {"types", "cycseq_baselines"} | FOUNDATION,
     "cycseq_results": {"types", "workflow", "inputs", "folder", "results", "cycseq_assess"}
-    | {"cycseq_baselines", "cycseq_effects", "cycseq_scgen"}
+    | {"cycseq_baselines", "cycseq_effects", "cycseq_scgen", "cycseq_gears"}
     | FOUNDATION,
     "cycseq_run": {"types", "workflow", "job", "cycseq_inputs", "cycseq_start", "cycseq_results"} | FOUNDATION,
     "gears_assess": {"types", "workflow", "assess"} | FOUNDATION,
@@ -176,7 +177,7 @@ def test_a_model_never_imports_another():
 def test_run_and_workflow_have_few_users():
     assert not offenders(lambda own, name: own in {"study", "analysis"} or not is_one_of(name, {"jaxpert.run"}))
     users = {"run", "results", "assess", "gears_assess", "figures", "analysis", "__init__", "job"}
-    users |= {f"cycseq_{name}" for name in ("results", "run", "scgen")}
+    users |= {f"cycseq_{name}" for name in ("results", "run", "scgen", "gears")}
     assert not offenders(lambda own, name: own in users or not is_one_of(name, {"jaxpert.workflow"}))
 
 

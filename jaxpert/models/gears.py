@@ -9,6 +9,7 @@ Source: Roohani et al., Nature Biotechnology 2023; spec sections 4, 5 and 12.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 """Parameters whose rows are capped at norm 1."""
 BLOCK_NUMBERS = 2**23
 """Hidden values that a prediction holds at a time."""
+Reader = Callable[[Batch], tuple[Float[Array, "B G"], Float[Array, "B G"]]]
+"""batch -> the profiles to be shifted, and the cells to be met, on one scale."""
 
 
 def build(spec: Spec, **settings: Any) -> Model:
@@ -171,12 +174,12 @@ def total(gears: Gears, cells: losses.Cells, batch: Batch) -> tuple[Array, dict[
 
 
 def loss(
-    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch, read: Reader = profiles
 ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
     """`Model.loss`: the whole batch's, normalised by its own moments."""
     pooled = pool(gears, batch)
     change, state = changes_in_training(gears, params, state, pooled)
-    value, terms = total(gears, compare(gears, pooled, change, batch, *profiles(batch)), batch)
+    value, terms = total(gears, compare(gears, pooled, change, batch, *read(batch)), batch)
     return value, (state, terms)
 
 
@@ -187,12 +190,14 @@ def evaluate(gears: Gears, params: PyTree, state: PyTree, batch: Batch) -> tuple
     return total(gears, compare(gears, pooled, change, batch, *profiles(batch)), batch)
 
 
-def validation_sums(gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
+def validation_sums(
+    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch, read: Reader = profiles
+) -> PyTree:
     """Predicted minus measured expression, normalised by the remembered moments, summed by condition: of all genes, and
     of the ranked ones, with the cells behind each."""
     del key
     pooled = pool(gears, batch)
-    x, y = profiles(batch)
+    x, y = read(batch)
     cells = compare(gears, pooled, changes_in_evaluation(gears, params, state, pooled), batch, x, y)
     mask, count = batch.mask.astype(y.dtype), len(gears.spec.conditions)
     error = jax.ops.segment_sum((cells.predicted - y) * mask[:, None], batch.condition, count)
