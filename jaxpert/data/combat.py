@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxpert.data.files import shown
 from jaxpert.data.log_scale import LogScale, Moments
+from jaxpert.types import InputError
 
 TOLERANCE = 1e-4
 MOST_ITERATIONS = 1000
@@ -31,6 +33,20 @@ class Combat(NamedTuple):
     iterations: Int[np.ndarray, "Q"]
 
 
+class CombatReference(NamedTuple):
+    """A reference batch kept as its moments, which are all that ComBat needs of it, for data that do not hold it."""
+
+    name: str
+    cells: int
+    mean: Float[np.ndarray, "G"]
+    """Over its cells (see `combat_cells`), of log values after cap and z-score; float64, as `variance` (ddof 0)."""
+    variance: Float[np.ndarray, "G"]
+    genes: tuple[str, ...]
+    lognorm: str
+    combat_cells: str
+    """The cells that batches are aligned by, here and in data aligned to it: "controls" or "all"."""
+
+
 class _Prior(NamedTuple):
     """What the genes of one batch say of each other."""
 
@@ -45,7 +61,7 @@ def identity(batches: int, genes: int) -> Affine:
     return Affine(np.ones((batches, genes)), np.zeros((batches, genes)))
 
 
-def combat(moments: Moments, reference: int | None, *, stopping: str = "absolute") -> Combat:
+def combat(moments: Moments, reference: int | CombatReference | None, *, stopping: str = "absolute") -> Combat:
     """Fit parametric empirical-Bayes ComBat without covariates (Johnson et al. 2007) to the moments of each batch.
 
     With everything fixed the adjustment y' = s (z - g*) / sqrt(d*) + alpha, z = (y - alpha) / s, is affine in y. The
@@ -54,7 +70,8 @@ def combat(moments: Moments, reference: int | None, *, stopping: str = "absolute
     Args:
       moments: per batch (ddof 0); batches without cells are left as they are.
       reference: the batch that the others are aligned to: alpha and s are its mean and standard deviation, and its own
-        cells stay as they are. None is the joint form: alpha and s are pooled over the batches and all of them move.
+        cells stay as they are. With a kept one, which is none of the batches, all of them move. None is the joint form:
+        alpha and s are pooled over the batches and all of them move.
       stopping: "absolute" ends when no g* or d* changes by more than 1e-4 of its size; "signed" divides by the old
         value with its sign as published implementations do, so that negative ones never block stopping.
 
@@ -69,8 +86,9 @@ def combat(moments: Moments, reference: int | None, *, stopping: str = "absolute
     s = np.sqrt(variance[varies])
     affine, untouched = identity(batches, genes), np.ones((batches, genes), bool)
     iterations = np.zeros(batches, np.int64)
+    still = None if isinstance(reference, CombatReference) else reference
     for b in np.flatnonzero(moments.cells):
-        if b == reference or not varies.any():
+        if b == still or not varies.any():
             continue
         shift = (moments.mean[b, varies] - alpha[varies]) / s
         spread = moments.variance[b, varies] / s**2
@@ -105,8 +123,29 @@ def apply_affine(affine: Affine, batch: Int[np.ndarray, "n"], values: Any) -> An
     return affine.scale[batch] * values + affine.shift[batch]
 
 
-def _standard(moments: Moments, reference: int | None) -> tuple[np.ndarray, np.ndarray]:
+def require_comparable(reference: CombatReference, genes: tuple[str, ...], lognorm: str, combat_cells: str) -> None:
+    """Refuse a kept reference whose moments are of other genes, on another scale or of other cells than asked for."""
+    said = f"the kept ComBat reference {reference.name!r}"
+    for key, here in (("lognorm", lognorm), ("combat_cells", combat_cells)):
+        there = getattr(reference, key)
+        if here != there:
+            raise InputError(
+                f"{said} was fitted with data.{key}={there} and here it is {here}, expected the same: set "
+                f"data.{key}={there}, or align to a batch of these data (data.combat_reference=largest)"
+            )
+    if reference.genes != genes:
+        absent = [gene for gene in reference.genes if gene not in set(genes)]
+        what = f"{len(absent)} of them missing here ({shown(absent)})" if absent else "in another order or fewer"
+        raise InputError(
+            f"the data have {len(genes)} genes and {said} {len(reference.genes)}, {what}; expected the same genes in "
+            "the same order: choose the genes of its run when reading the data"
+        )
+
+
+def _standard(moments: Moments, reference: int | CombatReference | None) -> tuple[np.ndarray, np.ndarray]:
     """Alpha and s^2 of each gene."""
+    if isinstance(reference, CombatReference):
+        return reference.mean, reference.variance
     if reference is not None:
         return moments.mean[reference], moments.variance[reference]
     weight = (moments.cells / moments.cells.sum())[:, None]

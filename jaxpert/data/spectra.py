@@ -6,6 +6,7 @@ train, valid = spectra.make_feeds(prepared, batch_size=512)
 spec = spectra.spectra_spec(prepared)
 """
 
+from jaxpert.data.combat import CombatReference
 from jaxpert.data.integrate import address_genes, assign_columns, load_lines
 from jaxpert.data.spectra_feed import make_feed, make_feeds
 from jaxpert.data.spectra_prepare import Pairs, Prepared, drawn_cells, prepare
@@ -25,6 +26,7 @@ from jaxpert.data.spectra_rows import (
 )
 
 __all__ = [
+    "CombatReference",
     "ControlMeans",
     "Pairs",
     "Prepared",

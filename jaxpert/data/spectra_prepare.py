@@ -10,9 +10,17 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxpert.data.combat import Affine, after_standardising, combat, identity, standardised_moments
+from jaxpert.data.combat import (
+    Affine,
+    CombatReference,
+    after_standardising,
+    combat,
+    identity,
+    require_comparable,
+    standardised_moments,
+)
 from jaxpert.data.files import shown
-from jaxpert.data.log_scale import LogScale, fit_log_scale, group_moments
+from jaxpert.data.log_scale import LogScale, Moments, fit_log_scale, group_moments
 from jaxpert.data.spectra_draws import Draws, Spectra, control_of, draw_cells, find_spectra
 from jaxpert.data.spectra_splits import TRAIN, VAL, Dealt, Edges, audit, audit_notes, deal_cells, hold_out
 from jaxpert.types import SPLITS, Dataset, InputError
@@ -53,7 +61,9 @@ class Prepared(NamedTuple):
     unit: str
     """"pseudobulk": a row is the mean of a draw; "cell": every drawn cell is a row."""
     reference: int | None
-    """Batch column of the ComBat reference."""
+    """Batch column of the ComBat reference; None where there is no ComBat, or the reference is a kept one."""
+    aligned_to: CombatReference | None
+    """The reference's moments, for `prepare` to align other data to it; None where there is no ComBat."""
     notes: tuple[str, ...]
 
     def pair_numbers(self, split: str) -> Int[np.ndarray, "m"]:
@@ -69,7 +79,7 @@ def prepare(
     replicates: int = 50,
     cells_per_draw: int = 50,
     lognorm: str = "log2_cp10k",
-    combat_reference: str | None = LARGEST,
+    combat_reference: str | CombatReference | None = LARGEST,
     combat_cells: str = "controls",
     unit: str = "pseudobulk",
     cells_disjoint: bool = False,
@@ -92,8 +102,8 @@ def prepare(
         "cell_line" and "perturbation_in_line" test on what no training row draws a cell of; "none" only trains.
       seed: of draws and split.
       lognorm: see `log_scale.LOGNORM`; totals are those over the common genes.
-      combat_reference: batch column that the others are aligned to, "largest" for that of most cells, None for no
-        adjustment. A batch has one map, for perturbed and control cells alike.
+      combat_reference: batch column that the others are aligned to, "largest" for that of most cells, None for none; or
+        `aligned_to` of other data, to which all are. A batch has one map, for perturbed and control cells alike.
       combat_cells: the cells that the map is fitted to. "controls" aligns controls with controls. "all" takes every
         training cell, as published: then the mixture of perturbations counts as batch effect, and the controls of a
         held-out line, which has nothing else, are moved to where other lines have their mixture.
@@ -117,8 +127,8 @@ def prepare(
     draws = _draw(dataset, spectra, dealt, (seed, replicates, cells_per_draw, draw), notes)
     pairs = _pairs(spectra, made, draws, chosen, dose, notes)
     placed = replace(dataset, split=_cell_split(dataset, spectra, made, dealt, cells_disjoint))
-    scale, affine, reference = _fit_scale(placed, spectra, made, lognorm, (combat_reference, combat_cells), notes)
-    prepared = Prepared(placed, scale, affine, spectra, draws, pairs, unit, reference, ())
+    scale, affine, number, moments = _fit_scale(placed, spectra, made, lognorm, (combat_reference, combat_cells), notes)
+    prepared = Prepared(placed, scale, affine, spectra, draws, pairs, unit, number, moments, ())
     notes += audit_notes(audit(placed, spectra, made, drawn_cells(prepared)))
     return prepared._replace(dataset=replace(placed, notes=(*dataset.notes, *notes)), notes=tuple(notes))
 
@@ -267,34 +277,36 @@ def _fit_scale(
     spectra: Spectra,
     edges: Edges,
     lognorm: str,
-    align: tuple[str | None, str],
+    align: tuple[str | CombatReference | None, str],
     notes: list[str],
-) -> tuple[LogScale, Affine, int | None]:
+) -> tuple[LogScale, Affine, int | None, CombatReference | None]:
     """Log scale and batch adjustment from training cells."""
     reference, which = align
+    if isinstance(reference, CombatReference):
+        require_comparable(reference, dataset.genes, lognorm, which)
     file = np.unique(np.asarray(dataset.obs["file"], str), return_inverse=True)[1]
     scale = fit_log_scale(dataset.counts, lognorm, file.astype(np.int32), np.asarray(dataset.split == TRAIN))
     batches = len(dataset.strata)
     file_of = np.zeros(batches, np.int32)
     file_of[dataset.stratum] = file
-    affine, number, borrowed = identity(batches, len(dataset.genes)), None, {}
-    if reference is not None:
-        keep, borrowed = _moment_cells(dataset, spectra, edges, which, notes)
-        number = _reference(dataset, keep, reference)
-        _require_adjustable(dataset, keep, number)
-        moments = group_moments(dataset.counts, scale, dataset.stratum, batches, keep)
-        fitted = combat(standardised_moments(moments, scale, file_of), number)
-        affine = fitted.affine
-        others = np.setdiff1d(np.flatnonzero(moments.cells), number)
-        still = int(fitted.untouched[others].all(axis=0).sum()) if len(others) else 0
-        notes.append(
-            f"batches are aligned to {dataset.strata[number]!r} ({int(moments.cells[number])} cells); {still} genes do "
-            "not vary there and are left as they are"
-        )
-    affine = after_standardising(affine, scale, file_of)
+    if reference is None:
+        return scale, after_standardising(identity(batches, len(dataset.genes)), scale, file_of), None, None
+    keep, borrowed = _moment_cells(dataset, spectra, edges, which, notes)
+    moments = group_moments(dataset.counts, scale, dataset.stratum, batches, keep)
+    moments = standardised_moments(moments, scale, file_of)
+    number, aligned_to = _reference(dataset, moments, reference, lognorm, which)
+    _require_adjustable(dataset, keep, number)
+    fitted = combat(moments, aligned_to if number is None else number)
+    others = [b for b in np.flatnonzero(moments.cells) if b != number]
+    still = int(fitted.untouched[others].all(axis=0).sum()) if others else 0
+    notes.append(
+        f"batches are aligned to {aligned_to.name!r}{' of an earlier run' if number is None else ''} "
+        f"({aligned_to.cells} cells); {still} genes do not vary there and are left as they are"
+    )
+    affine = after_standardising(fitted.affine, scale, file_of)
     for batch, other in borrowed.items():
         affine.scale[batch], affine.shift[batch] = affine.scale[other], affine.shift[other]
-    return scale, affine, number
+    return scale, affine, number, aligned_to
 
 
 def _moment_cells(
@@ -321,20 +333,24 @@ def _moment_cells(
     return keep, {int(b): lower[int(b)] for b in np.setdiff1d(dataset.stratum, have)}
 
 
-def _reference(dataset: Dataset, keep: np.ndarray, name: str) -> int:
-    cells = np.bincount(dataset.stratum[keep], minlength=len(dataset.strata))
-    if name == LARGEST:
-        return int(np.argmax(cells))
-    if name not in dataset.strata or not cells[dataset.strata.index(name)]:
-        have = [dataset.strata[b] for b in np.flatnonzero(cells)]
+def _reference(
+    dataset: Dataset, moments: Moments, asked: str | CombatReference, lognorm: str, which: str
+) -> tuple[int | None, CombatReference]:
+    """The batch column of the reference (None for a kept one) and its moments."""
+    if isinstance(asked, CombatReference):
+        return None, asked
+    have = [dataset.strata[b] for b in np.flatnonzero(moments.cells)]
+    if asked != LARGEST and asked not in have:
         raise InputError(
-            f"the ComBat reference {name!r} is no batch with training cells: set data.combat_reference to one of "
+            f"the ComBat reference {asked!r} is no batch with training cells: set data.combat_reference to one of "
             f"{shown(have, 20)}, or to 'largest'"
         )
-    return dataset.strata.index(name)
+    number = int(np.argmax(moments.cells)) if asked == LARGEST else dataset.strata.index(asked)
+    own = int(moments.cells[number]), moments.mean[number], moments.variance[number]
+    return number, CombatReference(dataset.strata[number], *own, dataset.genes, lognorm, which)
 
 
-def _require_adjustable(dataset: Dataset, keep: np.ndarray, reference: int) -> None:
+def _require_adjustable(dataset: Dataset, keep: np.ndarray, reference: int | None) -> None:
     """Refuse batches of one cell, and those whose adjustment would erase the one effect that they hold."""
     cells = np.bincount(dataset.stratum[keep], minlength=len(dataset.strata))
     single = [dataset.strata[b] for b in np.flatnonzero(cells == 1)]

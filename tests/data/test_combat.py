@@ -3,7 +3,14 @@ import pytest
 from scipy import sparse
 
 from jaxpert.data import log_scale
-from jaxpert.data.combat import after_standardising, apply_affine, combat, standardised_moments
+from jaxpert.data.combat import (
+    CombatReference,
+    after_standardising,
+    apply_affine,
+    combat,
+    require_comparable,
+    standardised_moments,
+)
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.log_scale import LOGNORM, Moments, fit_log_scale, group_moments, log_values
 from jaxpert.types import InputError
@@ -70,6 +77,51 @@ def test_a_batch_without_spread_between_genes_is_untouched():
     assert found.untouched.all() and (found.affine.scale == 1).all() and (found.affine.shift == 0).all()
     with pytest.raises(ValueError, match="'absolute' or 'signed'"):
         combat(moments, 0, stopping="sometimes")
+
+
+def kept(moments, batch=0):
+    """The reference batch without its cells."""
+    own = int(moments.cells[batch]), moments.mean[batch], moments.variance[batch]
+    return CombatReference("first", *own, tuple(f"g{i}" for i in range(moments.mean.shape[1])), "given", "all")
+
+
+def test_batches_come_to_a_kept_reference_as_to_one_that_is_there(fitted):
+    _, moments, together = fitted
+    alone = combat(Moments(*(values[1:] for values in moments)), kept(moments))
+    np.testing.assert_allclose(alone.affine.scale, together.affine.scale[1:], rtol=1e-12)
+    np.testing.assert_allclose(alone.affine.shift, together.affine.shift[1:], rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(alone.untouched, together.untouched[1:])
+    assert np.abs(alone.affine.scale[0] - 1).max() > 0.1  # the first of the new batches moves too
+
+
+def test_a_shifted_and_scaled_copy_of_a_kept_reference_comes_back(fitted):
+    y, moments, _ = fitted
+    rng = np.random.default_rng(2)
+    a, b = rng.lognormal(0, 0.2, 40), rng.normal(0, 0.5, 40)
+    of_copy = Moments(moments.cells[:1], a * moments.mean[:1] + b, a**2 * moments.variance[:1])
+    cells, first = a * y[:80] + b, np.zeros(80, int)
+    back = apply_affine(combat(of_copy, kept(moments)).affine, first, cells)
+    varies = moments.variance[0] > 0
+    before, after = (np.abs(values - y[:80])[:, varies].mean() for values in (cells, back))
+    assert after < 0.15 * before
+    same = combat(Moments(*(values[:1] for values in moments)), kept(moments))
+    np.testing.assert_allclose(apply_affine(same.affine, first, y[:80]), y[:80], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("genes", "lognorm", "cells", "said"),
+    [
+        (3, "log2_raw", "all", "'first' was fitted with data.lognorm=given and here it is log2_raw"),
+        (3, "given", "controls", "data.combat_cells=all and here it is controls"),
+        (2, "given", "all", "have 2 genes and the kept ComBat reference 'first' 3, 1 of them missing here .g2."),
+        (4, "given", "all", "have 4 genes and the kept ComBat reference 'first' 3, in another order or fewer"),
+    ],
+)
+def test_a_kept_reference_of_another_scale_or_other_genes_is_refused(genes, lognorm, cells, said):
+    reference = kept(Moments(np.array([5]), np.ones((1, 3)), np.ones((1, 3))))
+    require_comparable(reference, ("g0", "g1", "g2"), "given", "all")
+    with pytest.raises(InputError, match=said):
+        require_comparable(reference, tuple(f"g{i}" for i in range(genes)), lognorm, cells)
 
 
 @pytest.mark.parametrize("lognorm", LOGNORM[:3])

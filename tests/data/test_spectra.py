@@ -314,6 +314,26 @@ def test_values_normalised_before_pass_through():
     np.testing.assert_allclose(spec.log_std, adata[:, list(spec.genes)].X.std(0, ddof=1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("lognorm", ["log2_cp10k", "ln_cp10k_zscore"])
+def test_lines_of_their_own_come_to_the_reference_of_other_data(lognorm):
+    """RPE1 alone, aligned to what was kept of K562, has the rows that it has beside K562."""
+    settings = {"split": "none", "lognorm": lognorm, **SMALL}
+    both = [screen({line: LINES[line]}, seed=i) for i, line in enumerate(("K562", "RPE1"))]
+    together = spectra.prepare(spectra.load_lines(both), **settings, combat_reference="K562")
+    assert together.aligned_to.cells == 60 and together.dataset.strata[together.reference] == "K562"
+    data = spectra.load_lines(both[1])
+    alone = spectra.prepare(data, **settings, combat_reference=together.aligned_to)
+    assert alone.reference is None and alone.aligned_to is together.aligned_to
+    batch = together.dataset.strata.index("RPE1")
+    for one, two in zip(alone.affine, together.affine, strict=True):
+        np.testing.assert_allclose(one[0], two[batch], rtol=1e-12, atol=1e-12)
+    assert any("are aligned to 'K562' of an earlier run (60 cells)" in note for note in alone.notes)
+    itself = spectra.prepare(data, **settings)
+    assert np.abs(itself.affine.shift[0] - alone.affine.shift[0]).max() > 0.1
+    with pytest.raises(InputError, match=f"fitted with data.lognorm={lognorm} and here it is log2_raw"):
+        spectra.prepare(data, **settings | {"lognorm": "log2_raw"}, combat_reference=together.aligned_to)
+
+
 ONE_CELL = LINES | {"LP1": {"ctrl": 1, "A+ctrl": 0}}
 TREATED = np.where(screen().obs["condition"] == "ctrl", "lane1", screen().obs["condition"])
 
