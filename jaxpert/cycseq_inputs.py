@@ -18,16 +18,27 @@ Config = dict[str, Any]
 IN = " in "
 """Between a perturbation and its line in names of pairs."""
 NONE = ("", "none", "null")
+START = "start"
+"""Value of `data.combat_reference`: the reference of the run in `train.start`."""
 
 
-def load(config: Config) -> tuple[spectra.Prepared, Any]:
-    """The paired, split and aligned rows, and the truth behind them where they are simulated (else None)."""
+def load(config: Config, kept: spectra.CombatReference | None = None) -> tuple[spectra.Prepared, Any]:
+    """The paired, split and aligned rows, and the truth behind them where they are simulated (else None).
+
+    `kept` is what `data.combat_reference=start` stands for.
+    """
     settings, split = config["data"], config["split"]
-    dataset, truth = read(config)
     reference = settings["combat_reference"]
+    if reference == START and kept is None:
+        raise InputError(
+            "data.combat_reference is start but train.start is empty, expected the run whose reference that is: set "
+            "train.start to a finished CycSeq run, or data.combat_reference=largest"
+        )
+    dataset, truth = read(config)
     names = ("lognorm", "combat_cells", "replicates", "cells_per_draw", "unit", "cells_disjoint", "draw")
     options: dict[str, Any] = {name: settings[name] for name in names}
-    options |= {"seed": split["seed"], "combat_reference": None if reference in NONE else reference}
+    align = {START: kept} | dict.fromkeys(NONE)
+    options |= {"seed": split["seed"], "combat_reference": align.get(reference, reference)}
     if settings["compound"]:
         tested = split_names(settings["test_compounds"])
         return doses.prepare(dataset, pairs=settings["pairs"], test=tested or None, **options), truth

@@ -50,7 +50,7 @@ def make_job(config: Config) -> Job:
         cycseq_results.write(config, workdir, setup.prepared, setup.net, fitted, setup.unit_scale, setup.truth)
 
     start = as_it_is if setup.grown is None else functools.partial(cycseq_start.begin, setup.grown)
-    meta = {"network": cycseq_start.describe(setup.net, setup.unit_scale)}
+    meta = {"network": cycseq_start.describe(setup.net, setup.unit_scale, setup.prepared.aligned_to)}
     return Job(dataset, setup.truth, cycseq.model_of(setup.net), write, feeds, start, meta)
 
 
@@ -58,7 +58,7 @@ def set_up(config: Config) -> Setup:
     """Rows and networks."""
     own = kwargs_of(config)
     start = cycseq_start.read(config["train"]["start"], own) if config["train"]["start"] else None
-    prepared, truth = cycseq_inputs.load(config)
+    prepared, truth = cycseq_inputs.load(config, cycseq_start.reference(start, config))
     spec = spectra.spectra_spec(prepared)
     grown = None if start is None else cycseq_start.grow(start, spec, own, config["seed"])
     net = _networks(spec, own) if grown is None else grown.net
@@ -66,7 +66,10 @@ def set_up(config: Config) -> Setup:
     if net.settings.expression_head == "tanh":
         kept = None if start is None else start.network["unit_scale"]
         scale = spectra.training_rows_per_gene_scale(prepared) if kept is None else np.array(kept)
-    notes = cycseq.model_of(net).check(prepared.dataset) if grown is None else grown.notes  # pyright: ignore
+    if start is None or grown is None:
+        notes = cycseq.model_of(net).check(prepared.dataset)  # pyright: ignore
+    else:
+        notes = (*grown.notes, *cycseq_start.alignment_notes(start, config, prepared.aligned_to))
     dataset = replace(prepared.dataset, notes=(*prepared.dataset.notes, *notes))
     return Setup(prepared._replace(dataset=dataset), truth, net, grown, scale)
 

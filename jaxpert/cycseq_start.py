@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpert import checkpoint, optim
+from jaxpert.cycseq_inputs import NONE, START
 from jaxpert.cycseq_setup import CycSeq, initial, make
+from jaxpert.data.spectra import CombatReference
 from jaxpert.models import cycseq
 from jaxpert.types import Best, InputError, PyTree, Spec, TrainState
 
@@ -20,6 +22,9 @@ Config = dict[str, Any]
 SHAPES = ("columns", "hidden", "latent_dim", "embedding_dim", "blocks", "residual", "attention", "tokens", "batch_norm",
           "lookup", "expression_head", "condition_head", "dose")  # fmt: skip
 """Settings that the parameters depend on."""
+REFERENCE = "combat_reference"
+"""Of `describe`; None where there was no ComBat."""
+ASKED = "data.combat_reference is start, the reference of the run in train.start"
 
 
 class Start(NamedTuple):
@@ -41,8 +46,12 @@ class Grown(NamedTuple):
     notes: tuple[str, ...]
 
 
-def describe(net: CycSeq, unit_scale: np.ndarray | None) -> dict[str, Any]:
+def describe(net: CycSeq, unit_scale: np.ndarray | None, aligned_to: CombatReference | None) -> dict[str, Any]:
     """What is kept beside the parameters, so that the run can be gone on from without its data."""
+    reference = None
+    if aligned_to is not None:  # the genes stand beside it
+        reference = {name: value for name, value in aligned_to._asdict().items() if name != "genes"}
+        reference |= {"mean": aligned_to.mean.tolist(), "variance": aligned_to.variance.tolist()}
     return {
         "settings": asdict(net.settings),
         "strata": list(net.spec.strata),
@@ -51,6 +60,7 @@ def describe(net: CycSeq, unit_scale: np.ndarray | None) -> dict[str, Any]:
         "treatment_cells": np.asarray(net.spec.treatment_cells).tolist(),
         "members": int((np.asarray(net.spec.condition_treatments) != 0).sum(1).max()),
         "unit_scale": None if unit_scale is None else np.asarray(unit_scale, float).tolist(),
+        REFERENCE: reference,
     }
 
 
@@ -74,7 +84,40 @@ def read(workdir: str | Path, own: Config) -> Start:
         meta = _meta(manager, workdir)
         net = _network(meta["genes"], meta["treatments"], meta["network"])
         state, _, _ = checkpoint.restore(manager, like(net, config))
-    return Start(net, state.best.params, state.best.state, meta["network"])
+    unaligned = {REFERENCE: None} if config["data"]["combat_reference"] in NONE else {}
+    return Start(net, state.best.params, state.best.state, unaligned | meta["network"])
+
+
+def reference(start: Start | None, config: Config) -> CombatReference | None:
+    """What `data.combat_reference=start` stands for; None where a config says something else, or names no run.
+
+    Raises InputError where the run was not aligned, or is of a version that did not keep what it was aligned to.
+    """
+    if start is None or config["data"]["combat_reference"] != START:
+        return None
+    if REFERENCE not in start.network:
+        raise InputError(
+            f"{ASKED}, which is of an older version that kept no moments of its reference: run it again in another "
+            "folder, or set data.combat_reference=largest"
+        )
+    kept = start.network[REFERENCE]
+    if kept is None:
+        raise InputError(f"{ASKED}, which was trained without ComBat: set data.combat_reference= (empty) here too")
+    moments = {name: np.array(kept[name], float) for name in ("mean", "variance")}
+    return CombatReference(**kept | moments, genes=start.net.spec.genes)
+
+
+def alignment_notes(start: Start, config: Config, aligned_to: CombatReference | None) -> tuple[str, ...]:
+    """A note where rows are aligned otherwise than those that the run was trained on."""
+    kept = start.network.get(REFERENCE, {"name": "a batch of which it kept nothing"})
+    if config["data"]["combat_reference"] == START or kept is aligned_to is None:
+        return ()
+    there = "not aligned" if kept is None else f"aligned to {kept['name']}"
+    here = "are not aligned" if aligned_to is None else f"are aligned to {aligned_to.name} of these data"
+    return (
+        f"the run in train.start was trained on rows {there} by ComBat, and rows here {here}: its networks meet "
+        "another scale",
+    )
 
 
 def grow(start: Start, spec: Spec, own: Config, seed: int) -> Grown:

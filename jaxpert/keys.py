@@ -24,7 +24,8 @@ KEYS: dict[str, tuple] = {
     "data.batch": ("", "CycSeq: column of the experimental batch within a line; empty: each line of a file is one"),
     "data.normalised": (False, "CycSeq: the values are no counts but normalised before, with data.lognorm=given"),
     "data.lognorm": ("log2_cp10k", "CycSeq: log2_cp10k, log2_raw, ln_cp10k_zscore or given"),
-    "data.combat_reference": ("largest", "CycSeq: batch that the others are aligned to, or largest; empty: no ComBat"),
+    "data.combat_reference": ("largest", "CycSeq: batch that the others are aligned to, largest, or start (that of the "
+                                         "run in train.start); empty: no ComBat"),
     "data.combat_cells": ("controls", "CycSeq: cells that ComBat is fitted to: controls, or all as published"),
     "data.replicates": (50, "CycSeq: draws of every spectrum (perturbation in a batch)"),
     "data.cells_per_draw": (50, "CycSeq: cells of one draw"),
@@ -352,9 +353,9 @@ def cycseq_defaults(variant: str = "full", stage: str = "pretrain", changes: dic
         "test": {"preset": "lines_tiny", "replicates": 2, "cells_per_draw": 5},
     }
     lines = {"demo": ("line1,line2,line3", "line4"), "test": ("line1,line2", "line3")}
-    data: dict = {}
+    data: dict = {"combat_reference": "start"} if stage == "finetune" else {}
     if variant in rows:
-        data = {"perturbation": "perturbation", "line": "line", "lines": lines[variant][stage == "finetune"]}
+        data |= {"perturbation": "perturbation", "line": "line", "lines": lines[variant][stage == "finetune"]}
         data |= rows[variant]
     own = {
         "data": data,

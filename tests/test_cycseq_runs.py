@@ -127,8 +127,9 @@ def test_most_changed_genes_are_those_of_the_groups_own_cells():
 
 
 def test_fine_tuning_goes_on_from_a_finished_run(tmp_path):
-    before = run_of(pretrained())
-    given = config("finetune", train__start=str(pretrained()), train__epochs=1, train__learning_rate=1e-8,
+    before, link = run_of(pretrained()), tmp_path / "start"
+    link.symlink_to(pretrained())
+    given = config("finetune", train__start=str(link), train__epochs=1, train__learning_rate=1e-8,
                    train__freeze="critics")  # fmt: skip
     assert run.run(given, tmp_path / "tuned") == 0
     after = cycseq_start.read(tmp_path / "tuned", given["model"]["kwargs"])
@@ -141,8 +142,18 @@ def test_fine_tuning_goes_on_from_a_finished_run(tmp_path):
     assert metrics_of(tmp_path / "tuned")["run"]["epochs"] == 1
     notes = metrics_of(tmp_path / "tuned")["data"]["notes"]
     assert any("line line3 takes batch column 3" in note for note in notes)
+    reference = before.network["combat_reference"]
+    assert any(f"aligned to {reference['name']!r} of an earlier run" in note for note in notes)
+    link.unlink()  # what it was aligned to stands in the run itself
+    assert after.network["combat_reference"] == reference
+    opened = cycseq_figures.reopen(tmp_path / "tuned")
+    assert opened.prepared.reference is None and np.abs(opened.prepared.affine.scale - 1).max() > 0.01
+    rows = next(iter(spectra.rows(opened.prepared, "test")))
+    mse = ((rows.control - rows.x) ** 2).mean(1)
+    np.testing.assert_allclose(mse, opened.scores["n2p|no_change|all|mse"][: len(mse)], rtol=1e-5)
 
 
+@functools.cache
 def run_of(workdir):
     return cycseq_start.read(workdir, config()["model"]["kwargs"])
 
@@ -209,6 +220,7 @@ BAD = [
     ({"kwargs__gan": "wasserstein"}, "model.kwargs.gan is 'wasserstein'"),
     ({"train__start": "nowhere"}, "there is no run with checkpoints"),
     ({"data__compound": "perturbation"}, "data.targets is empty"),
+    ({"data__combat_reference": "start"}, "data.combat_reference is start but train.start is empty"),
 ]
 
 
@@ -216,6 +228,34 @@ BAD = [
 def test_settings_that_cannot_be_used(changes, said):
     with pytest.raises(InputError, match=said):
         run.make_job(config(**changes))
+
+
+def test_references_that_a_run_cannot_give():
+    start, given = run_of(pretrained()), config("finetune", train__start="there")
+    older = start._replace(network={k: v for k, v in start.network.items() if k != "combat_reference"})
+    without = start._replace(network=start.network | {"combat_reference": None})
+    for run_there, said in ((older, "of an older version that kept no moments"), (without, "trained without ComBat")):
+        with pytest.raises(InputError, match=f"the run in train.start, which .*{said}"):
+            cycseq_start.reference(run_there, given)
+    changed = config("finetune", data__combat_cells="all")
+    with pytest.raises(InputError, match="fitted with data.combat_cells=controls and here it is all"):
+        cycseq_inputs.load(changed, cycseq_start.reference(start, changed))
+
+
+def test_a_run_aligned_otherwise_than_its_start_is_noted():
+    start, own = run_of(pretrained()), set_up().prepared.aligned_to
+    without = start._replace(network=start.network | {"combat_reference": None})
+    older = start._replace(network={k: v for k, v in start.network.items() if k != "combat_reference"})
+    for run_there, align, here, said in (
+        (start, "largest", own, "aligned to line1 by ComBat, and rows here are aligned to line1 of these data"),
+        (start, "", None, "aligned to line1 by ComBat, and rows here are not aligned"),
+        (without, "largest", own, "not aligned by ComBat, and rows here are aligned to line1"),
+        (older, "largest", own, "aligned to a batch of which it kept nothing"),
+        (without, "", None, None),
+        (start, "start", cycseq_start.reference(start, config("finetune")), None),
+    ):
+        notes = cycseq_start.alignment_notes(run_there, config("finetune", data__combat_reference=align), here)
+        assert [said in note for note in notes] == ([True] if said else [])
 
 
 def test_files_that_cannot_be_used(tmp_path):
@@ -243,8 +283,10 @@ def test_files_that_cannot_be_used(tmp_path):
 
 def test_runs_that_cannot_be_gone_on_from(tmp_path):
     start = {"train__start": str(pretrained())}
-    with pytest.raises(InputError, match="the data have 130 genes and the trained model 200"):
-        cycseq_run.set_up(config("finetune", data__source=write_lines(tmp_path), data__lines="", **start))
+    lines = {"data__source": write_lines(tmp_path), "data__lines": "", **start}
+    for align, said in (("start", "kept ComBat reference 'line1' 200"), ("largest", "trained model 200")):
+        with pytest.raises(InputError, match=f"the data have 130 genes and the {said}"):
+            cycseq_run.set_up(config("finetune", data__combat_reference=align, **lines))
     with pytest.raises(InputError, match="hidden .* there and .* here.*same shape"):
         cycseq_run.set_up(config("finetune", kwargs__hidden=(32, 8, 8), **start))
     cells, _ = data.simulate("lines_tiny", lines=2)

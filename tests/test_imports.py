@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "inputs": {"types", "data"},
     "job": {"types", "workflow"},
     "cycseq_inputs": {"types", "data", "inputs"},
-    "cycseq_start": {"types"} | FOUNDATION,
+    "cycseq_start": {"types", "cycseq_inputs"} | FOUNDATION,
     "cycseq_baselines": {"types"} | FOUNDATION,
     "cycseq_scgen": {"types", "workflow", "cycseq_baselines"} | FOUNDATION,
     "cycseq_gears": {"types", "workflow", "inputs", "cycseq_baselines"} | FOUNDATION,

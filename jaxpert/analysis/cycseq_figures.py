@@ -44,7 +44,7 @@ def reopen(workdir: str | Path) -> Opened:
     workdir = Path(workdir).absolute()
     config, metrics = read_config(workdir), read_metrics(workdir)
     start = cycseq_start.read(workdir, config["model"]["kwargs"])
-    prepared, _ = cycseq_inputs.load(config)
+    prepared, _ = cycseq_inputs.load(config, cycseq_start.reference(start, config))
     dataset, spec = prepared.dataset, start.net.spec
     for what in ("genes", "treatments", "strata"):
         if getattr(dataset, what) != getattr(spec, what):
