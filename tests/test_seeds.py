@@ -31,7 +31,7 @@ def test_five_seeds_at_once_are_five_single_runs(module, screen):
         return fitted, [row for row in rows if "train/loss" in row], [row for row in rows if "val/loss" in row]
 
     together = run(seed=3, seeds=SEEDS)
-    for i in range(SEEDS):
+    for i in (0, SEEDS - 1):
         single = run(seed=3 + i)
         for many, one in zip(together[1] + together[2], single[1] + single[2], strict=True):
             for name in one.keys() - {"step", "epoch", "seconds", "cells_per_second"}:
