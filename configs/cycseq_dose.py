@@ -24,11 +24,11 @@ def get_config(variant: str = "full") -> ConfigDict:
     config.model.update(name="cycseq", kwargs=ConfigDict(keys.cycseq_settings(variant)))
     config.data.compound, config.split.kind = "compound", "replicate"
     if small:
-        changes = {"demo": "cells=8000,singles=20,genes=500", "test": ""}
+        changes = {"demo": "cells=16000,singles=60,genes=500", "test": ""}
         config.data.update(preset={"demo": "doses", "test": "doses_tiny"}[variant], lines="")
         config.data.simulation = changes[variant]
         config.model.kwargs.dose = True
-        config.train.update(patience=0, epochs={"demo": 150, "test": 2}[variant])
+        config.train.update(patience=0, epochs={"demo": 60, "test": 2}[variant])
     else:
         config.data.update(source="sciplex3_k562.h5ad", targets="targets.csv", line="cell_type")
         config.train.start = f"runs/cycseq_pretrain_{variant}"
