@@ -171,19 +171,23 @@ def _chosen(opened: Opened, rows: list[spectra.Rows], wanted: str) -> tuple[str,
 def _doses(
     opened: Opened, rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], compound: str, path: Path, seed: int
 ) -> list[Path]:
-    pairs = opened.prepared.pairs
+    prepared, pairs = opened.prepared, opened.prepared.pairs
     if pairs.dose is None:
         log.say("figure 5 needs a run with doses and is left out")
         return []
     name, own = _chosen(opened, rows, compound)
     both = cycseq_metrics.Pairs(*(side[own] for side in _joined(rows, made, "n2p")))
-    logged = pairs.dose[np.concatenate([block.pair for block in rows])[own]]
+    pair = np.concatenate([block.pair for block in rows])[own]
+    logged = pairs.dose[pair]
+    # The vehicle's logarithm is made up: it has none.
+    vehicle = prepared.spectra.condition[prepared.draws.spectrum[pairs.lower[pair]]] == prepared.dataset.control
     points = dose_map.phate(np.concatenate([both.start, both.target, both.predicted]), seed=seed)
-    dose = 10.0 ** np.concatenate([logged[:, 1], logged[:, 0], logged[:, 0]]).round(3)
+    lower, higher = np.where(vehicle, 0, 10.0 ** logged[:, 1].round(3)), 10.0 ** logged[:, 0].round(3)
+    dose = np.concatenate([lower, higher, higher])
     predicted = np.repeat([False, False, True], len(logged))
     mixed = cycseq_metrics.label_mixing(both.predicted, both.target, logged[:, 0], logged[:, 0], seed=seed)
-    note = "; ".join(f"{10 ** float(at):g}: {of['mixing']:.2f}" for at, of in mixed.items())
-    return [plots.dose_picture(points, dose, predicted, path, name, f"mixing of predicted and measured: {note}")]
+    note = "; ".join(f"{10 ** float(at):g} nM: {of['mixing']:.2f}" for at, of in mixed.items())
+    return [plots.dose_picture(points, dose, predicted, path, name, f"mixing of predicted and measured rows\n{note}")]
 
 
 def _enrichment(
