@@ -220,6 +220,10 @@ def test_values_without_a_number(value):
     assert ">undefined</abbr>" in numbers.value(value)
 
 
+def test_headings_keep_the_capitals_of_names():
+    assert numbers.heading("p2n CD4T") == "P2n CD4T" and numbers.heading("test") == "Test"
+
+
 def test_a_report_replaces_the_last_one(workdir):
     first, _ = read(workdir)
     (workdir / "metrics.json").unlink()

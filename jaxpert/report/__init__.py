@@ -58,7 +58,8 @@ def _environment() -> Any:
     # Every value is escaped: gene, perturbation and file names come from the user's data.
     page = jinja2.Environment(loader=jinja2.PackageLoader("jaxpert"), autoescape=True, undefined=jinja2.StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    page.filters |= {name: getattr(numbers, name) for name in ("value", "label", "pretty", "aligned", "sentences")}
+    names = "value", "heading", "label", "pretty", "aligned", "sentences"
+    page.filters |= {name: getattr(numbers, name) for name in names}
     page.tests |= {"scalar": numbers.is_scalar, "table": numbers.is_table, "long": numbers.is_long}
     return page
 

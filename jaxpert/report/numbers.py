@@ -73,6 +73,12 @@ def label(name: Any) -> str:
     return LABELS.get(str(name), METRICS[name].label if name in METRICS else str(name).replace("_", " "))
 
 
+def heading(name: Any) -> str:
+    """Its label with a capital letter in front; names of lines and genes keep theirs."""
+    text = label(name)
+    return text[:1].upper() + text[1:]
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of a text; decimal points do not end one."""
     return re.split(r"(?<=[.!?]) +(?=[A-Z])", text.strip())
