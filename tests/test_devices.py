@@ -37,3 +37,9 @@ def test_eight_devices_give_the_losses_of_one(tmp_path):
     assert metrics["run"]["device"].startswith("8 x")
     # Adam amplifies the rounding of sums over devices; tests/test_models.py compares the loss itself at 1e-5.
     np.testing.assert_allclose(eight, one, rtol=2e-4)
+
+
+def test_two_seeds_are_scored_together(tmp_path):
+    many, metrics = losses(tmp_path / "seeds", "--config.train.seeds=2")
+    assert np.shape(many)[1:] == (2,)
+    assert {"mean", "sd"} <= set(metrics["seeds"]["all"]["mse"])
