@@ -43,7 +43,7 @@ def why_not(prepared: spectra.Prepared) -> str:
         return "GEARS knows perturbations, not steps from one dose to the next"
     if prepared.scale.kind == "given":
         return "GEARS makes its co-expression graph from counts, which data.lognorm=given has not"
-    return "GEARS is not trained beside in a run of several processes" if jax.process_count() > 1 else ""
+    return ""
 
 
 def check(config: Config, prepared: spectra.Prepared, truth: Any) -> None:

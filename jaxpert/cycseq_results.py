@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxpert import (
@@ -100,7 +101,7 @@ def _beside(config: Config, prepared: spectra.Prepared, truth: Any) -> tuple[dic
         ("gears", cycseq_gears.why_not, partial(cycseq_gears.fit, config, truth=truth)),
     ):
         epochs = config["evaluation"][name]
-        reason = why_not(prepared) if epochs else ""
+        reason = (why_not(prepared) or _alone(name)) if epochs else ""
         if epochs and not reason:
             log.say(f"training {name} beside, {epochs} epochs at most")
             found[name], notes = fit(prepared, epochs=epochs, seed=config["seed"])
@@ -108,6 +109,11 @@ def _beside(config: Config, prepared: spectra.Prepared, truth: Any) -> tuple[dic
         elif reason:
             said.append(reason)
     return found, said
+
+
+def _alone(name: str) -> str:
+    """Why one process, which writes the results of several, cannot train a model on the devices of all."""
+    return f"{name} is not trained beside in a run of several processes" if jax.process_count() > 1 else ""
 
 
 def facets_of(prepared: spectra.Prepared, groups: Groups) -> tuple[tuple[str, ...], np.ndarray]:

@@ -212,4 +212,9 @@ def test_why_not_and_what_is_trained_beside(monkeypatch):
     assert given is settings and rows is own and more == {"truth": "truth", "epochs": 3, "seed": 0}
     assert cycseq_results._beside(settings, doses, None) == ({}, [cycseq_gears.why_not(doses)])
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    assert "several processes" in cycseq_gears.why_not(own)
+    settings["evaluation"]["scgen"] = 1
+    made, said = cycseq_results._beside(settings, own, None)
+    assert not made and [line.split(" is not trained beside in a run of several")[0] for line in said] == [
+        "scgen",
+        "gears",
+    ]
