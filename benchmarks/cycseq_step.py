@@ -12,12 +12,12 @@ import numpy as np
 import optax
 
 from benchmarks import measure, plain_cycseq
-from jaxpert import optim
-from jaxpert.cycseq_game import objective, rows_of
-from jaxpert.cycseq_noise import draw
-from jaxpert.cycseq_setup import CycSeq, make
-from jaxpert.models import cycseq
-from jaxpert.types import Batch, Spec, step_key
+from jaxpert.core import optim
+from jaxpert.core.types import Batch, Spec, step_key
+from jaxpert.models.cycseq import model as cycseq
+from jaxpert.models.cycseq.game import objective, rows_of
+from jaxpert.models.cycseq.noise import draw
+from jaxpert.models.cycseq.setup import CycSeq, make
 
 GENES, PERTURBED, LINES = 6_742, 2_000, 218
 """With two placeholders there are 220 batch columns; the perturbation columns are the genes."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure
-from jaxpert.types import Dataset
+from jaxpert.core.types import Dataset
 
 GENES, BATCHES, REPLICATES, DRAWN = 6_742, 19, 50, 50
 SPECTRA = 4_728
@@ -69,7 +69,7 @@ def simulate(seed: int = 0) -> Dataset:
 
 def _counts(rng: np.random.Generator, cells: int, block: int = 4_096) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR parts in the alignment of `load_lines`; genes are met at geometric gaps."""
-    from jaxpert.data.integrate import aligned
+    from jaxpert.tasks.translation.lines import aligned
 
     room = int(cells * NONZEROS * 1.1)
     data, indices = aligned(room, np.dtype(np.uint8)), aligned(room, np.dtype(np.int32))
@@ -89,7 +89,7 @@ def run() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     """Seconds and peak memory beyond the counts of each stage, and numbers about the table."""
     import jax
 
-    from jaxpert.data import spectra
+    from jaxpert.tasks import translation as spectra
 
     dataset = simulate()
     jax.device_put(np.zeros(1)).block_until_ready()

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure, problem
-from jaxpert import data, train
-from jaxpert.types import Dataset
+from jaxpert import data
+from jaxpert.core import train
+from jaxpert.core.types import Dataset
 
 ROUNDS = 3
 

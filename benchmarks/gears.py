@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks import gears_problem as problem
 from benchmarks import measure
-from jaxpert.models import gears
-from jaxpert.types import Batch, Spec
+from jaxpert.core.types import Batch, Spec
+from jaxpert.models.gears import model as gears
 
 REPEATS, SCANS, SCANNED = 7, 3, 5
 TARGET = 2.5

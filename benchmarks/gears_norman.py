@@ -67,9 +67,9 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
 
         from benchmarks import gears_problem
         from jaxpert import data
-        from jaxpert.data import networks
-        from jaxpert.models import gears
-        from jaxpert.types import step_key
+        from jaxpert.core.types import step_key
+        from jaxpert.data import gene_graphs as networks
+        from jaxpert.models.gears import model as gears
     with _stage(stages, "read"):
         dataset = data.read(FILE, perturbation="perturbation")
     with _stage(stages, "split"):

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 
 from benchmarks import plain_gears
-from jaxpert import graphs
-from jaxpert.models import gears
-from jaxpert.types import Batch, Spec
+from jaxpert.core.types import Batch, Spec
+from jaxpert.models.gears import model as gears
+from jaxpert.nn import graphs
 
 RATE, DECAY, CLIP = 1e-3, 5e-4, 1.0
 """Published: clip by value, weight decay, Adam."""

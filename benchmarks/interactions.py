@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks import gears_problem as problem
 from benchmarks import measure
-from jaxpert.evaluation import interaction_screen
-from jaxpert.evaluation.theil_sen import MOST, SEED, STEPS
+from jaxpert.evaluation.interactions import screen as interaction_screen
+from jaxpert.evaluation.interactions.theil_sen import MOST, SEED, STEPS
 
 SCORED, SAMPLE = 1_000, 3
 TARGET = 180
@@ -57,7 +57,7 @@ def our_screen(sizes: problem.Sizes) -> tuple[Work, Work, tuple[np.ndarray, ...]
     import jax
     import jax.numpy as jnp
 
-    from jaxpert.models import gears
+    from jaxpert.models.gears import model as gears
 
     net = gears.make(problem.spec_of(sizes), hidden_dim=sizes.hidden)
     params, state = jax.jit(lambda key: gears.init(net, key, None))(jax.random.key(0))  # pyright: ignore

@@ -58,9 +58,11 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         import jax
 
         from configs.cradle_norman import get_config
-        from jaxpert import data, optim, workflow
-        from jaxpert import train as loop
-        from jaxpert.models import cradle_vae
+        from jaxpert import data
+        from jaxpert.core import optim
+        from jaxpert.core import train as loop
+        from jaxpert.models.cradle import model as cradle_vae
+        from jaxpert.tasks.screen import predict as workflow
     with _stage(stages, "read"):
         dataset = data.read(FILE, perturbation="perturbation")
     with _stage(stages, "quality labels, without doublets"):

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO
 
-from jaxpert.distributions import StraightThroughBernoulli
+from jaxpert.nn.distributions import StraightThroughBernoulli
 
 
 def _linear(key, fan_in, features):

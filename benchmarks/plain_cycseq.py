@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxpert.cycseq_noise import CriticNoise, GeneratorNoise, StepNoise
+from jaxpert.models.cycseq.noise import CriticNoise, GeneratorNoise, StepNoise
 
 KEEP = 0.8
 ADAM = {"learning_rate": 2e-4, "b1": 0.5, "b2": 0.9}

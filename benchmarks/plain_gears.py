@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert import graphs
-from jaxpert.types import Batch, Spec
+from jaxpert.core.types import Batch, Spec
+from jaxpert.nn import graphs
 
 TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 

@@ -11,9 +11,10 @@ import numpy as np
 import optax
 
 from benchmarks import plain_cradle
-from jaxpert import data, optim
-from jaxpert.models import cradle_vae
-from jaxpert.types import Batch, Dataset, Model, Spec, step_key
+from jaxpert import data
+from jaxpert.core import optim
+from jaxpert.core.types import Batch, Dataset, Model, Spec, step_key
+from jaxpert.models.cradle import model as cradle_vae
 
 BATCH, CELLS, GENES, SINGLES, PAIRS = 512, 20 * 512, 5_000, 105, 131
 LATENT, HIDDEN, LAYERS = 200, 400, 4

@@ -10,9 +10,12 @@ import jax
 import numpy as np
 
 from benchmarks import measure
-from jaxpert import data, keys, optim, train
-from jaxpert.models import cradle_vae, sams_vae
-from jaxpert.types import Dataset, Model
+from jaxpert import data
+from jaxpert.core import config as keys
+from jaxpert.core import optim, train
+from jaxpert.core.types import Dataset, Model
+from jaxpert.models.cradle import model as cradle_vae
+from jaxpert.models.cradle import sams_vae
 
 SEEDS, ROUNDS = 5, 7
 BATCH = {"test": 64, "demo": 128}

@@ -56,9 +56,10 @@ def first_step() -> list[float]:
     import jax
 
     from configs.cradle_norman import get_config
-    from jaxpert import data, optim
-    from jaxpert import train as loop
-    from jaxpert.models import cradle_vae
+    from jaxpert import data
+    from jaxpert.core import optim
+    from jaxpert.core import train as loop
+    from jaxpert.models.cradle import model as cradle_vae
 
     marks.append(time.perf_counter())
     screen, _ = data.simulate("tiny")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure, problem
-from jaxpert.types import Batch, Spec
+from jaxpert.core.types import Batch, Spec
 
 REPEATS, SCANS, SCANNED, DRAWS = 11, 4, 10, 24
 TARGET = {1: 2.5, 5: 2.0}

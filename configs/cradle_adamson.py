@@ -10,7 +10,7 @@ Variants: `:full` the paper's settings (an accelerator's work), `:demo` the simu
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

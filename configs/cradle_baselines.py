@@ -9,7 +9,7 @@ Variants: MODEL,SCREEN with sams_vae, cpa_vae, svae_plus or conditional_vae, and
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 COMBINATIONS, CELLS = ("norman", "dixit"), ("replogle", "adamson")
 SCREENS = (*COMBINATIONS, *CELLS, "demo", "test")

@@ -15,7 +15,7 @@ cycseq_pretrain.py.
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

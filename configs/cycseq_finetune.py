@@ -16,7 +16,7 @@ as there.
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

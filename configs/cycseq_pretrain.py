@@ -14,7 +14,7 @@ Variants: `:full`, `:demo` simulated lines in minutes on two cores, `:test` in s
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

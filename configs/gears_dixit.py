@@ -9,7 +9,7 @@ Variants: `:full`, `:demo` (a simulated screen with combinations), `:test`.
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

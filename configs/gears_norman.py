@@ -12,7 +12,7 @@ coexpression_graph=none, cross_gene=False, shared_decoder=True, loss=mse.
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

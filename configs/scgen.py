@@ -11,7 +11,7 @@ One's own file: --config.data.source=screen.h5ad --config.data.stratum=COLUMN fo
 
 from ml_collections import ConfigDict
 
-from jaxpert import keys
+from jaxpert.core import config as keys
 
 
 def get_config(variant: str = "full") -> ConfigDict:

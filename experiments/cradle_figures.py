@@ -17,7 +17,8 @@ python experiments/cradle_figures.py --runs=runs/cradle,runs/sams --output=runs/
 import sys
 
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
+
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
 
 
 def main(argv: list[str]) -> int:
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
 def draw(argv: list[str]) -> int:
     """Draw what the flags ask for, and name each file."""
     options = parse(argv)
-    from jaxpert.analysis import paper_figures
+    from jaxpert.models.cradle.paper import figures as paper_figures
 
     for path in paper_figures.draw(**options):
         print(path)
@@ -40,7 +41,7 @@ def draw(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> dict:
     """Arguments of `paper_figures.draw`; InputError says what is wrong."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     values = flags.FlagValues()
     flags.DEFINE_list("runs", [], "", flag_values=values)

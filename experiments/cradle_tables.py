@@ -17,7 +17,7 @@ Exit status: 0; 1 if a run diverged; 2 for bad input or a run that was refused (
 --variant=V         full, demo or test settings of configs/; default: demo for simulated data, else full
 --set=KEY=VALUE     override a config key in all runs that have it, as often as needed, e.g. --set=train.epochs=30
 --results=FOLDER    runs, rows.jsonl and the tables (default: runs/cradle_tables)
---published=FILE    printed numbers (default: experiments/published/cradle_vae.csv); empty: none
+--published=FILE    printed numbers (default: jaxpert/models/cradle/paper/published.csv); empty: none
 --only_tables       train nothing, write the tables from what is there
 
 Writes tables.md, tables.html, tables.csv and advantage.csv (CRADLE-VAE minus each other, with intervals).
@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ending import guarded, leave, read_flags
+
+from jaxpert.app.flags import guarded, leave, read_flags
 
 HERE = Path(__file__).resolve().parent
 
@@ -47,10 +48,10 @@ def main(argv: list[str]) -> int:
 def study(argv: list[str]) -> int:
     """Run what the flags ask for, then write the tables."""
     options = parse(argv)
-    from jaxpert import log
+    from jaxpert.core import log
+    from jaxpert.core.types import InputError
     from jaxpert.study import plan, tables
     from jaxpert.study.runner import run_jobs
-    from jaxpert.types import InputError
 
     multipliers, seeds = (whole_numbers(name, getattr(options, name)) for name in ("multipliers", "seeds"))
     jobs = plan.plan(
@@ -78,7 +79,7 @@ def study(argv: list[str]) -> int:
 
 def get_config(file: str, variant: str) -> dict[str, Any]:
     """A config of configs/."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     path = HERE.parent / f"configs/{file}.py"
     try:
@@ -89,7 +90,7 @@ def get_config(file: str, variant: str) -> dict[str, Any]:
 
 def whole_numbers(flag: str, texts: list[str]) -> tuple[int, ...]:
     """The numbers of a list."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     try:
         return tuple(int(text) for text in texts)

@@ -16,7 +16,8 @@ import sys
 from typing import Any
 
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
+
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
 
 
 def main(argv: list[str]) -> int:
@@ -39,7 +40,7 @@ def draw(argv: list[str]) -> int:
     flags.DEFINE_integer("seed", 0, "", flag_values=values, lower_bound=0)
     read_flags(values, argv)
     names = ("runs", "output", "figures", "highlighted", "compound", "gene_sets", "seed")
-    from jaxpert.analysis import cycseq_figures
+    from jaxpert.models.cycseq.paper import figures as cycseq_figures
 
     given: dict[str, Any] = {name: values[name].value for name in names}
     for path in cycseq_figures.draw(**given):

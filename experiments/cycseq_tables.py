@@ -4,7 +4,7 @@ python experiments/cycseq_tables.py --runs=runs/cycseq_pretrain,runs/cycseq_fine
 
 --runs=FOLDER,FOLDER  work directories of finished runs; those with doses make Table 2, the others Table 1
 --output=FOLDER       where cycseq_tables.md goes (default: runs/cycseq_tables)
---published=FILE      published numbers (default: experiments/published/cycseq.csv); empty: none
+--published=FILE      published numbers (default: jaxpert/models/cycseq/paper/published.csv); empty: none
 """
 
 import sys
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
 
-PUBLISHED = Path(__file__).parent / "published" / "cycseq.csv"
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
+
+PUBLISHED = Path(__file__).parents[1] / "jaxpert/models/cycseq/paper/published.csv"
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +33,7 @@ def write(argv: list[str]) -> int:
     flags.DEFINE_string("output", "runs/cycseq_tables", "", flag_values=values)
     flags.DEFINE_string("published", str(PUBLISHED), "", flag_values=values)
     read_flags(values, argv)
-    from jaxpert.analysis import cycseq_tables
+    from jaxpert.models.cycseq.paper import tables as cycseq_tables
 
     given: dict[str, Any] = {name: values[name].value for name in ("runs", "output")}
     print(cycseq_tables.write(**given, published=values["published"].value or None))

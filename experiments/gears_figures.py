@@ -9,7 +9,7 @@ python experiments/gears_figures.py --runs=runs/gears_norman,runs/gears_no_graph
                            4: interactions found, genes that do not add up (d)         5: interaction map
                            extended: uncertainty against error
 --pairs_out=FOLDER,FOLDER  results of gears_leave_pairs_out.py, drawn as figure 4 in place of the runs' own pairs
---published=FILE           published numbers (default: experiments/published/gears.csv)
+--published=FILE           published numbers (default: jaxpert/models/gears/paper/published.csv)
 --pairs=2000               predicted pairs in figures 3 and 5, at most
 --seed=0                   of all embeddings and random choices
 
@@ -20,9 +20,10 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
 
-PUBLISHED = Path(__file__).parent / "published" / "gears.csv"
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
+
+PUBLISHED = Path(__file__).parents[1] / "jaxpert/models/gears/paper/published.csv"
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
 def draw(argv: list[str]) -> int:
     """Draw what the flags ask for, and name each file."""
     options = parse(argv)
-    from jaxpert.analysis import gears_figures
+    from jaxpert.models.gears.paper import figures as gears_figures
 
     for path in gears_figures.draw(**options):
         print(path)

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
+
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
 
 LISTS = {
     "synergy": ("SYNERGY_SIMILAR_PHENO", "SYNERGY_DISSIMILAR_PHENO", "POTENTIATION"),
@@ -55,8 +56,8 @@ def main(argv: list[str]) -> int:
 
 def compare(argv: list[str]) -> int:
     """Score the pairs on each choice of genes, compare with the lists, write tables and figures."""
-    from jaxpert.evaluation.interactions import score_pairs
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
+    from jaxpert.evaluation.interactions.scores import score_pairs
 
     options = parse(argv)
     screen, published = read_effects(Path(options.effects)), read_lists(Path(options.published))
@@ -81,7 +82,7 @@ def compare(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> Any:
     """The flags; InputError says what is wrong."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     values = flags.FlagValues()
     for name, default in (("effects", ""), ("published", ""), ("output", "runs/gears_interactions")):
@@ -98,7 +99,7 @@ def read_effects(path: Path) -> Screen:
     """Pairs with both singles; InputError where there is none."""
     import anndata
 
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     file = anndata.read_h5ad(path)
     if "condition" not in file.obs:
@@ -124,7 +125,7 @@ def read_effects(path: Path) -> Screen:
 
 def read_lists(path: Path) -> dict[str, list[str]]:
     """The published pairs of each list."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     lists = json.loads(path.read_text())
     absent = [name for names in LISTS.values() for name in names if name not in lists]
@@ -155,7 +156,7 @@ def common_part(centred: np.ndarray) -> np.ndarray:
 def additive_scores(screen: Screen, genes: np.ndarray, seed: int = 0) -> Any:
     """Scores of made-up pairs that are exactly additive, measured with noise: the singles' common part plus, for each
     of the three measurements, noise of the size that the common part leaves over."""
-    from jaxpert.evaluation.interactions import score_pairs
+    from jaxpert.evaluation.interactions.scores import score_pairs
 
     rng = np.random.default_rng(seed)
     mean = screen.singles.mean(0)
@@ -184,7 +185,7 @@ def table(name: str, genes: int, scores: dict[str, np.ndarray], screen: Screen, 
     """Precision and recall of every sub-type among the pairs that are in any published list."""
     from sklearn.metrics import roc_auc_score
 
-    from jaxpert.evaluation.interaction_subtypes import RULES, members, most_extreme
+    from jaxpert.evaluation.interactions.subtypes import RULES, members, most_extreme
 
     list_of = {sorted_name(pair): title for title, pairs in published.items() for pair in pairs}
     listed = np.array([sorted_name(pair) in list_of for pair in screen.pairs])
@@ -208,7 +209,7 @@ def table(name: str, genes: int, scores: dict[str, np.ndarray], screen: Screen, 
 
 def list_table(scores: dict[str, np.ndarray], screen: Screen, published: dict[str, list[str]]) -> str:
     """The scores of each published list, and how many of its pairs each rule calls."""
-    from jaxpert.evaluation.interaction_subtypes import RULES, members
+    from jaxpert.evaluation.interactions.subtypes import RULES, members
 
     found = members(scores)
     shown = ("mag", "corr_fit", "dcor", "eq_contr")
@@ -247,9 +248,9 @@ def write(screen: Screen, scores: dict[str, Any], output: Path) -> None:
     """Scores of the last choice of genes and their figures."""
     import pandas as pd
 
-    from jaxpert import plots
-    from jaxpert.evaluation.interaction_subtypes import labels
-    from jaxpert.evaluation.interactions import deviation
+    from jaxpert.evaluation.interactions.scores import deviation
+    from jaxpert.evaluation.interactions.subtypes import labels
+    from jaxpert.report import plots
 
     last = list(scores.values())[-1]
     columns = {"pair": screen.pairs, **last, "subtypes": labels(last)}

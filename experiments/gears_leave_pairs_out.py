@@ -27,9 +27,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
-from ending import guarded, leave
-from main import explain
 from ml_collections import config_flags
+
+from jaxpert.app.flags import guarded, leave
+from main import explain
 
 
 class Options(NamedTuple):
@@ -53,10 +54,10 @@ def main(argv: list[str]) -> int:
 
 def leave_out(options: Options) -> int:
     """Do the missing folds, score all of them, write and print the tables."""
-    from jaxpert import run
-    from jaxpert.analysis.pair_screen import scored_columns
-    from jaxpert.study import leave_pairs_out as study
-    from jaxpert.types import InputError
+    from jaxpert.app import run
+    from jaxpert.core.types import InputError
+    from jaxpert.models.gears.paper import leave_pairs_out as study
+    from jaxpert.models.gears.screen_pairs import scored_columns
 
     config = options.config
     if config["model"]["name"] != "gears":
@@ -87,10 +88,10 @@ def fit_with(config: dict[str, Any], output: Path) -> Any:
 
     The co-expression graph is made anew from the cells that the fold trains on; the others know nothing of cells.
     """
-    from jaxpert import run
-    from jaxpert.analysis.gene_sets import predict_sets
-    from jaxpert.data import networks
-    from jaxpert.study.leave_pairs_out import Predicted
+    from jaxpert.app import run
+    from jaxpert.data import gene_graphs as networks
+    from jaxpert.models.gears.paper.leave_pairs_out import Predicted
+    from jaxpert.models.gears.predict_sets import predict_sets
 
     settings = config["graphs"]
     options = {name: settings[name] for name in ("neighbours", "signed", "all_cells")}
@@ -140,7 +141,7 @@ def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
 
 def parse(argv: list[str]) -> Options:
     """The flags and the resolved config; InputError says what is wrong."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), None)
     if given is None or not Path(given.partition(":")[0]).is_file():

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
+
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
 
 PANELS, GENES = 6, 20
 
@@ -44,7 +45,8 @@ def interpret(argv: list[str]) -> int:
     options = parse(argv)
     output = Path(options.output or Path(options.run) / "interpretation")
     check_folder(output)
-    from jaxpert.analysis import interpretation, reopen
+    from jaxpert.app import reopen
+    from jaxpert.models.cradle import interpret as interpretation
 
     finished = reopen.reopen(options.run, seed=options.seed)
     found = interpretation.interpret(finished.fitted, finished.dataset, draws=options.draws)
@@ -56,7 +58,7 @@ def interpret(argv: list[str]) -> int:
 
 def check_folder(output: Path) -> None:
     """Said before the work, not after it."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     if output.exists() and not output.is_dir():
         raise InputError(f"--output={output} is a file, expected a folder: choose another")
@@ -64,7 +66,7 @@ def check_folder(output: Path) -> None:
 
 def parse(argv: list[str]) -> Any:
     """The flags; InputError says what is wrong."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     values = flags.FlagValues()
     flags.DEFINE_string("run", "", "", flag_values=values)
@@ -79,7 +81,7 @@ def parse(argv: list[str]) -> Any:
 
 def write(found: Any, recovery: Any, output: Path) -> None:
     """Write every file beside `output` first, then move them in: a failure leaves nothing half-written."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ def write_tables(found: Any, folder: Path) -> None:
 
 def draw(found: Any, folder: Path) -> None:
     """The figures, of perturbations with training cells and of factors in use (of all factors where none is)."""
-    from jaxpert import plots
+    from jaxpert.report import plots
 
     trained = found.perturbations.index[found.perturbations["learned"]]
     own = list(found.factors.index if len(found.factors) else found.embedding.columns)
@@ -132,7 +134,7 @@ def draw(found: Any, folder: Path) -> None:
 
 def write_recovery(recovery: Any, folder: Path) -> None:
     """Scores against the planted masks, and the matching of factors to programs."""
-    from jaxpert.folder import write_json
+    from jaxpert.core.workdir import write_json
 
     scores = {"entries": recovery.entries, "pairs": recovery.pairs}
     write_json(

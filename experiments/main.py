@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ending import guarded, leave
 from ml_collections import config_flags
 
-from jaxpert.keys import MEANINGS, help_text
+from jaxpert.app.flags import guarded, leave
+from jaxpert.core.config import MEANINGS, help_text
 
 
 def main(argv: list[str]) -> int:
@@ -31,14 +31,14 @@ def main(argv: list[str]) -> int:
 def train(argv: list[str]) -> int:
     """Train, evaluate and report as the flags say."""
     config, workdir = parse(argv)
-    from jaxpert import run
+    from jaxpert.app import run
 
     return run.run(config, workdir)
 
 
 def parse(argv: list[str]) -> tuple[dict, Path]:
     """Return the resolved config as a plain dict and the work directory; InputError says what is wrong."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), None)
     if given is None:

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ending import UNDONE, guarded, leave, read_flags
+
+from jaxpert.app.flags import UNDONE, guarded, leave, read_flags
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> flags.FlagValues:
     """The flags, checked as far as can be done before anything is loaded."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     values = flags.FlagValues()
     for name in ("run", "output", "source", "perturbations"):
@@ -63,7 +64,7 @@ def outputs(asked: flags.FlagValues) -> dict[str, Path]:
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse what could not be written in the end."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     if path.suffix != ".h5ad":
         raise InputError(f"--output={path} is no name of an .h5ad file, expected one such as {path.stem}.h5ad")
@@ -81,10 +82,10 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 def remove(asked: flags.FlagValues) -> int:
     """Do what was asked, write all files or none, and say what came out."""
-    from jaxpert import log
-    from jaxpert.analysis import artifacts
-    from jaxpert.analysis.clean_cells import clean_cells
-    from jaxpert.analysis.reopen import read_like, reopen
+    from jaxpert.app.reopen import read_like, reopen
+    from jaxpert.core import log
+    from jaxpert.models.cradle import remove_artifacts as artifacts
+    from jaxpert.models.cradle.clean_cells import clean_cells
 
     finished = reopen(asked.run, seed=asked.run_seed)
     artifacts.artifact_latent(finished.fitted.model)
@@ -120,7 +121,7 @@ def remove(asked: flags.FlagValues) -> int:
 
 def write_all(tables: dict[Path, Any]) -> None:
     """Write every file beside its place, and put them in place only when all are whole."""
-    from jaxpert.types import InputError
+    from jaxpert.core.types import InputError
 
     parts = {path: path.with_name(f".{path.name}.part") for path in tables}
     try:

@@ -4,14 +4,14 @@ import importlib
 
 _HOMES = {
     "jaxpert.data": ("read", "load", "simulate", "add_quality", "add_split", "add_graphs", "read_terms", "make_spec"),
-    "jaxpert.workflow": ("fit", "predict", "embed_cells"),
-    "jaxpert.assess": ("evaluate",),
-    "jaxpert.analysis.artifacts": ("remove_artifacts",),
-    "jaxpert.analysis.clean_cells": ("clean_cells",),
-    "jaxpert.analysis.interpretation": ("interpret",),
-    "jaxpert.analysis.gene_sets": ("predict_sets",),
-    "jaxpert.analysis.pair_screen": ("screen_pairs",),
-    "jaxpert.models": ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears"),
+    "jaxpert.tasks.screen.predict": ("fit", "predict", "embed_cells"),
+    "jaxpert.tasks.screen.evaluate": ("evaluate",),
+    "jaxpert.models.cradle.remove_artifacts": ("remove_artifacts",),
+    "jaxpert.models.cradle.clean_cells": ("clean_cells",),
+    "jaxpert.models.cradle.interpret": ("interpret",),
+    "jaxpert.models.gears.predict_sets": ("predict_sets",),
+    "jaxpert.models.gears.screen_pairs": ("screen_pairs",),
+    "jaxpert.app.families": ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears"),
 }
 __all__ = ["read", "load", "simulate", "add_quality", "add_split", "add_graphs", "read_terms", "make_spec", "fit",
            "predict", "evaluate", "embed_cells", "remove_artifacts", "clean_cells", "interpret", "predict_sets",
@@ -25,6 +25,6 @@ def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'jaxpert' has no attribute {name!r}")
     home = _HOME[name]
-    if home == "jaxpert.models":
-        return importlib.import_module(f"{home}.{name}")
+    if home == "jaxpert.app.families":
+        return importlib.import_module(importlib.import_module(home).MODULES[name])
     return getattr(importlib.import_module(home), name)

@@ -7,12 +7,52 @@ Bits are only ever compared between programs compiled alike. A module whose prog
 """
 
 import os
-import pathlib
 
-CACHE = pathlib.Path(__file__).resolve().parents[1] / ".cache/jax"
+import numpy as np
+import pytest
+
+from support.paths import ROOT, SHARED
+
+CACHE = ROOT / ".cache/jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 FLAGS = os.environ.get("XLA_FLAGS", "")
 if "xla_cpu_use_fusion_emitters" not in FLAGS:
     os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_cpu_use_fusion_emitters=false".strip()
+
+
+@pytest.fixture
+def screen():
+    """Factory: labels (with repeats) -> AnnData with Poisson counts in X (float32 CSR)."""
+    import anndata
+    import pandas as pd
+    from scipy import sparse
+
+    def make(labels, genes=12, seed=0, **columns):
+        rng = np.random.default_rng(seed)
+        counts = sparse.csr_matrix(rng.poisson(1.5, (len(labels), genes)).astype(np.float32))
+        obs = pd.DataFrame({"condition": labels, **columns}, index=[f"cell{i}" for i in range(len(labels))])
+        var = pd.DataFrame(index=[f"G{j}" for j in range(genes)])
+        return anndata.AnnData(counts, obs=obs, var=var)
+
+    return make
+
+
+@pytest.fixture
+def labels():
+    """40 cells: control, two singles and their pair in both orders."""
+    return ["ctrl"] * 12 + ["A+ctrl"] * 10 + ["ctrl+B"] * 8 + ["A+B"] * 7 + ["B+A"] * 3
+
+
+@pytest.fixture(scope="session")
+def real():
+    """Name -> path of a real data file, or skip."""
+
+    def find(name):
+        path = SHARED / "data" / name
+        if not path.exists():
+            pytest.skip(f"{path} is absent")
+        return path
+
+    return find

@@ -2,11 +2,11 @@
 
 import jax
 import numpy as np
-from minibatch import compiled_quickly
 
 from benchmarks import gears as step
 from benchmarks import gears_problem as problem
-from jaxpert.models import gears
+from jaxpert.models.gears import model as gears
+from support.minibatch import compiled_quickly
 
 SIZES = problem.Sizes(cells=20, genes=30, nodes=40, neighbours=3, singles=10, pairs=20, hidden=4)
 

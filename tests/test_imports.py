@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from support.paths import ROOT
+
 SOURCES = sorted((ROOT / "jaxpert").rglob("*.py"))
 
 LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "adversarial", "parallel", "log"}

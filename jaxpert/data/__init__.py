@@ -1,7 +1,7 @@
 """From an .h5ad file to batches: reading, quality labels, splits, what models must know of the data."""
 
 from jaxpert.data.feeds import make_feed
-from jaxpert.data.networks import add_graphs, drop_unannotated
+from jaxpert.data.gene_graphs import add_graphs, drop_unannotated
 from jaxpert.data.ontology import read_terms
 from jaxpert.data.quality import (
     add_quality,
@@ -13,12 +13,12 @@ from jaxpert.data.quality import (
 )
 from jaxpert.data.read import read
 from jaxpert.data.reference import count_failed, reference_profiles
-from jaxpert.data.simulator import load_truth, pool_truth, save_truth, simulate
-from jaxpert.data.simulator_truth import simulated_terms
 from jaxpert.data.sources import SOURCES, load, locate_annotations
 from jaxpert.data.spec import make_spec, split_tables
 from jaxpert.data.splits import add_split, drop_failed
 from jaxpert.data.variable_genes import keep_variable
+from jaxpert.simulate.simulate import load_truth, pool_truth, save_truth, simulate
+from jaxpert.simulate.truth import simulated_terms
 
 __all__ = [
     "SOURCES",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpert.types import InputError
+from jaxpert.core.types import InputError
 
 
 class Labelled(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxpert.core.types import InputError
 from jaxpert.data.checks import Labelled, Where, check_counts
-from jaxpert.types import InputError
 
 BLOCK_ENTRIES = 4_000_000
 """Matrix entries looked at together: bounds the memory that reading takes beside the result."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxpert.core.types import InputError
 from jaxpert.data.files import shown
 from jaxpert.data.ontology import read_plain_pickle
 from jaxpert.data.perturbation_splits import Genes, PerturbationSplit, gene_sets, seen_groups
-from jaxpert.types import InputError
 
 PARTS = ("train", "val", "test")
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
-from jaxpert.types import Batch, Dataset, Feed, InputError
+from jaxpert.core.types import Batch, Dataset, Feed, InputError
 
 SHARDS = 8
 """Cells are dealt into this many shards where the batch size allows, so that 1, 2, 4 and 8 devices agree."""

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert.types import InputError
+from jaxpert.core.types import InputError
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from jaxpert.types import InputError
+from jaxpert.core.types import InputError
 
 MOST_PATHWAYS = 7
 FEWEST_GENES, LARGEST_SET = 2, 500

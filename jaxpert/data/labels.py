@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpert.core.types import InputError
 from jaxpert.data.files import column, shown
-from jaxpert.types import InputError
 
 MISSING = ("", "nan", "NaN")
 """Texts that stand for a missing label."""

@@ -13,8 +13,8 @@ from numbers import Number
 from pathlib import Path
 from typing import Any
 
+from jaxpert.core.types import InputError
 from jaxpert.data.genesets import read_gmt
-from jaxpert.types import InputError
 
 GZIP = b"\x1f\x8b"
 GAF_COLUMNS = 15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxpert.types import InputError
+from jaxpert.core.types import InputError
 
 
 def pair_controls(

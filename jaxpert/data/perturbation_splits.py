@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpert.types import InputError
+from jaxpert.core.types import InputError
 
 Genes = Mapping[str, frozenset[str]]
 """Condition -> its perturbed genes, none for control; in the order of first appearance."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.doublets import METHODS, call_doublets
 from jaxpert.data.files import column, shown
-from jaxpert.types import Dataset, InputError, Quality
 
 MULTIPLIERS = (3, 4, 5)
 LOW = ("umi_count", "n_genes")

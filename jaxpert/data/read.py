@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.checks import Labelled
 from jaxpert.data.counts import read_counts
 from jaxpert.data.files import Table, column, opened, shown
 from jaxpert.data.labels import Labels, guide_columns, parse_guides, parse_labels, text_labels
 from jaxpert.data.subset import genes_in_cells, keep_genes
-from jaxpert.types import Dataset, InputError
 
 
 def read(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxpert.types import Dataset, InputError
+from jaxpert.core.types import Dataset, InputError
 
 BLOCK_VALUES = 64_000_000
 """Dense values held at once while medians are taken."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.doublets import METHODS, call_doublets
 from jaxpert.data.files import Table, opened, shown
 from jaxpert.data.labels import parse_guides, parse_labels, text_labels
@@ -17,7 +18,6 @@ from jaxpert.data.quality import gene_class, keep_unfiltered
 from jaxpert.data.read import check_names, load_counts, make_dataset
 from jaxpert.data.selection import strongest
 from jaxpert.data.subset import genes_in_cells, keep_cells, keep_genes
-from jaxpert.types import Dataset, InputError
 
 CONTROL = "non-targeting"
 REPLOGLE_CONTROLS = 2_000

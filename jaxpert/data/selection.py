@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxpert.core.types import InputError
 from jaxpert.data.checks import Labelled
 from jaxpert.data.counts import stored_blocks
 from jaxpert.data.files import Table
 from jaxpert.data.spec import LIBRARY
-from jaxpert.types import InputError
 
 FEWEST_CELLS = 25
 """Targets with fewer cells are not chosen: their means are noise."""

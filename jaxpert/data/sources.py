@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxpert.core.types import Dataset, InputError
 from jaxpert.data import screens
 from jaxpert.data.files import shown
 from jaxpert.data.read import read
-from jaxpert.types import Dataset, InputError
 
 
 class Source(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxpert.core.types import Dataset, InputError, Spec
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.reference import count_failed, reference_profiles
-from jaxpert.types import Dataset, InputError, Spec
 
 LIBRARY = 1e4
 """Common total of the log-normalised scale."""

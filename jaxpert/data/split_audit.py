@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.files import shown
-from jaxpert.types import SPLITS, Dataset, InputError
 
 
 class Audit(NamedTuple):

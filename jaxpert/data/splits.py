@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data import perturbation_splits
 from jaxpert.data.custom_split import custom
 from jaxpert.data.files import shown
 from jaxpert.data.labels import text_labels
 from jaxpert.data.perturbation_splits import PerturbationSplit
 from jaxpert.data.split_audit import audit, audit_notes
-from jaxpert.types import SPLITS, Dataset, InputError
 
 BY_PERTURBATION = (*perturbation_splits.KINDS, "custom")
 KINDS = ("combinations", "cells", "column", "none", *BY_PERTURBATION)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool
 
+from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.files import shown
-from jaxpert.types import Dataset, InputError, Quality
 
 
 def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:

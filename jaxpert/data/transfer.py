@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.doublets import METHODS
 from jaxpert.data.files import shown
 from jaxpert.data.quality import add_quality, failed, flags, modelled_thresholds
-from jaxpert.types import Dataset, InputError, Quality
 
 
 def like_training(

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxpert.data.networks import lognorm_blocks
+from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.gene_graphs import lognorm_blocks
 from jaxpert.data.quality import keep_unfiltered
 from jaxpert.data.subset import keep_genes
-from jaxpert.types import Dataset, InputError
 
 BINS = 20
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxpert.core.types import Dataset
 from jaxpert.evaluation.pseudobulk import Pseudobulk, observed_means
-from jaxpert.types import Dataset
 
 CONSTANT = 1e-12
 """Spread or difference below this share of the values themselves is rounding."""

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxpert.evaluation import gears_metrics, pseudobulk
+from jaxpert.core.types import Dataset, InputError
+from jaxpert.evaluation import pseudobulk
 from jaxpert.evaluation.differential import Ranking, rank
-from jaxpert.evaluation.gears_metrics import Compat
-from jaxpert.types import Dataset, InputError
+from jaxpert.models.gears import metrics as gears_metrics
+from jaxpert.models.gears.metrics import Compat
 
 
 class Scores(NamedTuple):

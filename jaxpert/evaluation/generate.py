@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxpert import transforms
-from jaxpert.types import Model, PyTree, Request
+from jaxpert.core.types import Model, PyTree, Request
+from jaxpert.nn import transforms
 
 BUDGET = 2**23
 """Generated values (cells x genes) at a time; a few arrays of that size are alive, so about half a gigabyte."""

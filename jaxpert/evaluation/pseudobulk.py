@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxpert.types import Dataset, InputError
+from jaxpert.core.types import Dataset, InputError
 
 SCALES = {"log2": np.log(2.0), "ln": 1.0, "given": None}
 """log2(1 + 1e4 x / sum x), the scale of average treatment effects, ln of the same, and values left as they are."""

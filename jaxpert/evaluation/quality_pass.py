@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, PRNGKeyArray
 
+from jaxpert.core.types import Model, PyTree, Request
 from jaxpert.evaluation.generate import generated_counts
-from jaxpert.types import Model, PyTree, Request
 
 
 def pass_rate(

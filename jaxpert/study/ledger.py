@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert.types import InputError
+from jaxpert.core.types import InputError
 
 Row = dict[str, Any]
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)

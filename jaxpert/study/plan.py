@@ -10,10 +10,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert import data, folder
+from jaxpert import data
+from jaxpert.core import workdir as folder
+from jaxpert.core.types import InputError
 from jaxpert.data.quality import MULTIPLIERS
 from jaxpert.study.ledger import Cell
-from jaxpert.types import InputError
 
 Config = dict[str, Any]
 GetConfig = Callable[[str, str], Config]

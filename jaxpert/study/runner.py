@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxpert import folder, log
-from jaxpert import run as single
+from jaxpert.app import run as single
+from jaxpert.core import log
+from jaxpert.core import workdir as folder
+from jaxpert.core.train import NonFiniteLoss
+from jaxpert.core.types import InputError
 from jaxpert.study import ledger
 from jaxpert.study.ledger import Cell
 from jaxpert.study.plan import Job, cells_of, config_of, folder_of, runs_of, settings_of
-from jaxpert.train import NonFiniteLoss
-from jaxpert.types import InputError
 
 Config = dict[str, Any]
 ROWS = "rows.jsonl"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxpert.core.types import InputError
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.study.advantage import QCPR
 from jaxpert.study.ledger import Cell, Row
-from jaxpert.types import InputError
 
 LABELS = {
     "conditional_vae": "Conditional VAE", "svae_plus": "sVAE+", "cpa_vae": "CPA-VAE", "sams_vae": "SAMS-VAE",

@@ -189,7 +189,7 @@ def html(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
     """One page that needs nothing else; every value is escaped, since names come from the user's data."""
     import jinja2
 
-    loader = jinja2.PackageLoader("jaxpert")
+    loader = jinja2.PackageLoader("jaxpert.report")
     page = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return page.get_template("tables.html").render(title=title, notes=notes, sections=sections, empty=EMPTY)
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.feeds import make_feed, unmatched_strata
 from jaxpert.data.pairing import pair_controls
-from jaxpert.types import Dataset, InputError, Quality
 
 GENES = 7
 

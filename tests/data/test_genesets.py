@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
+from jaxpert.core.types import InputError
 from jaxpert.data.genesets import pathways_of, read_gmt
-from jaxpert.types import InputError
 
 TEXT = "BIG\thttp://x\tA\tB\tC\n\nSMALL\t\tA\tB\t\nBIG\t\tD\n"
 

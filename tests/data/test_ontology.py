@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
+from jaxpert.core.types import InputError
 from jaxpert.data import ontology
-from jaxpert.types import InputError
 
 GAF = "!gaf-version: 2.2\n" + "".join(
     "\t".join(["UniProtKB", "P1", gene, relation, term, "PMID:1", "IDA", "", aspect, "", "", "protein", "taxon:9606",

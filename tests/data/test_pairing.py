@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jaxpert.core.types import InputError
 from jaxpert.data.pairing import pair_controls
-from jaxpert.types import InputError
 
 CONDITION = np.repeat([1, 0, 2], [3000, 40, 500])
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data.custom_split import custom
 from jaxpert.data.perturbation_splits import KINDS, gene_sets, groups_of, names_of, split_conditions
 from jaxpert.data.split_audit import audit, audit_notes
-from jaxpert.evaluation import benchmark
-from jaxpert.types import InputError
+from jaxpert.evaluation import compare as benchmark
 
 GENES = [f"G{i:02d}" for i in range(20)]
 

@@ -5,11 +5,11 @@ import pytest
 from scipy import sparse
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data import counts as counts_module
 from jaxpert.data.doublets import call_doublets
 from jaxpert.data.quality import failed, keep_unfiltered, quality_metrics, thresholds
 from jaxpert.data.subset import keep_cells
-from jaxpert.types import InputError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from scipy import sparse
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data import counts as counts_module
-from jaxpert.types import InputError
 
 
 def complaint(source, **options):

@@ -7,8 +7,8 @@ import pytest
 from scipy import sparse
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data import screens, sources
-from jaxpert.types import InputError
 
 
 def write(path, counts, obs, genes, layers=None):

@@ -4,8 +4,8 @@ import pooch
 import pytest
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data import sources
-from jaxpert.types import InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data import counts as counts_module
-from jaxpert.types import InputError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpert import data
-from jaxpert.types import SPLITS, InputError
+from jaxpert.core.types import SPLITS, InputError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import toy
 
+from jaxpert.core.types import InputError
 from jaxpert.data.quality import add_quality
 from jaxpert.data.transfer import align_genes, align_strata, align_treatments, like_training
-from jaxpert.types import InputError
+from support import toy
 
 
 def training():

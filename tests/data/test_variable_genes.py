@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxpert import data
+from jaxpert.core.types import InputError
 from jaxpert.data.variable_genes import keep_variable
-from jaxpert.types import InputError
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxpert.types import Model, Request
+from jaxpert.core.types import Model, Request
 
 GENES, TREATMENTS = 6, 3
 

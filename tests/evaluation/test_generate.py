@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxpert.core.types import Model
 from jaxpert.evaluation.generate import effect_intervals, generated_counts, predicted_means
-from jaxpert.types import Model
 
 KEY = jax.random.key(0)
 

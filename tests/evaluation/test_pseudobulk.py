@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.evaluation.pseudobulk import (
     condition_means,
     effects,
@@ -16,7 +17,6 @@ from jaxpert.evaluation.pseudobulk import (
     passed_rows,
     technical_duplicate,
 )
-from jaxpert.types import Dataset, InputError, Quality
 
 CONDITIONS = 5
 

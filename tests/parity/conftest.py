@@ -2,7 +2,6 @@
 file."""
 
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from support.paths import PARITY
+
 
 def _file(family: str, name: str) -> pathlib.Path:
-    return pathlib.Path(os.environ.get("JAXPERT_PARITY") or pathlib.Path(__file__).parent / "data") / family / name
+    return PARITY / family / name
 
 
 def _load(family: str, name: str) -> dict[str, np.ndarray]:

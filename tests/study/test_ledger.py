@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from jaxpert.core.types import InputError
 from jaxpert.study import ledger
 from jaxpert.study.ledger import Cell
-from jaxpert.types import InputError
 
 
 def row(seed=0, value=0.5, **changes):

@@ -2,23 +2,20 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 
 import pytest
 
+import cradle_tables as cli
+from jaxpert.core.train import NonFiniteLoss
+from jaxpert.core.types import InputError
 from jaxpert.study import ledger, plan
 from jaxpert.study import runner as study
 from jaxpert.study.ledger import Cell
 from jaxpert.study.plan import MODELS
-from jaxpert.train import NonFiniteLoss
-from jaxpert.types import InputError
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "experiments"))
-import cradle_tables as cli  # noqa: E402
+from support.paths import ROOT
 
 
 def get_config(file: str, variant: str):

@@ -5,11 +5,11 @@ import csv
 import numpy as np
 import pytest
 
-from jaxpert.evaluation import benchmark
+from jaxpert.core.types import InputError
+from jaxpert.evaluation import compare as benchmark
 from jaxpert.study import advantage, ledger, scores, tables
 from jaxpert.study.plan import MODELS
 from jaxpert.study.scores import LABELS, LAYOUTS, TRUTH, Asked
-from jaxpert.types import InputError
 
 NAMES = ("ate_pearson", "ate_r2", "jaccard_top50", "ate_pearson_top20", "ate_r2_top20", "jaccard_top20", "mse")
 HEADER = "table,data,multiplier,model,metric,mean,sd\n"
@@ -135,7 +135,7 @@ def test_published_files_with_mistakes(tmp_path, text, said):
 def test_the_committed_file_of_published_numbers_can_be_read():
     import pathlib
 
-    path = pathlib.Path(__file__).resolve().parents[2] / "experiments/published/cradle_vae.csv"
+    path = pathlib.Path(__file__).resolve().parents[2] / "jaxpert/models/cradle/paper/published.csv"
     assert isinstance(scores.read_published(path), dict)
 
 
@@ -149,7 +149,7 @@ P, G = 30, 60
 
 def run_folder(folder, truth, noises, measured="same"):
     """statistics.npz of a model that predicts the truth with some noise per seed, and of two baselines."""
-    from jaxpert.folder import write_arrays
+    from jaxpert.core.workdir import write_arrays
 
     names = [f"p{i}" for i in range(P)]
     screen = benchmark.Screen(names, 0, {"all": np.arange(1, P), "test": np.arange(20, P)})

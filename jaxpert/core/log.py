@@ -1,0 +1,155 @@
+"""What a run tells its user: progress, metrics.jsonl, and a clean end on Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from jaxpert.core.types import InputError
+
+Row = dict[str, Any]
+
+
+def say(text: str) -> None:
+    """Print one line to standard error, above a running progress bar if there is one."""
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress(total: int, *, start: int = 0, unit: str = "step", every: float = 10.0) -> Iterator[Callable[..., None]]:
+    """Show progress from `start` to `total`; yields `show(done, text="")`.
+
+    A bar with the time left on a terminal; elsewhere a plain line at most every `every` seconds.
+    """
+    yield from _bar(total, start, unit) if sys.stderr.isatty() else _lines(total, start, unit, every)
+
+
+def _bar(total: int, start: int, unit: str) -> Iterator[Callable[..., None]]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, initial=start, unit=unit, dynamic_ncols=True, file=sys.stderr) as bar:
+
+        def show(done: int, text: str = "") -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _lines(total: int, start: int, unit: str, every: float) -> Iterator[Callable[..., None]]:
+    began = printed = time.monotonic()
+    last = ""
+
+    def show(done: int, text: str = "") -> None:
+        nonlocal printed, last
+        now = time.monotonic()
+        left = f", {_duration((now - began) * (total - done) / (done - start))} left" if start < done < total else ""
+        last = f"{unit} {done}/{total}{', ' if text else ''}{text}{left}"
+        if now - printed >= every:
+            print(last, file=sys.stderr, flush=True)
+            printed, last = now, ""
+
+    yield show
+    if last:
+        print(last, file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+@contextlib.contextmanager
+def metrics_writer(path: str | Path, *, step: int = 0) -> Iterator[Callable[[Row], None]]:
+    """Open metrics.jsonl for a run that goes on from `step`; yields `append(row)`.
+
+    Rows after `step`, which the continued run writes again, and a half-written last line are dropped first. Every row
+    is flushed at once; NaN and infinities are written as null. Raises InputError where the file cannot be written.
+    """
+    path = Path(path)
+    kept = [row for row in read_metrics(path) if row.get("step", 0) <= step] if step else []
+    fresh = path.with_name(path.name + ".new")
+    with _one_sentence(path):
+        fresh.write_text("".join(map(_line, kept)))
+        os.replace(fresh, path)  # a run killed here leaves the old file or the new one, never half of either
+        file = open(path, "a")
+
+    def append(row: Row) -> None:
+        with _one_sentence(path):
+            file.write(_line(row))
+            file.flush()
+
+    try:
+        yield append
+    finally:
+        with contextlib.suppress(OSError):  # what a full disk did not take has been reported by then
+            file.close()
+
+
+@contextlib.contextmanager
+def _one_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}), expected a work directory with room: free some space or "
+            "choose another one"
+        ) from error
+
+
+def read_metrics(path: str | Path) -> list[Row]:
+    """Rows of a metrics.jsonl; a last line cut off by a crash is left out, no file means no rows."""
+    path = Path(path)
+    lines = path.read_text().split("\n") if path.exists() else [""]
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _line(row: Row) -> str:
+    return json.dumps({name: _finite(value) for name, value in row.items()}, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGTERM or SIGINT into a request to stop; yields `should_stop()`.
+
+    A second signal does what it always does, so a run that hangs can still be ended. Outside the main thread, where
+    Python allows no handlers, nothing is caught.
+    """
+    caught: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        restore()
+        say(f"{signal.Signals(number).name}: stopping after this stretch of steps; once more to stop at once")
+
+    if threading.current_thread() is threading.main_thread():
+        before.update({number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)})
+    try:
+        yield lambda: bool(caught)
+    finally:
+        restore()

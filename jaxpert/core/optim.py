@@ -1,0 +1,143 @@
+"""Optimisers in the order of PyTorch's: clip, add the L2 term to the gradient, take moments, scale by the rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxpert.core.types import InputError, PyTree
+
+Rate = float | optax.Schedule
+KINDS = ("adam", "rmsprop", "sgd")
+CLIPS = ("norm", "value")
+NORM_GUARD = 1e-6
+"""Added to the norm that a clipped gradient is divided by, as PyTorch does."""
+RMS_DECAY = 0.99
+
+
+def build(
+    kind: str,
+    learning_rate: Rate,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    clip_kind: str = "norm",
+    clip_parts: Sequence[str] = (),
+    freeze: Sequence[str] = (),
+) -> optax.GradientTransformation:
+    """An optimiser as the published models use them.
+
+    The raw gradient is clipped first; `weight_decay * parameter` is added to the clipped gradient, for every parameter,
+    before the moments are taken (this is not AdamW); constants that guard divisions stand outside the roots.
+
+    Args:
+        kind: "adam" (1e-8), "rmsprop" (0.99, 1e-8, from 0, no momentum) or "sgd".
+        learning_rate: a number, or an optax schedule of the step (see `decayed`).
+        b1: Adam's decay of the first moment.
+        b2: of the second.
+        weight_decay: coefficient of the L2 term; 0 for none.
+        clip: bound on the gradient; None for none.
+        clip_kind: "norm" bounds the global norm, "value" every element.
+        clip_parts: top-level parts of the parameters that the clip is for; empty for all.
+        freeze: parameters to leave as they are, by path ("generators.p2n.encoder"); all below a path are meant.
+
+    Raises:
+        InputError: for an unknown kind, and (when the state is made) for a part or path that no parameter has.
+    """
+    if kind not in KINDS:
+        raise InputError(f"train.optimizer is {kind!r}, expected one of {', '.join(KINDS)}")
+    if clip_kind not in CLIPS:
+        raise InputError(f"train.clip_kind is {clip_kind!r}, expected one of {', '.join(CLIPS)}")
+    moments = {
+        "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
+        "rmsprop": optax.scale_by_rms(RMS_DECAY, 1e-8, eps_in_sqrt=False),
+        "sgd": optax.identity(),
+    }
+    chain = optax.chain(
+        optax.identity() if clip is None else _clipping(clip, clip_kind, clip_parts),
+        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
+        moments[kind],
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    return _frozen(chain, freeze) if freeze else chain
+
+
+def adam(learning_rate: Rate, *, weight_decay: float = 0.0, clip: float | None = 100.0) -> optax.GradientTransformation:
+    """Adam with the clip of CRADLE-VAE (appendix H)."""
+    return build("adam", learning_rate, weight_decay=weight_decay, clip=clip)
+
+
+def sgd(learning_rate: Rate) -> optax.GradientTransformation:
+    """Plain gradient descent: linear in the gradient, so a wrongly scaled gradient shows."""
+    return build("sgd", learning_rate)
+
+
+def decayed(learning_rate: float, factor: float, every: int) -> Rate:
+    """The rate times `factor` after every `every` steps; the number itself for a factor of 1."""
+    return learning_rate if factor == 1 else lambda step: learning_rate * factor ** (jnp.asarray(step) // every)
+
+
+def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTransformation:
+    def clip(updates: PyTree) -> PyTree:
+        if kind == "value":
+            return jax.tree.map(lambda g: jnp.clip(g, -limit, limit), updates)
+        scale = jnp.minimum(1, limit / (optax.tree.norm(updates) + NORM_GUARD))
+        return jax.tree.map(lambda g: g * scale, updates)
+
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        if not parts:
+            return clip(updates), state
+        chosen = clip({name: updates[name] for name in parts})
+        return {name: chosen.get(name, part) for name, part in updates.items()}, state
+
+    def init(params: PyTree) -> Any:
+        absent = [name for name in parts if name not in params]
+        if absent:
+            raise InputError(f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}")
+        return optax.EmptyState()
+
+    return optax.GradientTransformation(init, update)
+
+
+def _frozen(inner: optax.GradientTransformation, paths: Sequence[str]) -> optax.GradientTransformation:
+    """Gradients of frozen parameters count in no norm, and neither steps nor weight decay move them."""
+
+    def init(params: PyTree) -> Any:
+        names = ["." + name for name in _names(params)]
+        absent = [path for path in paths if not any(f"{name}.".startswith(f".{path}.") for name in names)]
+        if absent:
+            raise InputError(
+                f"train.freeze names {absent[0]!r}, expected paths of parameters such as {names[0][1:]!r} or the "
+                "beginning of one"
+            )
+        return inner.init(params)
+
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        moved, state = inner.update(_without(updates, paths), state, params)
+        return _without(moved, paths), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _names(params: PyTree) -> list[str]:
+    return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _without(tree: PyTree, paths: Sequence[str]) -> PyTree:
+    """Zeros at and below the paths."""
+
+    def one(path: Any, leaf: jax.Array) -> jax.Array:
+        hit = any(f"{_name(path)}.".startswith(f"{frozen}.") for frozen in paths)
+        return jnp.zeros_like(leaf) if hit else leaf
+
+    return jax.tree_util.tree_map_with_path(one, tree)

@@ -1,0 +1,23 @@
+"""Packages that only some users need: an extra of jaxpert each, imported when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from jaxpert.core.types import InputError
+
+EXTRAS = {"phate": "phate", "gseapy": "enrichment"}
+"""Extra of jaxpert that installs each package."""
+
+
+def package(name: str, purpose: str) -> Any:
+    """The package, or an InputError that says how to install it for that purpose."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise InputError(
+            f"the package {name} is not installed, expected it for {purpose}: run pip install 'jaxpert[{EXTRAS[name]}]'"
+        ) from error

@@ -1,0 +1,129 @@
+"""Sub-types of genetic interactions by published thresholds, and how well predicted scores find them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxpert.core.types import InputError
+
+TOP = 10
+RANDOM_SETS = 1000
+ADDITIVE_WITHIN = 0.25
+"""|mag - 1| below this is additive."""
+
+
+class Rule(NamedTuple):
+    """A sub-type is one score beyond a threshold."""
+
+    score: str
+    above: bool
+    threshold: float
+
+
+RULES = {
+    "synergy": Rule("mag", True, 1.15),
+    "suppression": Rule("mag", False, 1.0),
+    "neomorphism": Rule("corr_fit", False, 0.88),
+    "redundancy": Rule("dcor", True, 0.85),
+    "epistasis": Rule("eq_contr", False, 0.28),  # the paper prints > 0.28; its scripts, and the meaning, say <
+}
+"""The five sub-types of GEARS' Table 2; a pair may be of several.
+
+The thresholds were set on measured effects, whose noise pulls the slopes towards 0: an exactly additive pair without
+noise has mag = sqrt(2) and counts as synergy. Compare predictions with one another, or with noise of the data's size.
+"""
+
+Table = Mapping[str, Float[np.ndarray, "N"]]
+"""Scores by name, such as `Scores._asdict()`."""
+
+
+class Agreement(NamedTuple):
+    """How predicted scores find the pairs of one sub-type in the true scores."""
+
+    precision_at_10: float
+    """Share of the 10 pairs of most extreme predicted score that are of the sub-type."""
+    top_10_accuracy: float
+    """Share of the 10 pairs of most extreme true score that are among the 10 of most extreme predicted score."""
+    precision: float
+    """Share of the pairs predicted to be of the sub-type that are; 0, as published, where none is predicted."""
+    recall: float
+    """Share of the pairs of the sub-type that are predicted; NaN where there is none."""
+    true: int
+    predicted: int
+
+
+class Chance(NamedTuple):
+    """What random sets of 10 pairs reach: mean and the 2.5 % and 97.5 % quantiles over the sets."""
+
+    precision_at_10: tuple[float, float, float]
+    top_10_accuracy: tuple[float, float, float]
+
+
+def members(scores: Table) -> dict[str, Bool[np.ndarray, "N"]]:
+    """Which pairs are of each sub-type, and which are additive; an undefined score is of none."""
+    found = {name: _within(scores[rule.score], rule) for name, rule in RULES.items()}
+    return found | {"additive": np.abs(scores["mag"] - 1) < ADDITIVE_WITHIN}
+
+
+def labels(scores: Table) -> list[str]:
+    """The sub-types of each pair in words: "synergy, neomorphism", or "additive" or "none" where it is of no other."""
+    found = members(scores)
+    count = len(scores["mag"])
+    named = [", ".join(name for name in RULES if found[name][row]) for row in range(count)]
+    return [name or ("additive" if found["additive"][row] else "none") for row, name in enumerate(named)]
+
+
+def most_extreme(scores: Table, subtype: str, k: int | None = None) -> Int[np.ndarray, "k"]:
+    """Pairs in the order of a sub-type's score, most typical first; undefined scores come last."""
+    rule = rule_of(subtype)
+    values = scores[rule.score]
+    order = np.argsort(np.where(np.isnan(values), np.inf, -values if rule.above else values), kind="stable")
+    return order[:k]
+
+
+def agreement(true: Table, predicted: Table, subtype: str, k: int = TOP) -> Agreement:
+    """Precision among the k best, overlap of the k best, precision and recall for one sub-type."""
+    rule = rule_of(subtype)
+    is_true, is_predicted = _within(true[rule.score], rule), _within(predicted[rule.score], rule)
+    hits = int((is_true & is_predicted).sum())
+    best = most_extreme(predicted, subtype, k)
+    return Agreement(
+        precision_at_10=float(is_true[best].sum() / k),
+        top_10_accuracy=len(np.intersect1d(best, most_extreme(true, subtype, k))) / k,
+        precision=hits / int(is_predicted.sum()) if is_predicted.any() else 0.0,
+        recall=hits / int(is_true.sum()) if is_true.any() else float("nan"),
+        true=int(is_true.sum()),
+        predicted=int(is_predicted.sum()),
+    )
+
+
+def by_chance(true: Table, subtype: str, *, k: int = TOP, sets: int = RANDOM_SETS, seed: int = 0) -> Chance:
+    """The two scores of the k best for `sets` random sets of k pairs, drawn without replacement."""
+    rule = rule_of(subtype)
+    count = len(true[rule.score])
+    if count < k:
+        raise InputError(f"random sets of {k} were asked of {count} pairs, expected at least {k}: pass a smaller k")
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([rng.choice(count, k, replace=False) for _ in range(sets)])
+    hit = _within(true[rule.score], rule)[drawn].mean(1)
+    overlap = np.isin(drawn, most_extreme(true, subtype, k)).mean(1)
+    return Chance(_summary(hit), _summary(overlap))
+
+
+def rule_of(subtype: str) -> Rule:
+    if subtype not in RULES:
+        raise InputError(f"there is no interaction sub-type {subtype!r}, expected one of {', '.join(RULES)}")
+    return RULES[subtype]
+
+
+def _within(values: Float[np.ndarray, "N"], rule: Rule) -> Bool[np.ndarray, "N"]:
+    return values > rule.threshold if rule.above else values < rule.threshold
+
+
+def _summary(values: Float[np.ndarray, "S"]) -> tuple[float, float, float]:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(values.mean()), float(low), float(high)

@@ -1,0 +1,107 @@
+"""Conditional VAE: the perturbation is an input of encoder and decoder, without latents of its own.
+
+z ~ N(0, I), x ~ CountHead([z, D], library), q(z | x, D). An unseen combination is a new input row, for which nothing
+in the model says how perturbations combine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpyro
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpert.core.types import Batch, Model, PyTree, Spec
+from jaxpert.models.cradle import network as count_vae
+from jaxpert.nn import svi
+from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
+from jaxpert.nn.layers import CountHead, GaussianHead
+
+
+@dataclass(frozen=True)
+class Settings(count_vae.Sizes):
+    """Hyperparameters."""
+
+
+class Networks(NamedTuple):
+    """What the programs close over."""
+
+    settings: Settings
+    spec: Spec
+    decoder: CountHead
+    encoder: GaussianHead
+
+
+def networks(spec: Spec, settings: Settings) -> Networks:
+    """The two networks at the widths that the data ask for."""
+    s, genes, treatments = settings, len(spec.genes), len(spec.treatments)
+    return Networks(
+        settings=s,
+        spec=spec,
+        decoder=CountHead((s.latent_dim, treatments), s.hidden_dim, s.decoder_layers, genes),
+        encoder=GaussianHead((genes, treatments), s.hidden_dim, s.encoder_layers, s.latent_dim),
+    )
+
+
+def model(net: Networks, batch: Batch) -> None:
+    """The generative NumPyro program, at natural scale."""
+    decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
+    with count_vae.cells(batch):
+        z = count_vae.model_basal(net.settings.latent_dim, batch)
+        count_vae.observe(decoder, batch, z, batch.treatment)
+
+
+def guide(net: Networks, batch: Batch) -> None:
+    """The variational program."""
+    encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
+    loc, scale = encoder(count_vae.standardize(net.spec, batch.x), batch.treatment)
+    with count_vae.cells(batch):
+        numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
+
+
+def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+    """`Latent.shared`: there is nothing to draw, each treatment is its own input."""
+    return {"effect": jnp.eye(len(net.spec.treatments))}
+
+
+def blocks(shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]) -> count_vae.Blocks:
+    """The decoder's second input."""
+    return {"perturbation": treatment @ shared["effect"]}
+
+
+def encode(
+    net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
+) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
+    """Mean and standard deviation of q(z | x, D), and D."""
+    inputs = count_vae.standardize(net.spec, batch.x), batch.treatment
+    mean, std = count_vae.apply(net.encoder, params["z_basal_encoder"], *inputs)
+    return mean, std, {"perturbation": batch.treatment}
+
+
+def counts(net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]) -> LibraryGammaPoisson:
+    """Count distribution of cells with the given latents."""
+    inputs = cells["basal"], cells["perturbation"]
+    return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], *inputs), library)
+
+
+def programs(spec: Spec, **settings):
+    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `Settings`."""
+    net = networks(spec, Settings(**settings))
+    return partial(model, net), partial(guide, net)
+
+
+def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **settings) -> Model:
+    """Conditional VAE for the data that `spec` describes; arguments as in `cradle_vae.build`."""
+    net = networks(spec, Settings(**settings))
+    inside = count_vae.Inside(
+        model=partial(model, net),
+        guide=partial(guide, net),
+        shared=partial(shared_latents, net),
+        encode=partial(encode, net),
+        blocks=blocks,
+        counts=partial(counts, net),
+    )
+    return count_vae.assemble(inside, spec, net.settings, particles=particles, score_particles=score_particles)

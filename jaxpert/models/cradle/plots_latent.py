@@ -1,0 +1,198 @@
+"""The latent space: which factors perturbations move, which perturbations are alike, which genes factors move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxpert.core.types import InputError
+from jaxpert.report.plots.style import BLUE, DENSITY, GREY, INK, VERMILLION, canvas, panels
+
+DIVERGING = (BLUE, "#8fc7e8", "#ffffff", "#f4b183", VERMILLION)
+"""Down, nothing, up."""
+MOST_NAMES = 120
+"""More rows than this cannot carry a readable name each."""
+
+
+def effect_heatmap(
+    embedding: Float[np.ndarray, "T F"],
+    names: Sequence[str],
+    factors: Sequence[str],
+    path: str | Path,
+    inclusion: Float[np.ndarray, "T F"] | None = None,
+) -> Path:
+    """Embeddings of perturbations as a heat map, and the inclusion probabilities of their masks in a second one.
+
+    Rows and columns are ordered by average-linkage clustering of the embeddings (cosine distance); the trees stand
+    beside the first map.
+    """
+    _check(embedding, names, "effect_heatmap", 1)
+    row_tree, column_tree = _tree(embedding), _tree(embedding.T)
+    rows, columns = _leaves(row_tree, len(names)), _leaves(column_tree, len(factors))
+    maps = [("Effect on each latent factor", embedding, True)]
+    maps += [] if inclusion is None else [("Inclusion probability", inclusion, False)]
+    width, height = np.clip(0.135 * len(factors), 3.2, 8.5), np.clip(0.165 * len(names), 2.2, 12)
+    with canvas(path, 1.9 + (width + 0.75) * len(maps), height + 1.8) as figure:
+        grid = figure.add_gridspec(2, 1 + len(maps), width_ratios=(0.65, *[width] * len(maps)),
+                                   height_ratios=(0.55, height))  # fmt: skip
+        _draw_tree(figure.add_subplot(grid[1, 0]), row_tree, "left", len(names))
+        _draw_tree(figure.add_subplot(grid[0, 1]), column_tree, "top", len(factors))
+        for place, (title, values, signed) in enumerate(maps, 1):
+            axis = figure.add_subplot(grid[1, place])
+            image = _image(axis, values[np.ix_(rows, columns)], signed, 1.0 if not signed else None)
+            _name_columns(axis, [factors[int(z)] for z in columns])
+            _name_rows(axis, [names[int(t)] for t in rows] if place == len(maps) else [])
+            _scale(figure, image, axis, title)
+    return Path(path)
+
+
+def similarity_map(
+    cosine: Float[np.ndarray, "T T"],
+    names: Sequence[str],
+    path: str | Path,
+    overlap: Float[np.ndarray, "T T"] | None = None,
+) -> Path:
+    """Similarity of perturbations: the cosine between their embeddings, and the overlap of their masks beside it, both
+    in the order in which the cosines cluster (average linkage of 1 - cosine)."""
+    _check(cosine, names, "similarity_map", 2)
+    distance = np.clip(1 - (cosine + cosine.T) / 2, 0, 2)
+    order = _leaves(_linkage(distance[np.triu_indices(len(names), 1)]), len(names))
+    maps: list[tuple[str, np.ndarray, float | None]] = [("Cosine of embeddings", cosine, None)]
+    if overlap is not None:
+        between = overlap[~np.eye(len(names), dtype=bool)]
+        maps.append(("Overlap of masks", overlap, max(float(between.max()), 1e-3)))
+    side = float(np.clip(0.165 * len(names), 3.4, 9))
+    with canvas(path, (side + 0.9) * len(maps) + 0.6, side + 1.5) as figure:
+        axes = figure.subplots(1, len(maps), squeeze=False)[0]
+        for axis, (title, values, largest) in zip(axes, maps, strict=True):
+            image = _image(axis, values[np.ix_(order, order)], largest is None, largest or 1.0, aspect="equal")
+            _name_columns(axis, [names[int(t)] for t in order])
+            _name_rows(axis, [names[int(t)] for t in order] if axis is axes[-1] else [])
+            _scale(figure, image, axis, title)
+    return Path(path)
+
+
+def factor_genes(
+    change: Float[np.ndarray, "F G"],
+    titles: Sequence[str],
+    genes: Sequence[str],
+    path: str | Path,
+    k: int = 8,
+) -> Path:
+    """The `k` genes that each factor raises and the `k` that it lowers most, one panel for every row: the caller
+    chooses the rows."""
+    _check(change, titles, "factor_genes", 1)
+    shown = [_most_moved(row, k) for row in change]
+    most = max(len(order) for order in shown)
+    rows = -(-len(change) // 3)
+    with canvas(path, 3.1 * min(len(change), 3) + 0.4, rows * (0.175 * most + 0.75) + 0.5) as figure:
+        for axis, row, order, title in zip(panels(figure, len(change)), change, shown, titles, strict=True):
+            place = np.arange(len(order))
+            axis.barh(place, row[order], color=[VERMILLION if row[g] > 0 else BLUE for g in order], height=0.75)
+            axis.axvline(0, color=GREY, linewidth=0.8)
+            axis.set_yticks(place, [genes[int(g)] for g in order], fontsize=8)
+            axis.set_ylim(-0.7, most - 0.3)
+            axis.tick_params(axis="y", length=0)
+            axis.spines["left"].set_visible(False)
+            axis.locator_params(axis="x", nbins=5)
+            axis.set_title(title)
+        figure.supxlabel("log2 change of mean expression by a typical move along the factor", fontsize=10)
+    return Path(path)
+
+
+def _most_moved(row: np.ndarray, k: int) -> np.ndarray:
+    """The `k` largest falls and rises, from the largest fall to the largest rise; genes that do not move are none."""
+    order = np.argsort(row, kind="stable")
+    down, up = order[:k], order[max(len(order) - k, 0) :]
+    return np.concatenate([down[row[down] < 0], up[row[up] > 0]])
+
+
+def _check(values: np.ndarray, names: Sequence[str], what: str, fewest: int) -> None:
+    if len(names) < fewest or 0 in values.shape or not np.isfinite(values).all():
+        raise InputError(
+            f"{what} was given an array of shape {values.shape}"
+            + ("" if np.isfinite(values).all() else " with values that are not finite")
+            + f", expected finite values in at least {fewest} rows and a column: leave out what is undefined"
+        )
+
+
+def _tree(rows: np.ndarray) -> np.ndarray:
+    """Average-linkage tree by cosine distance; a row of zeros is at distance 1 from every other."""
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = np.divide(rows, norm, out=np.zeros_like(rows, dtype=float), where=norm > 0)
+    distance = np.clip(1 - unit @ unit.T, 0, 2)
+    return _linkage(distance[np.triu_indices(len(rows), 1)])
+
+
+def _linkage(condensed: np.ndarray) -> np.ndarray:
+    from scipy.cluster.hierarchy import linkage
+
+    return linkage(condensed, "average", optimal_ordering=True) if len(condensed) else np.zeros((0, 4))
+
+
+def _leaves(tree: np.ndarray, count: int) -> np.ndarray:
+    from scipy.cluster.hierarchy import leaves_list
+
+    return leaves_list(tree) if count > 1 else np.arange(count)
+
+
+def _draw_tree(axis: Any, tree: np.ndarray, side: str, count: int) -> None:
+    """The branches of a tree, in the places of a heat map's rows ("left", from above) or columns ("top")."""
+    from scipy.cluster.hierarchy import dendrogram
+
+    axis.set_axis_off()
+    if count < 2:
+        return
+    found = dendrogram(tree, no_plot=True)
+    for place, height in zip(found["icoord"], found["dcoord"], strict=True):
+        place = (np.asarray(place) - 5) / 10  # SciPy puts leaves at 5, 15, 25 ...
+        line = (height, place) if side == "left" else (place, height)
+        axis.plot(*line, color=GREY, linewidth=0.8, solid_joinstyle="miter")
+    ends = (count - 0.5, -0.5) if side == "left" else (-0.5, count - 0.5)
+    tall = max(float(tree[:, 2].max()) * 1.03, 1e-9)
+    axis.set(ylim=ends, xlim=(tall, 0)) if side == "left" else axis.set(xlim=ends, ylim=(0, tall))
+
+
+def _image(axis: Any, values: np.ndarray, signed: bool, largest: float | None, aspect: str = "auto") -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = DIVERGING if signed else ("#ffffff", *DENSITY)
+    # One outlier must not pale all the rest.
+    limit = largest or max(float(np.quantile(np.abs(values), 0.99)), 1e-9)
+    axis.spines[:].set_visible(False)
+    return axis.imshow(values, cmap=LinearSegmentedColormap.from_list("map", colours), vmin=-limit if signed else 0,
+                       vmax=limit, aspect=aspect, interpolation="nearest")  # fmt: skip
+
+
+def _name_rows(axis: Any, names: Sequence[str]) -> None:
+    axis.yaxis.tick_right()
+    _ticks(axis.yaxis, names)
+
+
+def _name_columns(axis: Any, names: Sequence[str]) -> None:
+    _ticks(axis.xaxis, names)
+    axis.tick_params(axis="x", rotation=90)
+
+
+def _ticks(axis: Any, names: Sequence[str]) -> None:
+    named = 0 < len(names) <= MOST_NAMES
+    axis.set_ticks(np.arange(len(names)) if named else [], names if named else [], fontsize=7)
+    axis.set_tick_params(length=0, pad=2, labelcolor=INK)
+
+
+def _scale(figure: Any, image: Any, axis: Any, title: str) -> None:
+    bar = figure.colorbar(image, ax=axis, location="bottom", shrink=0.6, aspect=25, pad=0.02, extend="neither")
+    bar.outline.set_visible(False)
+    bar.set_label(title, fontweight="bold")
+    bar.locator = _few_ticks()
+    bar.update_ticks()
+
+
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(5)

@@ -1,0 +1,188 @@
+"""CycSeq: two generators that translate expression between the perturbed and the control state, and their critics.
+
+Rows are pairs of one perturbed and one control row (means over 50 cells) of one line, on the scale
+log2(1 + 1e4 x / sum x), with the perturbation and the line as conditions of both. What holds the generators to the
+cells is the cycle (there and back gives the row itself); the pairing is only used through the conditions. Differs from
+the published code in what profile "default" lists (spec section 10): log loss, PReLU heads, cross-entropy in the right
+order of arguments, predictions from latent means; `profile="reference"` restores the published numbers.
+Source: CycSeq, IJCAI 2025; spec sections 3 to 8.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxpert.core.parallel import psum
+from jaxpert.core.types import Batch, Dataset, Model, PyTree, Request, Spec, Validation
+from jaxpert.models.cycseq import losses
+from jaxpert.models.cycseq.game import Networks, condition_of, cycle, generate, objective, rows_of
+from jaxpert.models.cycseq.grow import grow, with_placeholder
+from jaxpert.models.cycseq.layers import Picked
+from jaxpert.models.cycseq.network import STILL
+from jaxpert.models.cycseq.noise import draw
+from jaxpert.models.cycseq.setup import GENERATORS, PROFILES, CycSeq, Settings, initial, make
+from jaxpert.nn.transforms import log2p_normalize, lognorm_to_log2
+
+__all__ = ["PROFILES", "CycSeq", "Settings", "build", "grow", "make", "model_of", "translate", "with_placeholder"]
+
+
+def build(spec: Spec, **settings: Any) -> Model:
+    """CycSeq for the data that `spec` describes.
+
+    Batches hold pairs, already on the model's scale: `x` the perturbed row, `control` the control row, `treatment` the
+    perturbation of both, `stratum` their line. For unpaired rows `extras["control_treatment"]` and
+    `extras["control_stratum"]` give the conditions of the control row; with `dose=True` `extras["dose"]` is log10 of
+    the dose (and `extras["control_dose"]` that of the control row, where it differs).
+
+    `params` is {"generators": {"p2n", "n2p"}, "critics": {"x", "y"}}; each generator has an "encoder" (conditions,
+    first, trunk, heads) and a "decoder" (conditions, first, trunk, expression, target, stratum), so that
+    "generators.n2p.encoder.trunk" is a path to freeze. The loss is one scalar whose gradient is that of the game (see
+    `adversarial.game`) and whose value means nothing: `Model.validate` chooses the parameters. Train with the gradient
+    norm of "generators" clipped to 1.
+
+    Args:
+        spec: genes, treatments and strata.
+        **settings: fields of `Settings`; another one is a TypeError.
+
+    Raises:
+        InputError: for a setting out of range, a treatment or line without column.
+    """
+    return model_of(make(spec, **settings))
+
+
+def model_of(net: CycSeq) -> Model:
+    """The model of networks that `make` or `grow` gave."""
+    return Model(
+        init=partial(init, net),
+        loss=partial(loss, net),
+        predict=partial(predict, net),
+        check=partial(check, net),
+        support=partial(support, net),
+        validate=Validation(partial(validation_sums, net), validation_score),
+        scale="log2",
+        stochastic=net.settings.samples > 0,
+        needs_control=True,
+    )
+
+
+def init(net: CycSeq, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
+    """`Model.init`: initial values of spec 3.7."""
+    return initial(net, key)
+
+
+def loss(
+    net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+    """`Model.loss`."""
+    rows = rows_of(net, batch)
+    noise = draw(key, batch.slot, net.generator.sizes, net.generator.shape, rows.x.dtype)
+    value, (state, terms, _) = objective(net, params, state, noise, rows)
+    return value, (state, terms)
+
+
+def validation_sums(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> dict[str, Array]:
+    """Sums over pairs of the errors there and back and of the one-pass R2, with latent means and remembered moments."""
+    rows = rows_of(net, batch)
+    passes, _ = cycle(net, params["generators"], state, None, rows)
+    per_pair = {
+        "cycle_x": losses.squared_error(rows.x, passes.cycle_x.expression),
+        "cycle_y": losses.squared_error(rows.y, passes.cycle_y.expression),
+        "r2_n2p": losses.r2(rows.x, passes.fake_x.expression),
+        "r2_p2n": losses.r2(rows.y, passes.fake_y.expression),
+        "pairs": jnp.ones(len(rows.x), rows.x.dtype),
+    }
+    return psum({name: jnp.where(rows.mask, values, 0).sum() for name, values in per_pair.items()})
+
+
+def validation_score(sums: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """Mean over pairs of the squared error of both cycles (no adversarial part: its scale moves with the critics)."""
+    mean = {name: total / sums["pairs"] for name, total in sums.items() if name != "pairs"}
+    return mean["cycle_x"] + mean["cycle_y"], mean
+
+
+def translate(
+    net: CycSeq,
+    params: PyTree,
+    state: PyTree,
+    x: Float[Array, "R G"],
+    treatment: Float[Array, "R T"] | Int[Array, "R"],
+    stratum: Int[Array, "R"],
+    *,
+    direction: str = "n2p",
+    key: PRNGKeyArray | None = None,
+    samples: int | None = None,
+    dose: Float[Array, "R"] | None = None,
+) -> Float[Array, "R G"]:
+    """Translate rows on the model's scale from one state to the other, as in evaluation (remembered moments).
+
+    Args:
+        x: control rows for direction "n2p", perturbed rows for "p2n".
+        treatment: the perturbation to apply or to take away: multi-hot over `spec.treatments`, or one number per row.
+        stratum: line of each row, index into `spec.strata`.
+        direction: "n2p" (control to perturbed) or "p2n".
+        key: for `samples` > 0.
+        samples: decoded draws of the latents to average; None for the model's setting, 0 decodes their means.
+        dose: log10 of the dose, for a model that reads it.
+    """
+    if direction not in GENERATORS:
+        raise ValueError(f"direction is {direction!r}, expected one of {', '.join(GENERATORS)}")
+    columns = jnp.asarray(net.column, jnp.int32)
+    if treatment.ndim == 1:
+        target = Picked(columns[treatment][:, None], jnp.ones((len(x), 1), x.dtype))
+    else:  # any number of targets, whatever the training conditions have
+        target = Picked(columns, treatment.astype(x.dtype))
+    condition = condition_of(net, target, stratum, dose)
+    made, _ = generate(net, Networks(params["generators"], state), direction, x, condition, STILL, None)
+    draws = net.settings.samples if samples is None else samples
+    if not draws:
+        return made.expression
+    if key is None:
+        raise ValueError("samples of the latents need a key: give one, or samples=0")
+    variables = {"params": params["generators"][direction], "batch_stats": state[direction]}
+
+    def one(key: PRNGKeyArray) -> Float[Array, "R G"]:
+        z = made.mean + jnp.exp(made.log_variance / 2) * jax.random.normal(key, made.mean.shape, made.mean.dtype)
+        return net.generator.apply(variables, z, condition, method="decode")  # pyright: ignore
+
+    return jax.lax.map(one, jax.random.split(key, draws)).mean(0)
+
+
+def predict(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
+    """`Model.predict`: each row's control (raw counts; the mean training control where none is given), perturbed."""
+    if request.control is None:
+        mean = lognorm_to_log2(jnp.asarray(net.spec.control_mean, request.treatment.dtype))
+        x = jnp.broadcast_to(mean, (len(request.treatment), len(mean)))
+    else:
+        x = log2p_normalize(request.control)
+    return translate(net, params, state, x, request.treatment, request.stratum, key=key)
+
+
+def check(net: CycSeq, dataset: Dataset) -> tuple[str, ...]:
+    """`Model.check`: a note on perturbations that no measured gene stands for."""
+    measured = set(net.spec.genes)
+    absent = [name for name in net.spec.treatments if name not in measured]
+    if not absent or net.settings.columns != "genes":
+        return ()
+    return (f"{len(absent)} perturbations are no measured gene; each has a column of its own: {', '.join(absent)}",)
+
+
+def support(net: CycSeq, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
+    """`Model.support`: whether a row's targets, and the row itself, were trained on."""
+    spec = net.spec
+    table = np.asarray(spec.condition_treatments) != 0
+    trained = {tuple(row) for row in table[np.asarray(spec.condition_cells) > 0]}
+    known = np.asarray(spec.treatment_cells) > 0
+
+    def said(row: np.ndarray) -> str:
+        if tuple(row) in trained:
+            return "trained"
+        new = [spec.treatments[i] for i in np.flatnonzero(row & ~known)]
+        return f"no training cells: {', '.join(new)}" if new else "new combination of trained targets"
+
+    return tuple(said(row) for row in np.asarray(treatment) != 0)

@@ -1,0 +1,269 @@
+"""The CycSeq networks: a generator that translates expression between two states, and a critic of such rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxpert.models.cycseq.layers import (
+    Condition,
+    Dropout,
+    Embedding,
+    Joint,
+    Keep,
+    Picked,
+    Prelu,
+    Residual,
+    SingleAttention,
+    TokenAttention,
+    normalized,
+)
+from jaxpert.nn.layers import BatchNorm, Linear
+
+LATENTS = ("expression", "perturbation", "noise")
+"""Nothing but the names tells the three latents apart: one prior, and the decoder reads all."""
+LOG_VARIANCES = (-20.0, 10.0)
+
+Sites = dict[str, tuple[int, float]]
+"""Width and rate of each dropout site."""
+
+
+class Sizes(NamedTuple):
+    """What generator and critic have in common."""
+
+    genes: int
+    targets: int
+    strata: int
+    dose: bool
+    hidden: tuple[int, ...]
+    rate: float
+    """Of dropout in the linear layers."""
+
+
+class Shape(NamedTuple):
+    """What is the generator's own."""
+
+    embedding: int
+    latent: int
+    blocks: int
+    residual_rate: float
+    normalized_blocks: bool
+    attention: str | None
+    tokens: int
+    batch_norm: bool
+    lookup: bool
+    clamp: bool
+    expression_head: str
+    condition_head: str
+
+
+class GeneratorNoise(NamedTuple):
+    """What is random in one pass."""
+
+    encoder: Keep
+    decoder: Keep
+    normal: Float[Array, "B 3 Z"] | None
+    """Standard normal variates of the latents; None for z = mean."""
+
+
+STILL = GeneratorNoise({}, {}, None)
+"""Nothing dropped, z = mean."""
+
+
+class Generated(NamedTuple):
+    """What a generator makes of a row."""
+
+    expression: Float[Array, "B G"]
+    target: Float[Array, "B K"]
+    """Logits of the perturbation columns."""
+    stratum: Float[Array, "B S"]
+    """Logits of the batch columns."""
+    mean: Float[Array, "B 3 Z"]
+    log_variance: Float[Array, "B 3 Z"]
+    z: Float[Array, "B 3 Z"]
+
+
+class Trunk(nn.Module):
+    """From the first layer's linear output on: activations, more layers, residual blocks, attention."""
+
+    hidden: tuple[int, ...]
+    rate: float
+    shape: Shape
+    batch_norm: bool
+
+    def setup(self):
+        for i, width in enumerate(self.hidden, 1):
+            if i > 1:
+                setattr(self, f"linear{i}", Linear(self.hidden[i - 2], width))
+            if self.batch_norm:
+                setattr(self, f"norm{i}", BatchNorm(width))
+            setattr(self, f"prelu{i}", Prelu())
+            setattr(self, f"drop{i}", Dropout(self.rate))
+        width, shape = self.hidden[-1], self.shape
+        for i in range(shape.blocks):
+            setattr(self, f"block{i}", Residual(width, shape.residual_rate, shape.normalized_blocks))
+        if shape.attention == "single":
+            self.attention = SingleAttention(width)
+        elif shape.attention == "tokens":
+            self.attention = TokenAttention(width, shape.tokens)
+
+    def __call__(self, first: Float[Array, "B _"], keep: Keep, weight: Float[Array, "B"] | None) -> Float[Array, "B H"]:
+        h = first
+        for i in range(1, len(self.hidden) + 1):
+            h = h if i == 1 else getattr(self, f"linear{i}")(h)
+            h = normalized(getattr(self, f"norm{i}"), h, weight) if self.batch_norm else h
+            h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
+        for i in range(self.shape.blocks):
+            own = {site: keep[f"block{i}.{site}"] for site in ("drop1", "drop2") if f"block{i}.{site}" in keep}
+            h = getattr(self, f"block{i}")(h, own, weight)
+        return h if self.shape.attention is None else self.attention(h)
+
+
+def layer_sites(hidden: tuple[int, ...], rate: float) -> Sites:
+    """Dropout sites of linear layers."""
+    return {f"drop{i}": (width, rate) for i, width in enumerate(hidden, 1)} if rate else {}
+
+
+def trunk_sites(sizes: Sizes, shape: Shape) -> Sites:
+    """Dropout sites of a trunk."""
+    sites, width = layer_sites(sizes.hidden, sizes.rate), sizes.hidden[-1]
+    for i in range(shape.blocks if shape.residual_rate else 0):
+        for site in Residual(width, shape.residual_rate, shape.normalized_blocks).sites:
+            sites[f"block{i}.{site}"] = width, shape.residual_rate
+    return sites
+
+
+class Conditions(nn.Module):
+    """Embeddings of what a row is translated under; encoder and decoder have their own."""
+
+    sizes: Sizes
+    width: int
+    lookup: bool
+
+    def setup(self):
+        self.target = Embedding(self.sizes.targets, self.width, self.lookup)
+        self.stratum = Embedding(self.sizes.strata, self.width, self.lookup)
+
+    def __call__(self, condition: Condition) -> tuple[Array, ...]:
+        embedded = self.target(condition.target), self.stratum(condition.stratum)
+        return embedded if condition.dose is None else (*embedded, condition.dose)
+
+
+def condition_blocks(sizes: Sizes, target: int, stratum: int) -> tuple[tuple[str, int], ...]:
+    """Blocks of a joint layer that stand for the conditions."""
+    return (("target", target), ("stratum", stratum), *((("dose", 1),) if sizes.dose else ()))
+
+
+class Encoder(nn.Module):
+    """Row and conditions to the moments of three latents, from one product: means first, then log variances."""
+
+    sizes: Sizes
+    shape: Shape
+
+    def setup(self):
+        sizes, shape = self.sizes, self.shape
+        self.conditions = Conditions(sizes, shape.embedding, shape.lookup)
+        blocks = (("expression", sizes.genes), *condition_blocks(sizes, shape.embedding, shape.embedding))
+        self.first = Joint(blocks, sizes.hidden[0])
+        self.trunk = Trunk(sizes.hidden, sizes.rate, shape, shape.batch_norm)
+        self.heads = Linear(sizes.hidden[-1], 2 * len(LATENTS) * shape.latent)
+
+    def __call__(
+        self, x: Float[Array, "B G"], condition: Condition, keep: Keep, weight: Float[Array, "B"] | None
+    ) -> tuple[Float[Array, "B 3 Z"], Float[Array, "B 3 Z"]]:
+        h = self.trunk(self.first(x, *self.conditions(condition)), keep, weight)
+        heads = self.heads(h).reshape(len(x), 2, len(LATENTS), -1)
+        log_variance = jnp.clip(heads[:, 1], *LOG_VARIANCES) if self.shape.clamp else heads[:, 1]
+        return heads[:, 0], log_variance
+
+
+class Decoder(nn.Module):
+    """Latents and conditions to expression and to logits of the conditions; its layers are never normalised."""
+
+    sizes: Sizes
+    shape: Shape
+
+    def setup(self):
+        sizes, shape, last = self.sizes, self.shape, self.sizes.hidden[-1]
+        self.conditions = Conditions(sizes, shape.embedding, shape.lookup)
+        blocks = (("latent", len(LATENTS) * shape.latent), *condition_blocks(sizes, shape.embedding, shape.embedding))
+        self.first = Joint(blocks, sizes.hidden[0])
+        self.trunk = Trunk(sizes.hidden, sizes.rate, shape, False)
+        self.expression = Linear(last, sizes.genes)
+        self.target = Linear(last, sizes.targets)
+        self.stratum = Linear(last, sizes.strata)
+        if shape.expression_head == "prelu":
+            self.prelu = Prelu()
+
+    def __call__(
+        self, z: Float[Array, "B 3 Z"], condition: Condition, keep: Keep, weight: Float[Array, "B"] | None
+    ) -> tuple[Float[Array, "B G"], Float[Array, "B K"], Float[Array, "B S"]]:
+        h = self.trunk(self.first(z.reshape(len(z), -1), *self.conditions(condition)), keep, weight)
+        x, target, stratum = self.expression(h), self.target(h), self.stratum(h)
+        x = jnp.tanh(x) if self.shape.expression_head == "tanh" else self.prelu(x)
+        tanh = self.shape.condition_head == "tanh"
+        return x, jnp.tanh(target) if tanh else target, jnp.tanh(stratum) if tanh else stratum
+
+
+class Generator(nn.Module):
+    """Translates rows of one state (perturbed, control) to the other, under conditions (spec section 3).
+
+    `weight` marks the rows that count for batch moments in training; None normalises by the remembered ones.
+    """
+
+    sizes: Sizes
+    shape: Shape
+
+    def setup(self):
+        self.encoder = Encoder(self.sizes, self.shape)
+        self.decoder = Decoder(self.sizes, self.shape)
+
+    def __call__(
+        self, x: Float[Array, "B G"], condition: Condition, noise: GeneratorNoise, weight: Float[Array, "B"] | None
+    ) -> Generated:
+        mean, log_variance = self.encoder(x, condition, noise.encoder, weight)
+        z = mean if noise.normal is None else mean + jnp.exp(log_variance / 2) * noise.normal
+        return Generated(*self.decoder(z, condition, noise.decoder, weight), mean, log_variance, z)
+
+    def decode(self, z: Float[Array, "B 3 Z"], condition: Condition) -> Float[Array, "B G"]:
+        """Expression from latents, by remembered moments and without dropout."""
+        return self.decoder(z, condition, {}, None)[0]
+
+
+class Critic(nn.Module):
+    """Logit of a row being real, given its true conditions (spec section 4); `first` and `tail` are its two halves."""
+
+    sizes: Sizes
+
+    def setup(self):
+        sizes = self.sizes
+        blocks = (("expression", sizes.genes), *condition_blocks(sizes, sizes.targets, sizes.strata))
+        self.first = Joint(blocks, sizes.hidden[0])
+        for i, width in enumerate(sizes.hidden, 1):
+            if i > 1:
+                setattr(self, f"linear{i}", Linear(sizes.hidden[i - 2], width))
+            setattr(self, f"prelu{i}", Prelu())
+            setattr(self, f"drop{i}", Dropout(sizes.rate))
+        self.last = Linear(sizes.hidden[-1], 1)
+
+    def expression(self, x: Picked | Float[Array, "B G"]) -> Float[Array, "B H"]:
+        """What expression gives to the first layer: linear, so that mixtures of rows need no product of their own."""
+        return self.first.share(0, x)
+
+    def conditions(self, condition: Condition) -> Float[Array, "B H"]:
+        """What the conditions give to the first layer, with the bias."""
+        return self.first.rest(*condition.parts())
+
+    def tail(self, first: Float[Array, "B H"], keep: Keep) -> Float[Array, "B"]:
+        """From the first layer's linear output to the logit."""
+        h = first
+        for i in range(1, len(self.sizes.hidden) + 1):
+            h = h if i == 1 else getattr(self, f"linear{i}")(h)
+            h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
+        return self.last(h)[:, 0]
+
+    def __call__(self, x: Float[Array, "B G"], condition: Condition, keep: Keep) -> Float[Array, "B"]:
+        return self.tail(self.expression(x) + self.conditions(condition), keep)

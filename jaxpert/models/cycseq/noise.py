@@ -1,0 +1,69 @@
+"""Everything random in one training step of CycSeq, drawn beforehand, each row's by its own key."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+
+from jaxpert.models.cycseq.layers import Keep
+from jaxpert.models.cycseq.network import LATENTS, GeneratorNoise, Shape, Sizes, layer_sites, trunk_sites
+
+
+class CriticNoise(NamedTuple):
+    """Of the four times that a critic is asked, and where between real and fake rows its slope is measured."""
+
+    generator: Keep
+    """On fakes, for the generators."""
+    real: Keep
+    fake: Keep
+    mixed: Keep
+    """One mask for the score and its slope."""
+    mix: Float[Array, "B 1"]
+    """Share of the real row, uniform."""
+
+
+class StepNoise(NamedTuple):
+    """In the order of the passes (spec section 5): first passes, cycle passes, critics."""
+
+    p2n: GeneratorNoise
+    n2p: GeneratorNoise
+    n2p_cycle: GeneratorNoise
+    p2n_cycle: GeneratorNoise
+    x: CriticNoise
+    y: CriticNoise
+
+
+def draw(key: PRNGKeyArray, slot: Int[Array, "B"], sizes: Sizes, shape: Shape, dtype: Any) -> StepNoise:
+    """Noise of one step; a row's depends on the key and its slot alone, so that devices change nothing."""
+    trunk, critic = trunk_sites(sizes, shape), layer_sites(sizes.hidden, sizes.rate)
+    passes = [{"encoder": trunk, "decoder": trunk}] * 4
+    calls = [dict.fromkeys(("generator", "real", "fake", "mixed"), critic)] * 2
+    each = jax.vmap(lambda slot: jax.random.split(jax.random.fold_in(key, slot), 3))(slot)
+    kept_passes, kept_calls = masks(each[:, 0], [passes, calls])
+    size = 4, len(LATENTS), shape.latent
+    normal = jax.vmap(lambda key: jax.random.normal(key, size, dtype))(each[:, 1])
+    mix = jax.vmap(lambda key: jax.random.uniform(key, (2, 1), dtype))(each[:, 2])
+    generators = [GeneratorNoise(**keep, normal=normal[:, i]) for i, keep in enumerate(kept_passes)]
+    critics = [CriticNoise(**keep, mix=mix[:, i]) for i, keep in enumerate(kept_calls)]
+    return StepNoise(*generators, *critics)  # pyright: ignore
+
+
+def masks(keys: Key[Array, "B"], sites: Any) -> Any:
+    """Units to keep at every site of a pytree of `Sites`: uniform numbers of 16 bits, two from each word.
+
+    A unit is kept with probability round(65536 (1 - rate)) / 65536.
+    """
+    flat, form = jax.tree.flatten(sites, is_leaf=lambda node: isinstance(node, tuple))
+    widths = [width for width, _ in flat]
+    total = sum(widths)
+    if not total:
+        return jax.tree.unflatten(form, [])
+    bounds = np.concatenate([np.full(width, round((1 - rate) * 2**16), np.uint32) for width, rate in flat])
+    words = jax.vmap(lambda key: jax.random.bits(key, (-(-total // 2),), jnp.uint32))(keys)
+    halves = jnp.stack([words & 0xFFFF, words >> 16], -1).reshape(len(keys), -1)[:, :total]
+    kept: Bool[Array, "B _"] = halves < bounds
+    return jax.tree.unflatten(form, jnp.split(kept, np.cumsum(widths)[:-1], axis=1))

@@ -1,0 +1,170 @@
+"""The report of a run: one HTML file that needs nothing else, made from what lies in the work directory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxpert.core.types import InputError
+from jaxpert.report import numbers
+from jaxpert.report.numbers import finite, label
+from jaxpert.report.sections import FAMILIES, family_sections
+from jaxpert.report.tables import tables, truth_tables
+from jaxpert.report.words import CAPTIONS
+
+READ = ("model", "baselines", "ceiling", "truth", "comparison", "perturbations", "notes", "verdict", "quality", "data",
+        "likelihood", "recovery", "run", "scores", *FAMILIES)  # fmt: skip
+"""Parts of metrics.json that have their own place or are for programs (`scores`: every seed at every threshold);
+whatever else it holds is listed at the end."""
+
+
+class Picture(NamedTuple):
+    """A figure ready for the page."""
+
+    name: str
+    title: str
+    caption: str
+    data: str
+    """Base64 of the PNG."""
+
+
+def write_report(workdir: str | Path) -> Path:
+    """Write `report.html` from the files of a run and return its path; parts that are missing are named on the page.
+
+    Args:
+        workdir: the directory with any of `config.json`, `metrics.json`, `metrics.jsonl` and `figures/*.png`.
+
+    Raises:
+        InputError: `workdir` is no directory.
+    """
+    workdir = Path(workdir)
+    if not workdir.is_dir():
+        raise InputError(f"there is no work directory {workdir}: give the --workdir of a run that was started before")
+    page = _environment().get_template("report.html").render(_content(workdir))
+    part, path = workdir / ".report.html.part", workdir / "report.html"
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def _environment() -> Any:
+    import jinja2
+
+    # Every value is escaped: gene, perturbation and file names come from the user's data.
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxpert.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = "value", "heading", "label", "pretty", "aligned", "sentences"
+    page.filters |= {name: getattr(numbers, name) for name in names}
+    page.tests |= {"scalar": numbers.is_scalar, "table": numbers.is_table, "long": numbers.is_long}
+    return page
+
+
+def _content(workdir: Path) -> dict[str, Any]:
+    """Everything that the template shows."""
+    problems: list[str] = []
+    config, metrics = (_mapping(workdir / name, problems) for name in ("config.json", "metrics.json"))
+    pictures = _pictures(workdir / "figures")
+    parts = {name: metrics.get(name) for name in READ}
+    return parts | {
+        "config": config,
+        "title": _title(config, metrics),
+        "date": _date(workdir, metrics),
+        "tables": tables(metrics),
+        "truth_tables": truth_tables(metrics),
+        "families": family_sections(metrics),
+        "pictures": [p for p in pictures if not p.name.startswith("loss")],
+        "curves": [p for p in pictures if p.name.startswith("loss")],
+        "training": _training(_rows(workdir / "metrics.jsonl", problems)),
+        "facts": _without(metrics.get("data"), "notes"),
+        "about": _without(metrics.get("run"), "command"),
+        "rest": {name: value for name, value in metrics.items() if name not in READ},
+        "problems": problems,
+    }
+
+
+def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
+    """A JSON file's content, empty if there is none; says what is wrong with one that cannot be read."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        problems.append(f"{path.name} could not be read ({error}) and is left out.")
+        return {}
+    if isinstance(content, dict):
+        return content
+    problems.append(f"{path.name} holds no mapping and is left out.")
+    return {}
+
+
+def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl; lines that a killed run left unfinished are counted."""
+    rows, bad = [], 0
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            row = dict(json.loads(line))
+            # Of several seeds the mean is shown.
+            rows.append({k: sum(v) / len(v) if isinstance(v, list) else v for k, v in row.items()})
+        except (ValueError, TypeError):
+            bad += 1
+    if bad:
+        problems.append(f"{bad} of the {bad + len(rows)} lines of {path.name} could not be read and are left out.")
+    return rows
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    """The PNG files of a folder, those with a caption first and in the captions' order."""
+    order = list(CAPTIONS)
+    found = []
+    for path in sorted(folder.glob("*.png")):
+        key = next((name for name in order if path.stem.startswith(name)), None)
+        title, caption = CAPTIONS[key] if key else (label(path.stem), "")
+        data = base64.b64encode(path.read_bytes()).decode()
+        found.append((order.index(key) if key else len(order), Picture(path.stem, title, caption, data)))
+    return [picture for _, picture in sorted(found, key=lambda each: (each[0], each[1].name))]
+
+
+def _without(part: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    return {key: value for key, value in (part or {}).items() if key != name}
+
+
+def _title(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Names of data set and model, from wherever they are known."""
+    data, model = config.get("data") or {}, config.get("model") or {}
+    source = (metrics.get("data") or {}).get("name") or data.get("source") or "unknown data set"
+    return {"data": Path(str(source)).name, "model": str(model.get("name") or "model")}
+
+
+def _date(workdir: Path, metrics: Mapping[str, Any]) -> str:
+    """When the run was evaluated: as it says itself, else the time of its newest file."""
+    said = (metrics.get("run") or {}).get("date")
+    names = ("metrics.json", "metrics.jsonl", "config.json")
+    times = [(workdir / name).stat().st_mtime for name in names if (workdir / name).exists()]
+    return str(said) if said else f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
+
+
+def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The training log in a few numbers."""
+    if not rows:
+        return {}
+    criterion = "val/score" if any("val/score" in row for row in rows) else "val/loss"
+    val = [row for row in rows if finite(row.get(criterion))]
+    train = [row["train/loss"] for row in rows if finite(row.get("train/loss"))]
+    best = min(val, key=lambda row: row[criterion]) if val else {}
+    return {
+        "steps": max(row.get("step", 0) for row in rows),
+        "epochs with validation": len(val),
+        "last training loss": train[-1] if train else None,
+        f"best {criterion.replace('val/', 'validation ')}": best.get(criterion),
+        "best epoch": best.get("epoch"),
+    }

@@ -1,0 +1,96 @@
+"""Curves of the training log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxpert.core.types import InputError
+from jaxpert.report.plots.style import BLUE, GREY, INK, VERMILLION, canvas, thousands, words
+
+
+def loss_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
+    """Training loss by step, validation loss by epoch with its best epoch, and every loss term in a panel of its own.
+
+    `rows` are those of `metrics.jsonl`: `step`, `epoch` and any of `train/loss`, `train/<term>`, `val/loss`,
+    `val/<term>`; values that are missing or not finite are left out of the curves.
+    """
+    terms = list(dict.fromkeys(k.split("/", 1)[1] for row in rows for k in row if k.startswith(("train/", "val/"))))
+    if "loss" not in terms:
+        raise InputError("no row of metrics.jsonl holds train/loss or val/loss, so there is no curve to draw")
+    terms.remove("loss")
+    columns = min(4, max(len(terms), 1))
+    small = -(-len(terms) // columns)
+    with canvas(path, 9.0, 3.9 + 1.75 * small) as figure:
+        grid = figure.add_gridspec(1 + small, columns, height_ratios=[2.2] + [1.0] * small)
+        _loss_panel(figure.add_subplot(grid[0, :]), rows)
+        for i, term in enumerate(terms):
+            _term_panel(figure.add_subplot(grid[1 + i // columns, i % columns]), rows, term)
+    return Path(path)
+
+
+def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of the rows in which `key` is a finite number."""
+    found = [(row["step"], row[key]) for row in rows if row.get(key) is not None and np.isfinite(row[key])]
+    steps, values = np.array(found, float).reshape(-1, 2).T
+    return steps, values
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Moving average over about a fortieth of the curve; the ends average over what there is."""
+    window = np.ones(max(1, len(values) // 40))
+    return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
+
+
+def _loss_panel(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    steps, train = _series(rows, "train/loss")
+    val_steps, val = _series(rows, "val/loss")
+    if len(train):
+        axis.plot(steps, train, color=BLUE, alpha=0.25, linewidth=0.8)
+        axis.plot(steps, _smooth(train), color=BLUE, label="training")
+    if len(val):
+        axis.plot(val_steps, val, color=VERMILLION, marker="o", markersize=3, label="validation")
+        _mark_best(axis, rows, val_steps, val)
+    _focus(axis, np.concatenate([train, val]))
+    axis.set(title="Loss", xlabel="training step", ylabel="loss")
+    axis.xaxis.set_major_formatter(thousands)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.5g}".replace("-", "−"))
+    axis.legend(loc="upper right")
+
+
+def _mark_best(axis: Any, rows: Sequence[Mapping[str, Any]], steps: np.ndarray, val: np.ndarray) -> None:
+    best = int(np.argmin(val))
+    epoch = next(row.get("epoch") for row in rows if row["step"] == steps[best] and row.get("val/loss") == val[best])
+    axis.axvline(steps[best], color=GREY, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+    axis.plot(steps[best], val[best], "o", color=VERMILLION, markersize=9, markeredgecolor=INK, linestyle="none",
+              label=f"best validation: {val[best]:,.2f}" + ("" if epoch is None else f", epoch {epoch}"))  # fmt: skip
+
+
+def _focus(axis: Any, values: np.ndarray) -> None:
+    """Leave the first, far higher losses outside the panel where they would flatten the rest, and say so."""
+    if len(values) < 20:
+        return
+    low, middle, high = values.min(), np.quantile(values, 0.95), values.max()
+    if high - low > 1.5 * (middle - low) > 0:
+        top = middle + 0.15 * (middle - low)
+        axis.set_ylim(low - 0.08 * (middle - low), top)
+        note = f"{np.sum(values > top)} early or high values lie above the panel, up to {high:,.0f}"
+        axis.set_title(note, loc="right", fontsize=8.5, fontweight="normal", color=GREY)
+
+
+def _term_panel(axis: Any, rows: Sequence[Mapping[str, Any]], term: str) -> None:
+    curves = [_series(rows, f"{part}/{term}") for part in ("train", "val")]
+    for (steps, values), colour in zip(curves, (BLUE, VERMILLION), strict=True):
+        if len(values):
+            axis.plot(steps, _smooth(values) if colour == BLUE else values, color=colour, linewidth=1.4)
+    inner = [np.quantile(values, (0.02, 0.98)) for _, values in curves if len(values) >= 20]
+    if inner and np.ptp(inner) > 0:
+        axis.set_ylim(np.min(inner) - 0.1 * np.ptp(inner), np.max(inner) + 0.1 * np.ptp(inner))
+    title = "validation score (lower is better)" if term == "score" else words(term)
+    axis.set_title(title, fontsize=9.5, fontweight="normal")
+    axis.locator_params(axis="both", nbins=3)
+    axis.xaxis.set_major_formatter(thousands)
+    axis.tick_params(labelsize=8)

@@ -1,0 +1,157 @@
+"""The device side of feeds of spectra: pure functions from tables of draws to batches of rows."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxpert.core.types import Batch
+
+
+class SpectraData(NamedTuple):
+    """What `Feed.data` holds on one device: Q of the S shards of the pairs; everything else is whole."""
+
+    cells: dict[str, Array]
+    """Log values {"dense": [N, G]}, or {"genes": [nnz], "values": [nnz], "start": [N + 1], "factor": [N]} and for
+    clipped scales {"file": [N], "cap": [F, G]}."""
+    shard: Int[Array, "Q"]
+    size: Int[Array, "Q"]
+    item: Int[Array, "Q L"]
+    """Rows by number: the pair, or with unit "cell" the pair x D + the drawn cell."""
+    pairs: dict[str, Array]
+    """`upper`, `lower`, `replicate`, `condition`, `batch` [M]; where lower rows are kept `lower_row [M]`, where there
+    are doses `dose [M]` and `control_dose [M]`."""
+    draws: Int[Array, "S R D"]
+    pool_batch: Int[Array, "S"]
+    scale: Float[Array, "batches G"]
+    shift: Float[Array, "batches G"]
+    lower_rows: Float[Array, "rows G"]
+    """Lower rows made once; none where they are made in every batch."""
+    condition_treatments: Float[Array, "C T"]
+
+
+class Layout(NamedTuple):
+    """The static numbers behind a feed."""
+
+    share: int
+    """Pairs that a batch takes from each shard."""
+    length: int
+    """Pairs per shard, padding included."""
+    steps: int
+    genes: int
+    width: int
+    """Nonzeros read of a cell at a time; 0 for dense cells."""
+    unit: float
+    """The logarithm is divided by it; 0 for values taken as they are."""
+    deep: int
+    """Drawn cells, where each is a row; 0 where their mean is."""
+
+
+def draw_order(
+    static: Layout, shuffle: bool, data: SpectraData, key: PRNGKeyArray, epoch: Int[Array, ""]
+) -> Int[Array, "Q drawn"]:
+    """Positions within each shard in the order of drawing: rows first, padding last."""
+    positions = jnp.arange(static.length, dtype=jnp.int32)
+    if shuffle:
+        key = jax.random.fold_in(key, epoch)
+        positions = jax.vmap(lambda s, n: _permutation(jax.random.fold_in(key, s), positions, n))(data.shard, data.size)
+    else:
+        positions = jnp.broadcast_to(positions, (data.shard.shape[0], static.length))
+    return jnp.pad(positions, ((0, 0), (0, max(0, static.steps * static.share - static.length))))
+
+
+def _permutation(key: PRNGKeyArray, positions: Int[Array, "L"], size: Int[Array, ""]) -> Int[Array, "L"]:
+    bits = jax.random.bits(key, positions.shape, jnp.uint32)
+    last = jnp.uint32(2**32 - 1)
+    # The sort is stable, so a row that happens to draw the highest number still comes before the padding.
+    return positions[jnp.argsort(jnp.where(positions < size, bits, last), stable=True)]
+
+
+def draw_batch(
+    static: Layout, data: SpectraData, key: PRNGKeyArray, order: Int[Array, "Q drawn"], step: Int[Array, ""]
+) -> Batch:
+    """The pairs that step `step` of the epoch takes from the shards on this device; nothing random is left."""
+    del key
+    share = static.share
+    drawn = jax.lax.dynamic_slice_in_dim(order, step * share, share, axis=1)
+    place = jnp.arange(share, dtype=jnp.int32)
+    item = jnp.take_along_axis(data.item, drawn, axis=1).reshape(-1)
+    pair, cell = (item // static.deep, item % static.deep) if static.deep else (item, None)
+    own = {name: column[pair] for name, column in data.pairs.items()}
+    kept = "lower_row" in own
+    extras = {name: own[name] for name in ("dose", "control_dose") if name in own}
+    extras |= {} if cell is None else {"cell": cell}
+    return Batch(
+        x=_rows(static, data, own["upper"], own["replicate"], cell),
+        control=data.lower_rows[own["lower_row"]]
+        if kept
+        else _rows(static, data, own["lower"], own["replicate"], cell),
+        treatment=data.condition_treatments[own["condition"]],
+        condition=own["condition"],
+        stratum=own["batch"],
+        mask=(step * share + place < data.size[:, None]).reshape(-1),
+        slot=(data.shard[:, None] * share + place).reshape(-1),
+        extras={"pair": pair} | extras,
+    )
+
+
+def _rows(
+    static: Layout, data: SpectraData, pool: Int[Array, "B"], replicate: Int[Array, "B"], cell: Int[Array, "B"] | None
+) -> Float[Array, "B G"]:
+    """Means over the drawn cells (or the `cell`-th drawn cell), adjusted for batch."""
+    drawn = data.draws[pool, replicate] if cell is None else data.draws[pool, replicate, cell][:, None]
+    batch = data.pool_batch[pool]
+    return data.scale[batch] * _means(static, data.cells, drawn) + data.shift[batch]
+
+
+def _means(static: Layout, cells: dict[str, Array], drawn: Int[Array, "B D"]) -> Float[Array, "B G"]:
+    """Mean log values, one drawn cell of every row at a time, so that only [B, G] and one cell per row are held."""
+    add = _add_dense if "dense" in cells else _add_sparse
+    total = jnp.zeros((drawn.shape[0], static.genes), jnp.float32)
+    whole = jax.lax.fori_loop(0, drawn.shape[1], lambda i, total: add(static, cells, drawn[:, i], total), total)
+    return whole / drawn.shape[1]
+
+
+def _add_dense(
+    static: Layout, cells: dict[str, Array], cell: Int[Array, "B"], total: Float[Array, "B G"]
+) -> Float[Array, "B G"]:
+    del static
+    return total + cells["dense"][cell]
+
+
+def _add_sparse(
+    static: Layout, cells: dict[str, Array], cell: Int[Array, "B"], total: Float[Array, "B G"]
+) -> Float[Array, "B G"]:
+    """Add one cell to each row, a window of its counts at a time, until the widest of them is through."""
+    begin, end = cells["start"][cell], cells["start"][cell + 1]
+    windows = (jnp.max(end - begin) + static.width - 1) // static.width
+    add = functools.partial(_add_window, static, cells, cell, end)
+    return jax.lax.fori_loop(0, windows, lambda k, total: add(begin + k * static.width, total), total)
+
+
+def _add_window(
+    static: Layout,
+    cells: dict[str, Array],
+    cell: Int[Array, "B"],
+    end: Int[Array, "B"],
+    begin: Int[Array, "B"],
+    total: Float[Array, "B G"],
+) -> Float[Array, "B G"]:
+    """Add the counts from `begin` on; what a window holds of other cells is scattered behind the last gene, which
+    drops it."""
+    # Near the end the window starts earlier instead of reading beyond: so the counts need no padding, hence no copy.
+    at = jnp.minimum(begin, cells["genes"].shape[0] - static.width)
+    window = at[:, None] + jnp.arange(static.width, dtype=jnp.int32)
+    inside = (window >= begin[:, None]) & (window < end[:, None])
+    cut = jax.vmap(lambda flat, at: jax.lax.dynamic_slice(flat, (at,), (static.width,)), (None, 0))
+    gene, value = cut(cells["genes"], at), cut(cells["values"], at).astype(jnp.float32)
+    if static.unit:
+        value = jnp.log1p(value * cells["factor"][cell][:, None]) / static.unit
+    if "cap" in cells:
+        value = jnp.minimum(value, cells["cap"][cells["file"][cell][:, None], gene])
+    column = jnp.where(inside, gene, static.genes)
+    return total.at[jnp.arange(cell.shape[0])[:, None], column].add(value, mode="drop")

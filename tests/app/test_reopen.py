@@ -1,0 +1,124 @@
+"""A finished run comes back as it was; anything else is refused in one sentence."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxpert import data
+from jaxpert.app import run
+from jaxpert.app.reopen import read_like, reopen
+from jaxpert.core.types import InputError
+from support import finished_run
+
+
+def test_comes_back_as_it_was_left():
+    workdir, fitted = finished_run.finished()
+    found = reopen(workdir)
+    jax.tree.map(np.testing.assert_array_equal, found.fitted.params, fitted.params)
+    jax.tree.map(np.testing.assert_array_equal, found.fitted.train.params, fitted.train.params)
+    assert (found.fitted.params["mask_logits"] != found.fitted.train.params["mask_logits"]).any()
+    assert found.fitted.outcome == fitted.outcome
+    dataset, truth = run.load_dataset(found.config)
+    np.testing.assert_array_equal(found.dataset.split, dataset.split)
+    np.testing.assert_array_equal(found.dataset.quality.failed, dataset.quality.failed)
+    np.testing.assert_array_equal(found.truth.artifact, truth.artifact)
+    assert found.metrics["data"]["cells"] == len(dataset.cells)
+
+
+def test_several_seeds():
+    workdir, fitted = finished_run.finished(seeds=2)
+    both, second = reopen(workdir), reopen(workdir, seed=1)
+    jax.tree.map(np.testing.assert_array_equal, both.fitted.params, fitted.params)
+    jax.tree.map(lambda one, all_: np.testing.assert_array_equal(one, all_[1]), second.fitted.params, fitted.params)
+    with pytest.raises(InputError, match="seed 2 of .* expected 0 to 1"):
+        reopen(workdir, seed=2)
+
+
+def test_folders_that_are_no_finished_run(tmp_path):
+    with pytest.raises(InputError, match="there is no folder .*nowhere"):
+        reopen(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no config.json"):
+        reopen(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="config.json cannot be read"):
+        reopen(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="not finished .* run its command again"):
+        reopen(tmp_path)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(finished_run.finished()[0], work)
+    return work
+
+
+def test_data_that_moved(copied):
+    config = json.loads((copied / "config.json").read_text())
+    config["data"]["source"] = "moved.h5ad"
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cannot be read again: there is no file moved.h5ad"):
+        reopen(copied)
+    del config["data"]["preset"]
+    (copied / "config.json").write_text(json.dumps(config | {"data": {**config["data"], "source": "simulated"}}))
+    with pytest.raises(InputError, match="lacks 'preset'.*run it again"):
+        reopen(copied)
+
+
+def renamed(dataset, what):
+    names = list(getattr(dataset, what))
+    names[3] = "RENAMED"
+    return replace(dataset, **{what: tuple(names)})
+
+
+def fewer_genes(dataset):
+    return replace(dataset, genes=dataset.genes[:-1], counts=dataset.counts[:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda dataset: renamed(dataset, "genes"), "of the genes number 4 was .* and is now RENAMED"),
+        (lambda dataset: renamed(dataset, "treatments"), "of the treatments number 4 was .* and is now RENAMED"),
+        (lambda dataset: replace(dataset, split=np.zeros_like(dataset.split)), "cells per split"),
+        (fewer_genes, "genes: 200 then, 199 now"),
+    ],
+)
+def test_data_that_changed(change, said, monkeypatch):
+    load = run.load_dataset
+    monkeypatch.setattr(run, "load_dataset", lambda config: (change(load(config)[0]), None))
+    with pytest.raises(InputError, match=said):
+        reopen(finished_run.finished()[0])
+
+
+def test_run_without_a_readable_checkpoint(copied):
+    for path in (copied / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(InputError, match="none of the checkpoints"):
+        reopen(copied)
+    shutil.rmtree(copied / "checkpoints")
+    with pytest.raises(InputError, match="has no checkpoints"):
+        reopen(copied)
+
+
+def test_another_file_is_held_against_the_thresholds_of_the_run(tmp_path):
+    """A file of failed cells and controls alone, genes turned round: its cells fail as they did in the run."""
+    found = reopen(finished_run.finished()[0])
+    adata, _ = data.simulate("tiny", seed=0)
+    failed = found.dataset.quality.failed
+    keep = failed | (np.arange(len(failed)) < 20)
+    adata[keep].copy()[:, ::-1].copy().write_h5ad(tmp_path / "other.h5ad")
+    other = read_like(found, tmp_path / "other.h5ad")
+    assert other.genes == found.dataset.genes and other.treatments == found.dataset.treatments
+    np.testing.assert_array_equal(other.counts.toarray(), found.dataset.counts[keep].toarray())
+    np.testing.assert_array_equal(other.quality.failed, failed[keep])
+    np.testing.assert_array_equal(
+        other.condition_treatments[other.condition], found.dataset.condition_treatments[found.dataset.condition[keep]]
+    )
+    assert any(f"{failed.sum()} of {keep.sum()} cells fail quality by the thresholds" in note for note in other.notes)

@@ -1,0 +1,170 @@
+"""Comparison with baselines: right winner, honest words, valid JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from jaxpert.core.types import Dataset
+from jaxpert.evaluation.compare import Screen, compare, json_safe, own_genes, subsets
+from jaxpert.evaluation.metrics import METRICS
+from jaxpert.evaluation.scoring import Difference
+from jaxpert.evaluation.verdict import outcome
+
+CONDITIONS, GENES = 25, 80
+TEST = np.arange(13, CONDITIONS)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=GENES)
+    effects = common + rng.normal(size=(CONDITIONS, GENES))
+    effects[0] = 0
+    return effects
+
+
+def noisy(truth, sd, seed=1):
+    out = truth + sd * np.random.default_rng(seed).normal(size=truth.shape)
+    out[0] = 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def screen(truth):
+    everything = np.arange(1, CONDITIONS)
+    trained = ~np.isin(np.arange(CONDITIONS), TEST)
+    return Screen(
+        conditions=[f"p{i}" for i in range(CONDITIONS)],
+        control=0,
+        subsets={"all": everything, "train": everything[:12], "test": TEST},
+        trained=trained,
+        control_mean=np.random.default_rng(2).gamma(1, 1, GENES),
+        reference=truth[1:13].mean(0),
+    )
+
+
+def baselines(truth):
+    mean = np.tile(truth[1:13].mean(0), (CONDITIONS, 1))
+    mean[0] = 0
+    return {"no_change": np.zeros_like(truth), "mean_perturbation": mean}
+
+
+def test_a_good_model_beats_the_baselines_and_is_said_to(truth, screen):
+    observed = noisy(truth, 0.1)
+    result = compare(observed, {"model": noisy(truth, 0.3, 5), **baselines(truth)}, screen, truth=truth)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert set(result) == {"model", "baselines", "ceiling", "truth", "perturbations", "comparison", "notes", "verdict"}
+    assert tuple(result["model"]["test"]) == tuple(METRICS)
+    assert result["perturbations"] == {"all": 24, "train": 12, "test": 12}
+    assert result["baselines"]["no_change"]["test"]["ate_pearson"] is None
+    assert "12 perturbations of test (none of them seen in training)" in result["verdict"]
+    assert "beats every baseline on ATE-rho" in result["verdict"] and "loses" not in result["verdict"]
+    assert any("no_change" in note and "ATE-rho" in note for note in result["notes"])
+    assert any("mean_perturbation" in note and "perturbed reference" in note for note in result["notes"])
+    versus = result["comparison"]["test"]["ate_r2"]["mean_perturbation"]
+    gap = result["model"]["test"]["ate_r2"] - result["baselines"]["mean_perturbation"]["test"]["ate_r2"]
+    assert versus["difference"] == pytest.approx(gap) and 0 < versus["low"] < gap < versus["high"]
+    assert result["truth"]["observed"]["test"]["ate_pearson"] > result["truth"]["model"]["test"]["ate_pearson"] > 0.9
+
+
+def test_a_bad_model_is_said_to_lose(truth, screen):
+    result = compare(noisy(truth, 0.1), {"model": noisy(truth, 6.0, 5), **baselines(truth)}, screen)
+    assert "loses to the best baseline on ATE-rho" in result["verdict"]
+    assert "every baseline on ATE" not in result["verdict"]
+    assert result["truth"] is None and result["ceiling"] is None
+
+
+def test_a_copy_of_the_baseline_cannot_be_told_from_it(truth, screen):
+    given = baselines(truth)
+    result = compare(noisy(truth, 0.1), {"model": given["mean_perturbation"], **given}, screen)
+    assert "cannot be told from the best baseline on ATE-rho" in result["verdict"]
+
+
+def test_the_ceiling_scores_one_half_by_the_other(truth, screen):
+    halves = noisy(truth, 0.2, 7), noisy(truth, 0.2, 8)
+    halves[0][3] = np.nan  # one cell only
+    result = compare(noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, duplicate=halves)
+    assert 0.9 < result["ceiling"]["test"]["ate_pearson"] < result["model"]["test"]["ate_pearson"]
+    assert "half of the held-out cells" in result["verdict"]
+
+
+def test_held_out_cells_are_one_more_subset_and_what_the_verdict_speaks_of(truth, screen):
+    held_out = noisy(truth, 0.5, 9)
+    held_out[:14] = np.nan
+    result = compare(noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, held_out=held_out)
+    scores = result["model"]
+    assert list(scores) == ["all", "train", "test", "held_out"] and result["perturbations"]["held_out"] == 11
+    assert scores["held_out"]["ate_pearson"] < scores["test"]["ate_pearson"]
+    assert scores["held_out"]["mse"] == pytest.approx(0.25, rel=0.15)
+    assert "measured on held-out cells only" in result["verdict"] and "p13" in result["notes"][0]
+
+
+def test_unmeasured_perturbations_are_named_not_scored(truth, screen):
+    observed = noisy(truth, 0.1)
+    observed[[14, 15]] = np.nan
+    result = compare(observed, {"model": truth, **baselines(truth)}, screen)
+    assert result["perturbations"]["test"] == 10 and "p14, p15" in result["notes"][0]
+
+
+def test_predictions_that_are_not_finite_are_refused(truth, screen):
+    bad = truth.copy()
+    bad[13, 4] = np.nan
+    with pytest.raises(ValueError, match=r"model predicts .* p13"):
+        compare(truth, {"model": bad}, screen)
+    with pytest.raises(ValueError, match="'model'"):
+        compare(truth, baselines(truth), screen)
+
+
+def test_few_perturbations_give_no_interval_and_no_claim(truth, screen):
+    few = screen._replace(subsets={"test": TEST[:3]})
+    result = compare(noisy(truth, 0.1), {"model": truth, **baselines(truth)}, few)
+    assert "fewer than 5" in result["verdict"] and "nothing is claimed" in result["verdict"]
+    assert "beats" not in result["verdict"]
+
+
+def test_nothing_to_score_is_said(truth, screen):
+    result = compare(truth, {"model": truth, **baselines(truth)}, screen._replace(subsets={}))
+    assert "No perturbation" in result["verdict"]
+    assert "no baseline" in compare(truth, {"model": truth}, screen)["verdict"]
+
+
+def test_outcome_knows_which_way_is_better():
+    assert outcome("ate_r2", Difference(0.2, 0.1, 0.3)) == "better"
+    assert outcome("mse", Difference(0.2, 0.1, 0.3)) == "worse"
+    assert outcome("mse", Difference(-0.2, -0.3, -0.1)) == "better"
+    assert outcome("mse", Difference(0.2, float("nan"), float("nan"))) == "undecided"
+
+
+def test_subsets_hold_perturbations_with_a_cell_in_the_split():
+    condition = np.array([0, 0, 1, 1, 2, 2, 3])
+    split = np.array([0, 1, 0, 1, 2, 3, 3])
+    data = Dataset(
+        "toy",
+        sparse.csr_matrix((7, 2)),
+        np.arange(7),
+        ("a", "b"),
+        ("c", "a", "b", "a+b"),
+        condition,
+        0,
+        ("a", "b"),
+        np.zeros((4, 2)),
+        ("s",),
+        np.zeros(7, int),
+        None,
+        split,
+    )
+    found = {name: rows.tolist() for name, rows in subsets(data).items()}
+    assert found == {"all": [1, 2, 3], "train": [1], "val": [1], "test": [2]}
+
+
+def test_own_genes_mark_what_a_condition_perturbs():
+    mask = own_genes(np.array([[0, 0], [1, 0], [1, 1.0]]), ("b", "drug"), ("a", "b", "c"))
+    assert mask.tolist() == [[False] * 3, [False, True, False], [False, True, False]]
+
+
+def test_json_safe_turns_what_is_not_finite_into_none():
+    tree = {"a": np.float32("nan"), 1: [np.int64(3), float("inf")], "d": Difference(1.0, float("nan"), 2.0)}
+    assert json_safe(tree) == {"a": None, "1": [3, None], "d": {"difference": 1.0, "low": None, "high": 2.0}}
+    assert json_safe(np.array([1.0, np.nan])) == [1.0, None]

@@ -1,0 +1,232 @@
+"""The report: complete, self-contained, honest about what is missing, and safe against what names hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxpert.core.types import InputError
+from jaxpert.evaluation.metrics import METRICS
+from jaxpert.report import numbers
+from jaxpert.report.page import write_report
+from jaxpert.report.tables import tables
+from jaxpert.report.words import CAPTIONS, MEANINGS
+
+EVIL = "<script>alert('gene')</script>"
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text; fails on tags that are not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def metrics() -> dict:
+    model = {"test": {"ate_pearson": 0.79, "ate_r2": 0.51, "mse": 0.00473}, "train": {"ate_pearson": 0.9}}
+    mean = {"test": {"ate_pearson": 0.61, "ate_r2": -3.25, "mse": 0.0041}, "train": {"ate_pearson": 0.7}}
+    none = {"test": {"ate_pearson": None, "ate_r2": 0.0, "mse": float("nan")}, "train": {"ate_pearson": None}}
+    gap = {"difference": 0.18, "low": 0.11, "high": 0.25}
+    return {
+        "model": model, "baselines": {"mean": mean, "no_change": none}, "ceiling": {"test": {"ate_pearson": 0.97}},
+        "comparison": {"test": {"ate_pearson": {"mean": gap}, "mse": {"mean": gap}}},
+        "perturbations": {"test": 12, "train": 40}, "verdict": f"The model beats every baseline; {EVIL}.",
+        "data": {"name": "screen", "cells": 111255, "genes": 19018, "notes": [f"gene {EVIL} was made unique", "b"]},
+        "quality": {"multiplier": 3, "thresholds": {"3": {"umi_count": -20.5}, "4": {"umi_count": -95.0}},
+                    "per_condition": [0.5, 0.7] * 10},
+        "likelihood": {"iwelbo": {"test": -2310.4567}}, "recovery": {"artifact_correlation": 0.87},
+        "run": {"command": "python experiments/main.py --workdir=a", "seconds": 0.00000123, "seed": 0},
+        "surprise": {"kept": True},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics()))
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"source": EVIL}, "model": {"name": "cradle_vae"}}))
+    rows = [{"step": 5, "epoch": 0, "train/loss": 3.5}, {"step": 5, "epoch": 0, "val/loss": 4.25}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "figures").mkdir()
+    for stem in ("loss_curves", "baselines", EVIL.replace("/", "")):
+        (tmp_path / "figures" / f"{stem}.png").write_bytes(stem.encode())
+    return tmp_path
+
+
+def read(workdir: Path) -> tuple[str, Page]:
+    path = write_report(workdir)
+    assert path == workdir / "report.html" and not list(workdir.glob(".*"))
+    html = path.read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+def test_the_page_needs_nothing_else(workdir):
+    html, page = read(workdir)
+    assert "http://" not in html and "https://" not in html and "url(" not in html
+    sources = [str(value) for name, value in page.attributes if name in ("src", "href")]
+    assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "script" not in page.tags and "link" not in page.tags
+    assert page.tags.count("img") == 3
+
+
+def test_a_figure_is_inlined_as_it_is(workdir):
+    _, page = read(workdir)
+    assert f"data:image/png;base64,{base64.b64encode(b'baselines').decode()}" in [v for _, v in page.attributes]
+
+
+def test_names_from_the_data_are_escaped(workdir):
+    html, page = read(workdir)
+    assert "<script" not in html
+    assert page.text.count(EVIL) >= 3, "verdict, note and configuration show the name as it is"
+
+
+def test_sections_come_in_the_order_of_reading(workdir):
+    html, _ = read(workdir)
+    wanted = ["verdict", "scores", "meanings", "recovery", "figures", "data", "quality", "likelihood", "training",
+              "config", "reproduce", "rest"]  # fmt: skip
+    assert re.findall(r'<section id="(\w+)"', html) == wanted
+    assert html.index("The model beside its baselines") < html.index("alert(&#39;gene&#39;)&lt;script&gt;.</strong>")
+
+
+def test_numbers_are_formatted(workdir):
+    _, page = read(workdir)
+    for shown in ("111,255", "19,018", "0.790", "−3.250", "0.00473", "−2,310.5", "1.23 × 10⁻⁶", "+0.180",
+                  "+0.110 to +0.250", "20 values, 0.5 to 0.7, mean 0.6", "12 perturbations", "yes"):  # fmt: skip
+        assert shown in page.text, shown
+    assert "nan" not in page.text.lower().split() and "None" not in page.text
+
+
+def test_undefined_scores_say_why(workdir):
+    html, page = read(workdir)
+    assert re.search(r'<abbr class="undefined" title="A correlation is undefined where [^"]+">undefined</abbr>', html)
+    assert "A correlation is undefined where the prediction or the data is constant" in page.text
+
+
+def test_every_sentence_of_the_verdict_has_its_own_line(workdir):
+    said = "On test the model wins (0.79 against 0.61 of mean). Against no_change it is better."
+    (workdir / "metrics.json").write_text(json.dumps(metrics() | {"verdict": said}))
+    html, _ = read(workdir)
+    assert "<p>On test the model wins (0.79 against 0.61 of mean).</p>" in html
+    assert "<p>Against no_change it is better.</p>" in html
+
+
+def test_the_verdict_may_be_a_mapping(workdir):
+    whole = metrics() | {"verdict": {"summary": "It wins.", "reasons": ["one", "two"]}}
+    (workdir / "metrics.json").write_text(json.dumps(whole))
+    _, page = read(workdir)
+    assert "It wins." in page.text and "two" in page.text
+
+
+def test_an_empty_work_directory_names_what_is_missing(tmp_path):
+    _, page = read(tmp_path)
+    for part in ("The verdict", "The table of scores", "Every figure", "The description of the data", "Pass rates",
+                 "The training log", "The configuration", "The command"):  # fmt: skip
+        assert re.search(f"{part}[^.]* (is|are) missing", page.text), part
+
+
+@pytest.mark.parametrize("part", list(metrics()))
+def test_any_part_of_the_metrics_may_be_missing(workdir, part):
+    for other in (None, {}):
+        whole = {name: value for name, value in metrics().items() if name != part}
+        (workdir / "metrics.json").write_text(json.dumps(whole if other is None else whole | {part: None}))
+        read(workdir)
+
+
+def test_unreadable_files_are_named_and_left_out(workdir):
+    (workdir / "config.json").write_text('{"seed": ')
+    (workdir / "metrics.json").write_text("[1, 2]")
+    with open(workdir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "tra')
+    _, page = read(workdir)
+    assert "config.json could not be read" in page.text and "metrics.json holds no mapping" in page.text
+    assert "1 of the 3 lines of metrics.jsonl could not be read" in page.text
+
+
+def test_no_work_directory(tmp_path):
+    with pytest.raises(InputError, match="--workdir"):
+        write_report(tmp_path / "absent")
+
+
+def test_the_best_of_a_row_is_marked_by_the_direction_of_the_score():
+    table = tables(metrics())[0]
+    assert table.subset == "test" and table.methods == ["model", "mean", "no_change", "ceiling"]
+    kinds = {row.label: [cell.kind for cell in row.cells] for row in table.rows}
+    assert kinds[METRICS["ate_pearson"].label] == ["best", "", "undefined", "ceiling"]
+    assert kinds[METRICS["mse"].label] == ["", "best", "undefined", "undefined"]
+
+
+def test_the_lead_is_judged_by_the_direction_of_the_score():
+    leads = {row.label: row.lead for row in tables(metrics())[0].rows}
+    better, worse = leads[METRICS["ate_pearson"].label], leads[METRICS["mse"].label]
+    assert better is not None and better.kind == "better" and better.text == "+0.180"
+    assert worse is not None and worse.kind == "worse"
+    assert leads[METRICS["ate_r2"].label] is None, "no comparison was made for it"
+
+
+def test_every_score_is_explained():
+    assert set(MEANINGS) == set(METRICS)
+
+
+def test_figures_come_in_the_order_of_their_captions(tmp_path):
+    (tmp_path / "figures").mkdir()
+    for stem in ("aaa_extra", *reversed(CAPTIONS), "effects_2"):
+        (tmp_path / "figures" / f"{stem}.png").write_bytes(b"")
+    html, _ = read(tmp_path)
+    titles = [t.removesuffix(".") for t in re.findall(r"<figcaption><strong>([^<]+)</strong>", html)]
+    shown = {stem: title for stem, (title, _) in CAPTIONS.items()}
+    assert titles == [shown["baselines"], shown["ate_scatter"], shown["effects"], shown["effects"], shown["recovery"],
+                      shown["quality_violins"], shown["latent_umap"], "aaa extra", shown["loss_curves"]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [(0.0003, "0.0003"), (1234567, "1,234,567"), (2.0, "2"), (0.0, "0"), (-0.25, "−0.25"), (True, "yes"),
+     (3e12, "3.00 × 10¹²"), (-1.2e-9, "−1.20 × 10⁻⁹"), (99999.6, "100,000"), ("x", "x")],
+)  # fmt: skip
+def test_single_values(value, shown):
+    assert numbers.value(value) == shown
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), -np.inf])
+def test_values_without_a_number(value):
+    assert ">undefined</abbr>" in numbers.value(value)
+
+
+def test_headings_keep_the_capitals_of_names():
+    assert numbers.heading("p2n CD4T") == "P2n CD4T" and numbers.heading("test") == "Test"
+
+
+def test_a_report_replaces_the_last_one(workdir):
+    first, _ = read(workdir)
+    (workdir / "metrics.json").unlink()
+    second, _ = read(workdir)
+    assert len(second) < len(first)

@@ -1,0 +1,156 @@
+"""One small batch with everything in it (padding, a pair, two strata, failed cells), and every model built for it.
+
+Run as a program it prints the losses and gradients of all its devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxpert.app.families import MODULES
+from jaxpert.core.parallel import AXIS, pmean
+from jaxpert.core.types import Batch, Model, Request, Spec
+from jaxpert.nn import graphs
+
+CELLS, PADDED, GENES = 16, 3, 6
+PER_CELL = {"failed"}
+"""Extras with a row per cell; the others are tables."""
+TREATMENTS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], np.float32)
+SMALL_VAE = {"latent_dim": 4, "hidden_dim": 8, "particles": 2, "score_particles": 4}
+SMALL_MASKS = {**SMALL_VAE, "embedding_layers": 2, "embedding_hidden_dim": 8, "mask_prior": 0.3}
+SMALL = {
+    "cradle_vae": SMALL_MASKS,
+    "sams_vae": SMALL_MASKS,
+    "cpa_vae": SMALL_VAE,
+    "svae_plus": {**SMALL_VAE, "combinations": "own"},
+    "conditional_vae": SMALL_VAE,
+    "gears": {"hidden_dim": 4},
+    "cycseq": {"hidden": (8, 8, 8), "latent_dim": 4, "embedding_dim": 4, "blocks": 1},
+    "scgen": {"latent_dim": 4, "hidden_dim": 8},
+}
+"""Hyperparameters that make a model small."""
+SILENT_AT_START = {"cycseq": ("['attention']['value']",)}
+"""Parameters without gradient at the initial values, by parts of their path: here they are multiplied by a 0."""
+
+
+@contextlib.contextmanager
+def compiled_quickly():
+    """Compilation is what these tests wait for; the values do not depend on how hard the compiler tries."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def found() -> list[str]:
+    """Every model of the project."""
+    return list(MODULES)
+
+
+@functools.cache
+def built(name: str) -> Model:
+    return importlib.import_module(MODULES[name]).build(spec(), **SMALL.get(name, {}))
+
+
+def counts() -> np.ndarray:
+    return np.random.default_rng(0).poisson(np.linspace(1, 9, GENES), (CELLS, GENES)).astype(np.float32) + 1
+
+
+def spec() -> Spec:
+    logs = np.log1p(counts())
+    return Spec(
+        genes=tuple(f"g{i}" for i in range(GENES)),
+        treatments=("g0", "g1", "c"),
+        conditions=("control", "g0", "g1", "c", "g0+g1"),
+        strata=("s0", "s1"),
+        control=0,
+        condition_treatments=TREATMENTS,
+        log_mean=logs.mean(0),
+        log_std=logs.std(0, ddof=1),
+        control_mean=logs.mean(0),
+        treatment_cells=np.array([50, 40, 20]),
+        condition_cells=np.array([20, 30, 20, 20, 20]),
+        graphs={
+            "coexpression": graphs.from_edges([("g0", "g1", 0.7), ("g2", "g0", 0.5)]),
+            "ontology": graphs.from_edges([("g0", "g1", 0.4), ("c", "c", 1.0), ("far", "c", 0.3)]),
+        },
+    )
+
+
+def batch() -> Batch:
+    condition = np.arange(CELLS) % 5
+    extras = {
+        "failed": (np.arange(CELLS) % 3 == 1).astype(np.float32),
+        "treatment_cells": np.array([50, 40, 20], np.int32),
+        "condition_cells": np.array([20, 30, 20, 20, 20], np.int32),
+        "failed_cells": np.array(33, np.int32),
+        "reference": counts()[:5] // 2,
+        "has_reference": np.array([1, 1, 0, 1, 1], bool),
+        "expressed": np.arange(5 * GENES).reshape(5, GENES) % 7 != 0,
+    }
+    whole = Batch(
+        x=counts(),
+        control=counts()[::-1].copy(),
+        treatment=TREATMENTS[condition],
+        condition=condition.astype(np.int32),
+        stratum=(np.arange(CELLS) % 2).astype(np.int32),
+        mask=np.arange(CELLS) < CELLS - PADDED,
+        slot=np.arange(CELLS, dtype=np.int32),
+        extras=extras,
+    )
+    return jax.tree.map(jnp.asarray, whole)
+
+
+def rows(whole: Batch, index) -> Batch:
+    """Those rows of the batch."""
+    extras = {name: leaf[index] if name in PER_CELL else leaf for name, leaf in whole.extras.items()}
+    return Batch(*(leaf[index] for leaf in whole[:-1]), extras)
+
+
+def request(treatment=TREATMENTS, library=1e3) -> Request:
+    count = len(treatment)
+    return Request(
+        treatment=jnp.asarray(treatment),
+        library=jnp.broadcast_to(jnp.asarray(library, jnp.float32), (count,)),
+        stratum=jnp.zeros(count, jnp.int32),
+        failed=jnp.zeros(count, jnp.float32),
+        control=jnp.asarray(counts()[:1].repeat(count, 0)),
+    )
+
+
+def gradients(model: Model):
+    """(params, state, key, batch) -> ((loss, (state, metrics)), gradients), as the loop takes them."""
+
+    def step(*arguments):
+        value, slopes = jax.value_and_grad(model.loss, has_aux=True)(*arguments)
+        return value, pmean(slopes)
+
+    return step
+
+
+def numbers(tree, pick=lambda leaf: leaf) -> list[float]:
+    return np.concatenate([np.ravel(pick(leaf)) for leaf in jax.tree.leaves(jax.device_get(tree))]).tolist()
+
+
+def on_all_devices(name: str) -> dict[str, list[float]]:
+    """Numbers of the first and of the last device, each of which has a share of the cells."""
+    model, whole, key, devices = built(name), batch(), jax.random.key(1), jax.device_count()
+    params, state = jax.jit(model.init)(jax.random.key(0), whole)
+    on_host = jax.tree.map(np.asarray, whole)
+    shares = [rows(on_host, slice(d * CELLS // devices, (d + 1) * CELLS // devices)) for d in range(devices)]
+    dealt = jax.tree.map(lambda *leaves: np.stack(leaves), *shares)
+    many = jax.pmap(gradients(model), AXIS, in_axes=(None, None, None, 0))(params, state, key, dealt)
+    return {"first": numbers(many, lambda leaf: leaf[0]), "last": numbers(many, lambda leaf: leaf[-1])}
+
+
+if __name__ == "__main__":
+    with compiled_quickly():
+        models = {name: on_all_devices(name) for name in found()}
+        print(json.dumps({"devices": jax.device_count(), "models": models}))

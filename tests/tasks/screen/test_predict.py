@@ -1,0 +1,49 @@
+"""What predictions say of themselves."""
+
+import pytest
+
+from jaxpert import data
+from jaxpert.core.types import InputError
+from jaxpert.models.cradle import cpa_vae, svae_plus
+from jaxpert.tasks.screen import predict as workflow
+
+SIZES = {"latent_dim": 4, "hidden_dim": 8}
+
+
+@pytest.fixture(scope="module")
+def screen():
+    """No training cell received PERT001: its own cells and those of its pairs are in no split."""
+    cells, _ = data.simulate("tiny", cells=300, genes=120)
+    labels = cells.obs["perturbation"].astype(str)
+    parts = ("train", "train", "val", "test")
+    cells.obs["part"] = ["dropped" if "PERT001" in label else parts[i % 4] for i, label in enumerate(labels)]
+    dataset = data.add_quality(data.read(cells, perturbation="perturbation", control="ctrl"), doublets="none")
+    return data.add_split(dataset, kind="column", column="part")
+
+
+def fitted(module, dataset, **settings):
+    return workflow.fit(module.build(data.make_spec(dataset), **SIZES, **settings), dataset, epochs=1, batch_size=64)
+
+
+def test_predictions_name_treatments_without_training_cells(screen):
+    found = workflow.predict(fitted(cpa_vae, screen), screen, ["PERT001", "PERT002", "PERT001+PERT002"], particles=40)
+    assert dict(found.obs["support"]) == {
+        "ctrl": "trained",
+        "PERT001": "no training cells: PERT001",
+        "PERT002": "trained",
+        "PERT001+PERT002": "no training cells: PERT001",
+    }
+
+
+def test_svae_plus_predicts_the_screens_conditions_only(screen):
+    model = fitted(svae_plus, screen, combinations="own")
+    new = next(
+        f"{a}+{b}"
+        for a in screen.treatments
+        for b in screen.treatments
+        if a < b and f"{a}+{b}" not in screen.conditions and f"{b}+{a}" not in screen.conditions
+    )
+    with pytest.raises(InputError, match="has no latents for"):
+        workflow.predict(model, screen, [new], particles=40)
+    found = workflow.predict(model, screen, ["PERT002"], particles=40)
+    assert found.obs["support"].tolist() == ["trained", "trained"]
