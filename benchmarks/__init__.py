@@ -1,1 +1,2 @@
-"""Measurements that print tables and assert nothing: `make bench`, or `python -m benchmarks step`."""
+"""Measurements that print tables and assert nothing: `make bench`, or `python -m benchmarks
+step`."""

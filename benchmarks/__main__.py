@@ -17,7 +17,11 @@ SECTIONS += ("cycseq_table", "cycseq_step")
 def main(names: list[str]) -> int:
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        print(f"error: there is no measurement {unknown[0]!r}, expected some of {', '.join(SECTIONS)}", file=sys.stderr)
+        print(
+            f"error: there is no measurement {unknown[0]!r}, expected some of "
+            f"{', '.join(SECTIONS)}",
+            file=sys.stderr,
+        )
         return 2
     print(measure.machine(), flush=True)
     for name in names or SECTIONS:

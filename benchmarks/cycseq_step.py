@@ -1,4 +1,5 @@
-"""One training step of CycSeq (both generators, both critics, Adam) here and as plain dense JAX, on the same rows."""
+"""One training step of CycSeq (both generators, both critics, Adam) here and as plain dense JAX, on
+the same rows."""
 
 from __future__ import annotations
 
@@ -38,16 +39,22 @@ def main() -> None:
         compiled = {name: measure.in_child(memory, rows, name) for name in NAMES}
         speed = measure.in_child(product_speed, rows)
         table = [[name, "1", *single[name].columns(), *compiled[name]] for name in NAMES]
-        table += [[name, str(SCANNED), *scanned[name].columns(SCANNED), "", "", ""] for name in NAMES]
+        table += [
+            [name, str(SCANNED), *scanned[name].columns(SCANNED), "", "", ""] for name in NAMES
+        ]
         products = float(compiled["jaxpert"][0]) / speed
         measure.show(
-            f"CycSeq training step (batch {rows}, {GENES:,} genes and perturbation columns, {LINES + 2} batch columns)",
+            f"CycSeq training step (batch {rows}, {GENES:,} genes and perturbation columns, "
+            f"{LINES + 2} batch columns)",
             ("code", "steps per call", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
             table,
-            f"{repeats[0]} calls of one step, {repeats[1]} of {SCANNED}, in turn. One step per call: "
-            f"{_ratios(rows, single)}; {SCANNED} steps per call, as train.fit runs: {_ratios(rows, scanned, SCANNED)}; "
+            f"{repeats[0]} calls of one step, {repeats[1]} of {SCANNED}, in turn. One step per "
+            "call: "
+            f"{_ratios(rows, single)}; {SCANNED} steps per call, as train.fit runs: "
+            f"{_ratios(rows, scanned, SCANNED)}; "
             f"asked for: {TARGET}",
-            f"A product as of the first layer runs at {speed:,.0f} GFLOP/s here: at that rate jaxpert's products alone "
+            f"A product as of the first layer runs at {speed:,.0f} GFLOP/s here: at that rate "
+            "jaxpert's products alone "
             f"take {1e3 * products:,.0f} ms",
             agreement,
         )
@@ -57,7 +64,8 @@ def _ratios(rows: int, seconds: dict[str, measure.Seconds], steps: int = 1) -> s
     ours, plain = (np.median(seconds[name].wall) / steps for name in NAMES)
     published = PUBLISHED_MS[rows]
     return (
-        f"plain over jaxpert {plain / ours:.2f}x, the public code's {published:,} ms (measured elsewhere, on two such "
+        f"plain over jaxpert {plain / ours:.2f}x, the public code's {published:,} ms (measured "
+        "elsewhere, on two such "
         f"cores) over jaxpert {published / 1e3 / ours:.2f}x"
     )
 
@@ -66,7 +74,9 @@ def product_speed(rows: int) -> float:
     """GFLOP per second of rows times the first layer's kernel, the best of several."""
     x, kernel = jnp.ones((rows, GENES)), jnp.ones((GENES, WIDTH))
     product = jax.jit(jnp.matmul)
-    seconds = min(measure.clock(lambda: jax.block_until_ready(product(x, kernel)))[0] for _ in range(20))
+    seconds = min(
+        measure.clock(lambda: jax.block_until_ready(product(x, kernel)))[0] for _ in range(20)
+    )
     return 2e-9 * rows * GENES * WIDTH / seconds
 
 
@@ -93,7 +103,9 @@ def batch_of(rows: int) -> Batch:
     """Log expression of pairs, and one perturbation and line for each."""
     rng = np.random.default_rng(0)
     level = rng.gamma(1.0, 1.0, GENES)
-    x, y = (np.abs(level + 0.3 * rng.normal(size=(rows, GENES))).astype(np.float32) for _ in range(2))
+    x, y = (
+        np.abs(level + 0.3 * rng.normal(size=(rows, GENES))).astype(np.float32) for _ in range(2)
+    )
     condition = rng.integers(1, PERTURBED + 1, rows).astype(np.int32)
     treatment = np.zeros((rows, PERTURBED), np.float32)
     treatment[np.arange(rows), condition - 1] = 1
@@ -109,7 +121,9 @@ def _ours(net: CycSeq, batch: Batch) -> tuple[Callable, Any]:
     def update(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
         params, state, moments, number = carried
         key = step_key(jax.random.key(1), number)
-        (loss, (state, _)), slopes = jax.value_and_grad(model.loss, has_aux=True)(params, state, key, batch)
+        (loss, (state, _)), slopes = jax.value_and_grad(model.loss, has_aux=True)(
+            params, state, key, batch
+        )
         updates, moments = steps.update(slopes, moments, params)
         return (optax.apply_updates(params, updates), state, moments, number + 1), loss
 
@@ -124,7 +138,9 @@ def _plain(net: CycSeq, batch: Batch) -> tuple[Callable, Any]:
         params, state, moments, number = carried
         key = step_key(jax.random.key(1), number)
         noise = plain_cycseq.draw(key, len(batch.x), sizes.hidden, shape.blocks, shape.latent)
-        stepped = plain_cycseq.step(params, state, moments, noise, batch.x, batch.control, *_dense(net, batch))
+        stepped = plain_cycseq.step(
+            params, state, moments, noise, batch.x, batch.control, *_dense(net, batch)
+        )
         return (*stepped[:3], number + 1), stepped[3]
 
     params, state = jax.jit(cycseq.model_of(net).init)(jax.random.key(0), batch)
@@ -148,13 +164,16 @@ def _program(name: str, net: CycSeq, batch: Batch, steps: int = 1) -> tuple[Any,
     update, carried = CODES[name](net, batch)
 
     def many(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
-        # Other rows first in every step: what depends on the batch alone must not move out of the loop.
+        # Other rows first in every step: what depends on the batch alone must not move out of the
+        # loop.
         def one(carried: tuple, by: jax.Array) -> tuple[tuple, jax.Array]:
             return update(carried, jax.tree.map(lambda leaf: jnp.roll(leaf, by, 0), batch))
 
         return jax.lax.scan(one, carried, jnp.arange(steps))
 
-    return jax.jit(update if steps == 1 else many, donate_argnums=0).lower(carried, batch).compile(), carried
+    return jax.jit(update if steps == 1 else many, donate_argnums=0).lower(
+        carried, batch
+    ).compile(), carried
 
 
 def _runner(rows: int, name: str, steps: int) -> Callable[[], None]:
@@ -183,19 +202,25 @@ def agreement(rows: int) -> str:
     """Losses of both at the same parameters and noise."""
     net, batch = net_of(), batch_of(rows)
     params, state = jax.jit(cycseq.model_of(net).init)(jax.random.key(0), batch)
-    noise = jax.jit(lambda key: draw(key, batch.slot, net.generator.sizes, net.generator.shape, jnp.float32))(
-        jax.random.key(2)
+    noise = jax.jit(
+        lambda key: draw(key, batch.slot, net.generator.sizes, net.generator.shape, jnp.float32)
+    )(jax.random.key(2))
+    ours = jax.jit(lambda *given: objective(net, *given)[0])(
+        params, state, noise, rows_of(net, batch)
     )
-    ours = jax.jit(lambda *given: objective(net, *given)[0])(params, state, noise, rows_of(net, batch))
     plain = jax.jit(partial(_plain_loss, net))(plain_cycseq.joined(params), state, noise, batch)
     return f"Loss at the same parameters and noise: jaxpert {ours:.6f}, plain {plain:.6f}"
 
 
 def _plain_loss(net: CycSeq, params: Any, state: Any, noise: Any, batch: Batch) -> jax.Array:
     given = batch.x, batch.control, *_dense(net, batch)
-    total, (fakes, _) = plain_cycseq.generator_loss(params["generators"], params["critics"], state, noise, *given)
+    total, (fakes, _) = plain_cycseq.generator_loss(
+        params["generators"], params["critics"], state, noise, *given
+    )
     for name, real, fake in (("x", batch.x, fakes[0]), ("y", batch.control, fakes[1])):
-        total += plain_cycseq.critic_loss(params["critics"][name], getattr(noise, name), real, fake, *given[2:])
+        total += plain_cycseq.critic_loss(
+            params["critics"][name], getattr(noise, name), real, fake, *given[2:]
+        )
     return total
 
 

@@ -1,4 +1,5 @@
-"""CycSeq's pre-training table at its published size, 231,672 rows, made from draws instead of being stored."""
+"""CycSeq's pre-training table at its published size, 231,672 rows, made from draws instead of being
+stored."""
 
 from __future__ import annotations
 
@@ -28,19 +29,22 @@ def main() -> None:
     beyond = max(peak for _, _, peak in stages)
     dense = facts["rows"] * GENES * 4 / 1e9
     measure.show(
-        f"CycSeq pre-training table: {SPECTRA:,} spectra x {REPLICATES - 1} training replicates of {DRAWN} cells, "
+        f"CycSeq pre-training table: {SPECTRA:,} spectra x {REPLICATES - 1} training replicates "
+        f"of {DRAWN} cells, "
         f"{facts['rows']:,} pairs of rows; {facts['cells']:,} simulated cells x {GENES:,} genes, "
         f"{facts['nonzeros'] / 1e6:,.0f} million nonzero counts ({facts['counts_mb']:,.0f} MB)",
         ("stage", "seconds", "peak MB beyond the counts"),
         [(name, f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in stages],
-        f"{facts['pairs_per_second']:,.0f} pairs of rows per second in scans of {STEPS} batches of {BATCH}; "
+        f"{facts['pairs_per_second']:,.0f} pairs of rows per second in scans of {STEPS} batches "
+        f"of {BATCH}; "
         f"stored, the rows would take {dense:.1f} GB for each of the two domains",
         f"peak {beyond:,.0f} MB beyond the counts, asked for: under {LIMIT_MB:,} MB",
     )
 
 
 def simulate(seed: int = 0) -> Dataset:
-    """Sparse counts of about 60 cells per spectrum (long-tailed) and 500 controls per batch, without structure."""
+    """Sparse counts of about 60 cells per spectrum (long-tailed) and 500 controls per batch,
+    without structure."""
     import pandas as pd
     from scipy import sparse
 
@@ -50,24 +54,42 @@ def simulate(seed: int = 0) -> Dataset:
     per_batch = np.concatenate([[LARGE, LARGE], small])
     batch = np.repeat(np.arange(BATCHES), per_batch + 1)
     condition = np.concatenate([np.arange(n + 1) for n in per_batch])  # condition 0 is control
-    size = np.where(condition == 0, CONTROLS, np.maximum(5, rng.lognormal(3.9, 0.6, len(condition)))).astype(int)
-    stratum, own = np.repeat(batch, size).astype(np.int32), np.repeat(condition, size).astype(np.int32)
+    size = np.where(
+        condition == 0, CONTROLS, np.maximum(5, rng.lognormal(3.9, 0.6, len(condition)))
+    ).astype(int)
+    stratum, own = (
+        np.repeat(batch, size).astype(np.int32),
+        np.repeat(condition, size).astype(np.int32),
+    )
     names = tuple(f"line{b}" for b in range(BATCHES))
     line = pd.Categorical.from_codes(stratum, categories=list(names))
-    obs = pd.DataFrame({"line": line, "batch": line, "file": pd.Categorical(["simulated"]).repeat(len(own))})
+    obs = pd.DataFrame(
+        {"line": line, "batch": line, "file": pd.Categorical(["simulated"]).repeat(len(own))}
+    )
     genes = tuple(f"G{g:05d}" for g in range(GENES))
     table = np.eye(LARGE + 1, dtype=np.float32)[:, 1:]
     data, indices, indptr = _counts(rng, len(own))
     counts = sparse.csr_matrix((data, indices, indptr), shape=(len(own), GENES), copy=False)
     conditions = ("ctrl", *genes[:LARGE])
     return Dataset(
-        name="simulated", counts=counts, cells=np.arange(len(own)).astype(str), genes=genes, conditions=conditions,
-        condition=own, control=0, treatments=genes[:LARGE], condition_treatments=table, strata=names, stratum=stratum,
+        name="simulated",
+        counts=counts,
+        cells=np.arange(len(own)).astype(str),
+        genes=genes,
+        conditions=conditions,
+        condition=own,
+        control=0,
+        treatments=genes[:LARGE],
+        condition_treatments=table,
+        strata=names,
+        stratum=stratum,
         obs=obs,
-    )  # fmt: skip
+    )
 
 
-def _counts(rng: np.random.Generator, cells: int, block: int = 4_096) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _counts(
+    rng: np.random.Generator, cells: int, block: int = 4_096
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR parts in the alignment of `load_lines`; genes are met at geometric gaps."""
     from jaxpert.tasks.translation.lines import aligned
 
@@ -103,7 +125,10 @@ def run() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     with stage(f"compile and {STEPS * (CALLS + 1)} batches of {BATCH}"):
         many = jax.jit(functools.partial(_scan, feed))
         jax.block_until_ready(many(feed.data, 0))
-        seconds = [measure.clock(lambda i=i: jax.block_until_ready(many(feed.data, i)))[0] for i in range(1, CALLS + 1)]
+        seconds = [
+            measure.clock(lambda i=i: jax.block_until_ready(many(feed.data, i)))[0]
+            for i in range(1, CALLS + 1)
+        ]
     facts = {
         "rows": feed.cells,
         "cells": len(dataset.cells),
@@ -143,5 +168,6 @@ def _resident_mb() -> float:
 
 
 def _forget_peak() -> None:
-    """Let the peak start again from what is resident now: making the counts took more than they do."""
+    """Let the peak start again from what is resident now: making the counts took more than they
+    do."""
     Path("/proc/self/clear_refs").write_text("5")

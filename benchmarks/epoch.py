@@ -1,4 +1,5 @@
-"""Cells per second over an epoch: `train.fit` against a Python loop over `SVI.update` with batches from the host."""
+"""Cells per second over an epoch: `train.fit` against a Python loop over `SVI.update` with batches
+from the host."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ ROUNDS = 3
 def main() -> None:
     for particles in (1, 5):
         speeds = measure.in_child(cells_per_second, particles)
-        rows = [[name, *(f"{f(of):,.0f}" for f in (np.median, min, max))] for name, of in speeds.items()]
+        rows = [
+            [name, *(f"{f(of):,.0f}" for f in (np.median, min, max))] for name, of in speeds.items()
+        ]
         ours, plain = (np.median(of) for of in speeds.values())
         measure.show(
             f"Cells per second over an epoch of {problem.CELLS:,} cells, {particles} "
@@ -32,7 +35,10 @@ def main() -> None:
 
 def cells_per_second(particles: int) -> dict[str, list[float]]:
     screen = problem.dataset()
-    loops = {"jaxpert train.fit": _our_epoch(screen, particles), "Python, SVI.update": _plain_epoch(screen, particles)}
+    loops = {
+        "jaxpert train.fit": _our_epoch(screen, particles),
+        "Python, SVI.update": _plain_epoch(screen, particles),
+    }
     loops["Python, SVI.update"]()  # compiles
     rounds = [{name: loop() for name, loop in loops.items()} for _ in range(ROUNDS)]
     return {name: [problem.CELLS / one[name] for one in rounds] for name in loops}
@@ -59,17 +65,23 @@ def _our_epoch(screen: Dataset, particles: int) -> Callable[[], float]:
 
 def _plain_epoch(screen: Dataset, particles: int) -> Callable[[], float]:
     svi = problem.plain_svi(data.make_spec(screen), particles)
-    tables = {name: jnp.asarray(table) for name, table in data.split_tables(screen, "train").items()}
+    tables = {
+        name: jnp.asarray(table) for name, table in data.split_tables(screen, "train").items()
+    }
     rng = np.random.default_rng(0)
     size = problem.BATCH
-    state = jax.jit(svi.init)(jax.random.key(0), problem.host_batch(screen, np.arange(size), tables))
+    state = jax.jit(svi.init)(
+        jax.random.key(0), problem.host_batch(screen, np.arange(size), tables)
+    )
     update = jax.jit(svi.update, donate_argnums=0)
 
     def run() -> None:
         nonlocal state
         order = rng.permutation(len(screen.cells))
         for start in range(0, len(order), size):
-            state, _ = update(state, problem.host_batch(screen, order[start : start + size], tables))
+            state, _ = update(
+                state, problem.host_batch(screen, order[start : start + size], tables)
+            )
         jax.block_until_ready(state)
 
     return lambda: measure.clock(run)[0]

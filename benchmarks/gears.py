@@ -1,4 +1,5 @@
-"""One training step (loss, gradient, clip, decay, Adam) of GEARS here and as plain tiled JAX, on the same batch."""
+"""One training step (loss, gradient, clip, decay, Adam) of GEARS here and as plain tiled JAX, on
+the same batch."""
 
 from __future__ import annotations
 
@@ -31,8 +32,10 @@ def main() -> None:
         f"GEARS training step ({sizes}; {len(np.unique(batch.condition))} of them in the batch)",
         ("code", "steps per call", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
         rows,
-        f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one step per call: "
-        f"{_ratio(single)}; {SCANNED} steps per call, as train.fit runs: {_ratio(scanned)}; asked for: {TARGET}",
+        f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one "
+        "step per call: "
+        f"{_ratio(single)}; {SCANNED} steps per call, as train.fit runs: {_ratio(scanned)}; asked "
+        f"for: {TARGET}",
         agreement,
     )
 
@@ -55,9 +58,12 @@ def ingredients(sizes: problem.Sizes) -> tuple[Spec, Batch]:
 
 def compiled(update: Callable, carried: tuple, batch: Batch, steps: int = 1) -> Any:
     def many(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
-        # Another order of the cells in every step: what depends on the counts alone must not move out of the loop.
+        # Another order of the cells in every step: what depends on the counts alone must not move
+        # out of the loop.
         step = jnp.arange(steps)
-        return jax.lax.scan(lambda carried, by: update(carried, problem.rolled(batch, by)), carried, step)
+        return jax.lax.scan(
+            lambda carried, by: update(carried, problem.rolled(batch, by)), carried, step
+        )
 
     return jax.jit(update if steps == 1 else many, donate_argnums=0).lower(carried, batch).compile()
 
@@ -80,17 +86,22 @@ def times(spec: Spec, batch: Batch, sizes: problem.Sizes) -> tuple[str, dict, di
     net, batch = gears.make(spec, hidden_dim=sizes.hidden), jax.device_put(batch)
     said = agreement(net, batch)
     single = measure.interleave({name: _runner(net, batch, name, 1) for name in NAMES}, REPEATS)
-    scanned = measure.interleave({name: _runner(net, batch, name, SCANNED) for name in NAMES}, SCANS)
+    scanned = measure.interleave(
+        {name: _runner(net, batch, name, SCANNED) for name in NAMES}, SCANS
+    )
     return said, single, scanned
 
 
 def both(net: gears.Gears, batch: Batch) -> list[tuple[Any, Any, Any]]:
-    """(loss, state after it, gradient) of both codes at the same parameters, which lie on the tables' caps."""
+    """(loss, state after it, gradient) of both codes at the same parameters, which lie on the
+    tables' caps."""
     start = jax.jit(lambda key: gears.init(net, key, batch))(jax.random.key(0))
     params, state = jax.tree.map(lambda leaf: leaf.astype(batch.x.dtype), start)
     found = []
     for code in problem.codes(net).values():
-        (value, after), slopes = jax.jit(jax.value_and_grad(code.loss, has_aux=True))(params, state, batch)
+        (value, after), slopes = jax.jit(jax.value_and_grad(code.loss, has_aux=True))(
+            params, state, batch
+        )
         found.append((value, after, slopes))
     return found
 
@@ -100,7 +111,8 @@ def agreement(net: gears.Gears, batch: Batch) -> str:
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(plain_slopes))
     apart = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), our_slopes, plain_slopes)
     return (
-        f"Loss at the same parameters: jaxpert {ours:.6f}, plain {plain:.6f}; largest difference of a gradient's "
+        f"Loss at the same parameters: jaxpert {ours:.6f}, plain {plain:.6f}; largest difference "
+        "of a gradient's "
         f"entry {max(jax.tree.leaves(apart)):.1e}, where the largest entry is {largest:.1e}"
     )
 
@@ -122,16 +134,25 @@ def memory(spec: Spec, batch: Batch, sizes: problem.Sizes, name: str) -> list[st
 def product_flops(jaxpr: Any) -> float:
     """Operations of the matrix products; XLA's own count takes the body of a loop once.
 
-    The larger branch of a conditional counts, so that rows without cells count as if they were computed.
+    The larger branch of a conditional counts, so that rows without cells count as if they were
+    computed.
     """
     total = 0.0
     for equation in jaxpr.eqns:
-        leaves = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns"))
-        inner = [product_flops(getattr(leaf, "jaxpr", leaf)) for leaf in leaves if hasattr(leaf, "eqns")]
+        leaves = jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+        )
+        inner = [
+            product_flops(getattr(leaf, "jaxpr", leaf)) for leaf in leaves if hasattr(leaf, "eqns")
+        ]
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             summed = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
             total += 2 * summed * equation.outvars[0].aval.size
         elif inner:
-            total += max(inner) if equation.primitive.name == "cond" else sum(inner) * equation.params.get("length", 1)
+            total += (
+                max(inner)
+                if equation.primitive.name == "cond"
+                else sum(inner) * equation.params.get("length", 1)
+            )
     return total

@@ -1,4 +1,5 @@
-"""GEARS on a screen of Norman's size, from the file to the first steps of an epoch: host memory by stage."""
+"""GEARS on a screen of Norman's size, from the file to the first steps of an epoch: host memory by
+stage."""
 
 from __future__ import annotations
 
@@ -21,13 +22,15 @@ def main() -> None:
         rows += measure.in_child(write_screen)
     stages, facts = measure.in_child(train)
     measure.show(
-        f"GEARS on a Norman-sized simulated screen: {facts['cells']:,} cells x {facts['genes']:,} genes, "
+        f"GEARS on a Norman-sized simulated screen: {facts['cells']:,} cells x {facts['genes']:,} "
+        "genes, "
         f"{facts['conditions']} conditions, {facts['counts'] / 1e6:,.0f} million nonzero counts, "
         f"{facts['parameters'] / 1e6:.1f} million parameters",
         ("stage", "seconds", "peak MB so far"),
         [(name, f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in [*rows, *stages]],
         f"{facts['ms']:,.0f} ms per step over {STEPS} steps of {BATCH} cells "
-        f"({facts['ms'] / 6e4 * facts['steps']:,.0f} min for an epoch of {facts['steps']:,} steps); "
+        f"({facts['ms'] / 6e4 * facts['steps']:,.0f} min for an epoch of {facts['steps']:,} "
+        "steps); "
         f"peak of loading and training {stages[-1][2] / 1e3:.2f} GB, "
         f"asked for: under {LIMIT:.0f} GB",
     )
@@ -80,12 +83,16 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         linked = networks.coexpression_graph(dataset)
     with _stage(stages, "perturbation graph (made up)"):
         others = tuple(f"other{i}" for i in range(NODES - len(spec.treatments)))
-        ontology = gears_problem.random_graph(np.random.default_rng(0), spec.treatments + others, NEIGHBOURS)
+        ontology = gears_problem.random_graph(
+            np.random.default_rng(0), spec.treatments + others, NEIGHBOURS
+        )
         spec = replace(spec, graphs={"coexpression": linked, "ontology": ontology})
     with _stage(stages, "training and validation cells to the device"):
         expressed = np.ones((len(spec.conditions), len(spec.genes)), bool)
         feeds = [
-            data.make_feed(dataset, split, batch_size=BATCH, tables={"expressed": expressed}, layout="csr")
+            data.make_feed(
+                dataset, split, batch_size=BATCH, tables={"expressed": expressed}, layout="csr"
+            )
             for split in ("train", "val")
         ]
     feed = feeds[0]
@@ -102,12 +109,18 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         params, state, moments = carried
         key_step = step_key(key, step)
         batch = feed.batch(cells, key_step, order, step)
-        (value, (state, _)), slopes = jax.value_and_grad(model.loss, has_aux=True)(params, state, key_step, batch)
+        (value, (state, _)), slopes = jax.value_and_grad(model.loss, has_aux=True)(
+            params, state, key_step, batch
+        )
         changes, moments = optimizer.update(slopes, moments, params)
         return (gears.cap(optax.apply_updates(params, changes)), state, moments), value
 
     with _stage(stages, f"compile and {STEPS} steps"):
-        run = jax.jit(lambda cells, carried, steps: jax.lax.scan(lambda c, i: step(cells, c, i), carried, steps))
+        run = jax.jit(
+            lambda cells, carried, steps: jax.lax.scan(
+                lambda c, i: step(cells, c, i), carried, steps
+            )
+        )
         program = run.lower(feed.data, carried, np.arange(STEPS, dtype=np.int32)).compile()
         began = time.perf_counter()
         carried, losses = program(feed.data, carried, np.arange(STEPS, dtype=np.int32))

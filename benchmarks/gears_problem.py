@@ -1,4 +1,5 @@
-"""GEARS of the published size on made-up data: graphs, a batch with Norman's conditions, the step of each code."""
+"""GEARS of the published size on made-up data: graphs, a batch with Norman's conditions, the step
+of each code."""
 
 from __future__ import annotations
 
@@ -33,12 +34,15 @@ class Sizes(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"batch {self.cells}, {self.genes:,} genes, hidden {self.hidden}, graphs of {self.genes:,} and "
+            f"batch {self.cells}, {self.genes:,} genes, hidden {self.hidden}, graphs of "
+            f"{self.genes:,} and "
             f"{self.nodes:,} nodes x {self.neighbours}, {1 + self.singles + self.pairs} conditions"
         )
 
 
-def random_graph(rng: np.random.Generator, names: tuple[str, ...], neighbours: int) -> graphs.NamedGraph:
+def random_graph(
+    rng: np.random.Generator, names: tuple[str, ...], neighbours: int
+) -> graphs.NamedGraph:
     """Every node listens to `neighbours` random others and to itself."""
     receivers = np.repeat(np.arange(len(names)), neighbours)
     senders = rng.integers(len(names), size=len(receivers))
@@ -47,7 +51,9 @@ def random_graph(rng: np.random.Generator, names: tuple[str, ...], neighbours: i
     weights = rng.uniform(0.1, 1, len(senders))
     self_edges = np.arange(len(names))
     senders, receivers = (np.concatenate([one, self_edges]) for one in (senders, receivers))
-    return graphs.named_graph(names, senders, receivers, np.concatenate([weights, np.ones(len(names))]))
+    return graphs.named_graph(
+        names, senders, receivers, np.concatenate([weights, np.ones(len(names))])
+    )
 
 
 def spec_of(sizes: Sizes) -> Spec:
@@ -58,7 +64,9 @@ def spec_of(sizes: Sizes) -> Spec:
     singles = np.eye(sizes.singles)
     pairs = np.stack(np.triu_indices(sizes.singles, 1), axis=1)
     pairs = pairs[rng.choice(len(pairs), sizes.pairs, replace=False)]
-    table = np.concatenate([np.zeros((1, sizes.singles)), singles, singles[pairs[:, 0]] + singles[pairs[:, 1]]])
+    table = np.concatenate(
+        [np.zeros((1, sizes.singles)), singles, singles[pairs[:, 0]] + singles[pairs[:, 1]]]
+    )
     treatments = tuple(names[i] for i in treated)
     conditions = ("ctrl", *("+".join(np.array(treatments)[row > 0]) for row in table[1:]))
     return Spec(
@@ -86,7 +94,9 @@ def batch_of(spec: Spec, sizes: Sizes) -> Batch:
     condition = rng.integers(1, len(spec.conditions), sizes.cells)
     condition[rng.permutation(sizes.cells)[: round(CONTROL_SHARE * sizes.cells)]] = 0
     level = rng.gamma(1.0, MEAN_COUNT, sizes.genes)
-    x, control = rng.poisson(level, (2, sizes.cells, sizes.genes)).astype(np.float32) + np.eye(1, sizes.genes)
+    x, control = rng.poisson(level, (2, sizes.cells, sizes.genes)).astype(np.float32) + np.eye(
+        1, sizes.genes
+    )
     expressed = rng.random((len(spec.conditions), sizes.genes)) < EXPRESSED_SHARE
     fields: dict[str, Any] = {
         "x": np.float32(x),
@@ -145,5 +155,7 @@ def start(net: gears.Gears, code: Code, batch: Batch) -> tuple:
 
 def rolled(batch: Batch, by: jax.Array) -> Batch:
     """The cells in another order; extras are tables."""
-    moved = {name: jnp.roll(leaf, by, 0) for name, leaf in batch._asdict().items() if name != "extras"}
+    moved = {
+        name: jnp.roll(leaf, by, 0) for name, leaf in batch._asdict().items() if name != "extras"
+    }
     return batch._replace(**moved)

@@ -1,5 +1,5 @@
-"""All pairs of 105 genes: predicted by GEARS on 5,000 genes and scored for interactions on 1,000, beside
-scikit-learn's Theil-Sen on a few of them."""
+"""All pairs of 105 genes: predicted by GEARS on 5,000 genes and scored for interactions on 1,000,
+beside scikit-learn's Theil-Sen on a few of them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ def main() -> None:
     predicted, scored, vectors, found = measure.in_child(our_screen, sizes)
     theirs, slopes = measure.in_child(their_theil_sen, vectors)
     pairs = sizes.singles * (sizes.singles - 1) // 2
-    both = Work(predicted.wall + scored.wall, predicted.cpu + scored.cpu, max(predicted.peak, scored.peak))
+    both = Work(
+        predicted.wall + scored.wall, predicted.cpu + scored.cpu, max(predicted.peak, scored.peak)
+    )
     measure.show(
-        f"Interactions of {pairs:,} pairs of {sizes.singles} genes, predicted by GEARS (random parameters) on "
+        f"Interactions of {pairs:,} pairs of {sizes.singles} genes, predicted by GEARS (random "
+        "parameters) on "
         f"{sizes.genes:,} genes and scored on {SCORED:,}, compilation counted",
         ("who", "wall s", "CPU s", "peak MB"),
         [
@@ -46,14 +49,17 @@ def main() -> None:
             theirs.row(f"scikit-learn, slopes of {SAMPLE} pairs"),
             theirs.row(f"scikit-learn, slopes of {pairs:,} pairs (extrapolated)", pairs / SAMPLE),
         ],
-        f"Both under {TARGET} s: {'yes' if both.wall < TARGET else 'no'}; CPU time of scikit-learn's slopes over both: "
-        f"{theirs.cpu * pairs / SAMPLE / both.cpu:,.0f}x; largest difference of a slope on the {SAMPLE} pairs: "
+        f"Both under {TARGET} s: {'yes' if both.wall < TARGET else 'no'}; CPU time of "
+        "scikit-learn's slopes over both: "
+        f"{theirs.cpu * pairs / SAMPLE / both.cpu:,.0f}x; largest difference of a slope on the "
+        f"{SAMPLE} pairs: "
         f"{np.abs(found - slopes).max():.1e}",
     )
 
 
 def our_screen(sizes: problem.Sizes) -> tuple[Work, Work, tuple[np.ndarray, ...], np.ndarray]:
-    """Prediction, scoring, the vectors of the sampled pairs (first, second, both) and their slopes."""
+    """Prediction, scoring, the vectors of the sampled pairs (first, second, both) and their
+    slopes."""
     import jax
     import jax.numpy as jnp
 
@@ -66,12 +72,16 @@ def our_screen(sizes: problem.Sizes) -> tuple[Work, Work, tuple[np.ndarray, ...]
     members = np.concatenate([single, net.node[pairs]])
 
     def predict() -> np.ndarray:
-        changes = jax.jit(lambda params, members: gears.changes(net, params, state, members).mean[:, :SCORED])
+        changes = jax.jit(
+            lambda params, members: gears.changes(net, params, state, members).mean[:, :SCORED]
+        )
         return np.asarray(changes(params, jnp.asarray(members)))
 
     effects, predicted = _measured(predict)
     singles, both = effects[: sizes.singles], effects[sizes.singles :]
-    table, scored = _measured(lambda: interaction_screen.screen(net.spec.treatments, singles, both, pairs=pairs))
+    table, scored = _measured(
+        lambda: interaction_screen.screen(net.spec.treatments, singles, both, pairs=pairs)
+    )
     rows = np.arange(0, len(pairs), len(pairs) // SAMPLE)[:SAMPLE]
     names = ["+".join(net.spec.treatments[int(k)] for k in pairs[row]) for row in rows]
     slopes = table.set_index("pair").loc[names, ["c1", "c2"]].to_numpy()
@@ -92,9 +102,15 @@ def their_theil_sen(vectors: tuple[np.ndarray, ...]) -> tuple[Work, np.ndarray]:
         slopes = []
         for first, second, both in zip(*vectors, strict=True):
             model = TheilSenRegressor(
-                fit_intercept=False, max_subpopulation=MOST, max_iter=STEPS, random_state=SEED, n_jobs=1
+                fit_intercept=False,
+                max_subpopulation=MOST,
+                max_iter=STEPS,
+                random_state=SEED,
+                n_jobs=1,
             )
-            slopes.append(model.fit(np.stack([first, second], 1).astype(float), both.astype(float)).coef_)
+            slopes.append(
+                model.fit(np.stack([first, second], 1).astype(float), both.astype(float)).coef_
+            )
         return np.stack(slopes)
 
     slopes, work = _measured(fit)

@@ -21,13 +21,15 @@ PACKAGES = ("jaxpert", "jax", "jaxlib", "flax", "numpyro", "optax", "numpy", "an
 
 
 class Seconds(NamedTuple):
-    """Wall and CPU seconds of each repeat; CPU time is that of all threads, and suffers less from other processes."""
+    """Wall and CPU seconds of each repeat; CPU time is that of all threads, and suffers less from
+    other processes."""
 
     wall: list[float]
     cpu: list[float]
 
     def columns(self, per: int = 1) -> list[str]:
-        """Median, least and largest wall time and median CPU time in ms, each for one of `per` steps."""
+        """Median, least and largest wall time and median CPU time in ms, each for one of `per`
+        steps."""
         numbers = np.median(self.wall), min(self.wall), max(self.wall), np.median(self.cpu)
         return [f"{1e3 * number / per:.0f}" for number in numbers]
 
@@ -45,7 +47,9 @@ def clock(call: Callable[[], Any]) -> tuple[float, float]:
 def interleave(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Seconds]:
     """Time the calls in turn, so that all see the same load; a first round is not counted."""
     rounds = [{name: clock(call) for name, call in calls.items()} for _ in range(repeats + 1)][1:]
-    return {name: Seconds([r[name][0] for r in rounds], [r[name][1] for r in rounds]) for name in calls}
+    return {
+        name: Seconds([r[name][0] for r in rounds], [r[name][1] for r in rounds]) for name in calls
+    }
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -62,7 +66,9 @@ def peak_mb() -> float:
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
     except OSError:
         # Not where /proc can be had: there a child starts with its parent's peak.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1e6 if sys.platform == "darwin" else 1e3
+        )
 
 
 def machine() -> str:
@@ -71,7 +77,8 @@ def machine() -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
     return (
-        f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores "
+        f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} "
+        "cores "
         f"({platform.machine()}), jax on {device}, load average at start {load}\n"
         f"python {platform.python_version()}, {versions}"
     )

@@ -1,4 +1,5 @@
-"""A screen of Norman's size, from the file to the first 50 steps of an epoch with the paper's settings."""
+"""A screen of Norman's size, from the file to the first 50 steps of an epoch with the paper's
+settings."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def main() -> None:
         f"{facts['particles']} particles, {facts['parameters'] / 1e6:.1f} million parameters",
         ("stage", "seconds", "peak MB so far"),
         [(name, f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in [*rows, *stages]],
-        f"{facts['ms']:,.0f} ms per step over the last {STEPS - 10} of {STEPS} steps of {BATCH} cells "
+        f"{facts['ms']:,.0f} ms per step over the last {STEPS - 10} of {STEPS} steps of {BATCH} "
+        "cells "
         f"({facts['ms'] / 1e3 * facts['steps']:,.0f} s for an epoch of {facts['steps']} steps); "
         f"peak of loading and training {stages[-1][2] / 1e3:.2f} GB, asked for: under 8 GB",
     )
@@ -79,7 +81,17 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         state = loop.init(model, optimizer, feed, jax.random.key(0))
     rows: list[dict] = []
     with _stage(stages, f"compile and {STEPS} steps"):
-        loop.fit(model, optimizer, state, feed, None, epochs=1, max_steps=STEPS, log_every=10, report=rows.append)
+        loop.fit(
+            model,
+            optimizer,
+            state,
+            feed,
+            None,
+            epochs=1,
+            max_steps=STEPS,
+            log_every=10,
+            report=rows.append,
+        )
     seconds = [row["seconds"] for row in rows if "train/loss" in row]
     facts = {
         "cells": len(dataset.cells),

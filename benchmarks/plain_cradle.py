@@ -1,8 +1,8 @@
 """CRADLE-VAE as one would first write it in NumPyro: the yardstick of `make bench`.
 
-The same model and objective as `jaxpert.models.cradle_vae` (defaults), with inputs concatenated before each network,
-the reference branch run for every cell, NumPyro's own Gamma-Poisson and `SVI.update` with particles vectorised by
-`Trace_ELBO`.
+The same model and objective as `jaxpert.models.cradle_vae` (defaults), with inputs concatenated
+before each network, the reference branch run for every cell, NumPyro's own Gamma-Poisson and
+`SVI.update` with particles vectorised by `Trace_ELBO`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def _gaussian(network, x):
     return mean, jnp.sqrt(jnp.exp(log_var) + 1e-4)
 
 
-def programs(spec, *, latent, hidden, encoder_layers, embedding_layers, mask_prior=0.01, cf_weight=0.5):
+def programs(
+    spec, *, latent, hidden, encoder_layers, embedding_layers, mask_prior=0.01, cf_weight=0.5
+):
     genes, treatments, scale = len(spec.genes), len(spec.treatments), handlers.scale
     prior = jnp.full((treatments, latent), jnp.log(mask_prior) - jnp.log1p(-mask_prior))
 
@@ -58,7 +60,11 @@ def programs(spec, *, latent, hidden, encoder_layers, embedding_layers, mask_pri
         share = (batch.treatment != 0).sum(0) / jnp.maximum(batch.extras["treatment_cells"], 1)
         failed = batch.extras["failed"]
         alpha = failed.mean()
-        return share, failed.sum() / batch.extras["failed_cells"], jnp.where(failed == 0, alpha, 1 - alpha)
+        return (
+            share,
+            failed.sum() / batch.extras["failed_cells"],
+            jnp.where(failed == 0, alpha, 1 - alpha),
+        )
 
     def latents(batch, mask_dist, effect_dist, artifact_dist):
         share, failed_share, _ = weights(batch)
@@ -76,7 +82,9 @@ def programs(spec, *, latent, hidden, encoder_layers, embedding_layers, mask_pri
         decoder = _network("decoder", [3 * latent, hidden, hidden], [genes])
         log_concentration: Any = numpyro.param("log_concentration", jnp.zeros(genes))
         with numpyro.plate("cells", len(batch.x)):
-            z = numpyro.sample("z_basal", dist.Normal(jnp.zeros((len(batch.x), latent)), 1).to_event(1))
+            z = numpyro.sample(
+                "z_basal", dist.Normal(jnp.zeros((len(batch.x), latent)), 1).to_event(1)
+            )
             z_p, z_a = batch.treatment @ (mask * effect), batch.extras["failed"][:, None] * artifact
             (logits,) = decoder(jnp.concatenate([z, z_p, z_a], -1))
             mean = batch.x.sum(-1, keepdims=True) * jax.nn.softmax(logits) + 1e-4
@@ -86,8 +94,12 @@ def programs(spec, *, latent, hidden, encoder_layers, embedding_layers, mask_pri
 
     def guide(batch):
         logits = numpyro.param("mask_logits", jnp.zeros((treatments, latent)))
-        embedding = _network("embedding", [latent + treatments] + [hidden] * embedding_layers, [latent] * 2)
-        artifact_net = _network("artifact_encoder", [latent] + [hidden] * embedding_layers, [latent] * 2)
+        embedding = _network(
+            "embedding", [latent + treatments] + [hidden] * embedding_layers, [latent] * 2
+        )
+        artifact_net = _network(
+            "artifact_encoder", [latent] + [hidden] * embedding_layers, [latent] * 2
+        )
 
         def effect_dist(mask):
             mean, std = _gaussian(embedding, jnp.concatenate([mask, jnp.eye(treatments)], -1))
@@ -96,7 +108,9 @@ def programs(spec, *, latent, hidden, encoder_layers, embedding_layers, mask_pri
         artifact_dist = dist.Normal(*_gaussian(artifact_net, jnp.ones(latent))).to_event(1)
         mask_dist = StraightThroughBernoulli(logits).to_event(1)
         mask, effect, u = latents(batch, mask_dist, effect_dist, artifact_dist)
-        encoder = _network("encoder", [genes + 2 * latent] + [hidden] * encoder_layers, [latent] * 2)
+        encoder = _network(
+            "encoder", [genes + 2 * latent] + [hidden] * encoder_layers, [latent] * 2
+        )
         z_p, failed = batch.treatment @ (mask * effect), batch.extras["failed"][:, None]
 
         def posterior(x, flag):
@@ -109,7 +123,9 @@ def programs(spec, *, latent, hidden, encoder_layers, embedding_layers, mask_pri
         reference = dist.Normal(*posterior(batch.extras["reference"][batch.condition], 1 - failed))
         include = batch.extras["has_reference"][batch.condition] & (batch.extras["failed"] == 0)
         divergence = dist.kl_divergence(own, reference).sum(-1)
-        numpyro.factor("counterfactual", cf_weight * len(batch.x) * jnp.where(include, divergence, 0).sum())
+        numpyro.factor(
+            "counterfactual", cf_weight * len(batch.x) * jnp.where(include, divergence, 0).sum()
+        )
 
     return model, guide
 

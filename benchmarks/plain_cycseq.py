@@ -1,8 +1,8 @@
 """CycSeq as one would first write it in JAX: the yardstick of `make bench`.
 
-The same networks and objective as `jaxpert.models.cycseq` (defaults), with one-hot conditions that are multiplied,
-critics applied to [x; p; b] row by row, and the three updates of the published step one after the other. Noise is a
-`StepNoise`, drawn here site by site.
+The same networks and objective as `jaxpert.models.cycseq` (defaults), with one-hot conditions that
+are multiplied, critics applied to [x; p; b] row by row, and the three updates of the published step
+one after the other. Noise is a `StepNoise`, drawn here site by site.
 """
 
 from __future__ import annotations
@@ -21,20 +21,29 @@ ADAM = {"learning_rate": 2e-4, "b1": 0.5, "b2": 0.9}
 
 def draw(key: Any, cells: int, hidden: tuple[int, ...], blocks: int, latent: int) -> StepNoise:
     """Every mask from a key of its own."""
-    keys = iter(jax.random.split(key, 4 * (2 * (len(hidden) + 2 * blocks) + 1) + 2 * (4 * len(hidden) + 1)))
+    keys = iter(
+        jax.random.split(key, 4 * (2 * (len(hidden) + 2 * blocks) + 1) + 2 * (4 * len(hidden) + 1))
+    )
 
     def layers():
-        return {f"drop{i}": jax.random.bernoulli(next(keys), KEEP, (cells, w)) for i, w in enumerate(hidden, 1)}
+        return {
+            f"drop{i}": jax.random.bernoulli(next(keys), KEEP, (cells, w))
+            for i, w in enumerate(hidden, 1)
+        }
 
     def trunk():
         sites = [f"block{i}.drop{j}" for i in range(blocks) for j in (1, 2)]
-        return layers() | {site: jax.random.bernoulli(next(keys), KEEP, (cells, hidden[-1])) for site in sites}
+        return layers() | {
+            site: jax.random.bernoulli(next(keys), KEEP, (cells, hidden[-1])) for site in sites
+        }
 
     def generator():
         return GeneratorNoise(trunk(), trunk(), jax.random.normal(next(keys), (cells, 3, latent)))
 
     def critic():
-        return CriticNoise(layers(), layers(), layers(), layers(), jax.random.uniform(next(keys), (cells, 1)))
+        return CriticNoise(
+            layers(), layers(), layers(), layers(), jax.random.uniform(next(keys), (cells, 1))
+        )
 
     return StepNoise(generator(), generator(), generator(), generator(), critic(), critic())
 
@@ -67,9 +76,13 @@ def _trunk(h, params, stats, keep):
         h = _drop(_prelu(params[f"prelu{i}"], h), keep[f"drop{i}"])
     for name in sorted(stats):
         block, moments = params[name], {}
-        r, moments["norm1"] = _batch_norm(_linear(block["linear1"], h), block["norm1"], stats[name]["norm1"])
+        r, moments["norm1"] = _batch_norm(
+            _linear(block["linear1"], h), block["norm1"], stats[name]["norm1"]
+        )
         r = _drop(_prelu(block["prelu1"], r), keep[f"{name}.drop1"])
-        r, moments["norm2"] = _batch_norm(_linear(block["linear2"], r), block["norm2"], stats[name]["norm2"])
+        r, moments["norm2"] = _batch_norm(
+            _linear(block["linear2"], r), block["norm2"], stats[name]["norm2"]
+        )
         h = _drop(_prelu(block["prelu2"], r + h), keep[f"{name}.drop2"])
         after[name] = moments
     return h + params["attention"]["gamma"] * _linear(params["attention"]["value"], h), after
@@ -83,14 +96,22 @@ def generate(params, stats, noise: GeneratorNoise, x, p, b):
     """((x, p logits, b logits), mean, log variance, statistics)."""
     encoder, decoder, after = params["encoder"], params["decoder"], {}
     joined = jnp.concatenate([x, *_conditions(encoder["conditions"], p, b)], 1)
-    h, after["encoder"] = _trunk(_linear(encoder["first"], joined), encoder["trunk"], _blocks(stats, "encoder"),
-                                 noise.encoder)  # fmt: skip
+    h, after["encoder"] = _trunk(
+        _linear(encoder["first"], joined),
+        encoder["trunk"],
+        _blocks(stats, "encoder"),
+        noise.encoder,
+    )
     heads = _linear(encoder["heads"], h).reshape(len(x), 2, 3, -1)
     mean, log_variance = heads[:, 0], jnp.clip(heads[:, 1], -20, 10)
     z = (mean + jnp.exp(log_variance / 2) * noise.normal).reshape(len(x), -1)
     joined = jnp.concatenate([z, *_conditions(decoder["conditions"], p, b)], 1)
-    h, after["decoder"] = _trunk(_linear(decoder["first"], joined), decoder["trunk"], _blocks(stats, "decoder"),
-                                 noise.decoder)  # fmt: skip
+    h, after["decoder"] = _trunk(
+        _linear(decoder["first"], joined),
+        decoder["trunk"],
+        _blocks(stats, "decoder"),
+        noise.decoder,
+    )
     outputs = [_linear(decoder[name], h) for name in ("expression", "target", "stratum")]
     outputs[0] = _prelu(decoder["prelu"], outputs[0])
     return outputs, mean, log_variance, {side: {"trunk": blocks} for side, blocks in after.items()}
@@ -112,7 +133,8 @@ def judge(params, keep, x, p, b):
 def _cycle_error(back, x, p, b):
     expression = ((x - back[0]) ** 2).mean() / (x.var() + 1e-8)
     target, stratum = (
-        optax.softmax_cross_entropy(logits, true).mean() for logits, true in zip(back[1:], (p, b), strict=True)
+        optax.softmax_cross_entropy(logits, true).mean()
+        for logits, true in zip(back[1:], (p, b), strict=True)
     )
     return expression + 0.1 * target + 0.1 * stratum
 
@@ -141,7 +163,9 @@ def generator_loss(generators, critics, state, noise: StepNoise, x, y, p, b):
 def critic_loss(critic, noise: CriticNoise, real, fake, p, b):
     """Log loss and a penalty on the slope of the logit between real and fake rows."""
     mixed = noise.mix * real + (1 - noise.mix) * fake
-    slopes = jax.vmap(jax.grad(lambda x, keep, p, b: judge(critic, keep, x, p, b)))(mixed, noise.mixed, p, b)
+    slopes = jax.vmap(jax.grad(lambda x, keep, p, b: judge(critic, keep, x, p, b)))(
+        mixed, noise.mixed, p, b
+    )
     penalty = ((jnp.linalg.norm(slopes, axis=1) - 1) ** 2).mean()
     called = jax.nn.softplus(-judge(critic, noise.real, real, p, b)).mean()
     return called + jax.nn.softplus(judge(critic, noise.fake, fake, p, b)).mean() + penalty
@@ -155,14 +179,20 @@ def optimizers() -> tuple[optax.GradientTransformation, optax.GradientTransforma
 def start(params: Any) -> Any:
     """First optimiser states."""
     generators, critics = optimizers()
-    return generators.init(params["generators"]), {name: critics.init(one) for name, one in params["critics"].items()}
+    return generators.init(params["generators"]), {
+        name: critics.init(one) for name, one in params["critics"].items()
+    }
 
 
-def step(params: Any, state: Any, moments: Any, noise: StepNoise, x, y, p, b) -> tuple[Any, Any, Any, Any]:
+def step(
+    params: Any, state: Any, moments: Any, noise: StepNoise, x, y, p, b
+) -> tuple[Any, Any, Any, Any]:
     """(params, state, optimiser states, loss) after the three updates."""
     generators, critics = optimizers()
     value = jax.value_and_grad(generator_loss, has_aux=True)
-    (loss, (fakes, state)), slopes = value(params["generators"], params["critics"], state, noise, x, y, p, b)
+    (loss, (fakes, state)), slopes = value(
+        params["generators"], params["critics"], state, noise, x, y, p, b
+    )
     updates, first = generators.update(slopes, moments[0])
     after: dict = {"generators": optax.apply_updates(params["generators"], updates), "critics": {}}
     later = {}
@@ -179,13 +209,22 @@ def joined(params: Any) -> Any:
     """Parameters of `jaxpert.models.cycseq` with one kernel for each first layer."""
 
     def join(layer, *blocks):
-        return {"kernel": jnp.concatenate([layer[block] for block in blocks]), "bias": layer["bias"]}
+        return {
+            "kernel": jnp.concatenate([layer[block] for block in blocks]),
+            "bias": layer["bias"],
+        }
 
     def side(part, block):
         return part | {"first": join(part["first"], block, "target", "stratum")}
 
     generators = {
-        name: {"encoder": side(one["encoder"], "expression"), "decoder": side(one["decoder"], "latent")}
+        name: {
+            "encoder": side(one["encoder"], "expression"),
+            "decoder": side(one["decoder"], "latent"),
+        }
         for name, one in params["generators"].items()
     }
-    return {"generators": generators, "critics": {k: side(v, "expression") for k, v in params["critics"].items()}}
+    return {
+        "generators": generators,
+        "critics": {k: side(v, "expression") for k, v in params["critics"].items()},
+    }

@@ -1,9 +1,10 @@
 """GEARS as one would first write it in JAX: the yardstick of `make bench`.
 
-The same network and objective as `jaxpert.models.gears` (defaults), laid out as the published one: all gene nodes once
-for every cell of the batch, with the co-expression edges repeated for each (so that every cell sees the graph), all
-nodes of the perturbation graph, batch normalisation over batch x genes rows, a set embedding for every cell, and
-batch x genes x (hidden + 1) tensors in the decoder.
+The same network and objective as `jaxpert.models.gears` (defaults), laid out as the published one:
+all gene nodes once for every cell of the batch, with the co-expression edges repeated for each (so
+that every cell sees the graph), all nodes of the perturbation graph, batch normalisation over batch
+x genes rows, a set embedding for every cell, and batch x genes x (hidden + 1) tensors in the
+decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 
 
 def projected(params):
-    """Rows of the embedding tables with a norm above 1, divided by it: what each step begins with."""
+    """Rows of the embedding tables with a norm above 1, divided by it: what each step begins
+    with."""
 
     def cap(table):
         norm = jnp.linalg.norm(table, axis=1, keepdims=True)
@@ -79,7 +81,9 @@ def _network(params, state, batch, genes, nodes_of_treatments, gene_edges, pertu
     after = {}
     embedded, position = (jnp.tile(params[name], (cells, 1)) for name in TABLES[:2])
     embedded, after["gene_norm"] = _batch_norm(embedded, params["gene_norm"], state["gene_norm"])
-    position = _convolve(position, _repeated(gene_edges, genes, cells), params["gene_conv"]["layer0"])
+    position = _convolve(
+        position, _repeated(gene_edges, genes, cells), params["gene_conv"]["layer0"]
+    )
     base = jax.nn.relu(embedded) + 0.2 * position
     base, after["gene_mlp"] = _mlp(base, params["gene_mlp"], state["gene_mlp"])
 
@@ -87,7 +91,10 @@ def _network(params, state, batch, genes, nodes_of_treatments, gene_edges, pertu
     table = _convolve(params["perturbation_embedding"], perturbation_edges, conv)
     perturbed = (batch.treatment != 0).any(1).astype(base.dtype)
     fused, after["fusion_mlp"] = _mlp(
-        batch.treatment @ table[nodes_of_treatments], params["fusion_mlp"], state["fusion_mlp"], perturbed
+        batch.treatment @ table[nodes_of_treatments],
+        params["fusion_mlp"],
+        state["fusion_mlp"],
+        perturbed,
     )
     base = base.reshape(cells, genes, -1) + (fused * perturbed[:, None])[:, None]
 
@@ -107,7 +114,8 @@ def _log_normalized(counts):
 
 
 def _objective(predicted, y, batch, spec):
-    """Error^4 and direction, balanced over the conditions of the batch and the expressed genes of each."""
+    """Error^4 and direction, balanced over the conditions of the batch and the expressed genes of
+    each."""
     kept = batch.extras["expressed"] | (jnp.arange(len(spec.conditions)) == spec.control)[:, None]
     kept = kept[batch.condition].astype(y.dtype)
     cells_alike = (batch.condition[:, None] == batch.condition).sum(1)
@@ -120,12 +128,16 @@ def _objective(predicted, y, batch, spec):
 
 def loss_of(spec: Spec, node: np.ndarray) -> Callable[[Any, Any, Batch], tuple[jax.Array, Any]]:
     """`(params, state, batch) -> (loss, state)`; parameters and state under jaxpert's names."""
-    gene_edges, perturbation_edges = (_edges(spec.graphs[name]) for name in ("coexpression", "ontology"))
+    gene_edges, perturbation_edges = (
+        _edges(spec.graphs[name]) for name in ("coexpression", "ontology")
+    )
 
     def loss(params, state, batch):
         y = _log_normalized(batch.x)
         x = jnp.where((batch.treatment != 0).any(1)[:, None], _log_normalized(batch.control), y)
-        change, after = _network(params, state, batch, len(spec.genes), node, gene_edges, perturbation_edges)
+        change, after = _network(
+            params, state, batch, len(spec.genes), node, gene_edges, perturbation_edges
+        )
         return _objective(x + change, y, batch, spec), after
 
     return loss

@@ -1,4 +1,5 @@
-"""The screen and the two trainers that `step` and `epoch` compare: jaxpert's, and plain NumPyro's on the same batch."""
+"""The screen and the two trainers that `step` and `epoch` compare: jaxpert's, and plain NumPyro's
+on the same batch."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ from jaxpert.models.cradle import model as cradle_vae
 
 BATCH, CELLS, GENES, SINGLES, PAIRS = 512, 20 * 512, 5_000, 105, 131
 LATENT, HIDDEN, LAYERS = 200, 400, 4
-SIZES = f"batch {BATCH}, {GENES:,} genes, latent {LATENT}, hidden {HIDDEN}, {LAYERS} encoder and embedding layers"
+SIZES = (
+    f"batch {BATCH}, {GENES:,} genes, latent {LATENT}, hidden {HIDDEN}, {LAYERS} encoder and "
+    "embedding layers"
+)
 
 
 def dataset() -> Dataset:
@@ -29,12 +33,16 @@ def dataset() -> Dataset:
 
 
 def feed_of(screen: Dataset) -> Any:
-    return data.make_feed(screen, "train", batch_size=BATCH, tables=data.split_tables(screen, "train"))
+    return data.make_feed(
+        screen, "train", batch_size=BATCH, tables=data.split_tables(screen, "train")
+    )
 
 
 def first_batch(feed: Any) -> Batch:
     zero, key = jnp.zeros((), jnp.int32), jax.random.key(0)
-    return jax.jit(lambda cells: feed.batch(cells, key, feed.order(cells, key, zero), zero))(feed.data)
+    return jax.jit(lambda cells: feed.batch(cells, key, feed.order(cells, key, zero), zero))(
+        feed.data
+    )
 
 
 def ours(spec: Spec, particles: int) -> Model:
@@ -54,11 +62,14 @@ def our_optimizer() -> optax.GradientTransformation:
 
 
 def our_update(model: Model, optimizer: optax.GradientTransformation) -> Callable:
-    """`(state, batch) -> (state, loss)`: what `train.fit` does in a step, without drawing the batch."""
+    """`(state, batch) -> (state, loss)`: what `train.fit` does in a step, without drawing the
+    batch."""
 
     def update(state: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
         params, opt_state, key, step = state
-        (loss, _), gradient = jax.value_and_grad(model.loss, has_aux=True)(params, {}, step_key(key, step), batch)
+        (loss, _), gradient = jax.value_and_grad(model.loss, has_aux=True)(
+            params, {}, step_key(key, step), batch
+        )
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state, key, step + 1), loss
 
@@ -72,7 +83,9 @@ def our_state(model: Model, optimizer: optax.GradientTransformation, batch: Batc
 
 def plain_svi(spec: Spec, particles: int) -> Any:
     """The yardstick with the same optimiser, built as one would."""
-    optimizer = optax.chain(optax.clip_by_global_norm(100.0), optax.add_decayed_weights(1e-6), optax.adam(3e-4))
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(100.0), optax.add_decayed_weights(1e-6), optax.adam(3e-4)
+    )
     return plain_cradle.make_svi(
         spec,
         optimizer,
@@ -89,7 +102,10 @@ def plain_params(params: dict) -> dict:
 
     def network(part: dict, *heads: str) -> dict:
         trunk = part["trunk"]
-        return {"layers": [trunk[f"layer{k}"] for k in range(len(trunk))], "heads": [part[head] for head in heads]}
+        return {
+            "layers": [trunk[f"layer{k}"] for k in range(len(trunk))],
+            "heads": [part[head] for head in heads],
+        }
 
     gaussian = ("mean", "log_var")
     return {
@@ -103,7 +119,8 @@ def plain_params(params: dict) -> dict:
 
 
 def host_batch(screen: Dataset, rows: np.ndarray, tables: dict) -> Batch:
-    """A batch as a Python loop makes it: rows of the host's CSR matrix, densified and sent to the device."""
+    """A batch as a Python loop makes it: rows of the host's CSR matrix, densified and sent to the
+    device."""
     x = screen.counts[rows].toarray().astype(np.float32)
     condition = screen.condition[rows].astype(np.int32)
     quality = screen.quality

@@ -1,4 +1,5 @@
-"""Five seeds trained at once (vmap) against one: the time of an epoch at the sizes of the test and demo variants."""
+"""Five seeds trained at once (vmap) against one: the time of an epoch at the sizes of the test and
+demo variants."""
 
 from __future__ import annotations
 
@@ -19,7 +20,12 @@ from jaxpert.models.cradle import sams_vae
 
 SEEDS, ROUNDS = 5, 7
 BATCH = {"test": 64, "demo": 128}
-CASES = [(size, name, particles) for size in BATCH for name in ("CRADLE-VAE", "SAMS-VAE") for particles in (1, 5)]
+CASES = [
+    (size, name, particles)
+    for size in BATCH
+    for name in ("CRADLE-VAE", "SAMS-VAE")
+    for particles in (1, 5)
+]
 
 
 def main() -> None:
@@ -42,7 +48,10 @@ def seconds(size: str, name: str, particles: int) -> dict[str, measure.Seconds]:
         "SAMS-VAE": partial(sams_vae.build, **shared),
     }
     model = build[name](data.make_spec(screen))
-    calls = {which: _epoch(model, screen, BATCH[size], seeds) for which, seeds in (("one", None), ("five", SEEDS))}
+    calls = {
+        which: _epoch(model, screen, BATCH[size], seeds)
+        for which, seeds in (("one", None), ("five", SEEDS))
+    }
     return measure.interleave(calls, ROUNDS)
 
 
@@ -54,7 +63,9 @@ def _screen(preset: str) -> Dataset:
 
 def _epoch(model: Model, screen: Dataset, batch: int, seeds: int | None) -> Callable[[], Any]:
     """One more epoch in one compiled program of all its steps, compiled before the first call."""
-    feed = data.make_feed(screen, "train", batch_size=batch, tables=data.split_tables(screen, "train"))
+    feed = data.make_feed(
+        screen, "train", batch_size=batch, tables=data.split_tables(screen, "train")
+    )
     optimizer = optim.adam(1e-3, weight_decay=1e-6, clip=100.0)
     stretch = train._stretch(model, optimizer, feed, feed.steps)
     step = jax.jit(jax.vmap(stretch, (0, None)) if seeds else stretch)

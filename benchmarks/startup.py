@@ -16,7 +16,11 @@ COMMANDS = {
     "import jaxpert": ["-c", "import jaxpert"],
     "from jaxpert import fit (JAX, NumPyro, Optax)": ["-c", "from jaxpert import fit"],
     "experiments/main.py --help": ["experiments/main.py", "--help"],
-    "flags parsed, bad key refused": ["experiments/main.py", "--config=configs/cradle_norman.py:test", "--config.no=1"],
+    "flags parsed, bad key refused": [
+        "experiments/main.py",
+        "--config=configs/cradle_norman.py:test",
+        "--config.no=1",
+    ],
 }
 STAGES = (
     "imports",
@@ -28,11 +32,18 @@ STAGES = (
 
 
 def main() -> None:
-    rounds = [{name: _command(arguments) for name, arguments in COMMANDS.items()} for _ in range(REPEATS)]
+    rounds = [
+        {name: _command(arguments) for name, arguments in COMMANDS.items()} for _ in range(REPEATS)
+    ]
     stages = [measure.in_child(first_step) for _ in range(REPEATS)]
     measure.show(
         "Start-up",
-        ("command, or stage of a fresh process that trains configs/cradle_norman.py:test", "median s", "min", "max"),
+        (
+            "command, or stage of a fresh process that trains configs/cradle_norman.py:test",
+            "median s",
+            "min",
+            "max",
+        ),
         [_row(name, [one[name] for one in rounds]) for name in COMMANDS]
         + [_row(name, [one[i] for one in stages]) for i, name in enumerate(STAGES)]
         + [_row("all stages", [sum(one) for one in stages])],
@@ -65,9 +76,13 @@ def first_step() -> list[float]:
     screen, _ = data.simulate("tiny")
     dataset = data.add_quality(data.read(screen, perturbation="perturbation"), doublets="none")
     dataset = data.add_split(dataset, kind="none")
-    model = cradle_vae.build(data.make_spec(dataset), **get_config("test").to_dict()["model"]["kwargs"])
+    model = cradle_vae.build(
+        data.make_spec(dataset), **get_config("test").to_dict()["model"]["kwargs"]
+    )
     marks.append(time.perf_counter())
-    feed = data.make_feed(dataset, "train", batch_size=64, tables=data.split_tables(dataset, "train"))
+    feed = data.make_feed(
+        dataset, "train", batch_size=64, tables=data.split_tables(dataset, "train")
+    )
     marks.append(time.perf_counter())
     optimizer = optim.adam(3e-4, weight_decay=1e-6)
     state = jax.block_until_ready(loop.init(model, optimizer, feed, jax.random.key(0)))

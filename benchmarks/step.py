@@ -1,4 +1,5 @@
-"""One training step (loss, gradient, clip, Adam) of CRADLE-VAE here and as plain NumPyro, on the same batch."""
+"""One training step (loss, gradient, clip, Adam) of CRADLE-VAE here and as plain NumPyro, on the
+same batch."""
 
 from __future__ import annotations
 
@@ -23,14 +24,19 @@ def main() -> None:
         agreement, single, scanned = measure.in_child(times, spec, batch, particles)
         compiled = {name: measure.in_child(memory, spec, batch, particles, name) for name in NAMES}
         rows = [[name, "1", *single[name].columns(), *compiled[name]] for name in NAMES]
-        rows += [[name, str(SCANNED), *scanned[name].columns(SCANNED), "", "", ""] for name in NAMES]
+        rows += [
+            [name, str(SCANNED), *scanned[name].columns(SCANNED), "", "", ""] for name in NAMES
+        ]
         measure.show(
             f"Training step, {particles} particle{'s' * (particles > 1)} ({problem.SIZES})",
             ("code", "steps per call", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
             rows,
-            f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one step per call: "
-            f"{_ratio(single)}; {SCANNED} steps per call: {_ratio(scanned)}; each as it is used (train.fit runs many "
-            f"steps per call, SVI.update one): median {_as_used(single, scanned):.2f}x; asked for: {target}",
+            f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one "
+            "step per call: "
+            f"{_ratio(single)}; {SCANNED} steps per call: {_ratio(scanned)}; each as it is used "
+            "(train.fit runs many "
+            f"steps per call, SVI.update one): median {_as_used(single, scanned):.2f}x; asked "
+            f"for: {target}",
             agreement,
         )
 
@@ -69,14 +75,19 @@ def programs(spec: Spec, batch: Batch, particles: int, name: str) -> tuple[Calla
 
 def compiled(update: Callable, state: Any, batch: Batch, steps: int = 1) -> Any:
     def many(state: Any, batch: Batch) -> tuple[Any, jax.Array]:
-        # Another order of the cells in every step: what depends on the counts alone must not move out of the loop.
-        return jax.lax.scan(lambda state, by: update(state, _rolled(batch, by)), state, jnp.arange(steps))
+        # Another order of the cells in every step: what depends on the counts alone must not move
+        # out of the loop.
+        return jax.lax.scan(
+            lambda state, by: update(state, _rolled(batch, by)), state, jnp.arange(steps)
+        )
 
     return jax.jit(update if steps == 1 else many, donate_argnums=0).lower(state, batch).compile()
 
 
 def _rolled(batch: Batch, by: jax.Array) -> Batch:
-    moved = {name: jnp.roll(leaf, by, 0) for name, leaf in batch._asdict().items() if name != "extras"}
+    moved = {
+        name: jnp.roll(leaf, by, 0) for name, leaf in batch._asdict().items() if name != "extras"
+    }
     failed = jnp.roll(batch.extras["failed"], by)
     return batch._replace(**moved, extras={**batch.extras, "failed": failed})
 
@@ -97,8 +108,12 @@ def times(spec: Spec, batch: Batch, particles: int) -> tuple[str, dict, dict]:
     """What both say of one objective, and the times of single and of scanned steps."""
     batch = jax.device_put(batch)
     agreement = _agreement(spec, batch, particles)
-    single = measure.interleave({name: _runner(spec, batch, particles, name, 1) for name in NAMES}, REPEATS)
-    scanned = measure.interleave({name: _runner(spec, batch, particles, name, SCANNED) for name in NAMES}, SCANS)
+    single = measure.interleave(
+        {name: _runner(spec, batch, particles, name, 1) for name in NAMES}, REPEATS
+    )
+    scanned = measure.interleave(
+        {name: _runner(spec, batch, particles, name, SCANNED) for name in NAMES}, SCANS
+    )
     return agreement, single, scanned
 
 
@@ -109,15 +124,26 @@ def _agreement(spec: Spec, batch: Batch, particles: int) -> str:
     state = jax.jit(svi.init)(jax.random.key(0), batch)
     state = state._replace(optim_state=svi.optim.init(problem.plain_params(params)))
     our_loss = jax.jit(lambda key: model.loss(params, {}, key, batch)[0])
-    plain_loss = jax.jit(lambda key: svi.evaluate(state._replace(rng_key=key), batch) / batch.x.shape[0])
+    plain_loss = jax.jit(
+        lambda key: svi.evaluate(state._replace(rng_key=key), batch) / batch.x.shape[0]
+    )
     keys = jax.random.split(jax.random.key(2), (2, DRAWS))
     draws = np.array(
-        [[float(loss(key)) for key in row] for loss, row in zip((our_loss, plain_loss), keys, strict=True)]
+        [
+            [float(loss(key)) for key in row]
+            for loss, row in zip((our_loss, plain_loss), keys, strict=True)
+        ]
     )
     means, errors = draws.mean(1), draws.std(1, ddof=1) / np.sqrt(DRAWS)
     apart = abs(means[0] - means[1]) / np.hypot(*errors)
-    said = (f"{name} {mean:.2f} ± {error:.2f}" for name, mean, error in zip(NAMES, means, errors, strict=True))
-    return f"Loss per cell at the same parameters, {DRAWS} draws: {', '.join(said)}: {apart:.1f} standard errors apart"
+    said = (
+        f"{name} {mean:.2f} ± {error:.2f}"
+        for name, mean, error in zip(NAMES, means, errors, strict=True)
+    )
+    return (
+        f"Loss per cell at the same parameters, {DRAWS} draws: {', '.join(said)}: {apart:.1f} "
+        "standard errors apart"
+    )
 
 
 def memory(spec: Spec, batch: Batch, particles: int, name: str) -> list[str]:

@@ -1,10 +1,13 @@
-"""The four baselines of the CRADLE-VAE paper on each of its four screens; the variant names model and screen.
+"""The four baselines of the CRADLE-VAE paper on each of its four screens; the variant names model
+and screen.
 
-Paper: SAMS-VAE's settings on Norman (30,000 steps, clip 100) and Replogle (150,000 steps, no clip); Dixit as Norman,
-Adamson as Replogle, since nothing is published for them. Trained on all cells, failed ones included.
-Command: python experiments/main.py --config=configs/cradle_baselines.py:sams_vae,norman --workdir=runs/sams_norman
-Variants: MODEL,SCREEN with sams_vae, cpa_vae, svae_plus or conditional_vae, and norman, dixit, replogle, adamson, or
-`demo` (the simulated screen in minutes on two cores) or `test` (seconds), whose decoder is as deep as CRADLE-VAE's.
+Paper: SAMS-VAE's settings on Norman (30,000 steps, clip 100) and Replogle (150,000 steps, no clip);
+Dixit as Norman, Adamson as Replogle, since nothing is published for them. Trained on all cells,
+failed ones included. Command: python experiments/main.py
+--config=configs/cradle_baselines.py:sams_vae,norman --workdir=runs/sams_norman Variants:
+MODEL,SCREEN with sams_vae, cpa_vae, svae_plus or conditional_vae, and norman, dixit, replogle,
+adamson, or `demo` (the simulated screen in minutes on two cores) or `test` (seconds), whose decoder
+is as deep as CRADLE-VAE's.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +28,8 @@ def get_config(variant: str = "sams_vae,norman") -> ConfigDict:
     model, _, screen = variant.partition(",")
     if model not in OWN or screen not in SCREENS:
         raise ValueError(
-            f"variant is {variant!r}, expected MODEL,SCREEN with a model of {', '.join(OWN)} and a screen of "
+            f"variant is {variant!r}, expected MODEL,SCREEN with a model of {', '.join(OWN)} and "
+            "a screen of "
             f"{', '.join(SCREENS)}"
         )
     size = screen if screen in ("demo", "test") else "full"
@@ -42,5 +46,7 @@ def get_config(variant: str = "sams_vae,norman") -> ConfigDict:
         config.split.kind = "cells"
         config.train.update(max_steps=150_000, clip=0.0)
         if masks:
-            config.model.kwargs.update(embedding_layers=2, embedding_hidden_dim=200, mask_prior=0.001)
+            config.model.kwargs.update(
+                embedding_layers=2, embedding_hidden_dim=200, mask_prior=0.001
+            )
     return config

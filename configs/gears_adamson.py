@@ -1,8 +1,9 @@
-"""GEARS on Adamson et al. 2016: CRISPRi single perturbations in K562, a quarter of the genes held out.
+"""GEARS on Adamson et al. 2016: CRISPRi single perturbations in K562, a quarter of the genes held
+out.
 
-Paper: GEARS, Figure 2 and its Methods (settings of configs/gears_norman.py; split of genes, "simulation_single").
-Expected: published top-20 error 0.153 against 0.161 of the mean of training perturbations, whose correlation of changes
-is higher (0.756 against 0.737).
+Paper: GEARS, Figure 2 and its Methods (settings of configs/gears_norman.py; split of genes,
+"simulation_single"). Expected: published top-20 error 0.153 against 0.161 of the mean of training
+perturbations, whose correlation of changes is higher (0.756 against 0.737).
 Command: python experiments/main.py --config=configs/gears_adamson.py --workdir=runs/gears_adamson
 Variants: `:full`, `:demo` (a simulated screen of singles), `:test`.
 """
@@ -20,5 +21,7 @@ def get_config(variant: str = "full") -> ConfigDict:
         config.data.update(source="adamson", preset="adamson", variable_genes=5000)
         config.graphs.ontology = "human"
     else:
-        config.data.simulation = "pairs=0,own_effect=-1.5" + (",singles=16" if variant == "test" else "")
+        config.data.simulation = "pairs=0,own_effect=-1.5" + (
+            ",singles=16" if variant == "test" else ""
+        )
     return config

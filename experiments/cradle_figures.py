@@ -2,13 +2,16 @@
 
 python experiments/cradle_figures.py --runs=runs/cradle,runs/sams --output=runs/figures
 
---runs=FOLDER,FOLDER   work directories of finished runs; those of one data set are drawn side by side
---output=FOLDER        where the files go (default: runs/figures)
+--runs=FOLDER,FOLDER   work directories of finished runs; those of one data set are drawn side by
+side --output=FOLDER        where the files go (default: runs/figures)
 --figures=3,4,9        which; default: all that the runs allow (4 needs a run of cradle_vae)
-                       3: quality of real and generated cells, and predicted effects, for each data set (5 to 8 too)
-                       4: t-SNE of cells generated with and without artifact, by artifact and by pathway
+                       3: quality of real and generated cells, and predicted effects, for each data
+                           set (5 to 8 too)
+                       4: t-SNE of cells generated with and without artifact, by artifact and by
+                           pathway
                        9: UMAP of the basal latent of each model
---gmt=FILE             gene sets that name the pathways of figure 4, gzipped or not; default: those planted in a
+--gmt=FILE             gene sets that name the pathways of figure 4, gzipped or not; default: those
+planted in a
                        simulated screen
 --cells=2000           generated cells of each group (3), generated cells (4), real cells (9)
 --seed=0               of all draws and embeddings
@@ -51,10 +54,14 @@ def parse(argv: list[str]) -> dict:
     flags.DEFINE_integer("cells", 2000, "", flag_values=values)
     flags.DEFINE_integer("seed", 0, "", flag_values=values, lower_bound=0)
     read_flags(values, argv)
-    given = {name: values[name].value for name in ("runs", "output", "figures", "gmt", "cells", "seed")}
+    given = {
+        name: values[name].value for name in ("runs", "output", "figures", "gmt", "cells", "seed")
+    }
     if given["figures"] is not None:
         if not all(number.strip().isdecimal() for number in given["figures"]):
-            raise InputError(f"--figures={','.join(given['figures'])}, expected some of 3, 4, 9 joined by commas")
+            raise InputError(
+                f"--figures={','.join(given['figures'])}, expected some of 3, 4, 9 joined by commas"
+            )
         given["figures"] = [int(number) for number in given["figures"]]
     return given
 

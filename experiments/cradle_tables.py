@@ -1,26 +1,34 @@
-"""Run the comparisons of the CRADLE-VAE paper and write its Tables 2 to 5, beside the published numbers.
+"""Run the comparisons of the CRADLE-VAE paper and write its Tables 2 to 5, beside the published
+numbers.
 
-python experiments/cradle_tables.py --data=simulated --models=cradle_vae,sams_vae --results=runs/tables
+python experiments/cradle_tables.py --data=simulated --models=cradle_vae,sams_vae
+--results=runs/tables
 
-What is missing in the results folder is trained, one run after another; the same command again goes on where it
-stopped, and any number of processes or cluster jobs may work on one folder (each does what no other is doing).
-Exit status: 0; 1 if a run diverged; 2 for bad input or a run that was refused (the others go on in both cases).
+What is missing in the results folder is trained, one run after another; the same command again goes
+on where it stopped, and any number of processes or cluster jobs may work on one folder (each does
+what no other is doing). Exit status: 0; 1 if a run diverged; 2 for bad input or a run that was
+refused (the others go on in both cases).
 
---data=A,B          norman, dixit, replogle, adamson (default: these four), paths of .h5ad files, or simulated, with
-                    settings of the simulator appended, as in simulated:artifact_share=0.1:preset=tiny
+--data=A,B          norman, dixit, replogle, adamson (default: these four), paths of .h5ad files, or
+simulated, with
+                    settings of the simulator appended, as in
+                    simulated:artifact_share=0.1:preset=tiny
 --models=A,B        default: all of MODELS
---multipliers=3,4,5 MAD multipliers of the quality criteria; CRADLE-VAE is trained for each, its baselines once on all
+--multipliers=3,4,5 MAD multipliers of the quality criteria; CRADLE-VAE is trained for each, its
+baselines once on all
                     cells and scored at each
---seeds=0,1,2,3,4   of the split on norman and dixit (as published), else of training, trained together
---vary=WHAT         train, split, or auto (as just said)
+--seeds=0,1,2,3,4   of the split on norman and dixit (as published), else of training, trained
+together --vary=WHAT         train, split, or auto (as just said)
 --at_once=5         seeds trained together at most; less saves memory
---variant=V         full, demo or test settings of configs/; default: demo for simulated data, else full
---set=KEY=VALUE     override a config key in all runs that have it, as often as needed, e.g. --set=train.epochs=30
---results=FOLDER    runs, rows.jsonl and the tables (default: runs/cradle_tables)
---published=FILE    printed numbers (default: jaxpert/models/cradle/paper/published.csv); empty: none
---only_tables       train nothing, write the tables from what is there
+--variant=V         full, demo or test settings of configs/; default: demo for simulated data, else
+full --set=KEY=VALUE     override a config key in all runs that have it, as often as needed, e.g.
+--set=train.epochs=30 --results=FOLDER    runs, rows.jsonl and the tables (default:
+runs/cradle_tables) --published=FILE    printed numbers (default:
+jaxpert/models/cradle/paper/published.csv); empty: none --only_tables       train nothing, write the
+tables from what is there
 
-Writes tables.md, tables.html, tables.csv and advantage.csv (CRADLE-VAE minus each other, with intervals).
+Writes tables.md, tables.html, tables.csv and advantage.csv (CRADLE-VAE minus each other, with
+intervals).
 """
 
 import runpy
@@ -53,7 +61,9 @@ def study(argv: list[str]) -> int:
     from jaxpert.study import plan, tables
     from jaxpert.study.runner import run_jobs
 
-    multipliers, seeds = (whole_numbers(name, getattr(options, name)) for name in ("multipliers", "seeds"))
+    multipliers, seeds = (
+        whole_numbers(name, getattr(options, name)) for name in ("multipliers", "seeds")
+    )
     jobs = plan.plan(
         options.models or list(plan.MODELS),
         options.data,
@@ -67,7 +77,9 @@ def study(argv: list[str]) -> int:
     )
     results = Path(options.results).absolute()
     if options.only_tables and not results.is_dir():
-        raise InputError(f"there is no folder {results}, expected that of a study: give its --results")
+        raise InputError(
+            f"there is no folder {results}, expected that of a study: give its --results"
+        )
     published = Path(options.published) if options.published else None
     tables.read_published(published)  # a mistake in it must not wait for the training
     status = 0 if options.only_tables else run_jobs(jobs, results)
@@ -95,13 +107,20 @@ def whole_numbers(flag: str, texts: list[str]) -> tuple[int, ...]:
     try:
         return tuple(int(text) for text in texts)
     except ValueError as error:
-        raise InputError(f"--{flag} is {','.join(texts)}, expected whole numbers joined by commas") from error
+        raise InputError(
+            f"--{flag} is {','.join(texts)}, expected whole numbers joined by commas"
+        ) from error
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
     """The flags; InputError says what is wrong."""
     values = flags.FlagValues()
-    lists = {"data": "norman,dixit,replogle,adamson", "models": "", "multipliers": "3,4,5", "seeds": "0,1,2,3,4"}
+    lists = {
+        "data": "norman,dixit,replogle,adamson",
+        "models": "",
+        "multipliers": "3,4,5",
+        "seeds": "0,1,2,3,4",
+    }
     for name, default in lists.items():
         flags.DEFINE_list(name, default, "", flag_values=values)
     texts = {"vary": "auto", "variant": "", "results": "runs/cradle_tables"}

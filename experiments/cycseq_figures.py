@@ -4,11 +4,12 @@ python experiments/cycseq_figures.py --runs=runs/cycseq_pretrain --output=runs/c
 
 --runs=FOLDER,FOLDER  work directories of finished runs; their data are read again
 --output=FOLDER       where the files go (default: runs/cycseq_figures)
---figures=2,3,4,5,6   which (default: all): 2 rows, 3 triangular validation, 4 changes by method, 5 doses by PHATE
+--figures=2,3,4,5,6   which (default: all): 2 rows, 3 triangular validation, 4 changes by method, 5
+doses by PHATE
                       (jaxpert[phate]), 6 enrichment (jaxpert[enrichment])
 --highlighted=A,B     perturbations named in figure 3
---compound=NAME       compound (or perturbation) of figures 5 and 6 (default: the first evaluated one)
---gene_sets=FILE      GMT file behind figure 6
+--compound=NAME       compound (or perturbation) of figures 5 and 6 (default: the first evaluated
+one) --gene_sets=FILE      GMT file behind figure 6
 --seed=0              of PHATE and the permutations
 """
 

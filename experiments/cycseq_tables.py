@@ -1,10 +1,12 @@
 """Write Tables 1 and 2 of the CycSeq paper from finished runs, published numbers beside ours.
 
-python experiments/cycseq_tables.py --runs=runs/cycseq_pretrain,runs/cycseq_finetune --output=runs/cycseq_tables
+python experiments/cycseq_tables.py --runs=runs/cycseq_pretrain,runs/cycseq_finetune
+--output=runs/cycseq_tables
 
---runs=FOLDER,FOLDER  work directories of finished runs; those with doses make Table 2, the others Table 1
---output=FOLDER       where cycseq_tables.md goes (default: runs/cycseq_tables)
---published=FILE      published numbers (default: jaxpert/models/cycseq/paper/published.csv); empty: none
+--runs=FOLDER,FOLDER  work directories of finished runs; those with doses make Table 2, the others
+Table 1 --output=FOLDER       where cycseq_tables.md goes (default: runs/cycseq_tables)
+--published=FILE      published numbers (default: jaxpert/models/cycseq/paper/published.csv); empty:
+none
 """
 
 import sys

@@ -1,17 +1,21 @@
-"""Draw Figures 2 to 5 of the GEARS paper and the extended ones from finished runs, with a table of published numbers.
+"""Draw Figures 2 to 5 of the GEARS paper and the extended ones from finished runs, with a table of
+published numbers.
 
-python experiments/gears_figures.py --runs=runs/gears_norman,runs/gears_no_graphs --output=runs/gears_figures
+python experiments/gears_figures.py --runs=runs/gears_norman,runs/gears_no_graphs
+--output=runs/gears_figures
 
---runs=FOLDER,FOLDER       work directories of finished runs; bars of those of one data set stand side by side
---output=FOLDER            where the files and gears_table.md go (default: runs/gears_figures)
---figures=2,3,4,5,extended which (default: all)
-                           2: errors of each subgroup (b to d) and single genes (g)    3: UMAP of phenotypes
-                           4: interactions found, genes that do not add up (d)         5: interaction map
+--runs=FOLDER,FOLDER       work directories of finished runs; bars of those of one data set stand
+side by side --output=FOLDER            where the files and gears_table.md go (default:
+runs/gears_figures) --figures=2,3,4,5,extended which (default: all)
+                           2: errors of each subgroup (b to d) and single genes (g)    3: UMAP of
+                               phenotypes
+                           4: interactions found, genes that do not add up (d)         5:
+                               interaction map
                            extended: uncertainty against error
---pairs_out=FOLDER,FOLDER  results of gears_leave_pairs_out.py, drawn as figure 4 in place of the runs' own pairs
---published=FILE           published numbers (default: jaxpert/models/gears/paper/published.csv)
---pairs=2000               predicted pairs in figures 3 and 5, at most
---seed=0                   of all embeddings and random choices
+--pairs_out=FOLDER,FOLDER  results of gears_leave_pairs_out.py, drawn as figure 4 in place of the
+runs' own pairs --published=FILE           published numbers (default:
+jaxpert/models/gears/paper/published.csv) --pairs=2000               predicted pairs in figures 3
+and 5, at most --seed=0                   of all embeddings and random choices
 
 What a run cannot carry is left out; gears_table.md says what and why.
 """

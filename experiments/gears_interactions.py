@@ -2,9 +2,10 @@
 
 python experiments/gears_interactions.py --effects=FILE.h5ad --published=FILE.json [--output=FOLDER]
 
---effects=FILE    one row of effects (mean change from control) per perturbation, obs["condition"] A+ctrl or A+B
---published=FILE  {sub-type: ["A+B", ...]}: lists of pairs, each pair in one list at most
---output=FOLDER   where scores.csv, subtypes.md and the figures go (default: runs/gears_interactions)
+--effects=FILE    one row of effects (mean change from control) per perturbation, obs["condition"]
+A+ctrl or A+B --published=FILE  {sub-type: ["A+B", ...]}: lists of pairs, each pair in one list at
+most --output=FOLDER   where scores.csv, subtypes.md and the figures go (default:
+runs/gears_interactions)
 
 Every choice of genes that is compared uses the single perturbations alone, never the pairs.
 """
@@ -63,18 +64,29 @@ def compare(argv: list[str]) -> int:
     screen, published = read_effects(Path(options.effects)), read_lists(Path(options.published))
     choices = choose_genes(screen)
     vectors = screen.first, screen.second, screen.both
-    scores = {name: score_pairs(*(v[:, genes] for v in vectors))._asdict() for name, genes in choices.items()}
+    scores = {
+        name: score_pairs(*(v[:, genes] for v in vectors))._asdict()
+        for name, genes in choices.items()
+    }
     text = [presence(screen, published)]
-    text += [table(name, len(choices[name]), found, screen, published) for name, found in scores.items()]
+    text += [
+        table(name, len(choices[name]), found, screen, published) for name, found in scores.items()
+    ]
     text.append(list_table(list(scores.values())[-1], screen, published))
-    text.append(noise_table({name: additive_scores(screen, genes) for name, genes in choices.items()}, scores))
+    text.append(
+        noise_table(
+            {name: additive_scores(screen, genes) for name, genes in choices.items()}, scores
+        )
+    )
     output = Path(options.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / "subtypes.md").write_text("\n\n".join(text) + "\n")
         write(screen, scores, output)
     except OSError as error:
-        raise InputError(f"--output={output} cannot be written ({error}): choose another") from error
+        raise InputError(
+            f"--output={output} cannot be written ({error}): choose another"
+        ) from error
     print("\n\n".join(text))
     print(f"\nscores and figures: {output}")
     return 0
@@ -85,7 +97,11 @@ def parse(argv: list[str]) -> Any:
     from jaxpert.core.types import InputError
 
     values = flags.FlagValues()
-    for name, default in (("effects", ""), ("published", ""), ("output", "runs/gears_interactions")):
+    for name, default in (
+        ("effects", ""),
+        ("published", ""),
+        ("output", "runs/gears_interactions"),
+    ):
         flags.DEFINE_string(name, default, "", flag_values=values)
     read_flags(values, argv)
     for name in ("effects", "published"):
@@ -103,14 +119,18 @@ def read_effects(path: Path) -> Screen:
 
     file = anndata.read_h5ad(path)
     if "condition" not in file.obs:
-        raise InputError(f"{path.name} has no obs column 'condition', expected one with A+ctrl and A+B")
+        raise InputError(
+            f"{path.name} has no obs column 'condition', expected one with A+ctrl and A+B"
+        )
     row = {tuple(str(name).split("+")): k for k, name in enumerate(file.obs["condition"])}
     effects = np.asarray(file.X, np.float64)
     alone = {parts[0]: k for parts, k in row.items() if len(parts) == 2 and parts[1] == "ctrl"}
     pairs = [parts for parts in row if len(parts) == 2 and parts[1] != "ctrl"]
     whole = [parts for parts in pairs if set(parts) <= set(alone)]
     if not whole:
-        raise InputError(f"{path.name} holds no pair A+B with both A+ctrl and B+ctrl, expected at least one")
+        raise InputError(
+            f"{path.name} holds no pair A+B with both A+ctrl and B+ctrl, expected at least one"
+        )
     first, second = (effects[[alone[parts[side]] for parts in whole]] for side in (0, 1))
     return Screen(
         pairs=["+".join(parts) for parts in whole],
@@ -130,13 +150,16 @@ def read_lists(path: Path) -> dict[str, list[str]]:
     lists = json.loads(path.read_text())
     absent = [name for names in LISTS.values() for name in names if name not in lists]
     if absent:
-        raise InputError(f"{path.name} has no list {absent[0]!r}, expected {', '.join(sum(LISTS.values(), ()))}")
+        raise InputError(
+            f"{path.name} has no list {absent[0]!r}, expected {', '.join(sum(LISTS.values(), ()))}"
+        )
     return lists
 
 
 def choose_genes(screen: Screen) -> dict[str, np.ndarray]:
-    """All genes, and the genes whose effects the singles share most: the share of a gene's spread over singles that
-    the first principal components of the singles hold. Expression itself is not in the file."""
+    """All genes, and the genes whose effects the singles share most: the share of a gene's spread
+    over singles that the first principal components of the singles hold. Expression itself is not
+    in the file."""
     centred = screen.singles - screen.singles.mean(0)
     shared = (common_part(centred) ** 2).sum(0) / np.maximum((centred**2).sum(0), 1e-12)
     order = np.argsort(-shared, kind="stable")
@@ -154,8 +177,9 @@ def common_part(centred: np.ndarray) -> np.ndarray:
 
 
 def additive_scores(screen: Screen, genes: np.ndarray, seed: int = 0) -> Any:
-    """Scores of made-up pairs that are exactly additive, measured with noise: the singles' common part plus, for each
-    of the three measurements, noise of the size that the common part leaves over."""
+    """Scores of made-up pairs that are exactly additive, measured with noise: the singles' common
+    part plus, for each of the three measurements, noise of the size that the common part leaves
+    over."""
     from jaxpert.evaluation.interactions.scores import score_pairs
 
     rng = np.random.default_rng(seed)
@@ -173,15 +197,21 @@ def additive_scores(screen: Screen, genes: np.ndarray, seed: int = 0) -> Any:
 def presence(screen: Screen, published: dict[str, list[str]]) -> str:
     """Which published pairs the file holds."""
     own = {sorted_name(pair) for pair in screen.pairs}
-    absent = [pair for pairs in published.values() for pair in pairs if sorted_name(pair) not in own]
+    absent = [
+        pair for pairs in published.values() for pair in pairs if sorted_name(pair) not in own
+    ]
     total = sum(map(len, published.values()))
     return (
-        f"{len(screen.pairs)} pairs have both singles (left out: {', '.join(screen.left_out) or 'none'}); "
-        f"{total - len(absent)} of {total} published pairs are among them (absent: {', '.join(absent) or 'none'})."
+        f"{len(screen.pairs)} pairs have both singles (left out: "
+        f"{', '.join(screen.left_out) or 'none'}); "
+        f"{total - len(absent)} of {total} published pairs are among them (absent: "
+        f"{', '.join(absent) or 'none'})."
     )
 
 
-def table(name: str, genes: int, scores: dict[str, np.ndarray], screen: Screen, published: dict) -> str:
+def table(
+    name: str, genes: int, scores: dict[str, np.ndarray], screen: Screen, published: dict
+) -> str:
     """Precision and recall of every sub-type among the pairs that are in any published list."""
     from sklearn.metrics import roc_auc_score
 
@@ -190,7 +220,15 @@ def table(name: str, genes: int, scores: dict[str, np.ndarray], screen: Screen, 
     list_of = {sorted_name(pair): title for title, pairs in published.items() for pair in pairs}
     listed = np.array([sorted_name(pair) in list_of for pair in screen.pairs])
     found = members(scores)
-    header = ("sub-type", "rule", "published", "called: all pairs", "called: listed", "precision", "recall")
+    header = (
+        "sub-type",
+        "rule",
+        "published",
+        "called: all pairs",
+        "called: listed",
+        "precision",
+        "recall",
+    )
     header += ("same number called: precision = recall", "AUROC")
     lines = [f"**{name}** ({genes:,})", "", *heading(header)]
     for subtype, rule in RULES.items():
@@ -202,21 +240,32 @@ def table(name: str, genes: int, scores: dict[str, np.ndarray], screen: Screen, 
         shown = [f"{hits / called.sum():.2f}" if called.any() else "-", f"{hits / true.sum():.2f}"]
         shown += [f"{true[best].mean():.2f}", f"{roc_auc_score(true[listed], score):.2f}"]
         words = f"{rule.score} {'>' if rule.above else '<'} {rule.threshold}"
-        lines.append(f"| {subtype} | {words} | {true.sum()} | {found[subtype].sum()} | {called.sum()} | "
-                     f"{' | '.join(shown)} |")  # fmt: skip
+        lines.append(
+            f"| {subtype} | {words} | {true.sum()} | {found[subtype].sum()} | {called.sum()} | "
+            f"{' | '.join(shown)} |"
+        )
     return "\n".join(lines)
 
 
-def list_table(scores: dict[str, np.ndarray], screen: Screen, published: dict[str, list[str]]) -> str:
+def list_table(
+    scores: dict[str, np.ndarray], screen: Screen, published: dict[str, list[str]]
+) -> str:
     """The scores of each published list, and how many of its pairs each rule calls."""
     from jaxpert.evaluation.interactions.subtypes import RULES, members
 
     found = members(scores)
     shown = ("mag", "corr_fit", "dcor", "eq_contr")
-    header = ("published list", "pairs", *(f"median {name}" for name in shown), *(f"called {name}" for name in RULES))
+    header = (
+        "published list",
+        "pairs",
+        *(f"median {name}" for name in shown),
+        *(f"called {name}" for name in RULES),
+    )
     lines = heading(header)
     for title, pairs in published.items():
-        own = np.isin([sorted_name(pair) for pair in screen.pairs], [sorted_name(pair) for pair in pairs])
+        own = np.isin(
+            [sorted_name(pair) for pair in screen.pairs], [sorted_name(pair) for pair in pairs]
+        )
         medians = [f"{np.median(scores[name][own]):.2f}" for name in shown]
         counts = [str(found[name][own].sum()) for name in RULES]
         lines.append(f"| {title} | {own.sum()} | {' | '.join(medians + counts)} |")
@@ -232,11 +281,18 @@ def noise_table(additive: dict[str, Any], scores: dict[str, Any]) -> str:
     header = ("genes", "pairs", "mag: 10 %, median, 90 %", "corr_fit: median")
     lines = heading((*header, "mag < 1", "mag > 1.15", "corr_fit < 0.88"))
     for name in scores:
-        for kind, found in (("measured", scores[name]), ("exactly additive, with noise", additive[name])):
-            spread = ", ".join(f"{value:.2f}" for value in np.quantile(found["mag"], (0.1, 0.5, 0.9)))
+        for kind, found in (
+            ("measured", scores[name]),
+            ("exactly additive, with noise", additive[name]),
+        ):
+            spread = ", ".join(
+                f"{value:.2f}" for value in np.quantile(found["mag"], (0.1, 0.5, 0.9))
+            )
             shares = [found["mag"] < 1, found["mag"] > 1.15, found["corr_fit"] < 0.88]
             cells = " | ".join(f"{share.mean():.0%}" for share in shares)
-            lines.append(f"| {name} | {kind} | {spread} | {np.median(found['corr_fit']):.2f} | {cells} |")
+            lines.append(
+                f"| {name} | {kind} | {spread} | {np.median(found['corr_fit']):.2f} | {cells} |"
+            )
     return "\n".join(lines)
 
 
@@ -263,7 +319,9 @@ def write(screen: Screen, scores: dict[str, Any], output: Path) -> None:
     size = (deviation(screen.first, screen.second, screen.both) ** 2).mean(1)
     top: Sequence[int] = np.argsort(-size)[:PANELS].tolist()
     vectors = (screen.both[top], screen.first[top], screen.second[top])
-    plots.non_additive(*vectors, [screen.pairs[k] for k in top], screen.genes, output / "non_additive.png")
+    plots.non_additive(
+        *vectors, [screen.pairs[k] for k in top], screen.genes, output / "non_additive.png"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Train GEARS without each measured pair in turn, and see whether it finds the pairs' interactions (Figure 4).
+"""Train GEARS without each measured pair in turn, and see whether it finds the pairs' interactions
+(Figure 4).
 
-python experiments/gears_leave_pairs_out.py --config=configs/gears_norman.py --config.data.source=FILE.h5ad
+python experiments/gears_leave_pairs_out.py --config=configs/gears_norman.py
+--config.data.source=FILE.h5ad
 
 --config=FILE[:VARIANT]  a GEARS config; its split is replaced by that of each fold
 --config.KEY=VALUE       override a key (experiments/main.py --help lists them)
---output=FOLDER          one file per fold, agreement.md, agreement.json (default: runs/gears_pairs_out)
---leave=pair             pair: one pair at a time; gene: all of a gene's pairs and its single (Seen 1), of which the
+--output=FOLDER          one file per fold, agreement.md, agreement.json (default:
+runs/gears_pairs_out) --leave=pair             pair: one pair at a time; gene: all of a gene's pairs
+and its single (Seen 1), of which the
                          more certain half is scored too where the model has an uncertainty head
 --epochs=0               of each training; 0: as the config says
 --folds=0                at most so many folds, spread evenly; 0: all
@@ -45,7 +48,8 @@ class Options(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Return the exit status: 0 for done, 1 for a diverged loss, 2 for bad input, 130 after Ctrl-C."""
+    """Return the exit status: 0 for done, 1 for a diverged loss, 2 for bad input, 130 after
+    Ctrl-C."""
     if {"--help", "-h", "--helpfull"} & set(argv):
         print(__doc__)
         return 0
@@ -61,32 +65,47 @@ def leave_out(options: Options) -> int:
 
     config = options.config
     if config["model"]["name"] != "gears":
-        raise InputError(f"model.name is {config['model']['name']!r}, expected gears: give one of configs/gears_*.py")
+        raise InputError(
+            f"model.name is {config['model']['name']!r}, expected gears: give one of "
+            "configs/gears_*.py"
+        )
     dataset, _ = run.load_dataset(config)
     folds = study.plan(dataset, options.leave)
     step = max(1, len(folds) // options.folds) if options.folds else 1
     folds = folds[::step][: options.folds or None]
     columns = scored_columns(dataset)
-    settings = {"config": {name: value for name, value in config.items() if name not in ("split", "seed")}}
+    settings = {
+        "config": {name: value for name, value in config.items() if name not in ("split", "seed")}
+    }
     fit = fit_with(config, options.output)
     common = {"seed": options.seed, "val_share": options.val_share}
-    found = study.run(dataset, folds, fit, options.output, settings=settings | {"leave": options.leave}, **common)
-    tables = {f"{len(found.pairs)} predictions": study.compare(dataset, found, columns, seed=options.seed)}
+    found = study.run(
+        dataset, folds, fit, options.output, settings=settings | {"leave": options.leave}, **common
+    )
+    tables = {
+        f"{len(found.pairs)} predictions": study.compare(dataset, found, columns, seed=options.seed)
+    }
     if options.leave == "gene" and found.uncertainty is not None:
         half = study.more_certain_half(found)
         tables["the more certain half"] = study.compare(dataset, half, columns, seed=options.seed)
-    text = f"{heading(options, len(folds), len(columns))}\n\n" + "\n\n".join(map(table, tables, tables.values()))
+    text = f"{heading(options, len(folds), len(columns))}\n\n" + "\n\n".join(
+        map(table, tables, tables.values())
+    )
     (options.output / "agreement.md").write_text(text + "\n")
     last = [{k: None if v != v else v for k, v in row.items()} for row in list(tables.values())[-1]]
-    (options.output / "agreement.json").write_text(json.dumps({"leave": options.leave, "rows": last}) + "\n")
+    (options.output / "agreement.json").write_text(
+        json.dumps({"leave": options.leave, "rows": last}) + "\n"
+    )
     print(text)
     return 0
 
 
 def fit_with(config: dict[str, Any], output: Path) -> Any:
-    """The function that trains one fold by the config and predicts; its work directory is gone afterwards.
+    """The function that trains one fold by the config and predicts; its work directory is gone
+    afterwards.
 
-    The co-expression graph is made anew from the cells that the fold trains on; the others know nothing of cells.
+    The co-expression graph is made anew from the cells that the fold trains on; the others know
+    nothing of cells.
     """
     from jaxpert.app import run
     from jaxpert.data import gene_graphs as networks
@@ -119,18 +138,37 @@ def heading(options: Options, folds: int, genes: int) -> str:
     """What the tables rest on."""
     what = "pair" if options.leave == "pair" else "gene with all its pairs"
     return (
-        f"{folds} trainings, each without one {what}; scores on {genes:,} genes with more than 0.5 counts per cell; "
-        f"seed {options.seed}, {options.config['train']['epochs']} epochs at most. Random sets: mean and middle 95 %."
+        f"{folds} trainings, each without one {what}; scores on {genes:,} genes with more than "
+        "0.5 counts per cell; "
+        f"seed {options.seed}, {options.config['train']['epochs']} epochs at most. Random sets: "
+        "mean and middle 95 %."
     )
 
 
 def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
     """Agreement of predicted with measured interactions, a row for each sub-type."""
     k = rows[0]["k"]
-    header = ("sub-type", "true", "predicted", f"precision@{k}", "random", f"top-{k} accuracy", "random", "precision")
-    lines = [f"**{title}**", "", f"| {' | '.join((*header, 'recall'))} |", "|" + "---|" * (len(header) + 1)]
+    header = (
+        "sub-type",
+        "true",
+        "predicted",
+        f"precision@{k}",
+        "random",
+        f"top-{k} accuracy",
+        "random",
+        "precision",
+    )
+    lines = [
+        f"**{title}**",
+        "",
+        f"| {' | '.join((*header, 'recall'))} |",
+        "|" + "---|" * (len(header) + 1),
+    ]
     for row in rows:
-        chance = {name: "{:.2f} ({:.2f} to {:.2f})".format(*values) for name, values in row["chance"].items()}
+        chance = {
+            name: "{:.2f} ({:.2f} to {:.2f})".format(*values)
+            for name, values in row["chance"].items()
+        }
         cells = [row["subtype"], str(row["true"]), str(row["predicted"])]
         for name in ("precision_at_10", "top_10_accuracy"):
             cells += [f"{row[name]:.2f}", chance[name]]
@@ -145,7 +183,9 @@ def parse(argv: list[str]) -> Options:
 
     given = next((a.split("=", 1)[1] for a in argv if a.startswith("--config=")), None)
     if given is None or not Path(given.partition(":")[0]).is_file():
-        raise InputError(f"--config={given or ''} is no file, expected one such as configs/gears_norman.py")
+        raise InputError(
+            f"--config={given or ''} is no file, expected one such as configs/gears_norman.py"
+        )
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     flags.DEFINE_string("output", "runs/gears_pairs_out", "", flag_values=values)
@@ -162,7 +202,9 @@ def parse(argv: list[str]) -> Options:
     settings = config.value.to_dict()
     settings["split"]["kind"] = "none"
     settings["train"]["epochs"] = values["epochs"].value or settings["train"]["epochs"]
-    asked: dict[str, Any] = {name: values[name].value for name in ("leave", "folds", "val_share", "seed")}
+    asked: dict[str, Any] = {
+        name: values[name].value for name in ("leave", "folds", "val_share", "seed")
+    }
     return Options(config=settings, output=Path(str(values["output"].value)), **asked)
 
 

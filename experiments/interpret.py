@@ -3,8 +3,8 @@
 python experiments/interpret.py --run=runs/cradle_norman
 
 --run=FOLDER     work directory of a finished run of a model with perturbation embeddings
---output=FOLDER  where the tables and figures go (default: RUN/interpretation); files of an earlier call are replaced
---draws=N        draws of the posterior of masks and embeddings (default 100)
+--output=FOLDER  where the tables and figures go (default: RUN/interpretation); files of an earlier
+call are replaced --draws=N        draws of the posterior of masks and embeddings (default 100)
 --seed=N         which seed of a run with train.seeds above 1 (default 0)
 
 perturbations.csv  training cells, factors used and length of the embedding of each perturbation
@@ -14,7 +14,8 @@ embedding.csv      posterior mean and standard deviation of what a perturbation 
 similarity.csv     cosine between perturbations; overlap.csv: the same of their masks
 factor_genes.csv   genes that each factor raises and lowers most
 *.png              clustered heat map, similarity map, genes of the most used factors
-recovery.json      simulated screens only: areas under the ROC curve for the planted masks, beside chance
+recovery.json      simulated screens only: areas under the ROC curve for the planted masks, beside
+chance
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def interpret(argv: list[str]) -> int:
 
     finished = reopen.reopen(options.run, seed=options.seed)
     found = interpretation.interpret(finished.fitted, finished.dataset, draws=options.draws)
-    recovery = None if finished.truth is None else interpretation.recover_masks(found, finished.truth)
+    recovery = (
+        None if finished.truth is None else interpretation.recover_masks(found, finished.truth)
+    )
     write(found, recovery, output)
     print(summary(found, recovery, output))
     return 0
@@ -75,12 +78,16 @@ def parse(argv: list[str]) -> Any:
     flags.DEFINE_integer("seed", 0, "", lower_bound=0, flag_values=values)
     read_flags(values, argv)
     if not values.run:
-        raise InputError("no --run was given, expected the work directory of a finished run, e.g. --run=runs/demo")
+        raise InputError(
+            "no --run was given, expected the work directory of a finished run, e.g. "
+            "--run=runs/demo"
+        )
     return values
 
 
 def write(found: Any, recovery: Any, output: Path) -> None:
-    """Write every file beside `output` first, then move them in: a failure leaves nothing half-written."""
+    """Write every file beside `output` first, then move them in: a failure leaves nothing
+    half-written."""
     from jaxpert.core.types import InputError
 
     try:
@@ -90,14 +97,23 @@ def write(found: Any, recovery: Any, output: Path) -> None:
             draw(found, Path(part))
             if recovery is not None:
                 write_recovery(recovery, Path(part))
-            # Those of an earlier call would pass for this one's where this call writes no such file.
-            for name in ("inclusion.csv", "overlap.csv", "recovery.json", "planted_programs.csv", "factor_genes.png"):
+            # Those of an earlier call would pass for this one's where this call writes no such
+            # file.
+            for name in (
+                "inclusion.csv",
+                "overlap.csv",
+                "recovery.json",
+                "planted_programs.csv",
+                "factor_genes.png",
+            ):
                 (output / name).unlink(missing_ok=True)
             output.mkdir(exist_ok=True)
             for path in sorted(Path(part).iterdir()):
                 os.replace(path, output / path.name)
     except OSError as error:
-        raise InputError(f"--output={output} cannot be written ({error}): choose another or free some space") from error
+        raise InputError(
+            f"--output={output} cannot be written ({error}): choose another or free some space"
+        ) from error
 
 
 def write_tables(found: Any, folder: Path) -> None:
@@ -115,21 +131,29 @@ def write_tables(found: Any, folder: Path) -> None:
 
 
 def draw(found: Any, folder: Path) -> None:
-    """The figures, of perturbations with training cells and of factors in use (of all factors where none is)."""
+    """The figures, of perturbations with training cells and of factors in use (of all factors where
+    none is)."""
     from jaxpert.report import plots
 
     trained = found.perturbations.index[found.perturbations["learned"]]
     own = list(found.factors.index if len(found.factors) else found.embedding.columns)
     inclusion = None if found.inclusion is None else found.inclusion.loc[trained, own].to_numpy()
     overlap = None if found.overlap is None else found.overlap.loc[trained, trained].to_numpy()
-    mean, cosine = found.embedding.loc[trained, own].to_numpy(), found.similarity.loc[trained, trained].to_numpy()
+    mean, cosine = (
+        found.embedding.loc[trained, own].to_numpy(),
+        found.similarity.loc[trained, trained].to_numpy(),
+    )
     plots.effect_heatmap(mean, list(trained), own, folder / "embedding.png", inclusion)
     plots.similarity_map(cosine, list(trained), folder / "similarity.png", overlap)
     top = found.factors.iloc[:PANELS]
     if len(top):
-        titles = [f"{factor} ({count} perturbations)" for factor, count in top["perturbations"].items()]
+        titles = [
+            f"{factor} ({count} perturbations)" for factor, count in top["perturbations"].items()
+        ]
         change = found.gene_change.loc[top.index].to_numpy()
-        plots.factor_genes(change, titles, list(found.gene_change.columns), folder / "factor_genes.png")
+        plots.factor_genes(
+            change, titles, list(found.gene_change.columns), folder / "factor_genes.png"
+        )
 
 
 def write_recovery(recovery: Any, folder: Path) -> None:
@@ -139,7 +163,10 @@ def write_recovery(recovery: Any, folder: Path) -> None:
     scores = {"entries": recovery.entries, "pairs": recovery.pairs}
     write_json(
         folder / "recovery.json",
-        {kind: {name: score._asdict() for name, score in of.items()} for kind, of in scores.items()},
+        {
+            kind: {name: score._asdict() for name, score in of.items()}
+            for kind, of in scores.items()
+        },
     )
     recovery.programs.to_csv(folder / "planted_programs.csv")
 
@@ -155,13 +182,23 @@ def summary(found: Any, recovery: Any, output: Path) -> str:
     genes = found.top_genes(4)
     for factor, row in found.factors.iloc[:PANELS].iterrows():
         of = genes[genes["factor"] == factor]
-        up, down = (", ".join(of.loc[of["direction"] == way, "gene"]) or "nothing" for way in ("up", "down"))
+        up, down = (
+            ", ".join(of.loc[of["direction"] == way, "gene"]) or "nothing" for way in ("up", "down")
+        )
         lines.append(f"  {factor}: {row['perturbations']:.0f} perturbations; up {up}; down {down}")
     lines += most_alike(found.similarity.loc[per.index, per.index])
     if recovery is not None:
-        lines.append("planted masks, area under the ROC curve (95 % range of shuffled perturbations):")
-        lines += [f"  which program a perturbation moves, by {name}: {s}" for name, s in recovery.entries.items()]
-        lines += [f"  which perturbations share a program, by {name}: {s}" for name, s in recovery.pairs.items()]
+        lines.append(
+            "planted masks, area under the ROC curve (95 % range of shuffled perturbations):"
+        )
+        lines += [
+            f"  which program a perturbation moves, by {name}: {s}"
+            for name, s in recovery.entries.items()
+        ]
+        lines += [
+            f"  which perturbations share a program, by {name}: {s}"
+            for name, s in recovery.pairs.items()
+        ]
     return "\n".join([*lines, f"tables and figures: {output}"])
 
 

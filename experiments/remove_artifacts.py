@@ -1,11 +1,13 @@
-"""Remove the artifact from cells that failed quality, with a trained model; or generate artifact-free cells.
+"""Remove the artifact from cells that failed quality, with a trained model; or generate
+artifact-free cells.
 
 python experiments/remove_artifacts.py --run=runs/norman --output=clean.h5ad
 
 --run=FOLDER             of a finished run of CRADLE-VAE
---output=FILE.h5ad       the cells without their artifact (X, and the layers sd, with_artifact and corrected)
---source=FILE.h5ad       cells of another file, read and labelled as the run's data were (default: the run's data)
---perturbations=A,A+B    also generate artifact-free cells of these, into FILE_generated.h5ad (counts) and
+--output=FILE.h5ad       the cells without their artifact (X, and the layers sd, with_artifact and
+corrected) --source=FILE.h5ad       cells of another file, read and labelled as the run's data were
+(default: the run's data) --perturbations=A,A+B    also generate artifact-free cells of these, into
+FILE_generated.h5ad (counts) and
                          FILE_summary.h5ad (means and effects with their uncertainty)
 --cells=failed           or all: cells that passed come back as the model sees them
 --draws=50               posterior draws
@@ -59,7 +61,10 @@ def outputs(asked: flags.FlagValues) -> dict[str, Path]:
     """The files to write, by what they hold."""
     path = Path(asked.output).expanduser()
     kinds = ("removed", "generated", "summary") if asked.perturbations else ("removed",)
-    return {kind: path if kind == "removed" else path.with_name(f"{path.stem}_{kind}.h5ad") for kind in kinds}
+    return {
+        kind: path if kind == "removed" else path.with_name(f"{path.stem}_{kind}.h5ad")
+        for kind in kinds
+    }
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -67,15 +72,20 @@ def check_output(path: Path, overwrite: bool) -> None:
     from jaxpert.core.types import InputError
 
     if path.suffix != ".h5ad":
-        raise InputError(f"--output={path} is no name of an .h5ad file, expected one such as {path.stem}.h5ad")
+        raise InputError(
+            f"--output={path} is no name of an .h5ad file, expected one such as {path.stem}.h5ad"
+        )
     if not path.parent.is_dir():
         raise InputError(
-            f"there is no folder {path.parent} to write {path.name} in: make it, or choose another --output"
+            f"there is no folder {path.parent} to write {path.name} in: make it, or choose "
+            "another --output"
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a file to write: choose another --output")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already: choose another --output, or give --overwrite to replace it")
+        raise InputError(
+            f"{path} is there already: choose another --output, or give --overwrite to replace it"
+        )
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"the folder {path.parent} cannot be written: choose another --output")
 
@@ -106,15 +116,27 @@ def remove(asked: flags.FlagValues) -> int:
             separator=separator,
             seed=asked.seed,
         )
-    options = {"cells": asked.cells, "draws": asked.draws, "library": asked.library, "seed": asked.seed}
+    options = {
+        "cells": asked.cells,
+        "draws": asked.draws,
+        "library": asked.library,
+        "seed": asked.seed,
+    }
     removed = tables["removed"] = artifacts.remove_artifacts(finished.fitted, dataset, **options)
     paths = outputs(asked)
     write_all({paths[kind]: table for kind, table in tables.items()})
     print(artifacts.describe_removal(removed))
     if finished.truth is not None and not asked.source:
-        print(artifacts.describe_recovery(artifacts.removal_recovery(removed, dataset, finished.truth)))
+        print(
+            artifacts.describe_recovery(
+                artifacts.removal_recovery(removed, dataset, finished.truth)
+            )
+        )
     if names:
-        print(f"{tables['generated'].n_obs} artifact-free cells of {', '.join(tables['summary'].obs_names)} generated")
+        print(
+            f"{tables['generated'].n_obs} artifact-free cells of "
+            f"{', '.join(tables['summary'].obs_names)} generated"
+        )
     print("written: " + ", ".join(map(str, paths.values())))
     return 0
 

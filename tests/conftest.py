@@ -1,9 +1,9 @@
-"""Settings for every test, inherited by the processes that tests start: compiling is most of the time, so compiled
-programs are kept between processes and runs, and the compiler does not try hard: the older of XLA's two emitters of
-fused loops takes half the time of the other.
+"""Settings for every test, inherited by the processes that tests start: compiling is most of the
+time, so compiled programs are kept between processes and runs, and the compiler does not try hard:
+the older of XLA's two emitters of fused loops takes half the time of the other.
 
-Bits are only ever compared between programs compiled alike. A module whose programs run for long may set
-`jax_disable_most_optimizations` to False for itself.
+Bits are only ever compared between programs compiled alike. A module whose programs run for long
+may set `jax_disable_most_optimizations` to False for itself.
 """
 
 import os
@@ -32,7 +32,9 @@ def screen():
     def make(labels, genes=12, seed=0, **columns):
         rng = np.random.default_rng(seed)
         counts = sparse.csr_matrix(rng.poisson(1.5, (len(labels), genes)).astype(np.float32))
-        obs = pd.DataFrame({"condition": labels, **columns}, index=[f"cell{i}" for i in range(len(labels))])
+        obs = pd.DataFrame(
+            {"condition": labels, **columns}, index=[f"cell{i}" for i in range(len(labels))]
+        )
         var = pd.DataFrame(index=[f"G{j}" for j in range(genes)])
         return anndata.AnnData(counts, obs=obs, var=var)
 

@@ -17,10 +17,18 @@ def test_plain_gears_has_our_loss_moments_and_gradients():
     assert 12 < len(np.unique(batch.condition)) < SIZES.cells
     assert (batch.condition == 0).sum() > 1
     with compiled_quickly(), jax.enable_x64(True):
-        batch = jax.tree.map(lambda leaf: leaf.astype("float64") if leaf.dtype.kind == "f" else leaf, batch)
+        batch = jax.tree.map(
+            lambda leaf: leaf.astype("float64") if leaf.dtype.kind == "f" else leaf, batch
+        )
         found = jax.device_get(step.both(gears.make(spec, hidden_dim=4), batch))
     (ours, our_state, slopes), (plain, state, expected) = found
     np.testing.assert_allclose(ours, plain, rtol=1e-9)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), our_state, state)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), our_state, state
+    )
     largest = max(abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * largest), slopes, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * largest),
+        slopes,
+        expected,
+    )

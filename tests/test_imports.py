@@ -12,11 +12,45 @@ from support.paths import ROOT
 
 SOURCES = sorted((ROOT / "jaxpert").rglob("*.py"))
 
-LEAVES = {"transforms", "distributions", "sampling", "nets", "graphs", "svi", "adversarial", "parallel", "log"}
-LEAVES |= {"count_vae", "additive_vae", "gears_layers", "gears_network", "gears_recovery", "gears_losses"}
-LEAVES |= {"gears_setup", "gears_sets", "cycseq_layers", "cycseq_network", "cycseq_noise", "cycseq_losses"}
+LEAVES = {
+    "transforms",
+    "distributions",
+    "sampling",
+    "nets",
+    "graphs",
+    "svi",
+    "adversarial",
+    "parallel",
+    "log",
+}
+LEAVES |= {
+    "count_vae",
+    "additive_vae",
+    "gears_layers",
+    "gears_network",
+    "gears_recovery",
+    "gears_losses",
+}
+LEAVES |= {
+    "gears_setup",
+    "gears_sets",
+    "cycseq_layers",
+    "cycseq_network",
+    "cycseq_noise",
+    "cycseq_losses",
+}
 LEAVES |= {"cycseq_setup", "cycseq_game", "cycseq_growth", "scgen_deltas", "scgen_network"}
-FOUNDATION = LEAVES | {"optim", "checkpoint", "train", "data", "evaluation", "plots", "report", "models", "keys"}
+FOUNDATION = LEAVES | {
+    "optim",
+    "checkpoint",
+    "train",
+    "data",
+    "evaluation",
+    "plots",
+    "report",
+    "models",
+    "keys",
+}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "keys": set(),
@@ -77,11 +111,13 @@ ALLOWED: dict[str, set[str]] = {
     "cycseq_results": {"types", "workflow", "inputs", "folder", "results", "cycseq_assess"}
     | {"cycseq_baselines", "cycseq_effects", "cycseq_scgen", "cycseq_gears"}
     | FOUNDATION,
-    "cycseq_run": {"types", "workflow", "job", "cycseq_inputs", "cycseq_start", "cycseq_results"} | FOUNDATION,
+    "cycseq_run": {"types", "workflow", "job", "cycseq_inputs", "cycseq_start", "cycseq_results"}
+    | FOUNDATION,
     "gears_assess": {"types", "workflow", "assess"} | FOUNDATION,
     "figures": {"types", "workflow", "assess"} | FOUNDATION,
     "results": {"types", "workflow", "assess", "gears_assess", "figures", "folder"} | FOUNDATION,
-    "run": {"types", "inputs", "workflow", "figures", "folder", "results", "job", "cycseq_run"} | FOUNDATION,
+    "run": {"types", "inputs", "workflow", "figures", "folder", "results", "job", "cycseq_run"}
+    | FOUNDATION,
     "analysis": {"types", "cycseq_inputs", "cycseq_start", "cycseq_baselines", "cycseq_assess"}
     | {"run", "results", "workflow", "assess", "figures", "folder", "study", "inputs", "analysis"}
     | FOUNDATION,
@@ -91,7 +127,15 @@ ALLOWED: dict[str, set[str]] = {
 """Parts of jaxpert that each part may import; a new module needs a line here."""
 
 TABLES = {"anndata", "pandas", "scanpy", "scipy.sparse"}
-TABLE_USERS = {"data", "evaluation", "report", "workflow", "gears_assess", "cycseq_results", "analysis"}
+TABLE_USERS = {
+    "data",
+    "evaluation",
+    "report",
+    "workflow",
+    "gears_assess",
+    "cycseq_results",
+    "analysis",
+}
 HEAVY = {"anndata", "scanpy", "matplotlib", "orbax", "umap", "scrublet", "pooch", "phate", "gseapy"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
@@ -102,7 +146,8 @@ def parsed(path: pathlib.Path) -> ast.Module:
 
 
 def part(path: pathlib.Path) -> str:
-    """Name under which a file stands in ALLOWED: that of the module or package directly in jaxpert."""
+    """Name under which a file stands in ALLOWED: that of the module or package directly in
+    jaxpert."""
     return path.relative_to(ROOT / "jaxpert").parts[0].removesuffix(".py")
 
 
@@ -147,17 +192,26 @@ def identify(path: pathlib.Path) -> str:
 
 def offenders(allowed, among=SOURCES, find=imported) -> dict[str, set[str]]:
     """Files with the imported names that `allowed(part, name)` refuses."""
-    found = {identify(path): {name for name in find(path) if not allowed(part(path), name)} for path in among}
+    found = {
+        identify(path): {name for name in find(path) if not allowed(part(path), name)}
+        for path in among
+    }
     return {path: wrong for path, wrong in found.items() if wrong}
 
 
 def test_every_part_is_listed():
-    assert {part(path) for path in SOURCES} <= set(ALLOWED), "say in ALLOWED what a new module may import"
+    assert {part(path) for path in SOURCES} <= set(ALLOWED), (
+        "say in ALLOWED what a new module may import"
+    )
 
 
 def test_parts_import_only_what_stands_below_them():
     def allowed(own, name):
-        return not is_one_of(name, {"jaxpert"}) or name.split(".")[1:2] and name.split(".")[1] in ALLOWED[own]
+        return (
+            not is_one_of(name, {"jaxpert"})
+            or name.split(".")[1:2]
+            and name.split(".")[1] in ALLOWED[own]
+        )
 
     assert not offenders(allowed)
 
@@ -172,14 +226,20 @@ def test_the_rules_are_acyclic():
 
 
 def test_a_model_never_imports_another():
-    assert not offenders(lambda own, name: own != "models" or not is_one_of(name, {"jaxpert.models"}))
+    assert not offenders(
+        lambda own, name: own != "models" or not is_one_of(name, {"jaxpert.models"})
+    )
 
 
 def test_run_and_workflow_have_few_users():
-    assert not offenders(lambda own, name: own in {"study", "analysis"} or not is_one_of(name, {"jaxpert.run"}))
+    assert not offenders(
+        lambda own, name: own in {"study", "analysis"} or not is_one_of(name, {"jaxpert.run"})
+    )
     users = {"run", "results", "assess", "gears_assess", "figures", "analysis", "__init__", "job"}
     users |= {f"cycseq_{name}" for name in ("results", "run", "scgen", "gears")}
-    assert not offenders(lambda own, name: own in users or not is_one_of(name, {"jaxpert.workflow"}))
+    assert not offenders(
+        lambda own, name: own in users or not is_one_of(name, {"jaxpert.workflow"})
+    )
 
 
 def test_configs_and_flags_stay_outside():
@@ -213,7 +273,8 @@ def test_files_and_functions_stay_short():
 def test_the_rules_would_see_an_offence(tmp_path):
     """The searches above find what they look for in a file that breaks the rules."""
     (tmp_path / "bad.py").write_text(
-        "from typing import TYPE_CHECKING\nfrom scipy import sparse\nif TYPE_CHECKING:\n    import scanpy\n"
+        "from typing import TYPE_CHECKING\nfrom scipy import sparse\nif TYPE_CHECKING:\n    "
+        "import scanpy\n"
         "def f():\n    import anndata.io\n    from jaxpert import run\n"
     )
     every = imported(tmp_path / "bad.py")
@@ -225,7 +286,9 @@ def test_the_rules_would_see_an_offence(tmp_path):
 def modules_after(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter holds after running `code`."""
     script = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     return set(done.stdout.split())
 
 

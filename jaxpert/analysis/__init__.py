@@ -1,1 +1,2 @@
-"""What can be asked of a fitted model or a finished run: counterfactual cells, interpretation, the paper's figures."""
+"""What can be asked of a fitted model or a finished run: counterfactual cells, interpretation, the
+paper's figures."""

@@ -1,4 +1,5 @@
-"""What all commands do alike: read flags, and end with one sentence for what a user can mend and an exit status."""
+"""What all commands do alike: read flags, and end with one sentence for what a user can mend and an
+exit status."""
 
 import os
 import signal
@@ -14,7 +15,8 @@ UNDONE = "nothing was written"
 
 
 def guarded(work: Callable[[], int], interrupted: str = RESUMES) -> int:
-    """The exit status of `work`: 2 after bad input, 1 after a diverged loss, 130 after Ctrl-C, each in one sentence."""
+    """The exit status of `work`: 2 after bad input, 1 after a diverged loss, 130 after Ctrl-C, each
+    in one sentence."""
 
     def terminated(*_: object) -> None:
         """Training has its own handler; before and after it there is nothing to save."""
@@ -53,5 +55,6 @@ def leave(status: int) -> NoReturn:
     """End the process."""
     sys.stderr.flush()
     sys.stdout.flush()
-    # After a save that failed, threads of the checkpoint library would print tracebacks while the interpreter closes.
+    # After a save that failed, threads of the checkpoint library would print tracebacks while the
+    # interpreter closes.
     os._exit(status) if status == 2 else sys.exit(status)

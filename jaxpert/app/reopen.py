@@ -1,4 +1,5 @@
-"""A finished run read back from its folder: data, model and best parameters, for what comes after training."""
+"""A finished run read back from its folder: data, model and best parameters, for what comes after
+training."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from jaxpert.tasks.screen import predict as workflow
 from jaxpert.tasks.screen.predict import Fitted
 
 SHAPE_CELLS = 8
-"""Training cells from which the shapes of a checkpoint are worked out; the parameters do not depend on them."""
+"""Training cells from which the shapes of a checkpoint are worked out; the parameters do not depend
+on them."""
 
 
 class Finished(NamedTuple):
@@ -41,11 +43,11 @@ def reopen(workdir: str | Path, *, seed: int | None = None) -> Finished:
 
     Args:
         workdir: of the run.
-        seed: which of several vmapped seeds (`train.seeds`); None keeps all, every leaf of the parameters then having
-            a leading seed axis. A run of one seed has none.
+        seed: which of several vmapped seeds (`train.seeds`); None keeps all, every leaf of the
+            parameters then having a leading seed axis. A run of one seed has none.
 
-    Raises InputError where there is no such folder or run, where it is not finished, and where its data are gone or no
-    longer those it was trained on.
+    Raises InputError where there is no such folder or run, where it is not finished, and where its
+    data are gone or no longer those it was trained on.
     """
     workdir = Path(workdir).absolute()
     config, metrics = read_config(workdir), read_metrics(workdir)
@@ -57,7 +59,8 @@ def reopen(workdir: str | Path, *, seed: int | None = None) -> Finished:
         fitted = _fitted(config, workdir, dataset, model, metrics)
     except KeyError as error:
         raise InputError(
-            f"config.json of {workdir} lacks {error}, expected every key of this version: an older one made the run, "
+            f"config.json of {workdir} lacks {error}, expected every key of this version: an "
+            "older one made the run, "
             "so run it again in a new --workdir"
         ) from error
     if seed is not None and config["train"]["seeds"] > 1:
@@ -69,16 +72,22 @@ def _read_again(config: dict[str, Any], workdir: Path) -> tuple[Dataset, Any]:
     try:
         return run.load_dataset(config)
     except InputError as error:
-        raise InputError(f"the data of the finished run {workdir} cannot be read again: {error}") from error
+        raise InputError(
+            f"the data of the finished run {workdir} cannot be read again: {error}"
+        ) from error
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
     """Settings of the run in a folder, whether finished or not."""
     if not workdir.is_dir():
-        raise InputError(f"there is no folder {workdir}, expected that of a finished run: check the path of the run")
+        raise InputError(
+            f"there is no folder {workdir}, expected that of a finished run: check the path of "
+            "the run"
+        )
     if not (workdir / "config.json").exists():
         raise InputError(
-            f"{workdir} has no config.json, expected the folder of a finished run: give the --workdir of "
+            f"{workdir} has no config.json, expected the folder of a finished run: give the "
+            "--workdir of "
             "experiments/main.py"
         )
     return _json(workdir / "config.json")
@@ -88,7 +97,8 @@ def read_metrics(workdir: Path) -> dict[str, Any]:
     """Results of the run in a folder; they are what tells a finished one."""
     if not (workdir / "metrics.json").exists():
         raise InputError(
-            f"the run in {workdir} is not finished (it has no metrics.json): run its command again, which goes on from "
+            f"the run in {workdir} is not finished (it has no metrics.json): run its command "
+            "again, which goes on from "
             "the last checkpoint"
         )
     return _json(workdir / "metrics.json")
@@ -98,14 +108,17 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}), expected that of a run: run it again") from error
+        raise InputError(
+            f"{path} cannot be read ({error}), expected that of a run: run it again"
+        ) from error
 
 
 def _check_seed(config: dict[str, Any], workdir: Path, seed: int | None) -> None:
     seeds = config["train"]["seeds"]
     if seed is not None and not 0 <= seed < seeds:
         raise InputError(
-            f"seed {seed} of {workdir} is asked for, expected 0 to {seeds - 1}: it has train.seeds={seeds}"
+            f"seed {seed} of {workdir} is asked for, expected 0 to {seeds - 1}: it has "
+            f"train.seeds={seeds}"
         )
 
 
@@ -114,7 +127,9 @@ def _check_cells(dataset: Dataset, metrics: dict[str, Any], workdir: Path) -> No
     now, before = run.describe(dataset), metrics["data"]
     differing = [name for name in now if name != "notes" and now[name] != before.get(name)]
     if differing:
-        listed = "; ".join(f"{name}: {before.get(name)} then, {now[name]} now" for name in differing[:3])
+        listed = "; ".join(
+            f"{name}: {before.get(name)} then, {now[name]} now" for name in differing[:3]
+        )
         raise _changed(dataset, workdir, listed)
 
 
@@ -123,21 +138,32 @@ def _check_names(dataset: Dataset, meta: dict[str, Any], workdir: Path) -> None:
     for what, now in (("genes", dataset.genes), ("treatments", dataset.treatments)):
         before = tuple(meta[what])
         if before != now:
-            at = next(i for i in range(max(len(before), len(now))) if before[i : i + 1] != now[i : i + 1])
-            listed = f"of the {what} number {at + 1} was {shown(before[at : at + 1]) or 'none'} and is now "
+            at = next(
+                i for i in range(max(len(before), len(now))) if before[i : i + 1] != now[i : i + 1]
+            )
+            listed = (
+                f"of the {what} number {at + 1} was {shown(before[at : at + 1]) or 'none'} and is "
+                "now "
+            )
             raise _changed(dataset, workdir, listed + (shown(now[at : at + 1]) or "none"))
 
 
 def _changed(dataset: Dataset, workdir: Path, how: str) -> InputError:
     return InputError(
-        f"the data {dataset.name!r} are no longer those that the run in {workdir} was trained on ({how}): put the file "
+        f"the data {dataset.name!r} are no longer those that the run in {workdir} was trained on "
+        f"({how}): put the file "
         "of then in its place, or train again in a new --workdir"
     )
 
 
-def _fitted(config: dict[str, Any], workdir: Path, dataset: Dataset, model: Model, metrics: dict[str, Any]) -> Fitted:
+def _fitted(
+    config: dict[str, Any], workdir: Path, dataset: Dataset, model: Model, metrics: dict[str, Any]
+) -> Fitted:
     if not (workdir / "checkpoints").is_dir():
-        raise InputError(f"{workdir} has no checkpoints, expected those of a finished run: run it again elsewhere")
+        raise InputError(
+            f"{workdir} has no checkpoints, expected those of a finished run: run it again "
+            "elsewhere"
+        )
     with checkpoint.open(workdir) as manager:
         meta = _newest_meta(manager)
         if meta is not None:
@@ -148,12 +174,15 @@ def _fitted(config: dict[str, Any], workdir: Path, dataset: Dataset, model: Mode
         log.say(f"note: {note}")
     about = metrics["run"]
     outcome = train.Outcome(about["ended"], about["epochs"], about["steps"])
-    return workflow.settle(Fitted(model, state.best.params, state.best.state, state, outcome), dataset)
+    return workflow.settle(
+        Fitted(model, state.best.params, state.best.state, state, outcome), dataset
+    )
 
 
 def _newest_meta(manager: Any) -> dict[str, Any] | None:
-    """Names beside the newest checkpoint, read before its arrays so that changed data are called so, and not shapes
-    that do not fit; None where it cannot be read (`checkpoint.restore` then says so)."""
+    """Names beside the newest checkpoint, read before its arrays so that changed data are called
+    so, and not shapes that do not fit; None where it cannot be read (`checkpoint.restore` then says
+    so)."""
     import orbax.checkpoint as ocp
 
     try:
@@ -181,18 +210,24 @@ def _like(config: dict[str, Any], dataset: Dataset, model: Model) -> TrainState:
         **run.optimizer_options(settings),
     )
     seeds = settings["seeds"] if settings["seeds"] > 1 else None
-    return jax.eval_shape(lambda: train.init(model, optimizer, feed, jax.random.key(config["seed"]), seeds=seeds))
+    return jax.eval_shape(
+        lambda: train.init(model, optimizer, feed, jax.random.key(config["seed"]), seeds=seeds)
+    )
 
 
 def read_like(finished: Finished, source: str | Path) -> Dataset:
-    """Another .h5ad file in the form of a run's data: read by its settings, labelled by its quality thresholds.
+    """Another .h5ad file in the form of a run's data: read by its settings, labelled by its quality
+    thresholds.
 
-    Gene filters are not applied; genes, treatments and thresholds are those of the run (`data.transfer`).
+    Gene filters are not applied; genes, treatments and thresholds are those of the run
+    (`data.transfer`).
     """
     settings, quality = finished.config["data"], finished.config["quality"]
     names = ("separator", "layer", "guide_prefix", "stratum")
     options: dict[str, Any] = {name: settings[name] or None for name in names}
-    dataset = data.read(source, perturbation=settings["perturbation"], control=settings["control"], **options)
+    dataset = data.read(
+        source, perturbation=settings["perturbation"], control=settings["control"], **options
+    )
     return like_training(
         dataset,
         finished.dataset,

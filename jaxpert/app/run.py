@@ -1,4 +1,5 @@
-"""One run from a config to a report: the composition root, and the only file that reads a config."""
+"""One run from a config to a report: the composition root, and the only file that reads a
+config."""
 
 from __future__ import annotations
 
@@ -34,10 +35,11 @@ Config = dict[str, Any]
 
 
 def run(config: Config, workdir: str | Path) -> int:
-    """Train, evaluate and report as `config` says, in `workdir`; the same call again goes on where it stopped.
+    """Train, evaluate and report as `config` says, in `workdir`; the same call again goes on where
+    it stopped.
 
-    Returns 0 when the report is written, or when a signal stopped training (everything saved). Raises InputError for
-    input that cannot be used, with nothing half-written.
+    Returns 0 when the report is written, or when a signal stopped training (everything saved).
+    Raises InputError for input that cannot be used, with nothing half-written.
     """
     workdir = Path(workdir).absolute()
     _check_keys(config)
@@ -56,7 +58,10 @@ def run(config: Config, workdir: str | Path) -> int:
         own = {"feeds": job.feeds, "start": job.start, "meta": job.meta}
         fitted = fit(config, workdir, job.dataset, job.model, **own)
         if fitted.outcome.reason == "interrupted":
-            log.say(f"stopped at step {fitted.outcome.step} and saved; the same command goes on from there")
+            log.say(
+                f"stopped at step {fitted.outcome.step} and saved; the same command goes on from "
+                "there"
+            )
             return 0
         if jax.process_index() == 0:
             job.write(config, workdir, fitted)
@@ -106,9 +111,15 @@ def fit(
     start: Callable[[TrainState], TrainState] = as_it_is,
     meta: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Train, or go on training, with checkpoints and metrics in `workdir`; `feeds`, `start` and `meta` as in `Job`."""
+    """Train, or go on training, with checkpoints and metrics in `workdir`; `feeds`, `start` and
+    `meta` as in `Job`."""
     settings = config["train"]
-    belongs = {"genes": dataset.genes, "treatments": dataset.treatments, "config": config, **(meta or {})}
+    belongs = {
+        "genes": dataset.genes,
+        "treatments": dataset.treatments,
+        "config": config,
+        **(meta or {}),
+    }
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(checkpoint.open(workdir))
         should_stop = stack.enter_context(log.catch_signals())
@@ -118,7 +129,9 @@ def fit(
             state = _resumed(manager, fresh, start)
             step = int(np.ravel(state.step)[0])
             if jax.process_index() == 0:
-                rows.append(stack.enter_context(log.metrics_writer(workdir / "metrics.jsonl", step=step)))
+                rows.append(
+                    stack.enter_context(log.metrics_writer(workdir / "metrics.jsonl", step=step))
+                )
             return state
 
         return workflow.fit(
@@ -150,8 +163,12 @@ def fit(
 
 
 def optimizer_options(settings: Config) -> dict[str, Any]:
-    """Arguments of `optim.build` from the section `train`, less those that `workflow.fit` has itself."""
-    parts = {name: tuple(part for part in settings[name].split(",") if part) for name in ("clip_parts", "freeze")}
+    """Arguments of `optim.build` from the section `train`, less those that `workflow.fit` has
+    itself."""
+    parts = {
+        name: tuple(part for part in settings[name].split(",") if part)
+        for name in ("clip_parts", "freeze")
+    }
     same = {name: settings[name] for name in ("b1", "b2", "clip_kind")}
     return {"kind": settings["optimizer"], **same, **parts}
 
@@ -171,7 +188,9 @@ def feed_options(config: Config) -> dict[str, Any]:
     return own | {"pair_seed": pairing[settings["pairing"]]}
 
 
-def _resumed(manager: Any, fresh: TrainState, start: Callable[[TrainState], TrainState]) -> TrainState:
+def _resumed(
+    manager: Any, fresh: TrainState, start: Callable[[TrainState], TrainState]
+) -> TrainState:
     if not manager.all_steps():
         return start(fresh)
     state, _, notes = checkpoint.restore(manager, fresh)
@@ -186,7 +205,9 @@ def _check_keys(config: Config) -> None:
     flat = folder.flatten(config)
     missing = [key for key in MEANINGS if key not in flat and not key.startswith("model.kwargs.")]
     if missing:
-        raise InputError(f"the config lacks {', '.join(missing)}, expected every key that --help lists")
+        raise InputError(
+            f"the config lacks {', '.join(missing)}, expected every key that --help lists"
+        )
     positive = (
         "train.epochs",
         "train.batch_size",
@@ -199,9 +220,13 @@ def _check_keys(config: Config) -> None:
         if flat[key] < (key != "train.epochs" or not flat["train.start"]):
             raise InputError(f"{key} is {flat[key]}, expected at least 1")
     if not flat["train.learning_rate"] > 0:
-        raise InputError(f"train.learning_rate is {flat['train.learning_rate']}, expected a positive number")
+        raise InputError(
+            f"train.learning_rate is {flat['train.learning_rate']}, expected a positive number"
+        )
     if flat["evaluation.particles"] % 20 and flat["evaluation.particles"] >= 40:
-        raise InputError(f"evaluation.particles is {flat['evaluation.particles']}, expected a multiple of 20")
+        raise InputError(
+            f"evaluation.particles is {flat['evaluation.particles']}, expected a multiple of 20"
+        )
     _check_labels(config)
 
 
@@ -213,7 +238,8 @@ def _check_labels(config: Config) -> None:
     asked, known = config["evaluation"]["multipliers"], MULTIPLIERS
     if any(part not in map(str, known) for part in asked.split(",") if part):
         raise InputError(
-            f"evaluation.multipliers is {asked!r}, expected some of {', '.join(map(str, known))} joined by commas, or "
+            f"evaluation.multipliers is {asked!r}, expected some of {', '.join(map(str, known))} "
+            "joined by commas, or "
             "nothing"
         )
 
@@ -225,7 +251,9 @@ def _check_evaluation(config: Config, dataset: Dataset) -> None:
     split = settings["likelihood"]
     if split and (split not in SPLITS[:3] or not len(dataset.rows(split))):
         there = ", ".join(name for name in SPLITS[:3] if len(dataset.rows(name)))
-        raise InputError(f"evaluation.likelihood is {split!r}, expected a split with cells ({there}) or nothing")
+        raise InputError(
+            f"evaluation.likelihood is {split!r}, expected a split with cells ({there}) or nothing"
+        )
 
 
 def _join_processes() -> None:
@@ -233,7 +261,8 @@ def _join_processes() -> None:
         jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"train.multi_process is set but no other process was found ({error}): start the processes through Slurm, "
+            f"train.multi_process is set but no other process was found ({error}): start the "
+            "processes through Slurm, "
             "MPI, Kubernetes or a TPU pod, or leave it False"
         ) from error
 

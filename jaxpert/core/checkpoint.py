@@ -1,4 +1,5 @@
-"""Checkpoints: the whole training state and what it belongs to, safe against a kill at any moment."""
+"""Checkpoints: the whole training state and what it belongs to, safe against a kill at any
+moment."""
 
 from __future__ import annotations
 
@@ -26,10 +27,11 @@ NO_ACCESS = ("Permission denied", "PERMISSION_DENIED", "Read-only file system")
 
 
 def open(workdir: str | Path, keep: int = 2) -> Any:
-    """Open `workdir`/checkpoints (an `orbax.checkpoint.CheckpointManager`), removing what a killed save left behind.
+    """Open `workdir`/checkpoints (an `orbax.checkpoint.CheckpointManager`), removing what a killed
+    save left behind.
 
-    The `keep` newest are kept. Close it, or use it in a `with` statement. Raises InputError where the directory cannot
-    be written.
+    The `keep` newest are kept. Close it, or use it in a `with` statement. Raises InputError where
+    the directory cannot be written.
     """
     import orbax.checkpoint as ocp
 
@@ -37,24 +39,30 @@ def open(workdir: str | Path, keep: int = 2) -> Any:
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
     with _readable_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        # Not orbax's own cleanup_tmp_directories, which goes on in the background while the next save begins.
+        # Not orbax's own cleanup_tmp_directories, which goes on in the background while the next
+        # save begins.
         for left in path.glob("*.orbax-checkpoint-tmp*") if jax.process_index() == 0 else ():
             shutil.rmtree(left)
         return ocp.CheckpointManager(path, options=options)
 
 
 def save(manager: Any, state: TrainState, meta: dict[str, Any]) -> None:
-    """Write the state and its `meta` (anything JSON holds), then drop the oldest; returns when it is on disk.
+    """Write the state and its `meta` (anything JSON holds), then drop the oldest; returns when it
+    is on disk.
 
-    Saving is synchronous: the steps that follow reuse the state's memory. A checkpoint of this step or a later one can
-    only be one that could not be read back, and is replaced. Raises InputError when the disk is full or not writable.
+    Saving is synchronous: the steps that follow reuse the state's memory. A checkpoint of this step
+    or a later one can only be one that could not be read back, and is replaced. Raises InputError
+    when the disk is full or not writable.
     """
     import orbax.checkpoint as ocp
 
-    arrays = jax.tree.map(np.array, jax.device_get(_plain(state)))  # np.array: a view of live memory would change
+    arrays = jax.tree.map(
+        np.array, jax.device_get(_plain(state))
+    )  # np.array: a view of live memory would change
     step = int(arrays.step.flat[0])
     content = ocp.args.Composite(
-        state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave({"meta": meta, "arrays": _manifest(arrays)})
+        state=ocp.args.StandardSave(arrays),
+        meta=ocp.args.JsonSave({"meta": meta, "arrays": _manifest(arrays)}),
     )
     with _readable_errors(manager.directory):
         sums = {old: entry for old, entry in _read_sums(manager).items() if old < step}
@@ -71,24 +79,33 @@ def save(manager: Any, state: TrainState, meta: dict[str, Any]) -> None:
 
 
 def restore(manager: Any, like: TrainState) -> tuple[TrainState, dict[str, Any], tuple[str, ...]]:
-    """Read the newest checkpoint that is whole; returns the state, its `meta` and a note for each one passed over.
+    """Read the newest checkpoint that is whole; returns the state, its `meta` and a note for each
+    one passed over.
 
-    `like` gives structure, shapes and types (arrays or `jax.ShapeDtypeStruct`s). Raises InputError when it does not
-    fit the checkpoint (orbax itself would cast types silently) or when no checkpoint can be read.
+    `like` gives structure, shapes and types (arrays or `jax.ShapeDtypeStruct`s). Raises InputError
+    when it does not fit the checkpoint (orbax itself would cast types silently) or when no
+    checkpoint can be read.
     """
-    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like))
+    target = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like)
+    )
     notes: list[str] = []
     for step in sorted(manager.all_steps(), reverse=True):
         try:
             arrays, meta = _read(manager, step, target)
         except InputError:
             raise
-        except Exception as error:  # orbax, tensorstore and json each have their own for a damaged file
-            notes.append(f"checkpoint {step} cannot be read ({_summary(error)}) and was passed over")
+        except (
+            Exception
+        ) as error:  # orbax, tensorstore and json each have their own for a damaged file
+            notes.append(
+                f"checkpoint {step} cannot be read ({_summary(error)}) and was passed over"
+            )
             continue
         return _typed(arrays, like), meta, tuple(notes)
     raise InputError(
-        f"none of the checkpoints in {manager.directory} can be read ({'; '.join(notes) or 'there are none'}), "
+        f"none of the checkpoints in {manager.directory} can be read "
+        f"({'; '.join(notes) or 'there are none'}), "
         "expected at least one whole one: start again in a new work directory"
     )
 
@@ -97,19 +114,24 @@ def _read(manager: Any, step: int, target: TrainState) -> tuple[TrainState, dict
     import orbax.checkpoint as ocp
 
     expected = _read_sums(manager).get(step)
-    if expected is not None:  # a run killed just after a save has none, but then orbax's rename vouches for it
+    if (
+        expected is not None
+    ):  # a run killed just after a save has none, but then orbax's rename vouches for it
         found = _file_sums(manager, step)
         damaged = [name for name, entry in expected.items() if found.get(name) != entry]
         if damaged:
             raise ValueError(f"{damaged[0]} is damaged or missing")
     text = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
     _check_fit(manager.directory / str(step), text["arrays"], _manifest(target))
-    arrays = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+    arrays = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))[
+        "state"
+    ]
     return arrays, text["meta"]
 
 
 def _file_sums(manager: Any, step: int) -> dict[str, int]:
-    """CRC-32 of every file of a checkpoint: orbax reads some damaged bytes as numbers without a word."""
+    """CRC-32 of every file of a checkpoint: orbax reads some damaged bytes as numbers without a
+    word."""
     root = Path(manager.directory) / str(step)
     files = sorted(path for path in root.rglob("*") if path.is_file())
     return {path.relative_to(root).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
@@ -117,7 +139,11 @@ def _file_sums(manager: Any, step: int) -> dict[str, int]:
 
 def _read_sums(manager: Any) -> dict[int, dict[str, int]]:
     path = Path(manager.directory) / SUMS
-    return {int(step): entry for step, entry in json.loads(path.read_text()).items()} if path.exists() else {}
+    return (
+        {int(step): entry for step, entry in json.loads(path.read_text()).items()}
+        if path.exists()
+        else {}
+    )
 
 
 def _write_sums(manager: Any, sums: dict[int, dict[str, int]]) -> None:
@@ -132,7 +158,8 @@ def _check_fit(path: Any, found: dict[str, list], expected: dict[str, list]) -> 
         have, want = (side.get(name) for side in (found, expected))
         if have != want:
             raise InputError(
-                f"checkpoint {path} holds {_describe(name, have)}, expected {_describe(name, want)}: use the "
+                f"checkpoint {path} holds {_describe(name, have)}, expected "
+                f"{_describe(name, want)}: use the "
                 "configuration that wrote it, or a new work directory"
             )
 
@@ -182,7 +209,10 @@ def _summary(error: Exception) -> str:
 def _readable_errors(path: Any) -> Iterator[None]:
     """Turn what the file system says, directly or through tensorstore, into one sentence."""
     orbax_log, before = logging.getLogger("absl"), set(threading.enumerate())
-    was, orbax_log.disabled = orbax_log.disabled, True  # its threads log a traceback of the error that it raises here
+    was, orbax_log.disabled = (
+        orbax_log.disabled,
+        True,
+    )  # its threads log a traceback of the error that it raises here
     try:
         yield
     except Exception as error:
@@ -191,12 +221,14 @@ def _readable_errors(path: Any) -> Iterator[None]:
         number, text = getattr(error, "errno", None), str(error)
         if number in (errno.ENOSPC, errno.EDQUOT) or any(word in text for word in NO_ROOM):
             raise InputError(
-                f"the disk of {path} is full, so the checkpoint was not written: free some space and run the same "
+                f"the disk of {path} is full, so the checkpoint was not written: free some space "
+                "and run the same "
                 "command again, which goes on from the last checkpoint"
             ) from error
         if isinstance(error, OSError) or any(word in text for word in NO_ACCESS):
             raise InputError(
-                f"{path} cannot be written ({_summary(error)}), expected a directory for checkpoints: choose another "
+                f"{path} cannot be written ({_summary(error)}), expected a directory for "
+                "checkpoints: choose another "
                 "work directory"
             ) from error
         raise

@@ -29,12 +29,16 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(total: int, *, start: int = 0, unit: str = "step", every: float = 10.0) -> Iterator[Callable[..., None]]:
+def progress(
+    total: int, *, start: int = 0, unit: str = "step", every: float = 10.0
+) -> Iterator[Callable[..., None]]:
     """Show progress from `start` to `total`; yields `show(done, text="")`.
 
     A bar with the time left on a terminal; elsewhere a plain line at most every `every` seconds.
     """
-    yield from _bar(total, start, unit) if sys.stderr.isatty() else _lines(total, start, unit, every)
+    yield from (
+        _bar(total, start, unit) if sys.stderr.isatty() else _lines(total, start, unit, every)
+    )
 
 
 def _bar(total: int, start: int, unit: str) -> Iterator[Callable[..., None]]:
@@ -56,7 +60,11 @@ def _lines(total: int, start: int, unit: str, every: float) -> Iterator[Callable
     def show(done: int, text: str = "") -> None:
         nonlocal printed, last
         now = time.monotonic()
-        left = f", {_duration((now - began) * (total - done) / (done - start))} left" if start < done < total else ""
+        left = (
+            f", {_duration((now - began) * (total - done) / (done - start))} left"
+            if start < done < total
+            else ""
+        )
         last = f"{unit} {done}/{total}{', ' if text else ''}{text}{left}"
         if now - printed >= every:
             print(last, file=sys.stderr, flush=True)
@@ -77,15 +85,18 @@ def _duration(seconds: float) -> str:
 def metrics_writer(path: str | Path, *, step: int = 0) -> Iterator[Callable[[Row], None]]:
     """Open metrics.jsonl for a run that goes on from `step`; yields `append(row)`.
 
-    Rows after `step`, which the continued run writes again, and a half-written last line are dropped first. Every row
-    is flushed at once; NaN and infinities are written as null. Raises InputError where the file cannot be written.
+    Rows after `step`, which the continued run writes again, and a half-written last line are
+    dropped first. Every row is flushed at once; NaN and infinities are written as null. Raises
+    InputError where the file cannot be written.
     """
     path = Path(path)
     kept = [row for row in read_metrics(path) if row.get("step", 0) <= step] if step else []
     fresh = path.with_name(path.name + ".new")
     with _one_sentence(path):
         fresh.write_text("".join(map(_line, kept)))
-        os.replace(fresh, path)  # a run killed here leaves the old file or the new one, never half of either
+        os.replace(
+            fresh, path
+        )  # a run killed here leaves the old file or the new one, never half of either
         file = open(path, "a")
 
     def append(row: Row) -> None:
@@ -96,7 +107,9 @@ def metrics_writer(path: str | Path, *, step: int = 0) -> Iterator[Callable[[Row
     try:
         yield append
     finally:
-        with contextlib.suppress(OSError):  # what a full disk did not take has been reported by then
+        with contextlib.suppress(
+            OSError
+        ):  # what a full disk did not take has been reported by then
             file.close()
 
 
@@ -106,13 +119,15 @@ def _one_sentence(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written ({error.strerror}), expected a work directory with room: free some space or "
+            f"{path} cannot be written ({error.strerror}), expected a work directory with room: "
+            "free some space or "
             "choose another one"
         ) from error
 
 
 def read_metrics(path: str | Path) -> list[Row]:
-    """Rows of a metrics.jsonl; a last line cut off by a crash is left out, no file means no rows."""
+    """Rows of a metrics.jsonl; a last line cut off by a crash is left out, no file means no
+    rows."""
     path = Path(path)
     lines = path.read_text().split("\n") if path.exists() else [""]
     return [json.loads(line) for line in lines[:-1] if line]
@@ -132,8 +147,8 @@ def _finite(value: Any) -> Any:
 def catch_signals() -> Iterator[Callable[[], bool]]:
     """Turn the first SIGTERM or SIGINT into a request to stop; yields `should_stop()`.
 
-    A second signal does what it always does, so a run that hangs can still be ended. Outside the main thread, where
-    Python allows no handlers, nothing is caught.
+    A second signal does what it always does, so a run that hangs can still be ended. Outside the
+    main thread, where Python allows no handlers, nothing is caught.
     """
     caught: list[int] = []
     before: dict[int, Any] = {}
@@ -145,10 +160,15 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
     def handle(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         restore()
-        say(f"{signal.Signals(number).name}: stopping after this stretch of steps; once more to stop at once")
+        say(
+            f"{signal.Signals(number).name}: stopping after this stretch of steps; once more to "
+            "stop at once"
+        )
 
     if threading.current_thread() is threading.main_thread():
-        before.update({number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)})
+        before.update(
+            {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        )
     try:
         yield lambda: bool(caught)
     finally:

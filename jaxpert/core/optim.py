@@ -1,4 +1,5 @@
-"""Optimisers in the order of PyTorch's: clip, add the L2 term to the gradient, take moments, scale by the rate."""
+"""Optimisers in the order of PyTorch's: clip, add the L2 term to the gradient, take moments, scale
+by the rate."""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ def build(
 ) -> optax.GradientTransformation:
     """An optimiser as the published models use them.
 
-    The raw gradient is clipped first; `weight_decay * parameter` is added to the clipped gradient, for every parameter,
-    before the moments are taken (this is not AdamW); constants that guard divisions stand outside the roots.
+    The raw gradient is clipped first; `weight_decay * parameter` is added to the clipped gradient,
+    for every parameter, before the moments are taken (this is not AdamW); constants that guard
+    divisions stand outside the roots.
 
     Args:
         kind: "adam" (1e-8), "rmsprop" (0.99, 1e-8, from 0, no momentum) or "sgd".
@@ -45,10 +47,12 @@ def build(
         clip: bound on the gradient; None for none.
         clip_kind: "norm" bounds the global norm, "value" every element.
         clip_parts: top-level parts of the parameters that the clip is for; empty for all.
-        freeze: parameters to leave as they are, by path ("generators.p2n.encoder"); all below a path are meant.
+        freeze: parameters to leave as they are, by path ("generators.p2n.encoder"); all below a
+            path are meant.
 
     Raises:
-        InputError: for an unknown kind, and (when the state is made) for a part or path that no parameter has.
+        InputError: for an unknown kind, and (when the state is made) for a part or path that no
+            parameter has.
     """
     if kind not in KINDS:
         raise InputError(f"train.optimizer is {kind!r}, expected one of {', '.join(KINDS)}")
@@ -68,7 +72,9 @@ def build(
     return _frozen(chain, freeze) if freeze else chain
 
 
-def adam(learning_rate: Rate, *, weight_decay: float = 0.0, clip: float | None = 100.0) -> optax.GradientTransformation:
+def adam(
+    learning_rate: Rate, *, weight_decay: float = 0.0, clip: float | None = 100.0
+) -> optax.GradientTransformation:
     """Adam with the clip of CRADLE-VAE (appendix H)."""
     return build("adam", learning_rate, weight_decay=weight_decay, clip=clip)
 
@@ -80,7 +86,11 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
 
 def decayed(learning_rate: float, factor: float, every: int) -> Rate:
     """The rate times `factor` after every `every` steps; the number itself for a factor of 1."""
-    return learning_rate if factor == 1 else lambda step: learning_rate * factor ** (jnp.asarray(step) // every)
+    return (
+        learning_rate
+        if factor == 1
+        else lambda step: learning_rate * factor ** (jnp.asarray(step) // every)
+    )
 
 
 def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTransformation:
@@ -99,21 +109,29 @@ def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTr
     def init(params: PyTree) -> Any:
         absent = [name for name in parts if name not in params]
         if absent:
-            raise InputError(f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}")
+            raise InputError(
+                f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}"
+            )
         return optax.EmptyState()
 
     return optax.GradientTransformation(init, update)
 
 
-def _frozen(inner: optax.GradientTransformation, paths: Sequence[str]) -> optax.GradientTransformation:
-    """Gradients of frozen parameters count in no norm, and neither steps nor weight decay move them."""
+def _frozen(
+    inner: optax.GradientTransformation, paths: Sequence[str]
+) -> optax.GradientTransformation:
+    """Gradients of frozen parameters count in no norm, and neither steps nor weight decay move
+    them."""
 
     def init(params: PyTree) -> Any:
         names = ["." + name for name in _names(params)]
-        absent = [path for path in paths if not any(f"{name}.".startswith(f".{path}.") for name in names)]
+        absent = [
+            path for path in paths if not any(f"{name}.".startswith(f".{path}.") for name in names)
+        ]
         if absent:
             raise InputError(
-                f"train.freeze names {absent[0]!r}, expected paths of parameters such as {names[0][1:]!r} or the "
+                f"train.freeze names {absent[0]!r}, expected paths of parameters such as "
+                f"{names[0][1:]!r} or the "
                 "beginning of one"
             )
         return inner.init(params)

@@ -19,5 +19,6 @@ def package(name: str, purpose: str) -> Any:
         if error.name != name:
             raise
         raise InputError(
-            f"the package {name} is not installed, expected it for {purpose}: run pip install 'jaxpert[{EXTRAS[name]}]'"
+            f"the package {name} is not installed, expected it for {purpose}: run pip install "
+            f"'jaxpert[{EXTRAS[name]}]'"
         ) from error

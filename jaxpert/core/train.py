@@ -1,4 +1,5 @@
-"""The one training loop, for every family of models: many steps per compiled program, on one device or several."""
+"""The one training loop, for every family of models: many steps per compiled program, on one device
+or several."""
 
 from __future__ import annotations
 
@@ -14,7 +15,17 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxpert.core import log
 from jaxpert.core.parallel import AXIS, pmean, psum
-from jaxpert.core.types import Batch, Best, Feed, InputError, Model, PyTree, TrainState, Validation, step_key
+from jaxpert.core.types import (
+    Batch,
+    Best,
+    Feed,
+    InputError,
+    Model,
+    PyTree,
+    TrainState,
+    Validation,
+    step_key,
+)
 
 ORDER, VALIDATION, INIT = 2**32 - 1, 2**32 - 2, 2**32 - 3
 """Streams folded into the root key, out of the way of the step numbers."""
@@ -33,13 +44,19 @@ class Outcome(NamedTuple):
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss or its gradient became NaN or infinite; `step` counts from 1, `terms` are the numbers of that step."""
+    """The loss or its gradient became NaN or infinite; `step` counts from 1, `terms` are the
+    numbers of that step."""
 
     def __init__(self, phase: str, step: int, terms: Numbers, saved: int) -> None:
-        good = f"the last good checkpoint is of step {saved}" if saved else "no checkpoint was saved yet"
+        good = (
+            f"the last good checkpoint is of step {saved}"
+            if saved
+            else "no checkpoint was saved yet"
+        )
         listed = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
         super().__init__(
-            f"the {phase} loss is not finite at step {step} ({listed}) and {good}: lower `train.learning_rate`, or "
+            f"the {phase} loss is not finite at step {step} ({listed}) and {good}: lower "
+            "`train.learning_rate`, or "
             "look for extreme counts"
         )
         self.step, self.terms, self.saved = step, terms, saved
@@ -70,7 +87,9 @@ class _Plan(NamedTuple):
         lengths, at = [], self.first
         while at < self.last:
             within = at % self.epoch
-            lengths.append(min(self.stretch - within % self.stretch, self.epoch - within, self.last - at))
+            lengths.append(
+                min(self.stretch - within % self.stretch, self.epoch - within, self.last - at)
+            )
             at += lengths[-1]
         return lengths
 
@@ -94,15 +113,17 @@ def init(
 ) -> TrainState:
     """State before the first step, from the first batch of the feed.
 
-    With `seeds=k`, or with an array of k keys, every leaf has a leading seed axis; seed i equals the run whose key is
-    `jax.random.split(key, k)[i]`, or `key[i]`.
+    With `seeds=k`, or with an array of k keys, every leaf has a leading seed axis; seed i equals
+    the run whose key is `jax.random.split(key, k)[i]`, or `key[i]`.
     """
     keys = key if seeds is None else jax.random.split(key, seeds)
 
     def start(data: PyTree, key: PRNGKeyArray) -> TrainState:
         zero, inf = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, jnp.float32)
         key_init = jax.random.fold_in(key, INIT)
-        batch = feed.batch(data, key_init, feed.order(data, jax.random.fold_in(key, ORDER), zero), zero)
+        batch = feed.batch(
+            data, key_init, feed.order(data, jax.random.fold_in(key, ORDER), zero), zero
+        )
         params, state = jax.tree.map(_strong, model.init(key_init, batch))
         opt_state = jax.tree.map(_strong, optimizer.init(params))
         return TrainState(params, state, opt_state, key, zero, Best(params, state, inf, zero))
@@ -114,37 +135,58 @@ def init(
 
 
 def fit(
-    model: Model, optimizer: optax.GradientTransformation, state: TrainState, train_feed: Feed,
-    valid_feed: Feed | None, *, epochs: int, patience: int | None = None, log_every: int = 50,
-    max_steps: int | None = None, validate_every: int = 1, save: Callable[[TrainState, dict], None] | None = None,
-    save_seconds: float = 60.0, report: Callable[[Numbers], None] | None = None,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    train_feed: Feed,
+    valid_feed: Feed | None,
+    *,
+    epochs: int,
+    patience: int | None = None,
+    log_every: int = 50,
+    max_steps: int | None = None,
+    validate_every: int = 1,
+    save: Callable[[TrainState, dict], None] | None = None,
+    save_seconds: float = 60.0,
+    report: Callable[[Numbers], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> tuple[TrainState, Outcome]:  # fmt: skip
-    """Train until `epochs` or `max_steps` (both counted from step 0) are done; `state` is left untouched.
+) -> tuple[TrainState, Outcome]:
+    """Train until `epochs` or `max_steps` (both counted from step 0) are done; `state` is left
+    untouched.
 
-    Steps run `log_every` at a time in one compiled program, in stretches that start anew with every epoch, so a run
-    resumed from a saved state runs the same programs and ends in the same bits. Feeds made for several devices run
-    under pmap, a state with a seed axis is vmapped. After every `validate_every` epochs and after the last step, the
-    mean loss over all cells of `valid_feed`, with fresh noise, or the score that the model has of its own
-    (`Model.validate`), decides on `state.best`; a seed without improvement for `patience` epochs keeps its best for
-    good. Without `valid_feed` the best is the latest.
+    Steps run `log_every` at a time in one compiled program, in stretches that start anew with every
+    epoch, so a run resumed from a saved state runs the same programs and ends in the same bits.
+    Feeds made for several devices run under pmap, a state with a seed axis is vmapped. After every
+    `validate_every` epochs and after the last step, the mean loss over all cells of `valid_feed`,
+    with fresh noise, or the score that the model has of its own (`Model.validate`), decides on
+    `state.best`; a seed without improvement for `patience` epochs keeps its best for good. Without
+    `valid_feed` the best is the latest.
 
-    `report` gets a row per stretch (`train/...`, mean over its steps) and per validation (`val/...`), with lists
-    where there are seeds, always before the `save` of that step. `save` gets the state, without device axis, and
-    {"step", "epoch"} at the end of a stretch, once `save_seconds` have passed since the last, and at the end of the
-    run; it must copy what it keeps, as the next steps reuse the memory. `should_stop` is asked after every stretch.
-    Raises NonFiniteLoss; such a state is never saved.
+    `report` gets a row per stretch (`train/...`, mean over its steps) and per validation
+    (`val/...`), with lists where there are seeds, always before the `save` of that step. `save`
+    gets the state, without device axis, and {"step", "epoch"} at the end of a stretch, once
+    `save_seconds` have passed since the last, and at the end of the run; it must copy what it
+    keeps, as the next steps reuse the memory. `should_stop` is asked after every stretch. Raises
+    NonFiniteLoss; such a state is never saved.
     """
     if patience is not None and valid_feed is None:
-        raise InputError("`train.patience` is set but there are no validation cells to judge by: set it to None")
+        raise InputError(
+            "`train.patience` is set but there are no validation cells to judge by: set it to None"
+        )
     first = int(np.ravel(state.step)[0])
     last = epochs * train_feed.steps
-    plan = _Plan(first, min(last, max_steps or last), train_feed.steps, log_every, validate_every, patience)
-    if first >= plan.last or np.all(plan.exhausted(np.asarray(state.best.epoch), first // plan.epoch)):
+    plan = _Plan(
+        first, min(last, max_steps or last), train_feed.steps, log_every, validate_every, patience
+    )
+    if first >= plan.last or np.all(
+        plan.exhausted(np.asarray(state.best.epoch), first // plan.epoch)
+    ):
         reason = "finished" if first >= plan.last else "patience"
         return _copy(state), Outcome(reason, first // plan.epoch, first)
     split = _is_split(train_feed)
-    live = _spread(state, train_feed) if split else _copy(state)  # the steps donate it: the caller's must live on
+    live = (
+        _spread(state, train_feed) if split else _copy(state)
+    )  # the steps donate it: the caller's must live on
     chunk, validate = _programs(model, optimizer, plan, train_feed, valid_feed, live)
     hooks = _Hooks(save or _ignore, save_seconds, report or _ignore, should_stop or (lambda: False))
     with log.progress(plan.last, start=first) as show:
@@ -159,7 +201,9 @@ def _loop(
     step = saved = plan.first
     saved_at = time.monotonic()
     stop = done = False
-    pending: list[tuple] = []  # a stretch whose numbers are fetched only once the device is busy with the next one
+    pending: list[
+        tuple
+    ] = []  # a stretch whose numbers are fetched only once the device is busy with the next one
     for length in plan.stretches():
         live, numbers = chunk(length, live)
         step += length
@@ -195,13 +239,22 @@ def _recorder(plan: _Plan, hooks: _Hooks) -> Callable[..., None]:
         _check_finite(phase, step - length, numbers, saved)
         row: Numbers = {"step": step, "epoch": (step - 1) // plan.epoch + 1}
         cells = numbers.pop("cells")
-        row |= {f"{phase}/{name}": np.mean(value, -1, dtype=np.float64).tolist() for name, value in numbers.items()}
+        row |= {
+            f"{phase}/{name}": np.mean(value, -1, dtype=np.float64).tolist()
+            for name, value in numbers.items()
+        }
         if phase == "train":
-            row["cells_per_second"] = round(float(cells.sum() / cells.size * length / (now - since)), 1)
+            row["cells_per_second"] = round(
+                float(cells.sum() / cells.size * length / (now - since)), 1
+            )
         hooks.report(row | {"seconds": round(now - began, 3)})
         main = "loss" if "loss" in numbers else "score"
         said[f"{phase} {main}"] = f"{np.mean(row[f'{phase}/{main}']):.5g}"
-        hooks.show(step, f"epoch {row['epoch']}, " + ", ".join(f"{name} {value}" for name, value in said.items()))
+        hooks.show(
+            step,
+            f"epoch {row['epoch']}, "
+            + ", ".join(f"{name} {value}" for name, value in said.items()),
+        )
         since = now
 
     return record
@@ -210,7 +263,9 @@ def _recorder(plan: _Plan, hooks: _Hooks) -> Callable[..., None]:
 def _check_finite(phase: str, before: int, numbers: Numbers, saved: int) -> None:
     """Raise for the first step (then the first seed) with a loss or gradient that is not finite."""
     table = {name: np.atleast_2d(value).T for name, value in numbers.items()}  # [steps, seeds]
-    bad = ~np.isfinite(table["loss" if "loss" in table else "score"]) | ~np.isfinite(table.get("grad_norm", 0.0))
+    bad = ~np.isfinite(table["loss" if "loss" in table else "score"]) | ~np.isfinite(
+        table.get("grad_norm", 0.0)
+    )
     if bad.any():
         offset, seed = np.argwhere(bad)[0]
         terms = {name: float(value[offset, seed]) for name, value in table.items()}
@@ -219,23 +274,34 @@ def _check_finite(phase: str, before: int, numbers: Numbers, saved: int) -> None
 
 
 def _programs(
-    model: Model, optimizer: optax.GradientTransformation, plan: _Plan, train_feed: Feed, valid_feed: Feed | None,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    plan: _Plan,
+    train_feed: Feed,
+    valid_feed: Feed | None,
     live: TrainState,
-) -> tuple[Callable, Callable]:  # fmt: skip
-    """Compile what the run needs before its clock starts: a program per length of stretch, and the validation."""
+) -> tuple[Callable, Callable]:
+    """Compile what the run needs before its clock starts: a program per length of stretch, and the
+    validation."""
     split = _is_split(train_feed)
     seeds = live.step.ndim > split
 
     def compiled(function: Callable, *arguments: Any) -> Callable:
         many = jax.vmap(function, (0, None)) if seeds else function
         mapped = (
-            jax.pmap(many, AXIS, out_axes=(0, None), donate_argnums=0) if split else jax.jit(many, donate_argnums=0)
+            jax.pmap(many, AXIS, out_axes=(0, None), donate_argnums=0)
+            if split
+            else jax.jit(many, donate_argnums=0)
         )
-        # Over several processes pmap lowers for global shapes but is called with local ones: it compiles when called.
+        # Over several processes pmap lowers for global shapes but is called with local ones: it
+        # compiles when called.
         return mapped if jax.process_count() > 1 else mapped.lower(*arguments).compile()
 
     bare, data = live._replace(best=None), train_feed.data
-    chunks = {n: compiled(_stretch(model, optimizer, train_feed, n), bare, data) for n in set(plan.stretches())}
+    chunks = {
+        n: compiled(_stretch(model, optimizer, train_feed, n), bare, data)
+        for n in set(plan.stretches())
+    }
 
     def chunk(length: int, live: TrainState) -> tuple[TrainState, Numbers]:
         moved, numbers = chunks[length](live._replace(best=None), data)
@@ -247,10 +313,14 @@ def _programs(
     return chunk, lambda live: validation(live, valid_feed.data)
 
 
-def _stretch(model: Model, optimizer: optax.GradientTransformation, feed: Feed, length: int) -> Callable:
+def _stretch(
+    model: Model, optimizer: optax.GradientTransformation, feed: Feed, length: int
+) -> Callable:
     """Return the function that runs `length` steps of one epoch."""
 
-    def step(carry: TrainState, number: Int[Array, ""], data: PyTree, order: Array) -> tuple[TrainState, Numbers]:
+    def step(
+        carry: TrainState, number: Int[Array, ""], data: PyTree, order: Array
+    ) -> tuple[TrainState, Numbers]:
         key = step_key(carry.key, number)
         batch = feed.batch(data, key, order, number % feed.steps)
         value = jax.value_and_grad(model.loss, has_aux=True)
@@ -284,9 +354,13 @@ def _validation(model: Model, feed: Feed, plan: _Plan) -> Callable:
             batch = feed.batch(data, key_batch, order, number)
             return sums(state.params, state.state, key_batch, batch), psum(batch.mask.sum())
 
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.zeros((), int)))
+        zero = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.zeros((), int))
+        )
         numbers = jnp.arange(feed.steps, dtype=jnp.int32)
-        (total, cells), _ = jax.lax.scan(lambda sum_, n: (jax.tree.map(jnp.add, sum_, one(n)), None), zero, numbers)
+        (total, cells), _ = jax.lax.scan(
+            lambda sum_, n: (jax.tree.map(jnp.add, sum_, one(n)), None), zero, numbers
+        )
         loss, more = finish(total)
         found = {**more, "loss" if model.validate is None else "score": loss, "cells": cells}
         return state._replace(best=_better(state, loss, plan)), jax.tree.map(jnp.atleast_1d, found)
@@ -300,7 +374,9 @@ def _mean_loss(model: Model) -> Validation:
     def sums(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
         loss, (_, metrics) = model.loss(params, state, key, batch)
         cells = psum(batch.mask.sum())
-        return {name: value * cells for name, value in pmean({**metrics, "loss": loss}).items()}, cells
+        return {
+            name: value * cells for name, value in pmean({**metrics, "loss": loss}).items()
+        }, cells
 
     def finish(found: PyTree) -> tuple[Float[Array, ""], Numbers]:
         totals, cells = found
@@ -314,12 +390,17 @@ def _better(state: TrainState, loss: Float[Array, ""], plan: _Plan) -> Best:
     best, step = state.best, state.step
     open_ = jnp.logical_not(plan.exhausted(best.epoch, (step - 1) // plan.epoch))
     here = Best(state.params, state.state, loss.astype(jnp.float32), step // plan.epoch)
-    return jax.tree.map(lambda new, old: jnp.where(open_ & (loss < best.loss), new, old), here, best)
+    return jax.tree.map(
+        lambda new, old: jnp.where(open_ & (loss < best.loss), new, old), here, best
+    )
 
 
 def _latest(live: TrainState, plan: _Plan) -> TrainState:
-    """Without validation the best is a copy (the next steps donate the original) of what there is."""
-    best = live.best._replace(params=_copy(live.params), state=_copy(live.state), epoch=live.step // plan.epoch)
+    """Without validation the best is a copy (the next steps donate the original) of what there
+    is."""
+    best = live.best._replace(
+        params=_copy(live.params), state=_copy(live.state), epoch=live.step // plan.epoch
+    )
     return live._replace(best=best)
 
 
@@ -354,7 +435,8 @@ def _copy(tree: PyTree) -> PyTree:
 
 
 def _strong(leaf: Array) -> Array:
-    """Without weak types (`jnp.full(shape, -2.)`), which would change after the first step and compile it twice."""
+    """Without weak types (`jnp.full(shape, -2.)`), which would change after the first step and
+    compile it twice."""
     return jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype)
 
 

@@ -1,8 +1,9 @@
-"""Every contract between the parts of jaxpert: what a batch, a data set, a model and a training state are.
+"""Every contract between the parts of jaxpert: what a batch, a data set, a model and a training
+state are.
 
-Axis names: B cells of a batch, N all cells, G genes, T treatments (genes or drugs that can be perturbed),
-C conditions (distinct sets of treatments, the control included), S strata (cell lines or batches), Z latent width,
-H hidden width, P particles, R rows of a prediction request.
+Axis names: B cells of a batch, N all cells, G genes, T treatments (genes or drugs that can be
+perturbed), C conditions (distinct sets of treatments, the control included), S strata (cell lines
+or batches), Z latent width, H hidden width, P particles, R rows of a prediction request.
 """
 
 from __future__ import annotations
@@ -16,28 +17,32 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 SPLITS = ("train", "val", "test", "dropped")
-"""Names behind `Dataset.split`: "dropped" cells belong to no split (the published combination split makes them)."""
+"""Names behind `Dataset.split`: "dropped" cells belong to no split (the published combination split
+makes them)."""
 
 PyTree = Any
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one sentence: found, expected, the usual fix."""
+    """Something the user gave cannot be used; the message is one sentence: found, expected, the
+    usual fix."""
 
 
 class Batch(NamedTuple):
     """Cells as a loss sees them; arrays only, so it passes through jit, vmap, scan and pmap.
 
-    `extras` holds what a family needs beyond the common fields: per-cell arrays `[B, ...]` and whole tables that
-    are the same for every batch of a split. CRADLE-VAE reads `failed [B]` (1 = artifact), `treatment_cells [T]`
-    (cells of the split that received each treatment), `failed_cells []`, `reference [C, G]` and
-    `has_reference [C]` (counterfactual reference profiles); sVAE+ reads `condition_cells [C]`.
+    `extras` holds what a family needs beyond the common fields: per-cell arrays `[B, ...]` and
+    whole tables that are the same for every batch of a split. CRADLE-VAE reads `failed [B]` (1 =
+    artifact), `treatment_cells [T]` (cells of the split that received each treatment),
+    `failed_cells []`, `reference [C, G]` and `has_reference [C]` (counterfactual reference
+    profiles); sVAE+ reads `condition_cells [C]`.
     """
 
     x: Float[Array, "B G"]
     """Raw counts."""
     control: Float[Array, "B G"]
-    """Raw counts of a random control cell of the same stratum; free when unused, since XLA drops it."""
+    """Raw counts of a random control cell of the same stratum; free when unused, since XLA drops
+    it."""
     treatment: Float[Array, "B T"]
     """Multi-hot; a zero row is control."""
     condition: Int[Array, "B"]
@@ -45,8 +50,8 @@ class Batch(NamedTuple):
     mask: Bool[Array, "B"]
     """False marks padding: such rows must not touch the loss."""
     slot: Int[Array, "B"]
-    """Place in the whole batch over all devices; per-cell randomness is drawn by `fold_in(key, slot)`, so the number
-    of devices changes nothing."""
+    """Place in the whole batch over all devices; per-cell randomness is drawn by `fold_in(key,
+    slot)`, so the number of devices changes nothing."""
     extras: dict[str, Array]
 
 
@@ -60,12 +65,14 @@ class Request(NamedTuple):
     failed: Float[Array, "R"]
     """Artifact flag; 0 asks for artifact-free cells."""
     control: Float[Array, "R G"] | None = None
-    """Control cells (raw counts) for models that shift a given cell; None for models that need none."""
+    """Control cells (raw counts) for models that shift a given cell; None for models that need
+    none."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a model must know of the data to be built; every number is computed from training cells only."""
+    """What a model must know of the data to be built; every number is computed from training cells
+    only."""
 
     genes: tuple[str, ...]
     treatments: tuple[str, ...]
@@ -77,7 +84,8 @@ class Spec:
     log_mean: Float[np.ndarray, "G"]
     """Mean of ln(1 + x)."""
     log_std: Float[np.ndarray, "G"]
-    """Sample standard deviation (ddof 1) of ln(1 + x), untouched: the guard against 0 is in transforms."""
+    """Sample standard deviation (ddof 1) of ln(1 + x), untouched: the guard against 0 is in
+    transforms."""
     control_mean: Float[np.ndarray, "G"]
     """Mean over control cells of ln(1 + 1e4 x / sum x)."""
     treatment_cells: Int[np.ndarray, "T"]
@@ -89,19 +97,23 @@ class Spec:
 
 
 class Latent(NamedTuple):
-    """The inside of a model with a latent space, for counterfactuals and interpretation; pure functions.
+    """The inside of a model with a latent space, for counterfactuals and interpretation; pure
+    functions.
 
-    Latents of cells are blocks `[B, Z]` by name: `basal`, and where the model has them `perturbation` and `artifact`.
-    A counterfactual replaces a block (no artifact: zeros; another perturbation: `treatment @ shared["effect"]`, where
-    the perturbation block is a sum over treatments) and decodes again.
+    Latents of cells are blocks `[B, Z]` by name: `basal`, and where the model has them
+    `perturbation` and `artifact`. A counterfactual replaces a block (no artifact: zeros; another
+    perturbation: `treatment @ shared["effect"]`, where the perturbation block is a sum over
+        treatments) and decodes again.
     """
 
     shared: Callable[[PyTree, PRNGKeyArray], dict[str, Array]]
-    """(params, key) -> one posterior draw of what all cells share: `effect [T, Z]`, what each treatment adds to the
-    perturbation block, and where the model has them `embedding [T, Z]` (before masking), `mask [T, Z]`,
-    `inclusion [T, Z]` (posterior probability that the mask is 1: not a draw) and `artifact [Z]`."""
+    """(params, key) -> one posterior draw of what all cells share: `effect [T, Z]`, what each
+    treatment adds to the perturbation block, and where the model has them `embedding [T, Z]`
+    (before masking), `mask [T, Z]`, `inclusion [T, Z]` (posterior probability that the mask is 1:
+    not a draw) and `artifact [Z]`."""
     cells: Callable[[PyTree, PRNGKeyArray, Batch], dict[str, Array]]
-    """(params, key, batch) -> one posterior draw of every block, globals drawn anew for each key."""
+    """(params, key, batch) -> one posterior draw of every block, globals drawn anew for each
+    key."""
     decode: Callable[[PyTree, dict[str, Array], Float[Array, "B"]], Float[Array, "B G"]]
     """(params, blocks, library) -> expected counts."""
 
@@ -110,40 +122,45 @@ class Validation(NamedTuple):
     """What chooses the best parameters of a model, from sums over all validation cells."""
 
     sums: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], PyTree]
-    """(params, state, key, batch) -> sums over the cells of the WHOLE batch (`parallel.psum`); batches are
-    added up."""
+    """(params, state, key, batch) -> sums over the cells of the WHOLE batch (`parallel.psum`);
+    batches are added up."""
     finish: Callable[[PyTree], tuple[Float[Array, ""], dict[str, Array]]]
     """sums -> (score, further scores): the lower the score, the better."""
 
 
 class Model(NamedTuple):
-    """A model is a few pure functions; `jaxpert.models.<name>.build(spec, **hyperparameters)` makes one.
+    """A model is a few pure functions; `jaxpert.models.<name>.build(spec, **hyperparameters)` makes
+    one.
 
-    `params` is a mapping with named top-level parts (optimisers go by those names); `state` holds what is neither
-    learned nor data (BatchNorm moments), `{}` where there is none. The loss is that of the WHOLE batch: on several
-    devices sums over cells go through `parallel.psum`, and the loop averages the gradients.
+    `params` is a mapping with named top-level parts (optimisers go by those names); `state` holds
+    what is neither learned nor data (BatchNorm moments), `{}` where there is none. The loss is that
+    of the WHOLE batch: on several devices sums over cells go through `parallel.psum`, and the loop
+    averages the gradients.
     """
 
     init: Callable[[PRNGKeyArray, Batch], tuple[PyTree, PyTree]]
-    loss: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], tuple[Array, tuple[PyTree, dict[str, Array]]]]
+    loss: Callable[
+        [PyTree, PyTree, PRNGKeyArray, Batch], tuple[Array, tuple[PyTree, dict[str, Array]]]
+    ]
     """(params, state, key, batch) -> (scalar, (state, metrics)); metrics are scalars."""
     predict: Callable[[PyTree, PyTree, PRNGKeyArray, Request], Array]
-    """(params, state, key, request) -> [R, G] on `scale`: one posterior predictive draw (global latents drawn once
-    per key and shared by all rows) or, where `stochastic` is False, the mean. Vmap over keys for particles."""
+    """(params, state, key, request) -> [R, G] on `scale`: one posterior predictive draw (global
+    latents drawn once per key and shared by all rows) or, where `stochastic` is False, the mean.
+    Vmap over keys for particles."""
     score: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], Float[Array, "B"]] | None = None
     """Per-cell bound on the log-likelihood (IWELBO, nats); None for models without a likelihood."""
     embed: Callable[[PyTree, PyTree, PRNGKeyArray, Batch], dict[str, Array]] | None = None
     """Named per-cell latents `[B, Z]` (posterior means), e.g. `z_basal`."""
     check: Callable[[Dataset], tuple[str, ...]] | None = None
-    """Raises InputError where a data set cannot carry the model (no artifact labels, say), and returns notes on what a
-    user should know of the two together; None for no demands."""
+    """Raises InputError where a data set cannot carry the model (no artifact labels, say), and
+    returns notes on what a user should know of the two together; None for no demands."""
     latent: Latent | None = None
     settle: Callable[[PyTree, PyTree, PRNGKeyArray, Dataset], PyTree] | None = None
-    """(params, state, key, dataset) -> state: what is computed once, after training, from the training cells (scGen's
-    shifts); on the host, for one seed. None for nothing."""
+    """(params, state, key, dataset) -> state: what is computed once, after training, from the
+    training cells (scGen's shifts); on the host, for one seed. None for nothing."""
     support: Callable[[Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
-    """What stands behind each row of treatments, in a word or two ("trained", "no training cells: KLF1"); InputError
-    for rows that the model cannot predict at all. On the host."""
+    """What stands behind each row of treatments, in a word or two ("trained", "no training cells:
+    KLF1"); InputError for rows that the model cannot predict at all. On the host."""
     validate: Validation | None = None
     """None for the mean loss of the validation cells."""
     constrain: Callable[[PyTree], PyTree] | None = None
@@ -152,9 +169,11 @@ class Model(NamedTuple):
     """"counts", "lognorm" (ln(1 + 1e4 x / sum x)) or "log2" (log2(1 + 1e4 x / sum x))."""
     stochastic: bool = True
     needs_control: bool = False
-    """Whether `predict` shifts the cells of `Request.control`, so that a mean is one over control cells."""
+    """Whether `predict` shifts the cells of `Request.control`, so that a mean is one over control
+    cells."""
     uncertainty: Callable[[PyTree, PyTree, Request], Float[Array, "R"]] | None = None
-    """(params, state, request) -> how unsure each predicted mean is, higher for less sure; None where not modelled."""
+    """(params, state, request) -> how unsure each predicted mean is, higher for less sure; None
+    where not modelled."""
 
 
 class Best(NamedTuple):
@@ -183,19 +202,22 @@ class TrainState(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """One split of the data, resident on the device, and the pure functions that draw batches from it.
+    """One split of the data, resident on the device, and the pure functions that draw batches from
+    it.
 
-    `data` is passed as an argument into jit (never closed over). Cells are dealt into shards of equal padded length;
-    every batch takes an equal share of each shard, so 1 device holding all shards and 8 devices holding one each draw
-    the same batches.
+    `data` is passed as an argument into jit (never closed over). Cells are dealt into shards of
+    equal padded length; every batch takes an equal share of each shard, so 1 device holding all
+    shards and 8 devices holding one each draw the same batches.
     """
 
     data: PyTree
     """On D > 1 devices every leaf has a leading device axis, to be consumed by pmap."""
     order: Callable[[PyTree, PRNGKeyArray, Int[Array, ""]], Array]
-    """(data, key, epoch) -> this device's cell order for that epoch; computed once per compiled chunk of steps."""
+    """(data, key, epoch) -> this device's cell order for that epoch; computed once per compiled
+    chunk of steps."""
     batch: Callable[[PyTree, PRNGKeyArray, Array, Int[Array, ""]], Batch]
-    """(data, key, order, step in epoch) -> Batch; `key` is this step's, used for matched controls."""
+    """(data, key, order, step in epoch) -> Batch; `key` is this step's, used for matched
+    controls."""
     steps: int
     """Batches per epoch; the last one is partial and padded (`mask`)."""
     cells: int
@@ -204,12 +226,14 @@ class Feed(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality criteria per cell, the thresholds learned from them, and the resulting artifact label."""
+    """Quality criteria per cell, the thresholds learned from them, and the resulting artifact
+    label."""
 
     metrics: Mapping[str, np.ndarray]
     """`umi_count, n_genes, pct_mt, pct_ribo, pct_hb` [N] float and `doublet` [N] bool."""
     thresholds: Mapping[int, Mapping[str, float]]
-    """{3, 4, 5: {criterion: bound}}: low bounds for umi_count and n_genes, high bounds for the three percentages."""
+    """{3, 4, 5: {criterion: bound}}: low bounds for umi_count and n_genes, high bounds for the
+    three percentages."""
     multiplier: int
     """The MAD multiplier behind `failed`."""
     failed: Bool[np.ndarray, "N"]
@@ -223,7 +247,8 @@ class Dataset:
 
     name: str
     counts: Any
-    """`scipy.sparse.csr_matrix [N, G]` of the smallest unsigned integer type that holds every count exactly."""
+    """`scipy.sparse.csr_matrix [N, G]` of the smallest unsigned integer type that holds every count
+    exactly."""
     cells: np.ndarray
     """[N] cell names."""
     genes: tuple[str, ...]
@@ -237,15 +262,17 @@ class Dataset:
     strata: tuple[str, ...]
     stratum: Int[np.ndarray, "N"]
     obs: Any
-    """The file's other cell columns (`pandas.DataFrame` of N rows), for user-given splits and quality columns."""
+    """The file's other cell columns (`pandas.DataFrame` of N rows), for user-given splits and
+    quality columns."""
     split: Int[np.ndarray, "N"] | None = None
     """Index into SPLITS; None before a split is made."""
     quality: Quality | None = None
     notes: tuple[str, ...] = ()
-    """One sentence for each thing that was left out, merged or decided, with its count; shown and reported."""
+    """One sentence for each thing that was left out, merged or decided, with its count; shown and
+    reported."""
     subgroups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Test conditions by how many of their genes training saw (`combo_seen0` ...), for splits by perturbation; some
-    may be empty."""
+    """Test conditions by how many of their genes training saw (`combo_seen0` ...), for splits by
+    perturbation; some may be empty."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
     """Named `graphs.NamedGraph`s between genes (`data.add_graphs`)."""
 

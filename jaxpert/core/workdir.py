@@ -36,7 +36,11 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     """{"data.source": ...}."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        flat |= (
+            flatten(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {prefix + name: value}
+        )
     return flat
 
 
@@ -49,7 +53,8 @@ def check(config: Config, workdir: Path) -> None:
         # A run killed at its very start leaves nothing but a hidden part of its config.
         if workdir.exists() and any(not p.name.startswith(".") for p in workdir.iterdir()):
             raise InputError(
-                f"{workdir} holds files but no config.json, expected an empty folder or that of a run: choose another "
+                f"{workdir} holds files but no config.json, expected an empty folder or that of a "
+                "run: choose another "
                 "--workdir"
             )
         return
@@ -60,11 +65,18 @@ def check(config: Config, workdir: Path) -> None:
             f"{path} is not valid JSON ({error}), expected that of a run: choose another --workdir"
         ) from error
     now = flatten(json.loads(json.dumps(config)))
-    differing = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    differing = [
+        key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
+    ]
     if differing:
-        listed = "; ".join(f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in differing[:5])
+        listed = "; ".join(
+            f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in differing[:5]
+        )
         more = f" (and {len(differing) - 5} more)" if len(differing) > 5 else ""
-        raise InputError(f"{workdir} belongs to a run with another config ({listed}{more}): choose another --workdir")
+        raise InputError(
+            f"{workdir} belongs to a run with another config ({listed}{more}): choose another "
+            "--workdir"
+        )
 
 
 @contextlib.contextmanager
@@ -75,7 +87,8 @@ def readable_errors(workdir: Path, flag: str = "--workdir") -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"the disk of {workdir} is full: free some space and run the same command again, which goes on from "
+                f"the disk of {workdir} is full: free some space and run the same command again, "
+                "which goes on from "
                 "the last checkpoint"
             ) from error
         raise InputError(f"{workdir} cannot be written ({error}): choose another {flag}") from error

@@ -1,4 +1,5 @@
-"""From an .h5ad file to batches: reading, quality labels, splits, what models must know of the data."""
+"""From an .h5ad file to batches: reading, quality labels, splits, what models must know of the
+data."""
 
 from jaxpert.data.feeds import make_feed
 from jaxpert.data.gene_graphs import add_graphs, drop_unannotated

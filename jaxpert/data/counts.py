@@ -1,4 +1,5 @@
-"""Count matrices: read block by block, checked to be raw counts, held as CSR of the smallest exact integer type."""
+"""Count matrices: read block by block, checked to be raw counts, held as CSR of the smallest exact
+integer type."""
 
 from __future__ import annotations
 
@@ -23,16 +24,22 @@ class _Stored(NamedTuple):
     indptr: Any = None
 
 
-def read_counts(stored: Labelled, rows: np.ndarray | None = None, columns: np.ndarray | None = None):
-    """Return the counts `[N, G]` as `scipy.sparse.csr_matrix`, checked and narrowed; optionally some rows and columns.
+def read_counts(
+    stored: Labelled, rows: np.ndarray | None = None, columns: np.ndarray | None = None
+):
+    """Return the counts `[N, G]` as `scipy.sparse.csr_matrix`, checked and narrowed; optionally
+    some rows and columns.
 
-    Every stored value has to be finite, at least 0 and whole, else `InputError` names the first offender. Values are
-    `uint8`, `uint16` or `uint32`, whichever is the smallest exact type; stored zeros go, duplicate entries are summed.
-    Rows and columns are boolean masks. Beside the result only a few blocks are held, whatever the size (CSC: one copy).
+    Every stored value has to be finite, at least 0 and whole, else `InputError` names the first
+    offender. Values are `uint8`, `uint16` or `uint32`, whichever is the smallest exact type; stored
+    zeros go, duplicate entries are summed. Rows and columns are boolean masks. Beside the result
+    only a few blocks are held, whatever the size (CSC: one copy).
     """
     matrix = _stored(stored)
     if matrix.kind == "csc":
-        turned = _gather(_sparse_blocks(matrix), Where(stored, transposed=True), matrix.shape[0], None, None)
+        turned = _gather(
+            _sparse_blocks(matrix), Where(stored, transposed=True), matrix.shape[0], None, None
+        )
         counts = turned.T.tocsr()
         counts = counts if rows is None else counts[rows]
         return counts if columns is None else counts[:, columns]
@@ -41,11 +48,13 @@ def read_counts(stored: Labelled, rows: np.ndarray | None = None, columns: np.nd
 
 
 def stored_blocks(stored: Labelled) -> Iterator[tuple[slice, Any]]:
-    """Go once through a stored dense or CSR matrix in CSR blocks of rows, unchecked: a pass over any size of file."""
+    """Go once through a stored dense or CSR matrix in CSR blocks of rows, unchecked: a pass over
+    any size of file."""
     matrix = _stored(stored)
     if matrix.kind == "csc":
         raise InputError(
-            f"layer {stored.layer!r} of {stored.source} is stored by genes (CSC), expected cells first (CSR or "
+            f"layer {stored.layer!r} of {stored.source} is stored by genes (CSC), expected cells "
+            "first (CSR or "
             "dense): convert it with adata.X = adata.X.tocsr()"
         )
     start = 0
@@ -71,10 +80,12 @@ def row_blocks(counts, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[slice, An
 
 
 def smallest_unsigned(largest: int) -> np.dtype:
-    """The smallest of uint8, uint16 and uint32 that holds `largest` exactly; None of them: `InputError`."""
+    """The smallest of uint8, uint16 and uint32 that holds `largest` exactly; None of them:
+    `InputError`."""
     if largest > np.iinfo(np.uint32).max:
         raise InputError(
-            f"the largest count is {largest}, expected at most 4,294,967,295: these are not counts of "
+            f"the largest count is {largest}, expected at most 4,294,967,295: these are not "
+            "counts of "
             "molecules, choose the raw counts with data.layer"
         )
     return np.promote_types(np.min_scalar_type(int(largest)), np.uint8)
@@ -88,22 +99,35 @@ def _csr(data, indices, indptr, shape):
 
 def _stored(labelled: Labelled) -> _Stored:
     """Look at any of the forms in which a matrix comes; nothing is read yet."""
-    matrix = getattr(labelled.matrix, "group", labelled.matrix)  # anndata's backed sparse data set wraps an h5py group
+    matrix = getattr(
+        labelled.matrix, "group", labelled.matrix
+    )  # anndata's backed sparse data set wraps an h5py group
     attributes: Mapping[str, Any] = getattr(matrix, "attrs", {})
-    kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", getattr(matrix, "format", "dense"))))
+    kind = str(
+        attributes.get(
+            "encoding-type", attributes.get("h5sparse_format", getattr(matrix, "format", "dense"))
+        )
+    )
     kind = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}.get(kind, kind)
     if kind in ("csr", "csc"):
         on_disk = not hasattr(matrix, "indptr")
         part = matrix.__getitem__ if on_disk else lambda name: getattr(matrix, name)
-        shape: Any = attributes.get("shape", attributes.get("h5sparse_shape")) if on_disk else matrix.shape
+        shape: Any = (
+            attributes.get("shape", attributes.get("h5sparse_shape")) if on_disk else matrix.shape
+        )
         stored = _Stored(
-            kind, (int(shape[0]), int(shape[1])), part("data"), part("indices"), np.asarray(part("indptr")[:], np.int64)
+            kind,
+            (int(shape[0]), int(shape[1])),
+            part("data"),
+            part("indices"),
+            np.asarray(part("indptr")[:], np.int64),
         )
     elif kind == "dense" and len(getattr(matrix, "shape", ())) == 2:
         stored = _Stored("dense", tuple(matrix.shape), matrix)
     else:
         raise InputError(
-            f"layer {labelled.layer!r} of {labelled.source} is stored as {kind!r}, expected a two-dimensional "
+            f"layer {labelled.layer!r} of {labelled.source} is stored as {kind!r}, expected a "
+            "two-dimensional "
             "dense, CSR or CSC matrix: write it again with adata.write_h5ad"
         )
     return _checked(stored, labelled)
@@ -113,12 +137,14 @@ def _checked(stored: _Stored, labelled: Labelled) -> _Stored:
     expected = (len(labelled.cells), len(labelled.genes))
     if stored.shape != expected:
         raise InputError(
-            f"layer {labelled.layer!r} of {labelled.source} has shape {stored.shape}, expected {expected} "
+            f"layer {labelled.layer!r} of {labelled.source} has shape {stored.shape}, expected "
+            f"{expected} "
             "(cells, genes): the file is damaged, write it again with adata.write_h5ad"
         )
     if stored.data.dtype.kind not in "buif":
         raise InputError(
-            f"layer {labelled.layer!r} of {labelled.source} holds values of type {stored.data.dtype}, "
+            f"layer {labelled.layer!r} of {labelled.source} holds values of type "
+            f"{stored.data.dtype}, "
             "expected counts: choose the raw counts with data.layer"
         )
     if stored.indptr is not None:
@@ -126,14 +152,16 @@ def _checked(stored: _Stored, labelled: Labelled) -> _Stored:
         steps = np.diff(stored.indptr)
         if len(steps) != major or (steps < 0).any() or stored.indptr[-1] != len(stored.data):
             raise InputError(
-                f"the row pointers of layer {labelled.layer!r} of {labelled.source} do not match its "
+                f"the row pointers of layer {labelled.layer!r} of {labelled.source} do not match "
+                "its "
                 "values: the file is damaged, write it again with adata.write_h5ad"
             )
     return stored
 
 
 def _bounds(indptr: np.ndarray, entries: int) -> np.ndarray:
-    """Row numbers that cut into blocks of about `entries` stored values, each of one row at least."""
+    """Row numbers that cut into blocks of about `entries` stored values, each of one row at
+    least."""
     bounds = [0]
     while bounds[-1] < len(indptr) - 1:
         stop = int(np.searchsorted(indptr, indptr[bounds[-1]] + entries, side="right")) - 1
@@ -142,7 +170,8 @@ def _bounds(indptr: np.ndarray, entries: int) -> np.ndarray:
 
 
 def _sparse_blocks(stored: _Stored) -> Iterator[Any]:
-    """Blocks of CSR rows (CSC: columns, as rows of the transpose), copied so that the user's array stays as it is."""
+    """Blocks of CSR rows (CSC: columns, as rows of the transpose), copied so that the user's array
+    stays as it is."""
     width = stored.shape[0] if stored.kind == "csc" else stored.shape[1]
     bounds = _bounds(stored.indptr, BLOCK_ENTRIES)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
@@ -150,7 +179,8 @@ def _sparse_blocks(stored: _Stored) -> Iterator[Any]:
         indices = np.array(stored.indices[a:b], np.int32)
         if indices.size and (indices.min() < 0 or indices.max() >= width):
             raise InputError(
-                "the matrix has entries outside its shape: the file is damaged, write it again with adata.write_h5ad"
+                "the matrix has entries outside its shape: the file is damaged, write it again "
+                "with adata.write_h5ad"
             )
         indptr = (stored.indptr[start : stop + 1] - a).astype(np.int32)
         block = _csr(np.array(stored.data[a:b]), indices, indptr, (stop - start, width))
@@ -184,15 +214,21 @@ def _gather(blocks, where: Where, width: int, rows, columns):
     indptr = np.cumsum(np.concatenate(lengths))
     if indptr[-1] <= np.iinfo(np.int32).max:
         indptr = indptr.astype(np.int32)
-    return _csr(data, indices, indptr, (len(indptr) - 1, width if columns is None else int(np.sum(columns))))
+    return _csr(
+        data, indices, indptr, (len(indptr) - 1, width if columns is None else int(np.sum(columns)))
+    )
 
 
 def _append(buffer: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Lengthen `buffer` by `values`, widening its type where a value needs it."""
-    needed = smallest_unsigned(int(values.max(initial=0))) if buffer.dtype.kind == "u" else buffer.dtype
+    needed = (
+        smallest_unsigned(int(values.max(initial=0))) if buffer.dtype.kind == "u" else buffer.dtype
+    )
     if needed.itemsize > buffer.dtype.itemsize:
         buffer = buffer.astype(needed)
     n = len(buffer)
-    buffer.resize(n + len(values), refcheck=False)  # realloc: the pages move, no second copy is held
+    buffer.resize(
+        n + len(values), refcheck=False
+    )  # realloc: the pages move, no second copy is held
     buffer[n:] = values
     return buffer

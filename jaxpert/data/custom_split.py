@@ -16,16 +16,20 @@ from jaxpert.data.perturbation_splits import Genes, PerturbationSplit, gene_sets
 PARTS = ("train", "val", "test")
 
 
-def custom(genes: Genes, lists: Mapping[str, Sequence[str]] | str | Path, separator: str = "+") -> PerturbationSplit:
-    """The user's own lists of conditions for train, val and test; `A+B` and `B+A`, `A` and `A+ctrl` mean the same.
+def custom(
+    genes: Genes, lists: Mapping[str, Sequence[str]] | str | Path, separator: str = "+"
+) -> PerturbationSplit:
+    """The user's own lists of conditions for train, val and test; `A+B` and `B+A`, `A` and `A+ctrl`
+    mean the same.
 
     Args:
         genes: condition -> genes.
-        lists: {"train": [...], "val": [...], "test": [...]}, or the path of a .json or .pkl file that holds it.
+        lists: {"train": [...], "val": [...], "test": [...]}, or the path of a .json or .pkl file
+            that holds it.
         separator: between the genes of a listed condition.
 
-    Control is trained on where it is not listed; other conditions that are not listed are dropped. Names that are not
-    in the data, or in two lists, are an `InputError`.
+    Control is trained on where it is not listed; other conditions that are not listed are dropped.
+    Names that are not in the data, or in two lists, are an `InputError`.
     """
     lists = _checked(lists if isinstance(lists, Mapping) else read_lists(lists))
     place = _places(genes, lists, separator)
@@ -36,7 +40,8 @@ def custom(genes: Genes, lists: Mapping[str, Sequence[str]] | str | Path, separa
 
 
 def read_lists(path: str | Path) -> Any:
-    """What a .json file holds, or a .pkl file of nothing but dictionaries, lists and text (no other is opened)."""
+    """What a .json file holds, or a .pkl file of nothing but dictionaries, lists and text (no other
+    is opened)."""
     path = Path(os.path.expanduser(path))
     if path.suffix in (".pkl", ".pickle"):
         return read_plain_pickle(path)
@@ -44,18 +49,26 @@ def read_lists(path: str | Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}), expected JSON such as {{'train': ['ctrl', 'A+ctrl'], 'val': [...], "
+            f"{path} cannot be read ({error}), expected JSON such as {{'train': ['ctrl', "
+            "'A+ctrl'], 'val': [...], "
             "'test': [...]}: set split.file to such a file"
         ) from error
 
 
 def _checked(lists: Any) -> Mapping[str, Sequence[str]]:
     if not isinstance(lists, Mapping) or not set(lists) <= set(PARTS) or not lists:
-        found = shown(map(repr, lists)) if isinstance(lists, Mapping) else f"a {type(lists).__name__}"
-        raise InputError(f"the custom split holds {found or 'nothing'}, expected the lists {shown(PARTS)}: rename them")
+        found = (
+            shown(map(repr, lists)) if isinstance(lists, Mapping) else f"a {type(lists).__name__}"
+        )
+        raise InputError(
+            f"the custom split holds {found or 'nothing'}, expected the lists {shown(PARTS)}: "
+            "rename them"
+        )
     for part, names in lists.items():
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"{part} of the custom split is {repr(names)[:60]}, expected a list of conditions")
+            raise InputError(
+                f"{part} of the custom split is {repr(names)[:60]}, expected a list of conditions"
+            )
     return lists
 
 
@@ -71,12 +84,14 @@ def _places(genes: Genes, lists: Mapping[str, Sequence[str]], separator: str) ->
                 absent.append(given)
             elif place.setdefault(name, part) != part:
                 raise InputError(
-                    f"condition {given!r} is in the lists {place[name]} and {part} of the custom split, expected "
+                    f"condition {given!r} is in the lists {place[name]} and {part} of the custom "
+                    "split, expected "
                     "in one: take it out of the other"
                 )
     if absent:
         raise InputError(
-            f"the custom split names {len(absent)} conditions that are not in the data ({shown(absent)}), expected "
+            f"the custom split names {len(absent)} conditions that are not in the data "
+            f"({shown(absent)}), expected "
             f"names such as {shown(list(genes)[:3])}: correct or remove them"
         )
     return place

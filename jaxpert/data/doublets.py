@@ -22,12 +22,14 @@ FEWEST_CELLS = 10
 def call_doublets(
     counts: Any, method: str, seed: int = 0, group: int | None = None
 ) -> tuple[Bool[np.ndarray, "N"], tuple[str, ...]]:
-    """Return which cells of a CSR matrix are called doublets, and what there is to say about the calls.
+    """Return which cells of a CSR matrix are called doublets, and what there is to say about the
+    calls.
 
-    Settings are those of scanpy's defaults for both versions: two simulated doublets per cell, expected rate 0.05, no
-    subsampling, 30 principal components, automatic threshold. The versions agree only roughly. Where no threshold is
-    found nothing is called a doublet and a note says so. `group` calls in random groups of at most so many cells:
-    Scrublet holds some 3 N x 0.15 G float64 values at once.
+    Settings are those of scanpy's defaults for both versions: two simulated doublets per cell,
+    expected rate 0.05, no subsampling, 30 principal components, automatic threshold. The versions
+    agree only roughly. Where no threshold is found nothing is called a doublet and a note says so.
+    `group` calls in random groups of at most so many cells: Scrublet holds some 3 N x 0.15 G
+    float64 values at once.
     """
     doublet = np.zeros(counts.shape[0], bool)
     if method == "none":
@@ -36,12 +38,23 @@ def call_doublets(
     remarks: Counter[str] = Counter()
     parts = _groups(counts.shape[0], group, seed)
     for rows in parts:
-        calls, remark = _quietly(call, counts[rows], seed) if len(rows) >= FEWEST_CELLS else (None, "too few cells")
+        calls, remark = (
+            _quietly(call, counts[rows], seed)
+            if len(rows) >= FEWEST_CELLS
+            else (None, "too few cells")
+        )
         doublet[rows] = False if calls is None else calls
         remarks["gave no calls, so none is a doublet: " * (calls is None) + remark] += len(rows)
-    notes = [f"{method}, called on {cells} cells, {remark}" for remark, cells in remarks.items() if remark]
+    notes = [
+        f"{method}, called on {cells} cells, {remark}"
+        for remark, cells in remarks.items()
+        if remark
+    ]
     grouped = f" in {len(parts)} random groups of cells" if len(parts) > 1 else ""
-    return doublet, (*notes, f"{method} called {int(doublet.sum())} of {len(doublet)} cells doublets{grouped}")
+    return doublet, (
+        *notes,
+        f"{method} called {int(doublet.sum())} of {len(doublet)} cells doublets{grouped}",
+    )
 
 
 def _groups(cells: int, group: int | None, seed: int) -> list[np.ndarray]:
@@ -52,7 +65,8 @@ def _groups(cells: int, group: int | None, seed: int) -> list[np.ndarray]:
 
 
 def _quietly(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | None, str]:
-    """Keep the libraries' prints and warnings off the screen, and NumPy's global generator as it was."""
+    """Keep the libraries' prints and warnings off the screen, and NumPy's global generator as it
+    was."""
     state = np.random.get_state()
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -63,7 +77,8 @@ def _quietly(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | None, str]
 
 
 def _largest_embedding(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | None, str]:
-    """Call with the usual number of components, or fewer where small data have too few variable genes for them."""
+    """Call with the usual number of components, or fewer where small data have too few variable
+    genes for them."""
     problem = ""
     for components in (COMPONENTS, 10, 3):
         try:
@@ -76,7 +91,11 @@ def _largest_embedding(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | 
         ) as error:  # so the libraries fail on degenerate data
             problem = f"it stopped with {type(error).__name__}: {' '.join(str(error).split())}"
             continue
-        fewer = f"took {components} principal components, for want of variable genes" if components < COMPONENTS else ""
+        fewer = (
+            f"took {components} principal components, for want of variable genes"
+            if components < COMPONENTS
+            else ""
+        )
         return calls, NO_THRESHOLD if calls is None else fewer
     return None, problem
 
@@ -85,7 +104,8 @@ def _by_package(counts: Any, seed: int, components: int) -> np.ndarray | None:
     import scrublet
     from scipy import sparse
 
-    # float32: the package adds pairs of cells in the type it is given, and small integers would wrap around
+    # float32: the package adds pairs of cells in the type it is given, and small integers would
+    # wrap around
     model = scrublet.Scrublet(
         sparse.csc_matrix(counts, dtype=np.float32),
         sim_doublet_ratio=2.0,

@@ -36,8 +36,9 @@ class Table(NamedTuple):
 def opened(source: Any, layer: str | None = None) -> Iterator[Table]:
     """Open a path or an AnnData object as a `Table` of one layer; a file is closed at the end.
 
-    Every way in which a file can be unusable (absent, a folder, unreadable, no HDF5, cut short, no AnnData) is an
-    `InputError`, also when it shows only while the counts are being read inside the `with`.
+    Every way in which a file can be unusable (absent, a folder, unreadable, no HDF5, cut short, no
+    AnnData) is an `InputError`, also when it shows only while the counts are being read inside the
+    `with`.
     """
     if hasattr(source, "obs") and hasattr(source, "var"):
         yield _from_memory(source, layer)
@@ -50,22 +51,27 @@ def opened(source: Any, layer: str | None = None) -> Iterator[Table]:
             yield _from_file(path, file, layer)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{path} cannot be read to its end ({_reason(error)}), expected a whole .h5ad file: it is damaged "
+            f"{path} cannot be read to its end ({_reason(error)}), expected a whole .h5ad file: "
+            "it is damaged "
             "or was cut short while being copied, so fetch it again"
         ) from error
 
 
 def column(table: Any, name: str, key: str, of: str = "cell") -> Any:
-    """Return a column of a table; `InputError` lists the columns there are. `key` is the setting to change."""
+    """Return a column of a table; `InputError` lists the columns there are. `key` is the setting to
+    change."""
     if name in table.columns:
         return table[name]
     if not len(table.columns):
         raise InputError(
-            f"the {of}s have no column {name!r} nor any other: add it to the file before {key} can name it"
+            f"the {of}s have no column {name!r} nor any other: add it to the file before {key} "
+            "can name it"
         )
     close = get_close_matches(name, list(map(str, table.columns)), n=1, cutoff=0.5)
     meant = f" (did you mean {close[0]!r}?)" if close else ""
-    raise InputError(f"the {of}s have no column {name!r}{meant}: set {key} to one of {shown(table.columns, 40)}")
+    raise InputError(
+        f"the {of}s have no column {name!r}{meant}: set {key} to one of {shown(table.columns, 40)}"
+    )
 
 
 def shown(names: Any, limit: int = 8) -> str:
@@ -79,17 +85,33 @@ def _usable(path: Path) -> Path:
     if path.is_dir():
         inside = sorted(p.name for p in path.glob("*.h5ad"))
         hint = f"it holds {shown(inside)}" if inside else "it holds no .h5ad file"
-        raise InputError(f"{path} is a folder, expected an .h5ad file: set data.source to a file ({hint})")
+        raise InputError(
+            f"{path} is a folder, expected an .h5ad file: set data.source to a file ({hint})"
+        )
     try:
         with open(path, "rb") as file:
             start = file.read(len(HDF5_SIGNATURE))
     except FileNotFoundError:
-        raise InputError(f"there is no file {path}, expected an .h5ad file: check data.source{_near(path)}") from None
+        raise InputError(
+            f"there is no file {path}, expected an .h5ad file: check data.source{_near(path)}"
+        ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}): make it readable for this user") from error
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}): make it readable for this user"
+        ) from error
     if start != HDF5_SIGNATURE:
-        what = "empty" if not start else "gzip-compressed" if start[:2] == b"\x1f\x8b" else "not an HDF5 file"
-        fix = "unpack it with gunzip" if what == "gzip-compressed" else "write the data with adata.write_h5ad"
+        what = (
+            "empty"
+            if not start
+            else "gzip-compressed"
+            if start[:2] == b"\x1f\x8b"
+            else "not an HDF5 file"
+        )
+        fix = (
+            "unpack it with gunzip"
+            if what == "gzip-compressed"
+            else "write the data with adata.write_h5ad"
+        )
         raise InputError(f"{path} is {what}, expected an .h5ad file: {fix}")
     return path
 
@@ -107,10 +129,15 @@ def _reason(error: BaseException) -> str:
 
 
 def _from_file(path: Path, file: Any, layer: str | None) -> Table:
-    missing = [part for part in ("X", "obs", "var") if part not in file and not (part == "X" and "layers" in file)]
+    missing = [
+        part
+        for part in ("X", "obs", "var")
+        if part not in file and not (part == "X" and "layers" in file)
+    ]
     if missing:
         raise InputError(
-            f"{path} is an HDF5 file without {' and '.join(missing)} (it has {shown(file)}), expected an "
+            f"{path} is an HDF5 file without {' and '.join(missing)} (it has {shown(file)}), "
+            "expected an "
             ".h5ad file: read it with scanpy and write it with adata.write_h5ad"
         )
     matrices = {"X": file["X"]} if "X" in file else {}
@@ -120,7 +147,13 @@ def _from_file(path: Path, file: Any, layer: str | None) -> Table:
     chosen = _choose(matrices, layer, str(path))
     var = file["raw"]["var"] if matrices[chosen].name.startswith("/raw/") else file["var"]
     return Table(
-        path.stem, str(path), _frame(file["obs"], path), _frame(var, path), matrices[chosen], chosen, tuple(matrices)
+        path.stem,
+        str(path),
+        _frame(file["obs"], path),
+        _frame(var, path),
+        matrices[chosen],
+        chosen,
+        tuple(matrices),
     )
 
 
@@ -137,11 +170,14 @@ def _frame(group: Any, path: Path) -> Any:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of older files anndata says that they are old, which changes nothing
+            warnings.simplefilter(
+                "ignore"
+            )  # of older files anndata says that they are old, which changes nothing
             frame = read_elem(group)
     except Exception as error:  # anndata wraps whatever h5py raises in errors of its own
         raise InputError(
-            f"the table {group.name!r} of {path} cannot be read ({_reason(error)}): write the file again with "
+            f"the table {group.name!r} of {path} cannot be read ({_reason(error)}): write the "
+            "file again with "
             "adata.write_h5ad"
         ) from error
     return frame.set_axis(frame.index.astype(str), axis=0)
@@ -154,12 +190,25 @@ def _from_memory(adata: Any, layer: str | None) -> Table:
     if raw is not None:
         matrices.setdefault("raw", raw.X)
     chosen = _choose(matrices, layer, "the AnnData object")
-    var = raw.var if raw is not None and chosen == "raw" and "raw" not in adata.layers else adata.var
-    return Table("adata", "the AnnData object", adata.obs.copy(), var.copy(), matrices[chosen], chosen, tuple(matrices))
+    var = (
+        raw.var if raw is not None and chosen == "raw" and "raw" not in adata.layers else adata.var
+    )
+    return Table(
+        "adata",
+        "the AnnData object",
+        adata.obs.copy(),
+        var.copy(),
+        matrices[chosen],
+        chosen,
+        tuple(matrices),
+    )
 
 
 def _choose(matrices: Mapping[str, Any], layer: str | None, source: str) -> str:
     chosen = layer or "X"
     if chosen not in matrices:
-        raise InputError(f"{source} has no layer {chosen!r}: set data.layer to one of {shown(map(repr, matrices))}")
+        raise InputError(
+            f"{source} has no layer {chosen!r}: set data.layer to one of "
+            f"{shown(map(repr, matrices))}"
+        )
     return chosen

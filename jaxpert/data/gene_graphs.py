@@ -1,4 +1,5 @@
-"""The gene graphs of a data set: co-expression in its training cells, shared annotations of its perturbed genes."""
+"""The gene graphs of a data set: co-expression in its training cells, shared annotations of its
+perturbed genes."""
 
 from __future__ import annotations
 
@@ -40,10 +41,11 @@ def add_graphs(
     """Give a split data set its gene graphs: "coexpression", "ontology" and the user's own.
 
     Args:
-        terms: annotation terms of each gene (`data.read_terms`) behind "ontology"; None for no such graph.
-        nodes: of "ontology": the "perturbed" genes, with them the "measured" ones (as published), all "annotated"
-            ones, or names; genes without terms are left out. A gene that is a node can be asked for without having
-            been perturbed in any cell.
+        terms: annotation terms of each gene (`data.read_terms`) behind "ontology"; None for no such
+            graph.
+        nodes: of "ontology": the "perturbed" genes, with them the "measured" ones (as published),
+            all "annotated" ones, or names; genes without terms are left out. A gene that is a node
+            can be asked for without having been perturbed in any cell.
         edges: further graphs by name: a CSV file (source, target, importance) or such triples.
         coexpression: whether to make that graph.
         neighbours: most neighbours of a gene, in both graphs.
@@ -52,21 +54,39 @@ def add_graphs(
     """
     made: dict[str, graphs.NamedGraph] = {}
     if coexpression:
-        kept = {"neighbours": neighbours, "threshold": correlation, "signed": signed, "all_cells": all_cells}
+        kept = {
+            "neighbours": neighbours,
+            "threshold": correlation,
+            "signed": signed,
+            "all_cells": all_cells,
+        }
         made[COEXPRESSION] = coexpression_graph(dataset, **kept)
     if terms is not None:
         further = _further_nodes(dataset, terms, nodes)
-        made[ONTOLOGY] = ontology_graph(dataset, terms, also=further, neighbours=neighbours, threshold=jaccard)
+        made[ONTOLOGY] = ontology_graph(
+            dataset, terms, also=further, neighbours=neighbours, threshold=jaccard
+        )
     for name, given in (edges or {}).items():
         if name in (COEXPRESSION, ONTOLOGY):
-            raise InputError(f"a graph of edges is called {name!r}, which is taken: rename it in graphs.edges")
-        made[name] = graphs.from_edges(read_edges(given) if isinstance(given, str | Path) else given)
-    sizes = {name: (len(graph.names), len(np.asarray(graph.graph.senders))) for name, graph in made.items()}
-    notes = [f"graph {name}: {nodes:,} genes, {edges:,} edges" for name, (nodes, edges) in sizes.items()]
+            raise InputError(
+                f"a graph of edges is called {name!r}, which is taken: rename it in graphs.edges"
+            )
+        made[name] = graphs.from_edges(
+            read_edges(given) if isinstance(given, str | Path) else given
+        )
+    sizes = {
+        name: (len(graph.names), len(np.asarray(graph.graph.senders)))
+        for name, graph in made.items()
+    }
+    notes = [
+        f"graph {name}: {nodes:,} genes, {edges:,} edges" for name, (nodes, edges) in sizes.items()
+    ]
     return replace(dataset, graphs={**dataset.graphs, **made}, notes=(*dataset.notes, *notes))
 
 
-def _further_nodes(dataset: Dataset, terms: Mapping[str, Collection[str]], nodes: str | Collection[str]) -> set[str]:
+def _further_nodes(
+    dataset: Dataset, terms: Mapping[str, Collection[str]], nodes: str | Collection[str]
+) -> set[str]:
     if not isinstance(nodes, str):
         return set(nodes)
     if nodes not in NODES:
@@ -76,14 +96,19 @@ def _further_nodes(dataset: Dataset, terms: Mapping[str, Collection[str]], nodes
 
 
 def drop_unannotated(dataset: Dataset, terms: Mapping[str, Collection[str]]) -> Dataset:
-    """Leave out the cells of conditions with a perturbed gene that has no terms, as published; a note names them."""
+    """Leave out the cells of conditions with a perturbed gene that has no terms, as published; a
+    note names them."""
     lost = np.array([name not in terms for name in dataset.treatments], bool)
     if lost.all():
         raise InputError(
-            f"none of the {len(lost)} perturbed genes of {dataset.name!r} is annotated, expected the same gene symbols "
+            f"none of the {len(lost)} perturbed genes of {dataset.name!r} is annotated, expected "
+            "the same gene symbols "
             "in both: give an annotation file of the screen's species and naming (graphs.ontology)"
         )
-    reason = f"perturbed genes without annotation ({shown(np.asarray(dataset.treatments, object)[lost])})"
+    reason = (
+        "perturbed genes without annotation "
+        f"({shown(np.asarray(dataset.treatments, object)[lost])})"
+    )
     keep = ~(dataset.condition_treatments[:, lost] != 0).any(1)[dataset.condition]
     return keep_cells(dataset, keep, reason)
 
@@ -98,7 +123,8 @@ def coexpression_graph(
 ) -> graphs.NamedGraph:
     """`graphs.coexpression` of ln(1 + 1e4 x / sum x) over the data set's training cells.
 
-    Cells are controls and single perturbations, or all training cells. Cells without counts are left out.
+    Cells are controls and single perturbations, or all training cells. Cells without counts are
+    left out.
     """
     keep = np.zeros(len(dataset.cells), bool)
     keep[dataset.rows("train")] = True
@@ -131,22 +157,26 @@ def ontology_graph(
     neighbours: int = graphs.NEIGHBOURS,
     threshold: float = graphs.JACCARD,
 ) -> graphs.NamedGraph:
-    """`graphs.ontology` over the perturbed genes that have terms, and over further ones to be asked for later.
+    """`graphs.ontology` over the perturbed genes that have terms, and over further ones to be asked
+    for later.
 
     Args:
         terms: annotation terms of each gene (`data.ontology.read_terms`).
-        also: genes that may be asked for although the data set has no cell of them; each must have terms.
+        also: genes that may be asked for although the data set has no cell of them; each must have
+            terms.
     """
     strangers = sorted(set(also) - set(terms))
     if strangers:
         raise InputError(
-            f"{len(strangers)} genes have no annotation ({', '.join(strangers[:4])} ...), expected only annotated "
+            f"{len(strangers)} genes have no annotation ({', '.join(strangers[:4])} ...), "
+            "expected only annotated "
             "ones: leave them out, or give a larger annotation file"
         )
     nodes = sorted({gene for gene in dataset.treatments if gene in terms} | set(also))
     if not nodes:
         raise InputError(
-            f"none of the {len(dataset.treatments)} perturbed genes of {dataset.name!r} is annotated, expected the "
+            f"none of the {len(dataset.treatments)} perturbed genes of {dataset.name!r} is "
+            "annotated, expected the "
             "same gene symbols in both: give an annotation file of the screen's species and naming"
         )
     return graphs.ontology(nodes, terms, neighbours=neighbours, threshold=threshold)

@@ -12,14 +12,17 @@ from jaxpert.core.types import InputError
 
 MOST_PATHWAYS = 7
 FEWEST_GENES, LARGEST_SET = 2, 500
-"""Perturbed genes that a pathway needs, and genes beyond which a set is too general to be one (as in GSEA)."""
+"""Perturbed genes that a pathway needs, and genes beyond which a set is too general to be one (as
+in GSEA)."""
 GZIP = b"\x1f\x8b"
 
 
 def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
-    """Gene sets of a GMT file, plain or gzipped: a line is name, description and genes, separated by tabs.
+    """Gene sets of a GMT file, plain or gzipped: a line is name, description and genes, separated
+    by tabs.
 
-    Sets of the same name are joined; a file that cannot be read so is an `InputError` naming the line.
+    Sets of the same name are joined; a file that cannot be read so is an `InputError` naming the
+    line.
     """
     sets: dict[str, frozenset[str]] = {}
     for number, line in enumerate(_text(Path(os.path.expanduser(path))).splitlines(), 1):
@@ -29,7 +32,8 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
         genes = frozenset(gene.strip() for gene in rest[1:]) - {""}
         if not name or not genes:
             raise InputError(
-                f"line {number} of {path} is no gene set ({line[:40]!r}), expected a name, a description and genes, "
+                f"line {number} of {path} is no gene set ({line[:40]!r}), expected a name, a "
+                "description and genes, "
                 "separated by tabs: give a GMT file"
             )
         sets[name] = sets.get(name, frozenset()) | genes
@@ -43,22 +47,26 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
         return (gzip.decompress(content) if content.startswith(GZIP) else content).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}), expected a GMT file, plain or gzipped") from error
+        raise InputError(
+            f"{path} cannot be read ({error}), expected a GMT file, plain or gzipped"
+        ) from error
 
 
 def pathways_of(
     treatments: Iterable[str], sets: Mapping[str, frozenset[str]], most: int = MOST_PATHWAYS
 ) -> dict[str, str]:
-    """One pathway for each perturbed gene that has one among at most `most` sets; the other genes are left out.
+    """One pathway for each perturbed gene that has one among at most `most` sets; the other genes
+    are left out.
 
-    Sets are chosen one after the other: the one that holds the most genes still without a pathway, of equals the
-    smallest and so most specific. Sets of more than 500 genes name no pathway unless no smaller one holds two such
-    genes.
+    Sets are chosen one after the other: the one that holds the most genes still without a pathway,
+    of equals the smallest and so most specific. Sets of more than 500 genes name no pathway unless
+    no smaller one holds two such genes.
     """
     left = set(treatments)
     if not left & frozenset().union(*sets.values()):
         raise InputError(
-            f"none of the {len(left)} perturbed genes ({', '.join(sorted(left)[:4])} ...) is in a gene set, expected "
+            f"none of the {len(left)} perturbed genes ({', '.join(sorted(left)[:4])} ...) is in a "
+            "gene set, expected "
             "the same gene symbols in both: give a GMT file of the screen's species and naming"
         )
     chosen: dict[str, str] = {}
@@ -70,14 +78,16 @@ def pathways_of(
         left -= sets[name]
     if not chosen:
         raise InputError(
-            f"no gene set holds {FEWEST_GENES} of the perturbed genes ({', '.join(sorted(left)[:4])} ...), so that "
+            f"no gene set holds {FEWEST_GENES} of the perturbed genes "
+            f"({', '.join(sorted(left)[:4])} ...), so that "
             "none is a pathway of several perturbations: give another GMT file"
         )
     return chosen
 
 
 def _richest(genes: set[str], sets: Mapping[str, frozenset[str]]) -> str | None:
-    """Name of the set that holds the most of `genes`, two at least; of equals the smallest, then the first by name."""
+    """Name of the set that holds the most of `genes`, two at least; of equals the smallest, then
+    the first by name."""
     held = [(-len(genes & members), len(members), name) for name, members in sets.items()]
     enough = [one for one in held if -one[0] >= FEWEST_GENES]
     specific = [one for one in enough if one[1] <= LARGEST_SET]

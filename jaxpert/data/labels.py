@@ -27,11 +27,13 @@ class Labels(NamedTuple):
 
 
 def text_labels(obs: Any, name: str, key: str, fix: str) -> np.ndarray:
-    """Return a column of labels as text; missing ones and columns of decimals are an `InputError`."""
+    """Return a column of labels as text; missing ones and columns of decimals are an
+    `InputError`."""
     values = column(obs, name, key)
     if values.dtype.kind == "f" and (values.dropna() % 1 != 0).any():
         raise InputError(
-            f"column {name!r} holds decimals, expected one label per cell: set {key} to another column "
+            f"column {name!r} holds decimals, expected one label per cell: set {key} to another "
+            "column "
             f"({shown(obs.columns, 20)})"
         )
     text = np.asarray(values.astype(str), dtype=object)
@@ -45,23 +47,36 @@ def text_labels(obs: Any, name: str, key: str, fix: str) -> np.ndarray:
 
 
 def parse_labels(
-    text: Sequence[str] | np.ndarray, *, control: str, separator: str | None, name: str = "condition"
+    text: Sequence[str] | np.ndarray,
+    *,
+    control: str,
+    separator: str | None,
+    name: str = "condition",
 ) -> Labels:
-    """Split labels such as `A+B`, `A+ctrl` and `ctrl` into treatments; labels of the same set become one condition.
+    """Split labels such as `A+B`, `A+ctrl` and `ctrl` into treatments; labels of the same set
+    become one condition.
 
-    A part equal to `control` is no treatment; the condition without treatments is the control. The commonest label of a
-    set names the condition.
+    A part equal to `control` is no treatment; the condition without treatments is the control. The
+    commonest label of a set names the condition.
     """
-    labels, inverse, cells = np.unique(np.asarray(text, dtype=str), return_inverse=True, return_counts=True)
+    labels, inverse, cells = np.unique(
+        np.asarray(text, dtype=str), return_inverse=True, return_counts=True
+    )
     sets = [_treatments(str(label), control, separator, name) for label in labels]
     if frozenset() not in sets:
-        common = [f"{str(labels[i])!r} ({cells[i]} cells)" for i in np.argsort(-cells, kind="stable")[:6]]
+        common = [
+            f"{str(labels[i])!r} ({cells[i]} cells)" for i in np.argsort(-cells, kind="stable")[:6]
+        ]
         raise InputError(
-            f"no cell has the control label {control!r} in column {name!r}: set data.control to one of its "
+            f"no cell has the control label {control!r} in column {name!r}: set data.control to "
+            "one of its "
             f"labels, of which the commonest are {', '.join(common)}"
         )
     named = _named(sets, labels, cells)
-    merged = [f"{', '.join(map(repr, others))} into {named[key]!r}" for key, others in _synonyms(sets, labels, named)]
+    merged = [
+        f"{', '.join(map(repr, others))} into {named[key]!r}"
+        for key, others in _synonyms(sets, labels, named)
+    ]
     notes = (f"labels of the same treatments were merged: {shown(merged)}",) if merged else ()
     return _labels([sets[i] for i in inverse], named, notes)
 
@@ -72,7 +87,8 @@ def guide_columns(obs: Any, prefix: str) -> tuple[list[str], tuple[str, ...]]:
     guides = [name for name in found if _is_one_hot(obs[name])]
     if not guides:
         raise InputError(
-            f"no 0/1 column of the cells starts with {prefix!r}: set data.guide_prefix to the start of the guide "
+            f"no 0/1 column of the cells starts with {prefix!r}: set data.guide_prefix to the "
+            "start of the guide "
             f"columns' names (columns: {shown(obs.columns, 20)})"
         )
     rest = [name for name in found if name not in guides]
@@ -92,8 +108,8 @@ def parse_guides(
 ) -> Labels:
     """Take treatments from one-hot columns; a cell without any is a control cell.
 
-    `names` are the labels of the file: the commonest one of a set names its condition where no other set has the same.
-    Otherwise the treatments joined by `separator` do.
+    `names` are the labels of the file: the commonest one of a set names its condition where no
+    other set has the same. Otherwise the treatments joined by `separator` do.
     """
     one_hot = np.stack([np.asarray(obs[name], dtype=bool) for name in columns], axis=1)
     treatments = [str(name).removeprefix(prefix) for name in columns]
@@ -102,11 +118,16 @@ def parse_guides(
     sets = [frozenset(np.asarray(treatments, dtype=object)[mask]) for mask in masks]
     if frozenset() not in sets:
         raise InputError(
-            f"every cell carries one of the {len(columns)} guides {shown(columns)}, expected control cells with "
+            f"every cell carries one of the {len(columns)} guides {shown(columns)}, expected "
+            "control cells with "
             "none: leave the columns of control guides out of data.guide_prefix"
         )
     named = _guide_names(sets, inverse, names, control, separator or "+")
-    unused = [t for t, any_cell in zip(treatments, np.any(one_hot, axis=0).tolist(), strict=True) if not any_cell]
+    unused = [
+        t
+        for t, any_cell in zip(treatments, np.any(one_hot, axis=0).tolist(), strict=True)
+        if not any_cell
+    ]
     notes = (f"guide columns that are set in no cell, left out: {shown(unused)}",) if unused else ()
     return _labels([sets[i] for i in inverse.ravel()], named, notes)
 
@@ -117,13 +138,18 @@ def _treatments(label: str, control: str, separator: str | None, name: str) -> f
     parts = [part.strip() for part in label.split(separator)] if separator else [label]
     if not all(parts):
         raise InputError(
-            f"label {label!r} in column {name!r} has an empty part between separators {separator!r}, expected "
-            "names such as 'A' or 'A" + str(separator) + "B': mend the label or change data.separator"
+            f"label {label!r} in column {name!r} has an empty part between separators "
+            f"{separator!r}, expected "
+            "names such as 'A' or 'A"
+            + str(separator)
+            + "B': mend the label or change data.separator"
         )
     return frozenset(parts) - {control}
 
 
-def _named(sets: Sequence[frozenset[str]], labels: np.ndarray, cells: np.ndarray) -> dict[frozenset[str], str]:
+def _named(
+    sets: Sequence[frozenset[str]], labels: np.ndarray, cells: np.ndarray
+) -> dict[frozenset[str], str]:
     """Name each set by its commonest label; ties go to the first by alphabet."""
     named: dict[frozenset[str], str] = {}
     for i in np.argsort(-np.asarray(cells), kind="stable"):
@@ -133,7 +159,9 @@ def _named(sets: Sequence[frozenset[str]], labels: np.ndarray, cells: np.ndarray
 
 def _synonyms(sets, labels, named) -> Iterable[tuple[frozenset[str], list[str]]]:
     for key, name in named.items():
-        others = [str(label) for label, s in zip(labels, sets, strict=True) if s == key and label != name]
+        others = [
+            str(label) for label, s in zip(labels, sets, strict=True) if s == key and label != name
+        ]
         if others:
             yield key, others
 
@@ -142,21 +170,31 @@ def _guide_names(sets, inverse, names, control: str, separator: str) -> dict[fro
     named = {s: separator.join(sorted(s)) for s in sets}
     if names is not None:
         pairs, cells = np.unique(
-            np.stack([inverse.ravel().astype(str), np.asarray(names, dtype=str)]), axis=1, return_counts=True
+            np.stack([inverse.ravel().astype(str), np.asarray(names, dtype=str)]),
+            axis=1,
+            return_counts=True,
         )
         common = _named([sets[int(i)] for i in pairs[0]], pairs[1], cells)
         taken = list(common.values())
-        named |= {s: label for s, label in common.items() if taken.count(label) == 1 and label != control}
+        named |= {
+            s: label for s, label in common.items() if taken.count(label) == 1 and label != control
+        }
     return named | {frozenset(): control}
 
 
-def _labels(sets: Sequence[frozenset[str]], named: dict[frozenset[str], str], notes: tuple[str, ...]) -> Labels:
+def _labels(
+    sets: Sequence[frozenset[str]], named: dict[frozenset[str], str], notes: tuple[str, ...]
+) -> Labels:
     keys = sorted(named, key=lambda key: named[key])
     index = {key: i for i, key in enumerate(keys)}
     treatments = tuple(sorted(frozenset().union(*keys)))
-    table = np.array([[t in key for t in treatments] for key in keys], np.float32).reshape(len(keys), len(treatments))
+    table = np.array([[t in key for t in treatments] for key in keys], np.float32).reshape(
+        len(keys), len(treatments)
+    )
     condition = np.array([index[s] for s in sets], np.int32)
-    return Labels(tuple(named[key] for key in keys), condition, index[frozenset()], treatments, table, notes)
+    return Labels(
+        tuple(named[key] for key in keys), condition, index[frozenset()], treatments, table, notes
+    )
 
 
 def _is_one_hot(values: Any) -> bool:

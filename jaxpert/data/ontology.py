@@ -1,4 +1,5 @@
-"""Gene annotations (GMT, GAF, a pickled dictionary) and gene graphs (CSV edge lists) from a user's files."""
+"""Gene annotations (GMT, GAF, a pickled dictionary) and gene graphs (CSV edge lists) from a user's
+files."""
 
 from __future__ import annotations
 
@@ -21,17 +22,25 @@ GAF_COLUMNS = 15
 """Columns that a line of a GAF file must have (the last two of the 17 may be missing)."""
 ASPECTS = ("P", "F", "C")
 """Biological process, molecular function, cellular component."""
-PLAIN = {("builtins", "set"), ("builtins", "frozenset"), ("__builtin__", "set"), ("__builtin__", "frozenset")}
-"""The only names that a pickle may look up; dictionaries, lists, tuples, strings and numbers need none."""
+PLAIN = {
+    ("builtins", "set"),
+    ("builtins", "frozenset"),
+    ("__builtin__", "set"),
+    ("__builtin__", "frozenset"),
+}
+"""The only names that a pickle may look up; dictionaries, lists, tuples, strings and numbers need
+none."""
 EDGE_COLUMNS = ("source", "target", "importance")
 
 Terms = dict[str, frozenset[str]]
 
 
 def read_terms(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
-    """Annotation terms of each gene symbol, from a GMT, GAF or pickle file, the first two plain or gzipped.
+    """Annotation terms of each gene symbol, from a GMT, GAF or pickle file, the first two plain or
+    gzipped.
 
-    The kind goes by the name: .gmt, .gaf (also .gz), .pkl or .pickle. `aspects` chooses among GAF's three ontologies.
+    The kind goes by the name: .gmt, .gaf (also .gz), .pkl or .pickle. `aspects` chooses among GAF's
+    three ontologies.
     """
     kind = Path(path).name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind == "gmt":
@@ -40,7 +49,10 @@ def read_terms(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
         return read_gaf(path, aspects)
     if kind in ("pkl", "pickle"):
         return read_pickled_terms(path)
-    raise InputError(f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of these kinds")
+    raise InputError(
+        f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of "
+        "these kinds"
+    )
 
 
 def invert(sets: Mapping[str, Iterable[str]]) -> Terms:
@@ -53,7 +65,8 @@ def invert(sets: Mapping[str, Iterable[str]]) -> Terms:
 
 
 def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
-    """Gene Ontology terms of each gene symbol of a GAF 2.x file; annotations qualified by NOT are left out."""
+    """Gene Ontology terms of each gene symbol of a GAF 2.x file; annotations qualified by NOT are
+    left out."""
     unknown = sorted(set(aspects) - set(ASPECTS))
     if unknown or not aspects:
         raise InputError(f"aspects are {tuple(aspects)!r}, expected some of {', '.join(ASPECTS)}")
@@ -62,22 +75,31 @@ def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
         if not line.strip() or line.startswith("!"):
             continue
         columns = line.split("\t")
-        if len(columns) < GAF_COLUMNS or not columns[2] or ":" not in columns[4] or columns[8] not in ASPECTS:
+        if (
+            len(columns) < GAF_COLUMNS
+            or not columns[2]
+            or ":" not in columns[4]
+            or columns[8] not in ASPECTS
+        ):
             raise InputError(
-                f"line {number} of {path} is no annotation ({line[:40]!r}), expected at least {GAF_COLUMNS} columns "
-                "separated by tabs with symbol, term and aspect (P, F, C) in the third, fifth and ninth: give a GAF "
+                f"line {number} of {path} is no annotation ({line[:40]!r}), expected at least "
+                f"{GAF_COLUMNS} columns "
+                "separated by tabs with symbol, term and aspect (P, F, C) in the third, fifth and "
+                "ninth: give a GAF "
                 "2.x file"
             )
         if columns[8] in aspects and "NOT" not in columns[3].split("|"):
             found.setdefault(columns[2], set()).add(columns[4])
     if not found:
-        raise InputError(f"{path} holds no annotation of aspect {', '.join(aspects)}: give a GAF 2.x file")
+        raise InputError(
+            f"{path} holds no annotation of aspect {', '.join(aspects)}: give a GAF 2.x file"
+        )
     return {gene: frozenset(terms) for gene, terms in found.items()}
 
 
 def read_edges(path: str | Path) -> list[tuple[str, str, float]]:
-    """Edges (source, target, importance) of a CSV file with these three columns, plain or gzipped; others are
-    ignored."""
+    """Edges (source, target, importance) of a CSV file with these three columns, plain or gzipped;
+    others are ignored."""
     rows = csv.reader(io.StringIO(_text(path, "a CSV file of edges, plain or gzipped")))
     header = [name.strip() for name in next(rows, [])]
     missing = [name for name in EDGE_COLUMNS if name not in header]
@@ -99,36 +121,48 @@ def _edge(row: list[str], places: list[int], where: str) -> tuple[str, str, floa
         weight = 0.0
     if not (source and target and 0 < weight < float("inf")):
         raise InputError(
-            f"{where} is no edge ({','.join(row)[:40]!r}), expected two gene names and an importance above 0: "
+            f"{where} is no edge ({','.join(row)[:40]!r}), expected two gene names and an "
+            "importance above 0: "
             "correct the line"
         )
     return source, target, weight
 
 
 def read_pickled_terms(path: str | Path) -> Terms:
-    """Terms of each gene from a pickled dictionary (such as GEARS' gene2go), without running anything in it."""
+    """Terms of each gene from a pickled dictionary (such as GEARS' gene2go), without running
+    anything in it."""
     found = read_plain_pickle(path)
     if not isinstance(found, dict) or not all(
-        isinstance(gene, str) and isinstance(terms, set | frozenset | list | tuple) for gene, terms in found.items()
+        isinstance(gene, str) and isinstance(terms, set | frozenset | list | tuple)
+        for gene, terms in found.items()
     ):
-        raise InputError(f"{path} holds a {type(found).__name__}, expected a dictionary of gene symbol to set of terms")
+        raise InputError(
+            f"{path} holds a {type(found).__name__}, expected a dictionary of gene symbol to set "
+            "of terms"
+        )
     for gene, terms in found.items():
         if not all(isinstance(term, str) for term in terms):
-            raise InputError(f"the terms of {gene} in {path} are not all text, expected names such as GO:0006915")
+            raise InputError(
+                f"the terms of {gene} in {path} are not all text, expected names such as GO:0006915"
+            )
     return {gene: frozenset(terms) for gene, terms in found.items()}
 
 
 def read_plain_pickle(path: str | Path) -> Any:
-    """Read a pickle of nothing but dictionaries, sets, lists, tuples, strings and numbers; refuse any other.
+    """Read a pickle of nothing but dictionaries, sets, lists, tuples, strings and numbers; refuse
+    any other.
 
-    A pickle is a program: one that asks for any other name of any module is refused before that is looked up.
+    A pickle is a program: one that asks for any other name of any module is refused before that is
+    looked up.
     """
     try:
         value = _Plain(io.BytesIO(_bytes(path, "a pickle file"))).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        raise InputError(f"{path} is no pickle that can be read ({error}): give a GMT or GAF file instead") from error
+        raise InputError(
+            f"{path} is no pickle that can be read ({error}): give a GMT or GAF file instead"
+        ) from error
     _check_plain(value, path)
     return value
 
@@ -137,14 +171,17 @@ class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in PLAIN:
             raise InputError(
-                f"the pickle asks for {module}.{name}, expected only dictionaries, sets, lists, tuples, text and "
-                "numbers, as anything else could run a program: do not trust the file, give a GMT or GAF file instead"
+                f"the pickle asks for {module}.{name}, expected only dictionaries, sets, lists, "
+                "tuples, text and "
+                "numbers, as anything else could run a program: do not trust the file, give a GMT "
+                "or GAF file instead"
             )
         return super().find_class(module, name)
 
 
 def _check_plain(value: Any, path: str | Path) -> None:
-    """Refuse what a pickle can hold without a look-up but is no data of ours (bytes, a class of `PLAIN` itself)."""
+    """Refuse what a pickle can hold without a look-up but is no data of ours (bytes, a class of
+    `PLAIN` itself)."""
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
@@ -156,7 +193,10 @@ def _check_plain(value: Any, path: str | Path) -> None:
         elif isinstance(item, set | frozenset | list | tuple):
             waiting += item
         else:
-            raise InputError(f"{path} holds a {type(item).__name__}, expected only dictionaries, sets, lists and text")
+            raise InputError(
+                f"{path} holds a {type(item).__name__}, expected only dictionaries, sets, lists "
+                "and text"
+            )
 
 
 def _bytes(path: str | Path, expected: str) -> bytes:

@@ -16,18 +16,22 @@ def pair_controls(
     stratum: Int[np.ndarray, "N"] | None = None,
     pool: Bool[np.ndarray, "N"] | None = None,
 ) -> Int[np.ndarray, "N"]:
-    """Row of the control cell that each cell is paired with; control cells are paired with themselves.
+    """Row of the control cell that each cell is paired with; control cells are paired with
+    themselves.
 
     Args:
         condition: condition of each cell.
         control: number of the control condition.
-        seed: of NumPy's legacy stream. The published code draws from an unseeded one, so that its pairs differ from run
-            to run; with the stream's seed this function draws the same ones.
-        pool: the cells that may be drawn, control cells of training as a rule; None for every control cell.
-        stratum: where given, cells are paired within their own stratum only (the published code has no such option).
+        seed: of NumPy's legacy stream. The published code draws from an unseeded one, so that its
+            pairs differ from run to run; with the stream's seed this function draws the same ones.
+        pool: the cells that may be drawn, control cells of training as a rule; None for every
+            control cell.
+        stratum: where given, cells are paired within their own stratum only (the published code has
+            no such option).
 
-    Control cells are drawn uniformly and with replacement, one per perturbed cell, for one condition after the other in
-    the order of their first cells. An `InputError` where there is no control cell to draw.
+    Control cells are drawn uniformly and with replacement, one per perturbed cell, for one
+    condition after the other in the order of their first cells. An `InputError` where there is no
+    control cell to draw.
     """
     rng = np.random.RandomState(seed)
     pairs = np.arange(len(condition))
@@ -43,7 +47,8 @@ def pair_controls(
             if not len(own):
                 where = "" if stratum is None else f" in stratum {s}"
                 raise InputError(
-                    f"there is no control cell{where} to pair cells with, expected one: check data.control"
+                    f"there is no control cell{where} to pair cells with, expected one: check "
+                    "data.control"
                 )
             pairs[cells] = own[rng.randint(0, len(own), len(cells))]
     return pairs

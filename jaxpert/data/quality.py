@@ -1,4 +1,5 @@
-"""Quality criteria, their thresholds by median absolute deviation (MAD), and the artifact label they give."""
+"""Quality criteria, their thresholds by median absolute deviation (MAD), and the artifact label
+they give."""
 
 from __future__ import annotations
 
@@ -20,24 +21,32 @@ LOW = ("umi_count", "n_genes")
 """Criteria that fail below their threshold."""
 HIGH = ("pct_mt", "pct_ribo", "pct_hb")
 """Criteria that fail above their threshold: percent of a cell's counts in a class of genes."""
-GENE_CLASSES = {"pct_mt": re.compile(r"MT-"), "pct_ribo": re.compile(r"RP[SL]"), "pct_hb": re.compile(r"HB[^(P)]")}
-"""Starts of gene symbols; "HB" goes on with anything but "(", "P" and ")", so HBEGF counts and HBP1 does not."""
+GENE_CLASSES = {
+    "pct_mt": re.compile(r"MT-"),
+    "pct_ribo": re.compile(r"RP[SL]"),
+    "pct_hb": re.compile(r"HB[^(P)]"),
+}
+"""Starts of gene symbols; "HB" goes on with anything but "(", "P" and ")", so HBEGF counts and HBP1
+does not."""
 NORMAL_CONSISTENT = 1.4826
 """MAD times this estimates the standard deviation of normal data."""
 
 
-def quality_metrics(counts: Any, genes: Sequence[str], doublet: Bool[np.ndarray, "N"]) -> dict[str, np.ndarray]:
-    """Return the six criteria per cell: `umi_count, n_genes, pct_mt, pct_ribo, pct_hb` and `doublet`.
+def quality_metrics(
+    counts: Any, genes: Sequence[str], doublet: Bool[np.ndarray, "N"]
+) -> dict[str, np.ndarray]:
+    """Return the six criteria per cell: `umi_count, n_genes, pct_mt, pct_ribo, pct_hb` and
+    `doublet`.
 
-    `counts [N, G]` is CSR or dense, raw; a cell without counts has NaN percentages. Computed as scanpy's
-    `calculate_qc_metrics` does, in float64.
+    `counts [N, G]` is CSR or dense, raw; a cell without counts has NaN percentages. Computed as
+    scanpy's `calculate_qc_metrics` does, in float64.
     """
     from scipy import sparse
 
     counts = counts if sparse.issparse(counts) else sparse.csr_matrix(np.asarray(counts))
-    classes = np.stack([gene_class(genes, name) for name in HIGH] + [np.ones(len(genes), bool)], axis=1).astype(
-        np.float64
-    )
+    classes = np.stack(
+        [gene_class(genes, name) for name in HIGH] + [np.ones(len(genes), bool)], axis=1
+    ).astype(np.float64)
     sums, seen = np.zeros((counts.shape[0], 4)), np.zeros(counts.shape[0])
     for rows, block in row_blocks(counts):
         values = block.astype(np.float64)
@@ -54,23 +63,34 @@ def gene_class(genes: Sequence[str], criterion: str) -> Bool[np.ndarray, "G"]:
     return np.array([GENE_CLASSES[criterion].match(gene) is not None for gene in genes], bool)
 
 
-def thresholds(metrics: Mapping[str, np.ndarray], scaled: bool = False) -> dict[int, dict[str, float]]:
+def thresholds(
+    metrics: Mapping[str, np.ndarray], scaled: bool = False
+) -> dict[int, dict[str, float]]:
     """Return {k: {criterion: median -+ k MAD}} for k = 3, 4, 5 on the raw scale.
 
-    MAD is the raw median absolute deviation, as in the published labels; `scaled` multiplies it by 1.4826.
+    MAD is the raw median absolute deviation, as in the published labels; `scaled` multiplies it by
+    1.4826.
     """
     centre = {name: float(np.nanmedian(metrics[name])) for name in LOW + HIGH}
-    spread = {name: float(np.nanmedian(np.abs(metrics[name] - centre[name]))) for name in LOW + HIGH}
+    spread = {
+        name: float(np.nanmedian(np.abs(metrics[name] - centre[name]))) for name in LOW + HIGH
+    }
     unit = NORMAL_CONSISTENT if scaled else 1.0
     sign = dict.fromkeys(LOW, -1) | dict.fromkeys(HIGH, 1)
-    return {k: {name: centre[name] + sign[name] * k * unit * spread[name] for name in LOW + HIGH} for k in MULTIPLIERS}
+    return {
+        k: {name: centre[name] + sign[name] * k * unit * spread[name] for name in LOW + HIGH}
+        for k in MULTIPLIERS
+    }
 
 
 def flags(metrics: Mapping[str, np.ndarray], bounds: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Return {criterion: True where the cell fails it}, strictly beyond the thresholds of one multiplier."""
+    """Return {criterion: True where the cell fails it}, strictly beyond the thresholds of one
+    multiplier."""
     low = {name: metrics[name] < bounds[name] for name in LOW}
     return (
-        low | {name: metrics[name] > bounds[name] for name in HIGH} | {"doublet": np.asarray(metrics["doublet"], bool)}
+        low
+        | {name: metrics[name] > bounds[name] for name in HIGH}
+        | {"doublet": np.asarray(metrics["doublet"], bool)}
     )
 
 
@@ -89,21 +109,27 @@ def add_quality(
     seed: int = 0,
     doublet_group: int | None = None,
 ) -> Dataset:
-    """Label the cells that fail a quality criterion (`dataset.quality`), with the thresholds of 3, 4 and 5 MAD.
+    """Label the cells that fail a quality criterion (`dataset.quality`), with the thresholds of 3,
+    4 and 5 MAD.
 
-    Thresholds come from all cells of the file, as in the published labels; test cells thus have a say in them.
+    Thresholds come from all cells of the file, as in the published labels; test cells thus have a
+    say in them.
 
     Args:
       multiplier: the one of 3, 4, 5 behind `quality.failed`.
-      doublets: "scrublet" (the package), "scanpy" (its own version; other calls), "none", or a column of 0/1 calls.
-      columns: {criterion: column} for whole-transcriptome values, where the file holds only some of the genes.
+      doublets: "scrublet" (the package), "scanpy" (its own version; other calls), "none", or a
+          column of 0/1 calls.
+      columns: {criterion: column} for whole-transcriptome values, where the file holds only some of
+          the genes.
       scaled: take 1.4826 MAD for MAD.
       seed: of the doublet simulation.
-      doublet_group: call doublets in random groups of at most so many cells, to bound memory; None is all at once.
+      doublet_group: call doublets in random groups of at most so many cells, to bound memory; None
+          is all at once.
     """
     if multiplier not in MULTIPLIERS:
         raise InputError(
-            f"the MAD multiplier is {multiplier!r}, expected one of {MULTIPLIERS}: change quality.multiplier"
+            f"the MAD multiplier is {multiplier!r}, expected one of {MULTIPLIERS}: change "
+            "quality.multiplier"
         )
     doublet, notes = _doublets(dataset, doublets, seed, doublet_group)
     measured, sources = _measured(dataset, doublet, dict(columns or {}))
@@ -119,25 +145,34 @@ def at_multiplier(dataset: Dataset, multiplier: int) -> Dataset:
     if quality is None or multiplier not in quality.thresholds:
         there = sorted(quality.thresholds) if quality is not None else "no quality labels"
         raise InputError(
-            f"labels at {multiplier!r} MAD are asked for, expected one of {there}: change evaluation.multipliers"
+            f"labels at {multiplier!r} MAD are asked for, expected one of {there}: change "
+            "evaluation.multipliers"
         )
     label = failed(quality.metrics, quality.thresholds[multiplier])
     return replace(dataset, quality=replace(quality, multiplier=multiplier, failed=label))
 
 
 def keep_unfiltered(dataset: Dataset) -> Dataset:
-    """Store the criteria of the present genes in `obs` as `unfiltered_*`, before genes or cells are left out."""
+    """Store the criteria of the present genes in `obs` as `unfiltered_*`, before genes or cells are
+    left out."""
     metrics = quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool))
-    return replace(dataset, obs=dataset.obs.assign(**{f"unfiltered_{name}": metrics[name] for name in LOW + HIGH}))
+    return replace(
+        dataset,
+        obs=dataset.obs.assign(**{f"unfiltered_{name}": metrics[name] for name in LOW + HIGH}),
+    )
 
 
 def modelled_thresholds(dataset: Dataset) -> dict[int, dict[str, float]]:
-    """Thresholds measured on the genes of `dataset.counts` alone: what generated cells have to be held against.
+    """Thresholds measured on the genes of `dataset.counts` alone: what generated cells have to be
+    held against.
 
-    They equal `dataset.quality.thresholds` unless those come from whole-transcriptome columns or from before a filter.
+    They equal `dataset.quality.thresholds` unless those come from whole-transcriptome columns or
+    from before a filter.
     """
     scaled = dataset.quality is not None and dataset.quality.scaled
-    return thresholds(quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool)), scaled)
+    return thresholds(
+        quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool)), scaled
+    )
 
 
 def label_generated(
@@ -149,18 +184,21 @@ def label_generated(
     chunks: int = 10,
     seed: int = 0,
 ) -> Bool[np.ndarray, "N"]:
-    """Return which generated cells fail the data's thresholds of one multiplier; 1 - its mean is the QC pass rate.
+    """Return which generated cells fail the data's thresholds of one multiplier; 1 - its mean is
+    the QC pass rate.
 
-    `counts [N, G]` is CSR or dense. Doublets are called on generated cells alone, in `chunks` interleaved parts (row i
-    goes to part i mod `chunks`, so that with equally many rows per perturbation every part holds all of them). A part
-    in which no doublet threshold is found has no doublets. `doublets` is a method or "none".
+    `counts [N, G]` is CSR or dense. Doublets are called on generated cells alone, in `chunks`
+    interleaved parts (row i goes to part i mod `chunks`, so that with equally many rows per
+    perturbation every part holds all of them). A part in which no doublet threshold is found has no
+    doublets. `doublets` is a method or "none".
     """
     from scipy import sparse
 
     counts = counts.tocsr() if sparse.issparse(counts) else sparse.csr_matrix(np.asarray(counts))
     if doublets not in METHODS:
         raise InputError(
-            f"doublets of generated cells are to be called by {doublets!r}, expected one of {METHODS}: change "
+            f"doublets of generated cells are to be called by {doublets!r}, expected one of "
+            f"{METHODS}: change "
             "quality.doublets"
         )
     doublet = np.zeros(counts.shape[0], bool)
@@ -169,43 +207,63 @@ def label_generated(
     return failed(quality_metrics(counts, genes, doublet), bounds)
 
 
-def _doublets(dataset: Dataset, method: str, seed: int, group: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
+def _doublets(
+    dataset: Dataset, method: str, seed: int, group: int | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     if method in METHODS:
         stored = f"unfiltered_doublet_{method}"
         if stored in dataset.obs.columns:
-            return np.asarray(dataset.obs[stored], bool), (f"doublets are those called by {method} before the filters",)
+            return np.asarray(dataset.obs[stored], bool), (
+                f"doublets are those called by {method} before the filters",
+            )
         return call_doublets(dataset.counts, method, seed, group)
     if method not in dataset.obs.columns:
         raise InputError(
-            f"doublets are to be called by {method!r}, expected one of {METHODS} or a column of 0/1 calls "
+            f"doublets are to be called by {method!r}, expected one of {METHODS} or a column of "
+            "0/1 calls "
             f"({shown(dataset.obs.columns, 20)}): change quality.doublets"
         )
     values = dataset.obs[method]
     if not values.isin([0, 1]).all():
         raise InputError(
-            f"column {method!r} of doublet calls holds more than 0 and 1: choose another with quality.doublets"
+            f"column {method!r} of doublet calls holds more than 0 and 1: choose another with "
+            "quality.doublets"
         )
     return np.asarray(values, bool), ()
 
 
-def _measured(dataset: Dataset, doublet: np.ndarray, columns: dict[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _measured(
+    dataset: Dataset, doublet: np.ndarray, columns: dict[str, str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Criteria from the named columns, else from before the filters, else from the counts."""
     unknown = sorted(set(columns) - set(LOW + HIGH))
     if unknown:
-        raise InputError(f"quality.columns has the criteria {shown(unknown)}, expected some of {shown(LOW + HIGH)}")
-    kept = {name: f"unfiltered_{name}" for name in LOW + HIGH if f"unfiltered_{name}" in dataset.obs.columns}
+        raise InputError(
+            f"quality.columns has the criteria {shown(unknown)}, expected some of "
+            f"{shown(LOW + HIGH)}"
+        )
+    kept = {
+        name: f"unfiltered_{name}"
+        for name in LOW + HIGH
+        if f"unfiltered_{name}" in dataset.obs.columns
+    }
     chosen = kept | columns
     metrics = quality_metrics(dataset.counts, dataset.genes, doublet)
     metrics |= {name: _numbers(dataset.obs, source, name) for name, source in chosen.items()}
     note = ", ".join(f"{name} from {source!r}" for name, source in chosen.items())
-    return metrics, (f"quality criteria taken from cell columns instead of the counts: {note}",) if note else ()
+    return metrics, (
+        f"quality criteria taken from cell columns instead of the counts: {note}",
+    ) if note else ()
 
 
 def _numbers(obs: Any, source: str, criterion: str) -> np.ndarray:
     values = column(obs, source, f"quality.columns.{criterion}")
-    if values.dtype.kind not in "buif" or (values.isna().any() and not source.startswith("unfiltered_")):
+    if values.dtype.kind not in "buif" or (
+        values.isna().any() and not source.startswith("unfiltered_")
+    ):
         raise InputError(
-            f"column {source!r} for the quality criterion {criterion} is not a number for every cell: choose "
+            f"column {source!r} for the quality criterion {criterion} is not a number for every "
+            "cell: choose "
             f"another one with quality.columns.{criterion}"
         )
     return np.asarray(values, np.float64)
@@ -220,12 +278,14 @@ def _remarks(quality: Quality) -> tuple[str, ...]:
             remarks.append(f"{name} never fails: no count of the file is in such genes")
         elif bounds[name] == 0:
             remarks.append(
-                f"{name} has median and MAD 0, so any such count fails a cell: {failing[name]} cells fail by it"
+                f"{name} has median and MAD 0, so any such count fails a cell: {failing[name]} "
+                "cells fail by it"
             )
     for name in LOW:
         if bounds[name] < 0:
             remarks.append(
-                f"{name} never fails: its threshold at {quality.multiplier} MAD is negative ({bounds[name]:.4g})"
+                f"{name} never fails: its threshold at {quality.multiplier} MAD is negative "
+                f"({bounds[name]:.4g})"
             )
     detail = ", ".join(f"{name} {number}" for name, number in failing.items())
     share = f"{int(quality.failed.sum())} of {len(quality.failed)} cells"

@@ -36,7 +36,10 @@ SOURCES = {
         "sha256:b679c157fea550ef5be4dad91da9dff1f5d8287313ad3f3537f6cf14d4bcd434",
     ),
     "dixit": Source(
-        "https://ndownloader.figshare.com/files/34011689", "Dixit et al. 2016, GSE90063", "about 2.5 GB", screens.dixit
+        "https://ndownloader.figshare.com/files/34011689",
+        "Dixit et al. 2016, GSE90063",
+        "about 2.5 GB",
+        screens.dixit,
     ),
     "replogle": Source(
         "https://plus.figshare.com/ndownloader/files/35775507",
@@ -61,24 +64,40 @@ ANNOTATIONS = (
 """Where they come from, what they are, and how large."""
 
 
-def load(source: Any, folder: str | Path | None = None, *, doublets: str = "scrublet", **read_options: Any) -> Dataset:
-    """Return the data set of a public name (norman, dixit, replogle, adamson), an .h5ad path or an AnnData object.
+def load(
+    source: Any,
+    folder: str | Path | None = None,
+    *,
+    doublets: str = "scrublet",
+    **read_options: Any,
+) -> Dataset:
+    """Return the data set of a public name (norman, dixit, replogle, adamson), an .h5ad path or an
+    AnnData object.
 
     Args:
       source: name, path or AnnData.
       folder: data folder of the public files; None is $JAXPERT_DATA, else the user's cache folder.
-      doublets: how doublets are called where that has to be done before cells are left out (adamson).
-      **read_options: those of `read`, for paths and AnnData. Public screens are read by their own rules; options that
-        are given with them are named in a note.
+      doublets: how doublets are called where that has to be done before cells are left out
+          (adamson).
+      **read_options: those of `read`, for paths and AnnData. Public screens are read by their own
+        rules; options that are given with them are named in a note.
     """
     if isinstance(source, str) and source in SOURCES:
         dataset = SOURCES[source].prepare(locate(source, folder), doublets=doublets)
         options = shown((f"data.{key}" for key in read_options), 20)
         note = f"the public screen {source!r} is read by its own rules: {options} do not apply"
-        return replace(dataset, name=source, notes=(*dataset.notes, note) if read_options else dataset.notes)
-    if isinstance(source, str) and not Path(source).suffix and not Path(source).exists() and os.sep not in source:
+        return replace(
+            dataset, name=source, notes=(*dataset.notes, note) if read_options else dataset.notes
+        )
+    if (
+        isinstance(source, str)
+        and not Path(source).suffix
+        and not Path(source).exists()
+        and os.sep not in source
+    ):
         raise InputError(
-            f"data.source is {source!r}, which is neither a file nor a public name: give the path of an .h5ad file "
+            f"data.source is {source!r}, which is neither a file nor a public name: give the path "
+            "of an .h5ad file "
             f"or one of {shown(SOURCES)}"
         )
     return read(source, **read_options)
@@ -96,8 +115,8 @@ def data_folder(folder: str | Path | None = None) -> Path:
 def locate(name: str, folder: str | Path | None = None) -> Path:
     """Return the local file of a public name, downloading it where it is absent.
 
-    The SHA-256 digest and size of a download are recorded beside it; a file whose size differs from its record is an
-    `InputError`, and so is a download without a network.
+    The SHA-256 digest and size of a download are recorded beside it; a file whose size differs from
+    its record is an `InputError`, and so is a download without a network.
     """
     path = data_folder(folder) / f"{name}.h5ad"
     if not path.exists():
@@ -107,7 +126,8 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     record = path.with_suffix(".h5ad.sha256")
     if record.exists() and (size := int(record.read_text().split()[1])) != path.stat().st_size:
         raise InputError(
-            f"{path} has {path.stat().st_size} bytes but {size} were downloaded, expected an unchanged file: "
+            f"{path} has {path.stat().st_size} bytes but {size} were downloaded, expected an "
+            "unchanged file: "
             f"delete {path} and {record.name}, and it will be fetched again"
         )
     return path
@@ -118,7 +138,10 @@ def locate_annotations(folder: str | Path | None = None) -> Path:
     path = data_folder(folder) / "goa_human.gaf.gz"
     if not path.exists():
         url, what, size = ANNOTATIONS
-        instead = "give another annotation file as graphs.ontology, or run the `demo` variant of the config"
+        instead = (
+            "give another annotation file as graphs.ontology, or run the `demo` variant of the "
+            "config"
+        )
         _download(url, f"{what}, {size}", path, instead)
     return path
 
@@ -131,14 +154,19 @@ def _download(url: str, what: str, path: Path, instead: str, known_hash: str | N
     downloader: Any = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pooch.retrieve(url, known_hash=known_hash, fname=path.name, path=path.parent, downloader=downloader)
+        pooch.retrieve(
+            url, known_hash=known_hash, fname=path.name, path=path.parent, downloader=downloader
+        )
     except ValueError as error:
         raise InputError(
-            f"the download of {path.name} does not have the digest {known_hash} and was discarded: try again, "
+            f"the download of {path.name} does not have the digest {known_hash} and was "
+            "discarded: try again, "
             f"or {by_hand}"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{path.name} is not at {path} and could not be downloaded ({reason}): {by_hand}") from error
+        raise InputError(
+            f"{path.name} is not at {path} and could not be downloaded ({reason}): {by_hand}"
+        ) from error
     digest = pooch.file_hash(str(path), alg="sha256")
     path.with_suffix(f"{path.suffix}.sha256").write_text(f"{digest} {path.stat().st_size} {url}\n")

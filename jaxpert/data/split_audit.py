@@ -1,4 +1,5 @@
-"""What a split lets through: genes on both sides, groups without conditions, conditions of one cell."""
+"""What a split lets through: genes on both sides, groups without conditions, conditions of one
+cell."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ class Audit(NamedTuple):
     """What to know of a split before believing scores on it; all names."""
 
     crossing: tuple[str, ...]
-    """Treatments of both training and test conditions: what tests their effect in new company, not new treatments."""
+    """Treatments of both training and test conditions: what tests their effect in new company, not
+    new treatments."""
     crossing_val: tuple[str, ...]
     """The same for training and validation."""
     untrained: tuple[str, ...]
@@ -32,7 +34,9 @@ def audit(dataset: Dataset) -> Audit:
     if dataset.split is None:
         raise InputError(f"data set {dataset.name!r} has no split yet: call data.add_split first")
     perturbed = {name: _perturbed(dataset, name) for name in SPLITS}
-    given = {name: dataset.condition_treatments[rows].any(axis=0) for name, rows in perturbed.items()}
+    given = {
+        name: dataset.condition_treatments[rows].any(axis=0) for name, rows in perturbed.items()
+    }
     train, val, test = (np.asarray(given[name], bool) for name in ("train", "val", "test"))
     cells = np.bincount(dataset.condition, minlength=len(dataset.conditions))
     empty = [name for name in ("train", "val", "test") if not len(dataset.rows(name))]
@@ -40,7 +44,9 @@ def audit(dataset: Dataset) -> Audit:
         crossing=_names(dataset.treatments, train & test),
         crossing_val=_names(dataset.treatments, train & val),
         untrained=_names(dataset.treatments, test & ~train),
-        shared=tuple(dataset.conditions[c] for c in np.intersect1d(perturbed["train"], perturbed["test"])),
+        shared=tuple(
+            dataset.conditions[c] for c in np.intersect1d(perturbed["train"], perturbed["test"])
+        ),
         empty=(*empty, *(group for group, members in dataset.subgroups.items() if not members)),
         one_cell=_names(dataset.conditions, cells == 1),
     )
@@ -50,14 +56,21 @@ def audit_notes(found: Audit) -> tuple[str, ...]:
     """The audit in sentences, those of what is not there left out."""
     notes = []
     if found.crossing:
-        notes.append(f"{len(found.crossing)} genes are perturbed in both train and test: {shown(found.crossing)}")
+        notes.append(
+            f"{len(found.crossing)} genes are perturbed in both train and test: "
+            f"{shown(found.crossing)}"
+        )
     if found.shared:
-        notes.append(f"{len(found.shared)} conditions have cells in both train and test: {shown(found.shared)}")
+        notes.append(
+            f"{len(found.shared)} conditions have cells in both train and test: "
+            f"{shown(found.shared)}"
+        )
     if found.empty:
         notes.append(f"nothing is in {shown(found.empty)}")
     if "val" in found.empty and "train" not in found.empty:
         notes.append(
-            "validation is empty, so the last parameters are kept instead of the best: take another split.kind or "
+            "validation is empty, so the last parameters are kept instead of the best: take "
+            "another split.kind or "
             "split.seed if that matters"
         )
     if found.one_cell:

@@ -21,33 +21,44 @@ BY_PERTURBATION = (*perturbation_splits.KINDS, "custom")
 KINDS = ("combinations", "cells", "column", "none", *BY_PERTURBATION)
 TRAIN, VAL, TEST, DROPPED = range(4)
 WANTED = {"none": (TRAIN,), "passed": (TRAIN, VAL), "no_test": (TRAIN, VAL), "no_split": (TEST,)}
-"""Parts that must have cells; train, val and test where not said (splits by perturbation: train and test)."""
+"""Parts that must have cells; train, val and test where not said (splits by perturbation: train and
+test)."""
 TRAIN_SHARE = 0.75
 """Share of the combinations that are trained on."""
 
 
 def add_split(
-    dataset: Dataset, *, kind: str = "combinations", seed: int = 0, column: str | None = None, **settings: Any
+    dataset: Dataset,
+    *,
+    kind: str = "combinations",
+    seed: int = 0,
+    column: str | None = None,
+    **settings: Any,
 ) -> Dataset:
     """Give every cell its split.
 
     Args:
-      kind: "combinations" holds out a quarter of the conditions with two treatments or more (Norman, Dixit); "cells"
-        holds out cells at random, 64/16/20 (Replogle, Adamson, where the published seed is 0); "column" takes a column
-        with train, val, test and dropped; "none" trains on every cell, leaving nothing to validate on. The GEARS
-        paper's splits hold out whole conditions and keep all control cells for training: "simulation",
-        "simulation_single", "combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test", "no_split" (see
+      kind: "combinations" holds out a quarter of the conditions with two treatments or more
+        (Norman, Dixit); "cells" holds out cells at random, 64/16/20 (Replogle, Adamson, where the
+        published seed is 0); "column" takes a column with train, val, test and dropped; "none"
+        trains on every cell, leaving nothing to validate on. The GEARS paper's splits hold out
+        whole conditions and keep all control cells for training: "simulation", "simulation_single",
+        "combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test", "no_split" (see
         `data.perturbation_splits`) and "custom" (see `data.custom_split`).
       seed: of the random kinds.
       column: name of the column of kind "column".
-      settings: of a split by perturbation: `gene_share`, `combination_share`, `share`, `test_perts`, `lists` ...
+      settings: of a split by perturbation: `gene_share`, `combination_share`, `share`,
+          `test_perts`, `lists` ...
 
-    Raises `InputError` for a split without cells and for training cells without control. Notes name the conditions that
-    training does not see, and held-out combinations with a treatment that it does not see; for splits by perturbation
-    also the genes perturbed in both train and test, empty groups, and conditions of a single cell.
+    Raises `InputError` for a split without cells and for training cells without control. Notes name
+    the conditions that training does not see, and held-out combinations with a treatment that it
+    does not see; for splits by perturbation also the genes perturbed in both train and test, empty
+    groups, and conditions of a single cell.
     """
     if kind not in KINDS:
-        raise InputError(f"the split is {kind!r}, expected one of {shown(KINDS, len(KINDS))}: change split.kind")
+        raise InputError(
+            f"the split is {kind!r}, expected one of {shown(KINDS, len(KINDS))}: change split.kind"
+        )
     if kind in BY_PERTURBATION:
         return _by_perturbation(dataset, kind, seed, settings)
     if settings:
@@ -65,30 +76,40 @@ def add_split(
 
 
 def drop_failed(dataset: Dataset) -> Dataset:
-    """Take cells that fail quality out of train and val, as for the paper's model trained on passed cells only; test
-    cells and measured effects stay as they are."""
+    """Take cells that fail quality out of train and val, as for the paper's model trained on passed
+    cells only; test cells and measured effects stay as they are."""
     if dataset.quality is None or dataset.split is None:
-        raise InputError(f"data set {dataset.name!r} lacks quality labels or a split: call add_quality and add_split")
+        raise InputError(
+            f"data set {dataset.name!r} lacks quality labels or a split: call add_quality and "
+            "add_split"
+        )
     gone = dataset.quality.failed & np.isin(dataset.split, (TRAIN, VAL))
     split = np.where(gone, DROPPED, dataset.split).astype(np.int8)
     _require_cells(dataset, split, "passed")
-    note = f"{int(gone.sum())} cells of train and val fail quality and are trained on by no step (training_cells)"
+    note = (
+        f"{int(gone.sum())} cells of train and val fail quality and are trained on by no step "
+        "(training_cells)"
+    )
     before, after = (np.unique(dataset.condition[kept == TRAIN]) for kept in (dataset.split, split))
     lost = np.setdiff1d(before, after)
     if len(lost):
-        note += f"; {len(lost)} conditions lose their last training cell: {shown(dataset.conditions[c] for c in lost)}"
+        note += (
+            f"; {len(lost)} conditions lose their last training cell: "
+            f"{shown(dataset.conditions[c] for c in lost)}"
+        )
     return replace(dataset, split=split, notes=(*dataset.notes, note))
 
 
 def combination_split(
     labels: Sequence[str] | np.ndarray, treatments: Int[np.ndarray, "N"], seed: int
 ) -> Int[np.ndarray, "N"]:
-    """Split cells by their label and their number of treatments, as the published Norman and Dixit splits were made.
+    """Split cells by their label and their number of treatments, as the published Norman and Dixit
+    splits were made.
 
-    The sorted combination labels are shuffled; the first 3/4 (rounded down) are training combinations, the rest test
-    combinations. All cells with combinations are cut 80/20 twice; train and val cells count only in training
-    combinations, test cells only in test combinations, other cells are dropped. The remaining cells are cut 80/20 into
-    train and val.
+    The sorted combination labels are shuffled; the first 3/4 (rounded down) are training
+    combinations, the rest test combinations. All cells with combinations are cut 80/20 twice; train
+    and val cells count only in training combinations, test cells only in test combinations, other
+    cells are dropped. The remaining cells are cut 80/20 into train and val.
     """
     names = np.asarray(labels, dtype=str)
     split = np.full(len(names), DROPPED, np.int8)
@@ -126,19 +147,30 @@ def _by_perturbation(dataset: Dataset, kind: str, seed: int, settings: dict[str,
     genes = perturbed_genes(dataset)
     if kind == "custom":
         if not settings.get("lists"):
-            raise InputError("split.kind is 'custom' but there are no lists: set split.file to a .json file of them")
+            raise InputError(
+                "split.kind is 'custom' but there are no lists: set split.file to a .json file of "
+                "them"
+            )
         made = custom(genes, **settings)
     else:
         made = perturbation_splits.split_conditions(kind, genes, seed, **settings)
     split = _codes(dataset, made)
     _require_cells(dataset, split, kind)
     placed = replace(dataset, split=split, subgroups=made.groups)
-    return replace(placed, notes=(*dataset.notes, *_remarks(dataset, split), *audit_notes(audit(placed))))
+    return replace(
+        placed, notes=(*dataset.notes, *_remarks(dataset, split), *audit_notes(audit(placed)))
+    )
 
 
 def _codes(dataset: Dataset, made: PerturbationSplit) -> Int[np.ndarray, "N"]:
-    code = {name: TRAIN for name in made.train} | {name: VAL for name in made.val} | {name: TEST for name in made.test}
-    return np.array([code.get(name, DROPPED) for name in dataset.conditions], np.int8)[dataset.condition]
+    code = (
+        {name: TRAIN for name in made.train}
+        | {name: VAL for name in made.val}
+        | {name: TEST for name in made.test}
+    )
+    return np.array([code.get(name, DROPPED) for name in dataset.conditions], np.int8)[
+        dataset.condition
+    ]
 
 
 def _cut(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +188,8 @@ def _combinations(dataset: Dataset, seed: int) -> np.ndarray:
     pairs = int((treatments >= 2).sum())
     if pairs < 2:
         raise InputError(
-            f"{dataset.name!r} has {pairs} conditions with two treatments or more, expected at least 2 to hold "
+            f"{dataset.name!r} has {pairs} conditions with two treatments or more, expected at "
+            "least 2 to hold "
             "some out: set split.kind=cells (or check data.separator)"
         )
     labels = np.asarray(dataset.conditions, dtype=str)[dataset.condition]
@@ -169,11 +202,14 @@ def _column(dataset: Dataset, name: str | None) -> np.ndarray:
             "split.kind is 'column' but no column is named: set split.column to one of "
             f"{shown(dataset.obs.columns, 40)}"
         )
-    text = text_labels(dataset.obs, name, "split.column", "write 'dropped' for cells of no split").astype(str)
+    text = text_labels(
+        dataset.obs, name, "split.column", "write 'dropped' for cells of no split"
+    ).astype(str)
     unknown = sorted(set(text.tolist()) - set(SPLITS))
     if unknown:
         raise InputError(
-            f"column {name!r} has the values {shown(map(repr, unknown))}, expected {shown(SPLITS)}: rename them or "
+            f"column {name!r} has the values {shown(map(repr, unknown))}, expected "
+            f"{shown(SPLITS)}: rename them or "
             "set split.column to another column"
         )
     return np.array([SPLITS.index(value) for value in text], np.int8)
@@ -188,7 +224,10 @@ def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
             "column": "give some cells that value or set split.column to another column",
             "combinations": "set split.kind=cells or split.seed to another number",
             "passed": "set quality.training_cells=all or a larger quality.multiplier",
-            **dict.fromkeys(BY_PERTURBATION, "there are too few perturbations for it, set another split.kind or seed"),
+            **dict.fromkeys(
+                BY_PERTURBATION,
+                "there are too few perturbations for it, set another split.kind or seed",
+            ),
             "custom": "list some conditions for it",
         }
         raise InputError(
@@ -198,7 +237,8 @@ def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
         )
     if TRAIN in wanted and not ((split == TRAIN) & (dataset.condition == dataset.control)).any():
         raise InputError(
-            f"no control cell of {dataset.name!r} is in train, expected some as reference: change split.seed or "
+            f"no control cell of {dataset.name!r} is in train, expected some as reference: change "
+            "split.seed or "
             "split.kind, or the split column"
         )
 
@@ -206,19 +246,25 @@ def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
 def _remarks(dataset: Dataset, split: np.ndarray) -> tuple[str, ...]:
     trained = np.isin(np.arange(len(dataset.conditions)), dataset.condition[split == TRAIN])
     held_out = (
-        np.isin(np.arange(len(dataset.conditions)), dataset.condition[(split == VAL) | (split == TEST)]) & ~trained
+        np.isin(
+            np.arange(len(dataset.conditions)), dataset.condition[(split == VAL) | (split == TEST)]
+        )
+        & ~trained
     )
     seen = np.asarray(dataset.condition_treatments[trained].any(axis=0))
     dropped = int((split == DROPPED).sum())
     remarks = [f"{dropped} cells are in no split"] if dropped else []
     if held_out.any():
         names = np.asarray(dataset.conditions, object)[held_out]
-        remarks.append(f"{len(names)} conditions are evaluated without having been trained on: {shown(names)}")
+        remarks.append(
+            f"{len(names)} conditions are evaluated without having been trained on: {shown(names)}"
+        )
     unseen = [_without_training(dataset, int(i), seen) for i in np.flatnonzero(held_out)]
     named = [text for text in unseen if text]
     if named:
         remarks.append(
-            f"{len(named)} held-out conditions have treatments that no training cell received, for which the "
+            f"{len(named)} held-out conditions have treatments that no training cell received, "
+            "for which the "
             f"prediction rests on the model's prior or graph and not on data: {shown(named, 20)}"
         )
     gone = ~trained & ~held_out

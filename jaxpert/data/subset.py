@@ -22,18 +22,24 @@ def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:
 
 def keep_genes(dataset: Dataset, keep: Bool[np.ndarray, "G"]) -> Dataset:
     """Keep some genes; the caller notes why."""
-    return replace(dataset, counts=dataset.counts[:, keep], genes=tuple(np.asarray(dataset.genes, object)[keep]))
+    return replace(
+        dataset,
+        counts=dataset.counts[:, keep],
+        genes=tuple(np.asarray(dataset.genes, object)[keep]),
+    )
 
 
 def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Dataset:
-    """Keep some cells; the rest, and conditions and treatments that lose all their cells, are counted in a note."""
+    """Keep some cells; the rest, and conditions and treatments that lose all their cells, are
+    counted in a note."""
     if keep.all():
         return dataset
     condition = dataset.condition[keep]
     used = np.isin(np.arange(len(dataset.conditions)), condition)
     if not used[dataset.control]:
         raise InputError(
-            f"no control cell of {dataset.name!r} is left after leaving out cells ({reason}): loosen that filter"
+            f"no control cell of {dataset.name!r} is left after leaving out cells ({reason}): "
+            "loosen that filter"
         )
     table = dataset.condition_treatments[used]
     given = np.asarray(table.any(axis=0))
@@ -49,7 +55,9 @@ def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Da
         conditions=tuple(name for name, here in zip(dataset.conditions, used, strict=True) if here),
         condition=position[condition].astype(np.int32),
         control=int(position[dataset.control]),
-        treatments=tuple(name for name, here in zip(dataset.treatments, given, strict=True) if here),
+        treatments=tuple(
+            name for name, here in zip(dataset.treatments, given, strict=True) if here
+        ),
         condition_treatments=table[:, given],
         stratum=dataset.stratum[keep],
         split=None if dataset.split is None else dataset.split[keep],

@@ -1,4 +1,5 @@
-"""Another file made fit for a trained model: genes, treatments and quality labels as those of the training data."""
+"""Another file made fit for a trained model: genes, treatments and quality labels as those of the
+training data."""
 
 from __future__ import annotations
 
@@ -21,20 +22,24 @@ def like_training(
     columns: Mapping[str, str] | None = None,
     doublet_group: int | None = None,
 ) -> Dataset:
-    """Bring a data set into the form of the one a model was trained on, and label its quality by the same thresholds.
+    """Bring a data set into the form of the one a model was trained on, and label its quality by
+    the same thresholds.
 
     Args:
         dataset: fresh from `data.read`, unfiltered.
         training: the run's own data, with quality labels.
         doublets, columns, doublet_group: as they were given to `add_quality` for the training data.
 
-    Genes come in the training order; genes that the model does not know are left out, with a note. Thresholds are not
-    learned anew, since a file of failed cells would then call them normal: criteria of `columns` are held against the
-    run's own thresholds, the others are measured on the modelled genes and held against those that the training cells
-    have there. Raises InputError for missing genes, unknown treatments or strata, and missing columns.
+    Genes come in the training order; genes that the model does not know are left out, with a note.
+    Thresholds are not learned anew, since a file of failed cells would then call them normal:
+    criteria of `columns` are held against the run's own thresholds, the others are measured on the
+    modelled genes and held against those that the training cells have there. Raises InputError for
+    missing genes, unknown treatments or strata, and missing columns.
     """
     if training.quality is None:
-        raise InputError(f"data set {training.name!r} has no quality labels: call data.add_quality first")
+        raise InputError(
+            f"data set {training.name!r} has no quality labels: call data.add_quality first"
+        )
     dataset = align_strata(align_treatments(align_genes(dataset, training), training), training)
     multiplier = training.quality.multiplier
     columns = dict(columns or {})
@@ -49,20 +54,32 @@ def like_training(
     assert measured.quality is not None
     bounds = modelled_thresholds(training)
     bounds = {
-        k: {name: training.quality.thresholds[k][name] if name in columns else bound for name, bound in of.items()}
+        k: {
+            name: training.quality.thresholds[k][name] if name in columns else bound
+            for name, bound in of.items()
+        }
         for k, of in bounds.items()
     }
     metrics = measured.quality.metrics
-    quality = Quality(metrics, bounds, multiplier, failed(metrics, bounds[multiplier]), training.quality.scaled)
-    doublet_notes = tuple(note for note in measured.notes if note.startswith((*METHODS, "doublets")))
-    return replace(dataset, quality=quality, notes=(*dataset.notes, *doublet_notes, _count(quality, training.name)))
+    quality = Quality(
+        metrics, bounds, multiplier, failed(metrics, bounds[multiplier]), training.quality.scaled
+    )
+    doublet_notes = tuple(
+        note for note in measured.notes if note.startswith((*METHODS, "doublets"))
+    )
+    return replace(
+        dataset,
+        quality=quality,
+        notes=(*dataset.notes, *doublet_notes, _count(quality, training.name)),
+    )
 
 
 def _count(quality: Quality, name: str) -> str:
     failing = flags(quality.metrics, quality.thresholds[quality.multiplier])
     detail = ", ".join(f"{criterion} {int(flag.sum())}" for criterion, flag in failing.items())
     return (
-        f"{int(quality.failed.sum())} of {len(quality.failed)} cells fail quality by the thresholds of {name!r} at "
+        f"{int(quality.failed.sum())} of {len(quality.failed)} cells fail quality by the "
+        f"thresholds of {name!r} at "
         f"{quality.multiplier} MAD ({detail})"
     )
 
@@ -73,16 +90,23 @@ def align_genes(dataset: Dataset, training: Dataset) -> Dataset:
     missing = [gene for gene in training.genes if gene not in where]
     if missing:
         raise InputError(
-            f"{dataset.name!r} lacks {len(missing)} of the {len(training.genes)} genes that the model was trained on "
-            f"({shown(missing, 5)}), expected all of them under the same names: give the file before its genes were "
+            f"{dataset.name!r} lacks {len(missing)} of the {len(training.genes)} genes that the "
+            "model was trained on "
+            f"({shown(missing, 5)}), expected all of them under the same names: give the file "
+            "before its genes were "
             "filtered, or train on the genes that both have"
         )
     order = [where[gene] for gene in training.genes]
     notes = dataset.notes
     if len(where) > len(order):
         left = [gene for gene in dataset.genes if gene not in set(training.genes)]
-        notes = (*notes, f"{len(left)} genes that the model does not know were left out ({shown(left, 5)})")
-    return replace(dataset, counts=dataset.counts[:, order].sorted_indices(), genes=training.genes, notes=notes)
+        notes = (
+            *notes,
+            f"{len(left)} genes that the model does not know were left out ({shown(left, 5)})",
+        )
+    return replace(
+        dataset, counts=dataset.counts[:, order].sorted_indices(), genes=training.genes, notes=notes
+    )
 
 
 def align_treatments(dataset: Dataset, training: Dataset) -> Dataset:
@@ -90,11 +114,14 @@ def align_treatments(dataset: Dataset, training: Dataset) -> Dataset:
     unknown = [name for name in dataset.treatments if name not in training.treatments]
     if unknown:
         raise InputError(
-            f"{dataset.name!r} has the perturbations {shown(unknown, 5)}, which the model was not trained on, expected "
+            f"{dataset.name!r} has the perturbations {shown(unknown, 5)}, which the model was not "
+            "trained on, expected "
             f"some of {shown(training.treatments, 5)}: rename them, or leave their cells out"
         )
     table = np.zeros((len(dataset.conditions), len(training.treatments)), np.float32)
-    table[:, [training.treatments.index(name) for name in dataset.treatments]] = dataset.condition_treatments
+    table[:, [training.treatments.index(name) for name in dataset.treatments]] = (
+        dataset.condition_treatments
+    )
     return replace(dataset, treatments=training.treatments, condition_treatments=table)
 
 
@@ -103,7 +130,8 @@ def align_strata(dataset: Dataset, training: Dataset) -> Dataset:
     unknown = [name for name in dataset.strata if name not in training.strata]
     if unknown:
         raise InputError(
-            f"{dataset.name!r} has the strata {shown(unknown, 5)}, expected some of {shown(training.strata, 5)}, which "
+            f"{dataset.name!r} has the strata {shown(unknown, 5)}, expected some of "
+            f"{shown(training.strata, 5)}, which "
             "the model was trained on: change data.stratum or rename them"
         )
     position = np.array([training.strata.index(name) for name in dataset.strata], np.int32)

@@ -16,20 +16,25 @@ BINS = 20
 
 
 def keep_variable(dataset: Dataset, number: int) -> Dataset:
-    """Keep the `number` most variable genes and every perturbed gene, as the GEARS paper prepares its screens.
+    """Keep the `number` most variable genes and every perturbed gene, as the GEARS paper prepares
+    its screens.
 
-    Variable is what scanpy's `highly_variable_genes` (flavour "seurat") calls so on ln(1 + 1e4 x / sum x): dispersion
-    (variance over mean) relative to genes of similar mean, here from two sums over blocks of cells, so that no
-    normalised copy of the matrix is made. All cells are looked at, held-out ones too, as published.
+    Variable is what scanpy's `highly_variable_genes` (flavour "seurat") calls so on ln(1 + 1e4 x /
+    sum x): dispersion (variance over mean) relative to genes of similar mean, here from two sums
+    over blocks of cells, so that no normalised copy of the matrix is made. All cells are looked at,
+    held-out ones too, as published.
     """
     if number < 1:
-        raise InputError(f"data.variable_genes is {number}, expected a number of genes, or 0 for all")
+        raise InputError(
+            f"data.variable_genes is {number}, expected a number of genes, or 0 for all"
+        )
     if number >= len(dataset.genes):
         return dataset
     keep = most_variable(*_moments(dataset), number)
     perturbed = np.isin(np.asarray(dataset.genes, dtype=str), dataset.treatments)
     note = (
-        f"the {number} most variable of {len(keep)} genes are kept, and {int((perturbed & ~keep).sum())} perturbed "
+        f"the {number} most variable of {len(keep)} genes are kept, and "
+        f"{int((perturbed & ~keep).sum())} perturbed "
         "genes that are not among them; quality criteria were measured before, on all genes"
     )
     kept = keep_genes(keep_unfiltered(dataset), keep | perturbed)
@@ -48,12 +53,17 @@ def _moments(dataset: Dataset) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray
     return mean, (squares - cells * mean**2) / max(cells - 1, 1)
 
 
-def most_variable(mean: Float[np.ndarray, "G"], variance: Float[np.ndarray, "G"], number: int) -> Bool[np.ndarray, "G"]:
-    """True for the genes of largest dispersion, standardised among those of similar mean (20 bins of ln(1 + mean))."""
+def most_variable(
+    mean: Float[np.ndarray, "G"], variance: Float[np.ndarray, "G"], number: int
+) -> Bool[np.ndarray, "G"]:
+    """True for the genes of largest dispersion, standardised among those of similar mean (20 bins
+    of ln(1 + mean))."""
     import pandas as pd
 
     dispersion = np.log(np.where(variance > 0, variance, np.nan) / np.where(mean > 0, mean, 1e-12))
-    table = pd.DataFrame({"bin": pd.cut(pd.Series(np.log1p(mean)), bins=BINS), "dispersion": dispersion})
+    table = pd.DataFrame(
+        {"bin": pd.cut(pd.Series(np.log1p(mean)), bins=BINS), "dispersion": dispersion}
+    )
     groups = table.groupby("bin", observed=True)["dispersion"]
     centre, spread = groups.transform("mean"), groups.transform("std")
     # A gene alone in its bin gets 1: it is kept, since its bin says nothing about it.

@@ -1,7 +1,8 @@
 """Predictions that need no learning: what every model has to beat.
 
-All of them see pseudobulk means of the QC-passed TRAINING cells only (`evaluation.pseudobulk.observed_means(dataset,
-"train")`), on whatever log scale those are, and predict a mean for every condition, the control included.
+All of them see pseudobulk means of the QC-passed TRAINING cells only
+(`evaluation.pseudobulk.observed_means(dataset, "train")`), on whatever log scale those are, and
+predict a mean for every condition, the control included.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Baseline(NamedTuple):
 
     means: Means
     fallback: Bool[np.ndarray, "C"]
-    """Conditions for which training held too little, so that (part of) the mean effect stands in."""
+    """Conditions for which training held too little, so that (part of) the mean effect stands
+    in."""
     notes: tuple[str, ...] = ()
     """One sentence for each thing that had to be replaced."""
 
@@ -56,9 +58,10 @@ def mean_perturbation(training: Training) -> Baseline:
 def additive(training: Training) -> Baseline:
     """Control plus the sum of the effects that each treatment has alone in training.
 
-    A single perturbation seen in training therefore gets its own training mean. For a treatment never given alone in
-    training the mean effect of the single perturbations (of all perturbations, where there are no singles) stands in;
-    such treatments are named in the notes and the conditions marked in `fallback`.
+    A single perturbation seen in training therefore gets its own training mean. For a treatment
+    never given alone in training the mean effect of the single perturbations (of all perturbations,
+    where there are no singles) stands in; such treatments are named in the notes and the conditions
+    marked in `fallback`.
     """
     control, seen = _control(training), _seen(training)
     sizes = training.condition_treatments.sum(1)
@@ -79,10 +82,11 @@ def additive(training: Training) -> Baseline:
 def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> Baseline:
     """Ridge regression between gene and perturbation embeddings of the training pseudobulk.
 
-    Y ~ G W P' + b with Y the training effects `[G, P]`, b their mean, G the first `components` principal component
-    scores of the genes over the training means, and P the rows of G of the perturbed genes (Ahlmann-Eltze et al.,
-    Nature Methods 2025). A combination is embedded as the sum of its genes; a treatment that is no measured gene
-    embeds as 0, so that it gets the mean effect b, and is named in the notes. With W = 0 it is `mean_perturbation`.
+    Y ~ G W P' + b with Y the training effects `[G, P]`, b their mean, G the first `components`
+    principal component scores of the genes over the training means, and P the rows of G of the
+    perturbed genes (Ahlmann-Eltze et al., Nature Methods 2025). A combination is embedded as the
+    sum of its genes; a treatment that is no measured gene embeds as 0, so that it gets the mean
+    effect b, and is named in the notes. With W = 0 it is `mean_perturbation`.
     """
     control, seen = _control(training), _seen(training)
     genes = _principal_scores(training.means[training.cells > 0].T, components)
@@ -96,7 +100,9 @@ def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> B
     w = _ridge(genes, ridge) @ (y - b) @ _ridge(perturbation[seen], ridge).T
     means = control + b.T + perturbation @ w.T @ genes.T
     fallback = _uses(training, np.flatnonzero(~measured))
-    note = "not among the measured genes, so it has no embedding and adds nothing to the mean effect"
+    note = (
+        "not among the measured genes, so it has no embedding and adds nothing to the mean effect"
+    )
     notes = _note("linear", np.flatnonzero(~measured), training.treatments, note)
     return Baseline(_keep_control(training, means), fallback, notes)
 
@@ -113,7 +119,8 @@ BASELINES: dict[str, Callable[[Training], Baseline]] = {
 def _control(training: Training) -> np.ndarray:
     if training.cells[training.control] == 0:
         raise InputError(
-            "the training split holds no control cell that passes quality control, expected at least one for the "
+            "the training split holds no control cell that passes quality control, expected at "
+            "least one for the "
             "baselines: check `data.control`, `split.kind` or loosen the quality criteria"
         )
     return training.means[training.control]
@@ -125,7 +132,8 @@ def _seen(training: Training) -> np.ndarray:
     seen = seen[seen != training.control]
     if not len(seen):
         raise InputError(
-            "no perturbation has a training cell that passes quality control, expected at least one for the "
+            "no perturbation has a training cell that passes quality control, expected at least "
+            "one for the "
             "baselines: check `split.kind` or loosen the quality criteria"
         )
     return seen
@@ -142,7 +150,8 @@ def _constant(training: Training, profile: np.ndarray) -> Baseline:
 
 
 def _keep_control(training: Training, means: np.ndarray) -> np.ndarray:
-    """The control row is always the training control itself, so that effects are differences to it."""
+    """The control row is always the training control itself, so that effects are differences to
+    it."""
     means[training.control] = _control(training)
     return means
 
@@ -158,7 +167,9 @@ def _ridge(x: Float[np.ndarray, "N K"], strength: float) -> Float[np.ndarray, "K
     return np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T)
 
 
-def _note(baseline: str, which: np.ndarray, treatments: Sequence[str], what: str) -> tuple[str, ...]:
+def _note(
+    baseline: str, which: np.ndarray, treatments: Sequence[str], what: str
+) -> tuple[str, ...]:
     if not len(which):
         return ()
     names = ", ".join(str(treatments[int(t)]) for t in which)

@@ -1,4 +1,5 @@
-"""A model beside the simple baselines, on every subset of perturbations, with an honest verdict in words."""
+"""A model beside the simple baselines, on every subset of perturbations, with an honest verdict in
+words."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Subsets = Mapping[str, Int[np.ndarray, "_"]]
 
 
 class Screen(NamedTuple):
-    """What a comparison needs to know of the conditions and genes behind the rows and columns of effects."""
+    """What a comparison needs to know of the conditions and genes behind the rows and columns of
+    effects."""
 
     conditions: Sequence[str]
     control: int
@@ -43,23 +45,26 @@ class Screen(NamedTuple):
 def subsets(dataset: Dataset) -> dict[str, np.ndarray]:
     """Perturbations (control excluded) with at least one cell overall and in train, val and test.
 
-    For a combination split "test" holds the unseen combinations; for a cell split nearly every perturbation is in
-    every subset. The split's own subgroups of test conditions come after those. Subsets without perturbations are left
-    out.
+    For a combination split "test" holds the unseen combinations; for a cell split nearly every
+    perturbation is in every subset. The split's own subgroups of test conditions come after those.
+    Subsets without perturbations are left out.
     """
     found = {}
     for name in ("all", "train", "val", "test"):
         present = np.unique(dataset.condition[dataset.rows(name)])
         found[name] = present[present != dataset.control]
     for name, members in dataset.subgroups.items():
-        found[name] = found["test"][np.isin(np.asarray(dataset.conditions, str)[found["test"]], members)]
+        found[name] = found["test"][
+            np.isin(np.asarray(dataset.conditions, str)[found["test"]], members)
+        ]
     return {name: rows for name, rows in found.items() if len(rows)}
 
 
 def own_genes(
     condition_treatments: Float[np.ndarray, "C T"], treatments: Sequence[str], genes: Sequence[str]
 ) -> Bool[np.ndarray, "C G"]:
-    """Mask of the genes that each condition perturbs directly; treatments that are no measured gene mark nothing."""
+    """Mask of the genes that each condition perturbs directly; treatments that are no measured gene
+    mark nothing."""
     column = {gene: g for g, gene in enumerate(genes)}
     mask = np.zeros((len(condition_treatments), len(genes)), bool)
     for t, name in enumerate(treatments):
@@ -83,18 +88,22 @@ def compare(
 
     Args:
         observed: measured effects `[C, G]`, NaN rows where a condition has no cells to measure.
-        predictions: predicted effects `[C, G]` by name; "model" is the model, every other name a baseline.
+        predictions: predicted effects `[C, G]` by name; "model" is the model, every other name a
+            baseline.
         screen: the conditions, the subsets and what single scores need.
-        held_out: effects on test cells only (`pseudobulk.held_out_effects`): one more subset, "held_out". Give it for
-            splits of cells, where `observed` shares cells with training.
-        duplicate: effects of two halves of the held-out cells, scored against each other as the ceiling.
-        truth: the planted effects of a simulated screen; predictions and observation are scored against it too.
+        held_out: effects on test cells only (`pseudobulk.held_out_effects`): one more subset,
+            "held_out". Give it for splits of cells, where `observed` shares cells with training.
+        duplicate: effects of two halves of the held-out cells, scored against each other as the
+            ceiling.
+        truth: the planted effects of a simulated screen; predictions and observation are scored
+            against it too.
         draws, seed: of the bootstrap over perturbations behind each interval of a difference.
 
     Returns:
-        What `metrics.json` holds: "model" {subset: {score: value}}, "baselines" {name: the same}, "ceiling" and
-        "truth" (None where not given), "comparison" {subset: {score: {baseline: {difference, low, high}}}} (model
-        minus baseline, 95 % interval), "perturbations" {subset: number}, "notes" and "verdict"; None for undefined.
+        What `metrics.json` holds: "model" {subset: {score: value}}, "baselines" {name: the same},
+        "ceiling" and "truth" (None where not given), "comparison" {subset: {score: {baseline:
+        {difference, low, high}}}} (model minus baseline, 95 % interval), "perturbations" {subset:
+        number}, "notes" and "verdict"; None for undefined.
     """
     _check(observed, predictions, screen)
     sums, notes = _all_sums(observed, predictions, screen)
@@ -106,7 +115,9 @@ def compare(
         "model": _values(sums[MODEL]),
         "baselines": {name: _values(s) for name, s in sums.items() if name != MODEL},
         "ceiling": None if duplicate is None else ceiling(duplicate, screen),
-        "truth": None if truth is None else recovery(truth, {"observed": observed, **predictions}, screen),
+        "truth": None
+        if truth is None
+        else recovery(truth, {"observed": observed, **predictions}, screen),
         "perturbations": {name: len(scores["mse"]) for name, scores in sums[MODEL].items()},
         "comparison": _comparison(sums, draws, seed),
         "notes": notes + _undefined_notes(sums),
@@ -123,10 +134,12 @@ def statistics(
     held_out: EffectMatrix | None = None,
     truth: EffectMatrix | None = None,
 ) -> tuple[dict[str, list[str]], Sums]:
-    """Sums per perturbation behind every score, to compare predictors later on (`scoring.mean_difference`).
+    """Sums per perturbation behind every score, to compare predictors later on
+    (`scoring.mean_difference`).
 
-    Returns the perturbations of each subset in the order of the sums' rows, and the sums. Subsets are those of
-    `compare`; with `truth` also "truth": all perturbations against planted effects instead of measured ones.
+    Returns the perturbations of each subset in the order of the sums' rows, and the sums. Subsets
+    are those of `compare`; with `truth` also "truth": all perturbations against planted effects
+    instead of measured ones.
     """
     parts = [(observed, screen)]
     if held_out is not None and "test" in screen.subsets:
@@ -144,8 +157,11 @@ def statistics(
     return names, sums
 
 
-def recovery(truth: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen) -> dict[str, Any]:
-    """Scores of predictions (the measured effects may be one) against planted effects: {name: {subset: {score}}}."""
+def recovery(
+    truth: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen
+) -> dict[str, Any]:
+    """Scores of predictions (the measured effects may be one) against planted effects: {name:
+    {subset: {score}}}."""
     finite = [np.isfinite(values).all(1) for values in (truth, *predictions.values())]
     present = np.flatnonzero(np.all(finite, axis=0) & _perturbed(truth, screen))
     return {
@@ -154,13 +170,18 @@ def recovery(truth: EffectMatrix, predictions: Mapping[str, EffectMatrix], scree
     }
 
 
-def ceiling(duplicate: tuple[EffectMatrix, EffectMatrix], screen: Screen) -> dict[str, dict[str, float]]:
-    """Scores of one half of the cells as the prediction of the other, over the conditions that both halves hold.
+def ceiling(
+    duplicate: tuple[EffectMatrix, EffectMatrix], screen: Screen
+) -> dict[str, dict[str, float]]:
+    """Scores of one half of the cells as the prediction of the other, over the conditions that both
+    halves hold.
 
     Subsets of which they hold none are left out.
     """
     first, second = duplicate
-    present = np.flatnonzero(np.isfinite(first).all(1) & np.isfinite(second).all(1) & _perturbed(first, screen))
+    present = np.flatnonzero(
+        np.isfinite(first).all(1) & np.isfinite(second).all(1) & _perturbed(first, screen)
+    )
     there = {name: rows for name, rows in screen.subsets.items() if np.isin(rows, present).any()}
     return _values(_by_subset(_scored(second, first, present, screen), present, there))
 
@@ -182,15 +203,25 @@ def json_safe(tree: Any) -> Any:
 
 def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen) -> None:
     if MODEL not in predictions:
-        raise ValueError(f"predictions are {sorted(predictions)}, expected one of them to be {MODEL!r}")
-    rows = np.unique(np.concatenate(list(screen.subsets.values()))) if screen.subsets else np.zeros(0, np.int64)
+        raise ValueError(
+            f"predictions are {sorted(predictions)}, expected one of them to be {MODEL!r}"
+        )
+    rows = (
+        np.unique(np.concatenate(list(screen.subsets.values())))
+        if screen.subsets
+        else np.zeros(0, np.int64)
+    )
     for name, values in predictions.items():
         if values.shape != observed.shape:
-            raise ValueError(f"{name} has shape {values.shape}, expected that of the observed effects {observed.shape}")
+            raise ValueError(
+                f"{name} has shape {values.shape}, expected that of the observed effects "
+                f"{observed.shape}"
+            )
         bad = rows[~np.isfinite(values[rows]).all(1)]
         if len(bad):
             raise ValueError(
-                f"{name} predicts values that are not finite for {_names(bad, screen)}, expected numbers: "
+                f"{name} predicts values that are not finite for {_names(bad, screen)}, expected "
+                "numbers: "
                 "its parameters may have diverged, or a row generated no counts at all"
             )
 
@@ -198,9 +229,16 @@ def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], scre
 def _present(observed: EffectMatrix, screen: Screen) -> tuple[np.ndarray, list[str]]:
     """Rows that can be scored, and a note on those that cannot."""
     finite = np.isfinite(observed).all(1) & _perturbed(observed, screen)
-    wanted = np.unique(np.concatenate(list(screen.subsets.values()))) if screen.subsets else np.zeros(0, np.int64)
+    wanted = (
+        np.unique(np.concatenate(list(screen.subsets.values())))
+        if screen.subsets
+        else np.zeros(0, np.int64)
+    )
     gone = wanted[~finite[wanted]]
-    note = f"{len(gone)} perturbations have no cells to measure an effect on and are not scored: {_names(gone, screen)}"
+    note = (
+        f"{len(gone)} perturbations have no cells to measure an effect on and are not scored: "
+        f"{_names(gone, screen)}"
+    )
     return np.flatnonzero(finite), [note] if len(gone) else []
 
 
@@ -209,7 +247,9 @@ def _all_sums(
 ) -> tuple[Sums, list[str]]:
     """Statistics of every predictor on every subset, and notes on what could not be scored."""
     present, notes = _present(observed, screen)
-    scored = {name: _scored(observed, values, present, screen) for name, values in predictions.items()}
+    scored = {
+        name: _scored(observed, values, present, screen) for name, values in predictions.items()
+    }
     return {name: _by_subset(s, present, screen.subsets) for name, s in scored.items()}, notes
 
 
@@ -221,14 +261,21 @@ def _perturbed(effects: EffectMatrix, screen: Screen) -> np.ndarray:
     return np.arange(len(effects)) != screen.control
 
 
-def _scored(observed: EffectMatrix, predicted: EffectMatrix, present: np.ndarray, screen: Screen) -> Scored:
+def _scored(
+    observed: EffectMatrix, predicted: EffectMatrix, present: np.ndarray, screen: Screen
+) -> Scored:
     own = None if screen.own_genes is None else screen.own_genes[present]
     context = Context(screen.control_mean, screen.reference, own)
     return scoring.statistics(observed[present], predicted[present], context)
 
 
-def _by_subset(scored: Scored, present: np.ndarray, subsets: Subsets) -> dict[str, dict[str, np.ndarray]]:
-    return {name: scoring.select(scored, np.flatnonzero(np.isin(present, rows))) for name, rows in subsets.items()}
+def _by_subset(
+    scored: Scored, present: np.ndarray, subsets: Subsets
+) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        name: scoring.select(scored, np.flatnonzero(np.isin(present, rows)))
+        for name, rows in subsets.items()
+    }
 
 
 def _values(sums: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
@@ -236,30 +283,40 @@ def _values(sums: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float
 
 
 def _comparison(sums: Sums, draws: int, seed: int) -> dict[str, Any]:
-    """Model minus each baseline: {subset: {score: {baseline: Difference}}}, all from the same bootstrap samples."""
+    """Model minus each baseline: {subset: {score: {baseline: Difference}}}, all from the same
+    bootstrap samples."""
     rng, baselines = np.random.default_rng(seed), [name for name in sums if name != MODEL]
     found: dict[str, Any] = {}
     for subset, scores in sums[MODEL].items():
         weights = scoring.bootstrap_weights(rng, len(scores["mse"]), draws)
         found[subset] = {
-            score: {b: scoring.difference(score, rows, sums[b][subset][score], weights) for b in baselines}
+            score: {
+                b: scoring.difference(score, rows, sums[b][subset][score], weights)
+                for b in baselines
+            }
             for score, rows in scores.items()
         }
     return found
 
 
 def _undefined_notes(sums: Sums) -> list[str]:
-    """One note per predictor and score that its prediction leaves undefined, for all or some perturbations."""
+    """One note per predictor and score that its prediction leaves undefined, for all or some
+    perturbations."""
     where: dict[tuple[str, str], list[str]] = {}
     for name, subsets in sums.items():
         for subset, scores in subsets.items():
             missing, n = scoring.undefined(scores), len(scores["mse"])
             for score, value in scoring.values(scores).items():
                 if score in missing or not math.isfinite(value):
-                    said = subset if missing.get(score, n) == n else f"{subset} ({missing[score]} of {n})"
+                    said = (
+                        subset
+                        if missing.get(score, n) == n
+                        else f"{subset} ({missing[score]} of {n})"
+                    )
                     where.setdefault((name, score), []).append(said)
     return [
-        f"{METRICS[score].label} of {name} is undefined on {', '.join(subsets)} (a constant prediction, or too few "
+        f"{METRICS[score].label} of {name} is undefined on {', '.join(subsets)} (a constant "
+        "prediction, or too few "
         "perturbations or genes)"
         for (name, score), subsets in where.items()
     ]

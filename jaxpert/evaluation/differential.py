@@ -1,4 +1,5 @@
-"""Differential expression: every condition against control by Welch's t, from sums and squared sums alone."""
+"""Differential expression: every condition against control by Welch's t, from sums and squared sums
+alone."""
 
 from __future__ import annotations
 
@@ -16,32 +17,41 @@ TOP = 20
 
 
 class Ranking(NamedTuple):
-    """Genes of each condition by how much they differ from control, and the sets that the GEARS paper scores."""
+    """Genes of each condition by how much they differ from control, and the sets that the GEARS
+    paper scores."""
 
     score: Float[np.ndarray, "C G"]
-    """Welch's t; 0 where it is undefined (constant genes, conditions or controls of a single cell)."""
+    """Welch's t; 0 where it is undefined (constant genes, conditions or controls of a single
+    cell)."""
     order: Int[np.ndarray, "C G"]
     """Genes by descending |score|, ties in the order of the genes."""
     ranked: Bool[np.ndarray, "C"]
-    """False where there is no score at all: the reference itself, and fewer than two cells on either side."""
+    """False where there is no score at all: the reference itself, and fewer than two cells on
+    either side."""
     nonzero: Bool[np.ndarray, "C G"]
     """Genes with a mean other than 0 in the condition."""
     non_dropout: Bool[np.ndarray, "C G"]
-    """Those, and genes whose mean is 0 in the reference too: a zero in both counts as a true zero."""
+    """Those, and genes whose mean is 0 in the reference too: a zero in both counts as a true
+    zero."""
 
 
 def rank(moments: Pseudobulk, reference: int | Int[np.ndarray, "C"]) -> Ranking:
     """Rank the genes of every condition.
 
     Args:
-        moments: means, variances and cells (`condition_means(..., variance=True)`), on a log scale as a rule.
-        reference: row of the control condition, or a row for each condition (the control of its own cell line).
+        moments: means, variances and cells (`condition_means(..., variance=True)`), on a log scale
+            as a rule.
+        reference: row of the control condition, or a row for each condition (the control of its own
+            cell line).
 
-    t = (m1 - m0) / sqrt(v1/n1 + v0/n0) with sample variances, which is scanpy's "t-test" with `rankby_abs`; a t of 0/0
-    is 0, and a gene that is constant on both sides with different values comes first.
+    t = (m1 - m0) / sqrt(v1/n1 + v0/n0) with sample variances, which is scanpy's "t-test" with
+    `rankby_abs`; a t of 0/0 is 0, and a gene that is constant on both sides with different values
+    comes first.
     """
     if moments.variance is None:
-        raise ValueError("the moments have no variance, expected those of condition_means(..., variance=True)")
+        raise ValueError(
+            "the moments have no variance, expected those of condition_means(..., variance=True)"
+        )
     rows = np.arange(len(moments.mean))
     reference = np.broadcast_to(np.asarray(reference), rows.shape)
     mean, other = np.nan_to_num(moments.mean), np.nan_to_num(moments.mean)[reference]
@@ -55,9 +65,11 @@ def rank(moments: Pseudobulk, reference: int | Int[np.ndarray, "C"]) -> Ranking:
 
 
 def rank_genes(dataset: Dataset, split: str = "all") -> Ranking:
-    """Rank the genes of a data set's conditions by its QC-passed cells, on the scale ln(1 + 1e4 x / sum x).
+    """Rank the genes of a data set's conditions by its QC-passed cells, on the scale ln(1 + 1e4 x /
+    sum x).
 
-    Conditions are pooled over strata. Rankings of test conditions rest on test cells and are for scoring only.
+    Conditions are pooled over strata. Rankings of test conditions rest on test cells and are for
+    scoring only.
     """
     return rank(observed_means(dataset, split, "ln", variance=True), dataset.control)
 
@@ -65,7 +77,8 @@ def rank_genes(dataset: Dataset, split: str = "all") -> Ranking:
 def top(
     order: Int[np.ndarray, "C G"], k: int = TOP, among: Bool[np.ndarray, "C G"] | None = None
 ) -> Int[np.ndarray, "C k"]:
-    """The first k genes of every row of `order`, those in `among` only; -1 where there are fewer."""
+    """The first k genes of every row of `order`, those in `among` only; -1 where there are
+    fewer."""
     k_of = min(k, order.shape[1])
     found = np.full((len(order), k), -1, np.int64)
     if among is None:
@@ -84,7 +97,9 @@ def _share(variance: np.ndarray, mean: np.ndarray, cells: np.ndarray) -> np.ndar
     return np.where(variance <= CONSTANT * mean**2, 0.0, variance) / np.maximum(cells, 1)[:, None]
 
 
-def _welch(mean: np.ndarray, other: np.ndarray, share: np.ndarray, other_share: np.ndarray) -> np.ndarray:
+def _welch(
+    mean: np.ndarray, other: np.ndarray, share: np.ndarray, other_share: np.ndarray
+) -> np.ndarray:
     difference = mean - other
     difference[np.abs(difference) <= CONSTANT * np.maximum(np.abs(mean), np.abs(other))] = 0.0
     error = np.sqrt(share + other_share)

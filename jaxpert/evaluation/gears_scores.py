@@ -1,4 +1,5 @@
-"""The GEARS paper's scores of predicted means on a data set: per condition, on average, and per subgroup of test."""
+"""The GEARS paper's scores of predicted means on a data set: per condition, on average, and per
+subgroup of test."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Truth(NamedTuple):
 
 
 def measure(dataset: Dataset) -> Truth:
-    """Means, rankings and the most variable genes of all QC-passed cells, on the scale ln(1 + 1e4 x / sum x)."""
+    """Means, rankings and the most variable genes of all QC-passed cells, on the scale ln(1 + 1e4 x
+    / sum x)."""
     means = pseudobulk.observed_means(dataset, "all", "ln", variance=True)
     pseudobulk.effects(means, dataset.control)  # says so where no control cell is left
     return Truth(means, rank(means, dataset.control), gears_metrics.variable_genes(means.mean))
@@ -52,36 +54,50 @@ def score_dataset(
 
     Args:
         dataset: split, with counts.
-        predicted: mean of every condition on the scale ln(1 + 1e4 x / sum x); rows of conditions without cells in
-            `split` are not read.
+        predicted: mean of every condition on the scale ln(1 + 1e4 x / sum x); rows of conditions
+            without cells in `split` are not read.
         truth: `measure(dataset)`.
         split: "test", "val", "train" or "all".
         compat: "reference" for the shipped behaviour (see `gears_metrics`).
 
-    Cells are normalised condition by condition, so memory is that of the largest condition. Control, where the split
-    has it, is scored by `mse` and `pearson` only.
+    Cells are normalised condition by condition, so memory is that of the largest condition.
+    Control, where the split has it, is scored by `mse` and `pearson` only.
     """
     if predicted.shape != truth.means.mean.shape:
-        raise ValueError(f"predictions have shape {predicted.shape}, expected {truth.means.mean.shape}")
+        raise ValueError(
+            f"predictions have shape {predicted.shape}, expected {truth.means.mean.shape}"
+        )
     rows = pseudobulk.passed_rows(dataset, split)
     present = np.unique(dataset.condition[rows])
     if not len(present):
-        raise InputError(f"split {split!r} of {dataset.name!r} has no cells to score on: change split.kind")
+        raise InputError(
+            f"split {split!r} of {dataset.name!r} has no cells to score on: change split.kind"
+        )
     found = {}
     for c in present.tolist():
         cells = _cells(dataset, rows[dataset.condition[rows] == c])
         if cells.shape[0]:
             found[dataset.conditions[c]] = _one(dataset, c, predicted[c], cells, truth, compat)
-    groups = {name: [m for m in members if m in found] for name, members in dataset.subgroups.items()}
-    means = {name: gears_metrics.mean_scores(found, members) for name, members in groups.items() if members}
+    groups = {
+        name: [m for m in members if m in found] for name, members in dataset.subgroups.items()
+    }
+    means = {
+        name: gears_metrics.mean_scores(found, members)
+        for name, members in groups.items()
+        if members
+    }
     return Scores(found, gears_metrics.mean_scores(found), means)
 
 
-def _one(dataset: Dataset, c: int, predicted: np.ndarray, cells, truth: Truth, compat: Compat) -> dict[str, float]:
+def _one(
+    dataset: Dataset, c: int, predicted: np.ndarray, cells, truth: Truth, compat: Compat
+) -> dict[str, float]:
     if c == dataset.control:
         return gears_metrics.control_scores(predicted, cells, compat)
     genes = gears_metrics.gene_sets(truth.ranking, c, truth.variable)
-    return gears_metrics.condition_scores(predicted, cells, truth.means.mean[dataset.control], genes, compat)
+    return gears_metrics.condition_scores(
+        predicted, cells, truth.means.mean[dataset.control], genes, compat
+    )
 
 
 def _cells(dataset: Dataset, rows: np.ndarray):

@@ -1,8 +1,10 @@
-"""Scores of predicted against observed effects: the papers' metrics and the calibrated ones the field now trusts.
+"""Scores of predicted against observed effects: the papers' metrics and the calibrated ones the
+field now trusts.
 
-Effects are means minus the control mean, rows perturbations and columns genes, usually on the log2 scale (multiply
-`l2_expressed` by ln 2 and `mse` by its square to compare with numbers published on the natural-log scale). A score
-that the input leaves undefined (a correlation with a constant, a ranking of one) is NaN, never 0.
+Effects are means minus the control mean, rows perturbations and columns genes, usually on the log2
+scale (multiply `l2_expressed` by ln 2 and `mse` by its square to compare with numbers published on
+the natural-log scale). A score that the input leaves undefined (a correlation with a constant, a
+ranking of one) is NaN, never 0.
 """
 
 from __future__ import annotations
@@ -66,13 +68,16 @@ def ate_r2_top_k(observed: Effects, predicted: Effects, k: int = 20) -> float:
 def jaccard_top_k(observed: Effects, predicted: Effects, k: int = 50) -> PerPerturbation:
     """Overlap over union of the k genes of largest |effect|, per perturbation.
 
-    NaN for a constant prediction, which ranks nothing, and everywhere when there are no more than k genes.
+    NaN for a constant prediction, which ranks nothing, and everywhere when there are no more than k
+    genes.
     """
     if k >= observed.shape[1]:
         return np.full(len(observed), np.nan)
     a, b = top_k(observed, k), top_k(predicted, k)
     jaccard = (a & b).sum(1) / (a | b).sum(1)
-    return np.where((np.ptp(observed, axis=1) == 0) | (np.ptp(predicted, axis=1) == 0), np.nan, jaccard)
+    return np.where(
+        (np.ptp(observed, axis=1) == 0) | (np.ptp(predicted, axis=1) == 0), np.nan, jaccard
+    )
 
 
 def pearson_delta(
@@ -80,9 +85,9 @@ def pearson_delta(
 ) -> PerPerturbation:
     """Pearson correlation over genes, per perturbation; NaN where either side is constant.
 
-    With `reference`, the unweighted mean effect of the training perturbations, this is Systema's Pearson-Delta with
-    perturbed reference: it credits only what sets a perturbation apart from the average one, so the mean baseline,
-    which predicts the reference itself, has no defined score.
+    With `reference`, the unweighted mean effect of the training perturbations, this is Systema's
+    Pearson-Delta with perturbed reference: it credits only what sets a perturbation apart from the
+    average one, so the mean baseline, which predicts the reference itself, has no defined score.
     """
     a, b = observed.astype(np.float64), predicted.astype(np.float64)
     scale = (a**2).mean(1), (b**2).mean(1)
@@ -102,7 +107,8 @@ def squared_error(observed: Effects, predicted: Effects) -> PerPerturbation:
 def l2_expressed(
     observed: Effects, predicted: Effects, control: Float[np.ndarray, "G"], k: int = 1000
 ) -> PerPerturbation:
-    """Euclidean distance over the k genes of highest mean expression in `control`, per perturbation."""
+    """Euclidean distance over the k genes of highest mean expression in `control`, per
+    perturbation."""
     genes = np.argsort(-control, kind="stable")[:k]
     return np.linalg.norm(observed[:, genes].astype(np.float64) - predicted[:, genes], axis=1)
 
@@ -113,7 +119,8 @@ def distances(
     kind: str = "l2",
     own_genes: Bool[np.ndarray, "P G"] | None = None,
 ) -> Float[np.ndarray, "P Q"]:
-    """Distance ("l1" or "l2") of every prediction to every observation, without each prediction's `own_genes`."""
+    """Distance ("l1" or "l2") of every prediction to every observation, without each prediction's
+    `own_genes`."""
     from scipy.spatial.distance import cdist
 
     p, q = predicted.astype(np.float64), observed.astype(np.float64)
@@ -128,9 +135,11 @@ def distances(
 
 
 def centroid_accuracy(distance: Float[np.ndarray, "P Q"], own: np.ndarray) -> PerPerturbation:
-    """Systema's share of other observations that lie strictly farther than the prediction's own one.
+    """Systema's share of other observations that lie strictly farther than the prediction's own
+    one.
 
-    `distance` is L2 to all Q observed perturbations, training ones included; `own [P]` is each prediction's column.
+    `distance` is L2 to all Q observed perturbations, training ones included; `own [P]` is each
+    prediction's column.
     """
     if distance.shape[1] < 2:
         return np.full(len(distance), np.nan)
@@ -139,10 +148,12 @@ def centroid_accuracy(distance: Float[np.ndarray, "P Q"], own: np.ndarray) -> Pe
 
 
 def discrimination_score(distance: Float[np.ndarray, "N N"]) -> PerPerturbation:
-    """PDS: 1 - rank / N of the own observation among all N by distance from the prediction, 1 at best.
+    """PDS: 1 - rank / N of the own observation among all N by distance from the prediction, 1 at
+    best.
 
-    `distance [prediction, observation]` is L1 without the perturbed genes. Differs from cell-eval in giving ties
-    their middle rank, so that a constant predictor gets 1/2 + 1/(2N) on average, exactly. NaN for N = 1.
+    `distance [prediction, observation]` is L1 without the perturbed genes. Differs from cell-eval
+    in giving ties their middle rank, so that a constant predictor gets 1/2 + 1/(2N) on average,
+    exactly. NaN for N = 1.
     """
     n = len(distance)
     if n < 2:
@@ -153,7 +164,8 @@ def discrimination_score(distance: Float[np.ndarray, "N N"]) -> PerPerturbation:
 
 
 def top_k(effects: Effects, k: int) -> Bool[np.ndarray, "P G"]:
-    """Mask of each row's k largest |values|; genes tied with the last one are all in, so gene order never matters."""
+    """Mask of each row's k largest |values|; genes tied with the last one are all in, so gene order
+    never matters."""
     size = np.abs(effects)
     if k >= size.shape[1]:
         return np.ones(size.shape, bool)
@@ -163,7 +175,8 @@ def top_k(effects: Effects, k: int) -> Bool[np.ndarray, "P G"]:
 def pooled_sums(
     observed: Effects, predicted: Effects, mask: Bool[np.ndarray, "P G"] | None = None
 ) -> Float[np.ndarray, "P 7"]:
-    """Per perturbation: n and the sums of a, b, aa, bb, ab and (a-b)^2; pooled scores are functions of their total."""
+    """Per perturbation: n and the sums of a, b, aa, bb, ab and (a-b)^2; pooled scores are functions
+    of their total."""
     a, b = observed.astype(np.float64), predicted.astype(np.float64)
     w = np.ones_like(a) if mask is None else mask.astype(np.float64)
     terms = (np.ones_like(a), a, b, a * a, b * b, a * b, (a - b) ** 2)
@@ -175,11 +188,14 @@ def pooled_pearson(sums: Float[np.ndarray, "*b 7"]) -> np.ndarray:
     mean_a, mean_b, aa, bb, ab, _ = _moments(sums)
     va, vb = aa - mean_a**2, bb - mean_b**2
     defined = (va > CONSTANT * aa) & (vb > CONSTANT * bb)
-    return np.where(defined, (ab - mean_a * mean_b) / np.sqrt(np.where(defined, va * vb, 1)), np.nan)
+    return np.where(
+        defined, (ab - mean_a * mean_b) / np.sqrt(np.where(defined, va * vb, 1)), np.nan
+    )
 
 
 def pooled_r2(sums: Float[np.ndarray, "*b 7"]) -> np.ndarray:
-    """Coefficient of determination from summed `pooled_sums`; NaN where the observation is constant."""
+    """Coefficient of determination from summed `pooled_sums`; NaN where the observation is
+    constant."""
     mean_a, _, aa, _, _, error = _moments(sums)
     va = aa - mean_a**2
     defined = va > CONSTANT * aa

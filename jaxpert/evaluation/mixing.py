@@ -1,4 +1,5 @@
-"""How well labels separate in a latent space, as numbers beside a picture: nearest neighbours and silhouette."""
+"""How well labels separate in a latent space, as numbers beside a picture: nearest neighbours and
+silhouette."""
 
 from __future__ import annotations
 
@@ -12,21 +13,29 @@ SILHOUETTE_CELLS = 5_000
 
 
 def separation(
-    points: Float[np.ndarray, "n Z"], labels: Shaped[np.ndarray, "n"], *, neighbours: int = NEIGHBOURS, seed: int = 0
+    points: Float[np.ndarray, "n Z"],
+    labels: Shaped[np.ndarray, "n"],
+    *,
+    neighbours: int = NEIGHBOURS,
+    seed: int = 0,
 ) -> dict[str, float | int] | None:
     """How far cells of one label keep to themselves: 1 is apart, `chance` is well mixed.
 
     Args:
-        points: cells in the space that is judged (a latent, principal components), compared by Euclidean distance.
+        points: cells in the space that is judged (a latent, principal components), compared by
+            Euclidean distance.
         labels: one for each cell; cells of a label that no other cell has are left out.
-        neighbours: so many nearest cells are asked for their label, fewer where the label has no more cells.
-        seed: of the shuffles behind the interval of chance, and of the cells behind the silhouette of large sets.
+        neighbours: so many nearest cells are asked for their label, fewer where the label has no
+            more cells.
+        seed: of the shuffles behind the interval of chance, and of the cells behind the silhouette
+            of large sets.
 
     Returns:
-        `same_label_neighbours` in [0, 1]: the share of neighbours with the cell's own label, averaged within each
-        label and then over labels, so that rare labels count as much as common ones; `chance`, its expectation under
-        shuffled labels, with their central 95 % in `chance_low` and `chance_high`; `silhouette` in [-1, 1]; `cells` and
-        `labels` that were compared. None where fewer than two labels are left.
+        `same_label_neighbours` in [0, 1]: the share of neighbours with the cell's own label,
+        averaged within each label and then over labels, so that rare labels count as much as common
+        ones; `chance`, its expectation under shuffled labels, with their central 95 % in
+        `chance_low` and `chance_high`; `silhouette` in [-1, 1]; `cells` and `labels` that were
+        compared. None where fewer than two labels are left.
     """
     _, code, count = np.unique(labels.astype(str), return_inverse=True, return_counts=True)
     kept = count[code] > 1

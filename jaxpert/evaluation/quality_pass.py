@@ -1,4 +1,5 @@
-"""QC pass rate: the share of artifact-free generated cells that the data's own quality thresholds let pass."""
+"""QC pass rate: the share of artifact-free generated cells that the data's own quality thresholds
+let pass."""
 
 from __future__ import annotations
 
@@ -25,29 +26,37 @@ def pass_rate(
     chunks: int = 10,
     libraries: Float[np.ndarray, "_"] | None = None,
 ) -> dict[str, Any]:
-    """Generate cells for every row of `request` and return the share that fails none of the criteria.
+    """Generate cells for every row of `request` and return the share that fails none of the
+    criteria.
 
     Args:
         model: one that generates counts.
         params, state, key: as in `Model.predict`.
-        request: one row per condition, `failed` 0 (the paper's z_a = 0); `library` is used as it is, the paper's
-            10,000, unless `libraries` is given.
+        request: one row per condition, `failed` 0 (the paper's z_a = 0); `library` is used as it
+            is, the paper's 10,000, unless `libraries` is given.
         label: CSR counts `[n, G]` of generated cells -> failed `[n]`, by the data set's thresholds.
         cells_per_condition: generated cells per row.
-        chunks: the cells are generated and labelled in this many parts, each with cells of every condition: a doublet
-            caller sees one part at a time, as in the paper.
-        libraries: library sizes to draw from (those of QC-passed control cells), since cells of one fixed size pass
-            the count criteria more easily than real ones.
+        chunks: the cells are generated and labelled in this many parts, each with cells of every
+            condition: a doublet caller sees one part at a time, as in the paper.
+        libraries: library sizes to draw from (those of QC-passed control cells), since cells of one
+            fixed size pass the count criteria more easily than real ones.
 
     Returns:
-        "overall" and "per_condition" rates, "cells" generated, "empty" among them (no counts at all) and "library"
-        ("request" or "resampled"). The published code reports the share of the more frequent label instead.
+        "overall" and "per_condition" rates, "cells" generated, "empty" among them (no counts at
+        all) and "library" ("request" or "resampled"). The published code reports the share of the
+        more frequent label instead.
     """
     rows = len(request.library)
     passed, empty = np.zeros(rows), 0
     for part, cells in enumerate(_parts(cells_per_condition, chunks)):
         counts = generated_counts(
-            model, params, state, jax.random.fold_in(key, part), request, cells_per_row=cells, libraries=libraries
+            model,
+            params,
+            state,
+            jax.random.fold_in(key, part),
+            request,
+            cells_per_row=cells,
+            libraries=libraries,
         )
         passed += (~np.asarray(label(counts), bool)).reshape(cells, rows).sum(0)
         empty += int((np.diff(counts.indptr) == 0).sum())

@@ -1,4 +1,5 @@
-"""All scores at once, from sums over perturbations, so that subsets and bootstrap draws cost next to nothing."""
+"""All scores at once, from sums over perturbations, so that subsets and bootstrap draws cost next
+to nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Context(NamedTuple):
     own_genes: Bool[np.ndarray, "P G"] | None = None
     """The perturbed genes themselves, left out of `discrimination_score`."""
     candidates: Float[np.ndarray, "Q G"] | None = None
-    """Observed effects that `centroid_accuracy` tells apart; the scored rows themselves where None."""
+    """Observed effects that `centroid_accuracy` tells apart; the scored rows themselves where
+    None."""
     own: Int[np.ndarray, "P"] | None = None
     """Place of each scored row in `candidates`."""
 
@@ -40,7 +42,8 @@ PLAIN = Context()
 
 
 class Scored(NamedTuple):
-    """Sufficient statistics of every score; rows may be selected and weighted before they are summed."""
+    """Sufficient statistics of every score; rows may be selected and weighted before they are
+    summed."""
 
     sums: dict[str, Float[np.ndarray, "P K"]]
     """Seven sums for a pooled score, (value or 0, defined, 1) for a mean over perturbations."""
@@ -53,10 +56,12 @@ def score(observed: Effects, predicted: Effects, context: Context = PLAIN) -> di
 
     Args:
         observed: effects `[P, G]` measured, each row a perturbation; finite.
-        predicted: effects `[P, G]` of the model, relative to its own control where it generates one; finite.
+        predicted: effects `[P, G]` of the model, relative to its own control where it generates
+            one; finite.
         context: control means, training reference and the like.
 
-    A mean over perturbations is taken over those where the score is defined, and NaN where those are fewer than half.
+    A mean over perturbations is taken over those where the score is defined, and NaN where those
+    are fewer than half.
     """
     scored = statistics(observed, predicted, context)
     return values(select(scored, np.arange(len(observed))))
@@ -65,19 +70,31 @@ def score(observed: Effects, predicted: Effects, context: Context = PLAIN) -> di
 def statistics(observed: Effects, predicted: Effects, context: Context = PLAIN) -> Scored:
     """The sums behind every score, before any subset is taken."""
     top = metrics.top_k(observed, 20)
-    whole, top_sums = metrics.pooled_sums(observed, predicted), metrics.pooled_sums(observed, predicted, top)
+    whole, top_sums = (
+        metrics.pooled_sums(observed, predicted),
+        metrics.pooled_sums(observed, predicted, top),
+    )
     candidates = observed if context.candidates is None else context.candidates
     own = np.arange(len(observed)) if context.own is None else context.own
-    sums = {"ate_pearson": whole, "ate_r2": whole, "ate_pearson_top20": top_sums, "ate_r2_top20": top_sums}
+    sums = {
+        "ate_pearson": whole,
+        "ate_r2": whole,
+        "ate_pearson_top20": top_sums,
+        "ate_r2_top20": top_sums,
+    }
     rows = {
         "jaccard_top20": metrics.jaccard_top_k(observed, predicted, 20),
         "jaccard_top50": metrics.jaccard_top_k(observed, predicted, 50),
         "pearson_delta": metrics.pearson_delta(observed, predicted),
-        "centroid_accuracy": metrics.centroid_accuracy(metrics.distances(predicted, candidates), own),
+        "centroid_accuracy": metrics.centroid_accuracy(
+            metrics.distances(predicted, candidates), own
+        ),
         "mse": metrics.squared_error(observed, predicted),
     }
     if context.reference is not None:
-        rows["pearson_delta_reference"] = metrics.pearson_delta(observed, predicted, context.reference)
+        rows["pearson_delta_reference"] = metrics.pearson_delta(
+            observed, predicted, context.reference
+        )
     if context.control is not None:
         rows["l2_expressed"] = metrics.l2_expressed(observed, predicted, context.control)
     l1 = metrics.distances(predicted, observed, "l1", context.own_genes)
@@ -87,7 +104,9 @@ def statistics(observed: Effects, predicted: Effects, context: Context = PLAIN) 
 def select(scored: Scored, rows: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
     """Sums of every score for some of the perturbations, in the order of METRICS."""
     sums = {name: values[rows] for name, values in scored.sums.items()}
-    sums["discrimination_score"] = _defined(metrics.discrimination_score(scored.l1[np.ix_(rows, rows)]))
+    sums["discrimination_score"] = _defined(
+        metrics.discrimination_score(scored.l1[np.ix_(rows, rows)])
+    )
     return {name: sums[name] for name in METRICS if name in sums}
 
 
@@ -105,13 +124,17 @@ def values(sums: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def undefined(sums: dict[str, np.ndarray]) -> dict[str, int]:
-    """Perturbations for which a score averaged over perturbations is undefined; scores without any are left out."""
-    missing = {name: int((rows[:, 1] == 0).sum()) for name, rows in sums.items() if name not in POOLED}
+    """Perturbations for which a score averaged over perturbations is undefined; scores without any
+    are left out."""
+    missing = {
+        name: int((rows[:, 1] == 0).sum()) for name, rows in sums.items() if name not in POOLED
+    }
     return {name: count for name, count in missing.items() if count}
 
 
 class Difference(NamedTuple):
-    """A score of one predictor minus that of another, with a bootstrap interval over perturbations."""
+    """A score of one predictor minus that of another, with a bootstrap interval over
+    perturbations."""
 
     difference: float
     low: float
@@ -120,19 +143,27 @@ class Difference(NamedTuple):
 
 
 def difference(
-    name: str, one: np.ndarray, other: np.ndarray, weights: Float[np.ndarray, "D P"], level: float = 0.95
+    name: str,
+    one: np.ndarray,
+    other: np.ndarray,
+    weights: Float[np.ndarray, "D P"],
+    level: float = 0.95,
 ) -> Difference:
-    """Compare two predictors on the perturbations where the score is defined for both; `weights` resample them."""
+    """Compare two predictors on the perturbations where the score is defined for both; `weights`
+    resample them."""
     return mean_difference(name, [(one, other, weights)], level)
 
 
 def mean_difference(
-    name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray, Float[np.ndarray, "D _"]]], level: float = 0.95
+    name: str,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray, Float[np.ndarray, "D _"]]],
+    level: float = 0.95,
 ) -> Difference:
-    """The difference averaged over pairs of runs (seeds): each pair has the sums of one, of the other, and weights.
+    """The difference averaged over pairs of runs (seeds): each pair has the sums of one, of the
+    other, and weights.
 
-    Row d of all weights must be the same resample of perturbations; the seeds are resampled too, so that the interval
-    covers the chance of both.
+    Row d of all weights must be the same resample of perturbations; the seeds are resampled too, so
+    that the interval covers the chance of both.
     """
     found = [_one_difference(name, *pair) for pair in pairs]
     point = float(np.mean([each[0] for each in found]))
@@ -159,11 +190,15 @@ def _one_difference(
     return point, value(name, weights @ one) - value(name, weights @ other), rows
 
 
-def bootstrap_weights(rng: np.random.Generator, perturbations: int, draws: int) -> Float[np.ndarray, "D P"]:
+def bootstrap_weights(
+    rng: np.random.Generator, perturbations: int, draws: int
+) -> Float[np.ndarray, "D P"]:
     """How often each perturbation occurs in each of `draws` samples with replacement."""
     n = max(perturbations, 1)
     return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, :perturbations].astype(np.float64)
 
 
 def _defined(row: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P 3"]:
-    return np.stack([np.nan_to_num(row), np.isfinite(row), np.ones_like(row)], axis=1).astype(np.float64)
+    return np.stack([np.nan_to_num(row), np.isfinite(row), np.ones_like(row)], axis=1).astype(
+        np.float64
+    )

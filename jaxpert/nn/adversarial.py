@@ -1,4 +1,5 @@
-"""The players of a generative adversarial network: their losses, the gradient penalty, and their game as one loss.
+"""The players of a generative adversarial network: their losses, the gradient penalty, and their
+game as one loss.
 
 All losses are per row, so that callers weigh rows (padding) and devices themselves.
 """
@@ -20,10 +21,11 @@ Logits = Float[Array, "*r"]
 
 
 def called_real(logits: Logits, kind: str) -> Logits:
-    """Loss of rows that should be called real: what a generator minimises on its fakes, a critic on real rows.
+    """Loss of rows that should be called real: what a generator minimises on its fakes, a critic on
+    real rows.
 
-    "log" is -ln D (in the softplus form, finite for any logit), "lsgan" the squared distance of the probability D
-    from 1 (a least-squares loss behind a sigmoid, as the published CycSeq has it).
+    "log" is -ln D (in the softplus form, finite for any logit), "lsgan" the squared distance of the
+    probability D from 1 (a least-squares loss behind a sigmoid, as the published CycSeq has it).
     """
     if kind == "log":
         return jax.nn.softplus(-logits)
@@ -38,15 +40,19 @@ def called_fake(logits: Logits, kind: str) -> Logits:
 
 
 def critic_loss(real: Float[Array, ""], fake: Float[Array, ""], kind: str) -> Float[Array, ""]:
-    """What a critic minimises, from its mean losses on real and fake rows: their sum, for "lsgan" half of it."""
+    """What a critic minimises, from its mean losses on real and fake rows: their sum, for "lsgan"
+    half of it."""
     return real + fake if kind == "log" else 0.5 * (real + fake)
 
 
-def slopes(score: Callable[[Float[Array, "B W"]], Float[Array, "B"]], x: Float[Array, "B W"]) -> Float[Array, "B W"]:
+def slopes(
+    score: Callable[[Float[Array, "B W"]], Float[Array, "B"]], x: Float[Array, "B W"]
+) -> Float[Array, "B W"]:
     """Gradient of each row's score with respect to that row.
 
-    Exact for scores that look at every row by itself (no batch normalisation); what is random in `score` must be fixed
-    in it (one dropout mask), so that the value and its gradient belong to one function.
+    Exact for scores that look at every row by itself (no batch normalisation); what is random in
+    `score` must be fixed in it (one dropout mask), so that the value and its gradient belong to one
+    function.
     """
     return jax.grad(lambda rows: score(rows).sum())(x)
 
@@ -71,8 +77,9 @@ def game(
 ) -> tuple[Float[Array, ""], Any, Any]:
     """The simultaneous game of generators and critics as one scalar to differentiate.
 
-    Its gradient is that of `generators` in `params_g` with fixed critics, and that of `critics` in `params_d` with
-    fixed fakes: neither player's loss reaches the other's parameters. The value of the sum means nothing by itself.
+    Its gradient is that of `generators` in `params_g` with fixed critics, and that of `critics` in
+    `params_d` with fixed fakes: neither player's loss reaches the other's parameters. The value of
+    the sum means nothing by itself.
 
     Args:
         generators: (params_g, params_d) -> (loss, fakes, anything).

@@ -1,5 +1,5 @@
-"""NumPyro distributions of the count models: library-scaled Gamma-Poisson, straight-through Bernoulli, per-cell
-normal."""
+"""NumPyro distributions of the count models: library-scaled Gamma-Poisson, straight-through
+Bernoulli, per-cell normal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,18 @@ MEAN_OFFSET = 1e-4
 MAX_INVERSE_RATE = 1e6
 """The published code clamps the gamma rate at 1e-6."""
 _SHIFT = 8
-# Stirling's series of ln Gamma(z) and digamma(z) in powers of 1/z^2; the remainder is below 1e-14 at z >= 8.
-_LOG_GAMMA = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
+# Stirling's series of ln Gamma(z) and digamma(z) in powers of 1/z^2; the remainder is below 1e-14
+# at z >= 8.
+_LOG_GAMMA = (
+    1 / 12,
+    -1 / 360,
+    1 / 1260,
+    -1 / 1680,
+    1 / 1188,
+    -691 / 360360,
+    1 / 156,
+    -3617 / 122400,
+)
 _DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
 
 
@@ -33,7 +43,8 @@ def _series(coefficients: tuple[float, ...], z: Array) -> Array:
 
 
 def log_rising(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
-    """ln Gamma(r + x) - ln Gamma(r) for r > 0, x >= 0, without the cancellation that ruins float32 at large r.
+    """ln Gamma(r + x) - ln Gamma(r) for r > 0, x >= 0, without the cancellation that ruins float32
+    at large r.
 
     Stirling's series at r + 8 in difference form, carried back to r by a product of eight factors.
     """
@@ -53,7 +64,8 @@ def log_coefficient(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
 
 
 def digamma_rising(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
-    """digamma(r + x) - digamma(r): the derivative of `log_rising` in r, each term free of cancellation."""
+    """digamma(r + x) - digamma(r): the derivative of `log_rising` in r, each term free of
+    cancellation."""
     big, end = r + _SHIFT, r + _SHIFT + x
     steps = sum(1 / ((r + j) * (r + j + x)) for j in range(_SHIFT)) + 0.5 / (big * end)
     tails = _series(_DIGAMMA, end) / end**2 - _series(_DIGAMMA, big) / big**2
@@ -61,9 +73,9 @@ def digamma_rising(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
 
 
 def _dot(a: Float[Array, "*b G"], b: Float[Array, "G"]) -> Float[Array, "*b"]:
-    # As a dot product, not a reduction: XLA's CPU backend does not vectorise arithmetic that it fuses into a
-    # reduction (four to ten times slower here). Full precision, since an accelerator's default would round the
-    # summands.
+    # As a dot product, not a reduction: XLA's CPU backend does not vectorise arithmetic that it
+    # fuses into a reduction (four to ten times slower here). Full precision, since an accelerator's
+    # default would round the summands.
     return jnp.matmul(a, b, precision="highest")
 
 
@@ -71,11 +83,13 @@ def _total(a: Float[Array, "*b G"]) -> Float[Array, "*b"]:
     return _dot(a, jnp.ones(a.shape[-1], a.dtype))
 
 
-# The two halves of the log mass carry hand-written derivatives: automatic ones make XLA store every intermediate of the
-# [B, G] arithmetic, which tripled the time of the likelihood. x is data, so it has none.
+# The two halves of the log mass carry hand-written derivatives: automatic ones make XLA store every
+# intermediate of the [B, G] arithmetic, which tripled the time of the likelihood. x is data, so it
+# has none.
 @jax.custom_jvp
 def _count_terms(r: Float[Array, "G"], x: Float[Array, "*b G"]) -> Float[Array, "*b"]:
-    """Sum over genes of ln Gamma(r + x) - ln Gamma(r) - ln x!: no latent enters, so particles share it."""
+    """Sum over genes of ln Gamma(r + x) - ln Gamma(r) - ln x!: no latent enters, so particles share
+    it."""
     return _total(log_coefficient(r, x))
 
 
@@ -92,9 +106,13 @@ def _share_mean(
 
 @jax.custom_jvp
 def _rate_terms(
-    logits: Float[Array, "*#b G"], log_r: Float[Array, "G"], library: Float[Array, "*#b"], x: Float[Array, "*#b G"]
+    logits: Float[Array, "*#b G"],
+    log_r: Float[Array, "G"],
+    library: Float[Array, "*#b"],
+    x: Float[Array, "*#b G"],
 ) -> Float[Array, "*b"]:
-    """Sum over genes of x ln t - (r + x) ln(1 + t), t = min(mean / r, 1e6), mean = library softmax(logits) + 1e-4."""
+    """Sum over genes of x ln t - (r + x) ln(1 + t), t = min(mean / r, 1e6), mean = library
+    softmax(logits) + 1e-4."""
     _, mean = _share_mean(logits, library)
     t = jnp.minimum(mean * jnp.exp(-log_r), MAX_INVERSE_RATE)
     return _total(x * jnp.log(t) - (jnp.exp(log_r) + x) * jnp.log1p(t))
@@ -102,8 +120,8 @@ def _rate_terms(
 
 @_rate_terms.defjvp
 def _rate_terms_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-    """With e = d / d ln(mean): d / d logits = library share (e / mean - sum(e share / mean)), without a detour over
-    the mean; d / d log_r = -(e + r ln(1 + t))."""
+    """With e = d / d ln(mean): d / d logits = library share (e / mean - sum(e share / mean)),
+    without a detour over the mean; d / d log_r = -(e + r ln(1 + t))."""
     logits, log_r, library, x = primals
     share, mean = _share_mean(logits, library)
     r = jnp.exp(log_r)
@@ -112,15 +130,20 @@ def _rate_terms_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> 
     pull = elasticity / mean * share
     d_library = _total(pull)
     d_logits = jnp.asarray(library)[..., None] * (pull - d_library[..., None] * share)
-    change = (d_logits * tangents[0]).sum(-1) - _dot(elasticity, tangents[1]) - _dot(jnp.log1p(t), r * tangents[1])
+    change = (
+        (d_logits * tangents[0]).sum(-1)
+        - _dot(elasticity, tangents[1])
+        - _dot(jnp.log1p(t), r * tangents[1])
+    )
     return _rate_terms(*primals), change + d_library * tangents[2]
 
 
 class LibraryGammaPoisson(dist.Distribution):
-    """Counts of one cell over G genes: lam ~ Gamma(r, r / m), x ~ Poisson(lam), m = library * softmax(logits) + 1e-4.
+    """Counts of one cell over G genes: lam ~ Gamma(r, r / m), x ~ Poisson(lam), m = library *
+    softmax(logits) + 1e-4.
 
-    `r = exp(log_concentration)` is one inverse dispersion per gene; E[x] = m and Var[x] = m + m^2 / r. The rate r / m
-    is clamped at 1e-6 as in the published code (spec section 1, "Count head").
+    `r = exp(log_concentration)` is one inverse dispersion per gene; E[x] = m and Var[x] = m + m^2 /
+    r. The rate r / m is clamped at 1e-6 as in the published code (spec section 1, "Count head").
     """
 
     arg_constraints = {
@@ -162,8 +185,8 @@ class LibraryGammaPoisson(dist.Distribution):
         return log_coefficient(r, x) + x * jnp.log(t) - (r + x) * jnp.log1p(t)
 
     def log_prob(self, value: Float[Array, "*b G"]) -> Float[Array, "*b"]:
-        """Log mass of a cell: `gene_log_prob` summed over genes, as two terms of which only the second depends on
-        `logits`."""
+        """Log mass of a cell: `gene_log_prob` summed over genes, as two terms of which only the
+        second depends on `logits`."""
         counts = _count_terms(jnp.exp(self.log_concentration), value)
         return counts + _rate_terms(self.logits, self.log_concentration, self.library, value)
 
@@ -175,17 +198,24 @@ class LibraryGammaPoisson(dist.Distribution):
 
 
 class StraightThroughBernoulli(dist.Distribution):
-    """Exact zeros and ones forward, the gradient of sigmoid((logistic noise + logits) / temperature) backward.
+    """Exact zeros and ones forward, the gradient of sigmoid((logistic noise + logits) /
+    temperature) backward.
 
-    The log mass is the plain Bernoulli's at the sample as a real number, so gradients flow through the sample too
-    (spec section 1, "GumbelSoftmaxBernoulli").
+    The log mass is the plain Bernoulli's at the sample as a real number, so gradients flow through
+    the sample too (spec section 1, "GumbelSoftmaxBernoulli").
     """
 
     arg_constraints = {"logits": constraints.real}
     support: Any = constraints.unit_interval
     reparametrized_params = ["logits"]
 
-    def __init__(self, logits: Float[Array, "*b"], temperature: float = 1.0, *, validate_args: bool | None = None):
+    def __init__(
+        self,
+        logits: Float[Array, "*b"],
+        temperature: float = 1.0,
+        *,
+        validate_args: bool | None = None,
+    ):
         self.logits, self.temperature = logits, temperature
         super().__init__(jnp.shape(logits), validate_args=validate_args)
 
@@ -209,8 +239,8 @@ class StraightThroughBernoulli(dist.Distribution):
 
 
 class CellNormal(dist.Normal):
-    """Normal whose row i draws its noise from fold_in(key, slot[i]): a cell's noise goes with its place in the whole
-    batch, so that splitting the batch over devices changes no draw."""
+    """Normal whose row i draws its noise from fold_in(key, slot[i]): a cell's noise goes with its
+    place in the whole batch, so that splitting the batch over devices changes no draw."""
 
     pytree_data_fields = ("slot",)
 
@@ -228,8 +258,12 @@ class CellNormal(dist.Normal):
     def from_noise(self, eps: Float[Array, "*s B Z"]) -> Float[Array, "*s B Z"]:
         return jnp.asarray(self.loc) + jnp.asarray(self.scale) * eps
 
-    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s B Z"]:
+    def sample(
+        self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()
+    ) -> Float[Array, "*s B Z"]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, self.slot)
         width, dtype = self.batch_shape[-1], jnp.result_type(self.loc, float)
-        noise = jax.vmap(lambda k: jax.random.normal(k, (*sample_shape, width), dtype), out_axes=-2)(keys)
+        noise = jax.vmap(
+            lambda k: jax.random.normal(k, (*sample_shape, width), dtype), out_axes=-2
+        )(keys)
         return self.from_noise(noise)

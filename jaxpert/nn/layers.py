@@ -21,9 +21,10 @@ MIN_VARIANCE = 1e-4
 EPSILON = 1e-5
 """Of batch normalisation."""
 
-# x @ kernel as a primitive of its own, for its batching rule: vmapped rows (particles) join the rows of one product.
-# JAX's own rule keeps them as an axis, and the kernel's gradient then sums over two axes, before which XLA's CPU
-# backend copies the cotangent into another order: half of the time of the decoder's last layer.
+# x @ kernel as a primitive of its own, for its batching rule: vmapped rows (particles) join the
+# rows of one product. JAX's own rule keeps them as an axis, and the kernel's gradient then sums
+# over two axes, before which XLA's CPU backend copies the cotangent into another order: half of the
+# time of the decoder's last layer.
 _rows_times = Primitive("rows_times")
 
 
@@ -31,7 +32,9 @@ def _product(x: Float[Array, "R W"], kernel: Float[Array, "W H"]) -> Float[Array
     return x @ kernel
 
 
-def _join_rows(arguments: tuple[Array, Array], axes: tuple[int | None, int | None]) -> tuple[Array, int]:
+def _join_rows(
+    arguments: tuple[Array, Array], axes: tuple[int | None, int | None]
+) -> tuple[Array, int]:
     (x, kernel), (rows_axis, kernel_axis) = arguments, axes
     if rows_axis is None or kernel_axis is not None:  # vmapped seeds
         return jax.vmap(_product, axes)(x, kernel), 0
@@ -59,7 +62,9 @@ class Linear(nn.Module):
     features: int
 
     def setup(self):
-        self.kernel = self.param("kernel", uniform_fan_in, (self.inputs, self.features), self.inputs)
+        self.kernel = self.param(
+            "kernel", uniform_fan_in, (self.inputs, self.features), self.inputs
+        )
         self.bias = self.param("bias", uniform_fan_in, (self.features,), self.inputs)
 
     def __call__(self, x: Float[Array, "*r W"]) -> Float[Array, "*r H"]:
@@ -67,10 +72,11 @@ class Linear(nn.Module):
 
 
 class BlockDense(nn.Module):
-    """A linear layer on the concatenation of several blocks, with each block's share available on its own.
+    """A linear layer on the concatenation of several blocks, with each block's share available on
+    its own.
 
-    W [a, b] = W_a a + W_b b: a caller that meets the same `a` again (another particle, another branch) reuses
-    `project(0, a)` instead of multiplying once more.
+    W [a, b] = W_a a + W_b b: a caller that meets the same `a` again (another particle, another
+    branch) reuses `project(0, a)` instead of multiplying once more.
     """
 
     widths: tuple[int, ...]
@@ -82,7 +88,8 @@ class BlockDense(nn.Module):
         self.bias = self.param("bias", uniform_fan_in, (self.features,), fan_in)
 
     def rows(self, block: int) -> Float[Array, "W H"]:
-        """The kernel's rows of one block, which is also its share for the identity matrix (one-hot input)."""
+        """The kernel's rows of one block, which is also its share for the identity matrix (one-hot
+        input)."""
         start = sum(self.widths[:block])
         return self.kernel[start : start + self.widths[block]]
 
@@ -122,7 +129,8 @@ class Trunk(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Trunk, then mean and standard deviation of a diagonal normal: var = exp(.) + 1e-4 (spec section 1)."""
+    """Trunk, then mean and standard deviation of a diagonal normal: var = exp(.) + 1e-4 (spec
+    section 1)."""
 
     widths: tuple[int, ...]
     hidden: int
@@ -140,17 +148,22 @@ class GaussianHead(nn.Module):
     def rows(self, block: int) -> Float[Array, "W H"]:
         return self.trunk.layer0.rows(block)
 
-    def heads(self, projected: Float[Array, "*b H"]) -> tuple[Float[Array, "*b Z"], Float[Array, "*b Z"]]:
+    def heads(
+        self, projected: Float[Array, "*b H"]
+    ) -> tuple[Float[Array, "*b Z"], Float[Array, "*b Z"]]:
         """(mean, std) from the sum of the first layer's block shares."""
         h = self.trunk.after(projected)
         return self.mean(h), jnp.sqrt(jnp.exp(self.log_var(h)) + MIN_VARIANCE)
 
-    def __call__(self, *blocks: Float[Array, "..."]) -> tuple[Float[Array, "*b Z"], Float[Array, "*b Z"]]:
+    def __call__(
+        self, *blocks: Float[Array, "..."]
+    ) -> tuple[Float[Array, "*b Z"], Float[Array, "*b Z"]]:
         return self.heads(self.trunk.layer0.joined(*blocks))
 
 
 class CountHead(nn.Module):
-    """Trunk, then logits over genes, beside one free log inverse dispersion per gene (spec section 1)."""
+    """Trunk, then logits over genes, beside one free log inverse dispersion per gene (spec section
+    1)."""
 
     widths: tuple[int, ...]
     hidden: int
@@ -160,14 +173,19 @@ class CountHead(nn.Module):
     def setup(self):
         self.trunk = Trunk(self.widths, self.hidden, self.layers)
         self.out = BlockDense((self.hidden,), self.genes)
-        self.log_concentration = self.param("log_concentration", nn.initializers.zeros, (self.genes,))
+        self.log_concentration = self.param(
+            "log_concentration", nn.initializers.zeros, (self.genes,)
+        )
 
-    def __call__(self, *blocks: Float[Array, "..."]) -> tuple[Float[Array, "*b G"], Float[Array, "G"]]:
+    def __call__(
+        self, *blocks: Float[Array, "..."]
+    ) -> tuple[Float[Array, "*b G"], Float[Array, "G"]]:
         return self.out(self.trunk.after(self.trunk.layer0.joined(*blocks))), self.log_concentration
 
 
 Weight = Float[Array, "..."]
-"""How many rows each row stands for, over all leading axes of what it weighs (1 where an axis counts evenly)."""
+"""How many rows each row stands for, over all leading axes of what it weighs (1 where an axis
+counts evenly)."""
 
 
 class Moments(NamedTuple):
@@ -199,7 +217,9 @@ def moments(x: Float[Array, "*r H"], weight: Weight) -> Moments:
     return Moments(mean, variance, count)
 
 
-def joined(mean: Float[Array, "R H"], variance: Float[Array, "R H"], weight: Float[Array, "R"], size: int) -> Moments:
+def joined(
+    mean: Float[Array, "R H"], variance: Float[Array, "R H"], weight: Float[Array, "R"], size: int
+) -> Moments:
     """Moments of R groups of `size` rows together, from those within each group."""
     groups = psum(weight.sum())
     whole = psum(weight @ mean) / jnp.maximum(groups, 1)
@@ -215,9 +235,12 @@ def normalizer(
     fewest: int = 2,
     epsilon: float = EPSILON,
 ) -> Affine:
-    """Normalisation by the moments of the batch, or where that has fewer rows by the remembered ones."""
+    """Normalisation by the moments of the batch, or where that has fewer rows by the remembered
+    ones."""
     enough = batch.count >= fewest
-    mean, variance = (jnp.where(enough, new, old) for new, old in zip(batch[:2], remembered[:2], strict=True))
+    mean, variance = (
+        jnp.where(enough, new, old) for new, old in zip(batch[:2], remembered[:2], strict=True)
+    )
     factor = scale * jax.lax.rsqrt(variance + epsilon)
     return Affine(factor, bias - mean * factor)
 
@@ -225,10 +248,11 @@ def normalizer(
 class BatchNorm(nn.Module):
     """Batch normalisation as an affine map, which callers may fold into the next product.
 
-    Normalises by the biased variance of the batch and remembers the unbiased one, r <- (1 - momentum) r + momentum s,
-    as the published codes do (Flax's own remembers the biased one). Fewer than two rows have no variance: then the
-    remembered moments are used and kept. With `repeat_single` a single row counts as two equal ones, as published for
-    GEARS: variance 0, so no signal passes.
+    Normalises by the biased variance of the batch and remembers the unbiased one, r <- (1 -
+    momentum) r + momentum s, as the published codes do (Flax's own remembers the biased one). Fewer
+    than two rows have no variance: then the remembered moments are used and kept. With
+    `repeat_single` a single row counts as two equal ones, as published for GEARS: variance 0, so no
+    signal passes.
     """
 
     features: int
@@ -248,10 +272,17 @@ class BatchNorm(nn.Module):
         return Moments(self.mean.value, self.variance.value, jnp.zeros((), self.scale.dtype))
 
     def __call__(self, batch: Moments | None) -> Affine:
-        """The map for rows with these moments, which are then remembered; with the remembered ones for None."""
+        """The map for rows with these moments, which are then remembered; with the remembered ones
+        for None."""
         old, fewest = self.remembered(), 1 if self.repeat_single else 2
-        affine = normalizer(self.scale, self.bias, old if batch is None else batch, old, fewest, self.epsilon)
-        if batch is not None and self.is_mutable_collection("batch_stats") and not self.is_initializing():
+        affine = normalizer(
+            self.scale, self.bias, old if batch is None else batch, old, fewest, self.epsilon
+        )
+        if (
+            batch is not None
+            and self.is_mutable_collection("batch_stats")
+            and not self.is_initializing()
+        ):
             count = jnp.maximum(batch.count, 2)
             rate = jnp.where(batch.count >= fewest, self.momentum, 0).astype(self.scale.dtype)
             self.mean.value += rate * (jax.lax.stop_gradient(batch.mean) - old.mean)

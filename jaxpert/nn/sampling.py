@@ -1,4 +1,5 @@
-"""Gamma and Poisson draws for arrays of millions, five times faster on a CPU than `jax.random`'s element-wise loops."""
+"""Gamma and Poisson draws for arrays of millions, five times faster on a CPU than `jax.random`'s
+element-wise loops."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ TINY = 1e-38
 
 
 def gamma(key: PRNGKeyArray, shape: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Standard gamma variates by Marsaglia and Tsang's rejection (2000), the whole array in every round.
+    """Standard gamma variates by Marsaglia and Tsang's rejection (2000), the whole array in every
+    round.
 
     A shape below 1 is drawn at shape + 1 and multiplied by U^(1 / shape).
     """
@@ -37,10 +39,12 @@ def gamma(key: PRNGKeyArray, shape: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 
 def poisson(key: PRNGKeyArray, rate: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Poisson variates as floats: sequential inversion below `SMALL_RATE`, Giles' expansion of the quantile above.
+    """Poisson variates as floats: sequential inversion below `SMALL_RATE`, Giles' expansion of the
+    quantile above.
 
-    The expansion (Giles 2016, order 1 / sqrt(rate)) is not exact: its total variation from the Poisson is about 1e-4
-    at rate 10 and falls with the rate, far below what any mean over generated cells can show.
+    The expansion (Giles 2016, order 1 / sqrt(rate)) is not exact: its total variation from the
+    Poisson is about 1e-4 at rate 10 and falls with the rate, far below what any mean over generated
+    cells can show.
     """
     half = jnp.finfo(rate.dtype).eps / 4
     u = jax.random.uniform(key, rate.shape, rate.dtype, minval=half, maxval=1 - half)
@@ -52,7 +56,8 @@ def poisson(key: PRNGKeyArray, rate: Float[Array, "*b"]) -> Float[Array, "*b"]:
 
 
 def _invert(rate: Float[Array, "*b"], u: Float[Array, "*b"], most: int = 80) -> Float[Array, "*b"]:
-    """The smallest k with P(X <= k) >= u, counted upwards; `most` lies beyond any quantile that u can reach."""
+    """The smallest k with P(X <= k) >= u, counted upwards; `most` lies beyond any quantile that u
+    can reach."""
 
     def step(carry):
         k, mass, total, n = carry
@@ -64,4 +69,6 @@ def _invert(rate: Float[Array, "*b"], u: Float[Array, "*b"], most: int = 80) -> 
         return (carry[3] < most) & (u > carry[2]).any()
 
     mass = jnp.exp(-rate)
-    return jax.lax.while_loop(unfinished, step, (jnp.zeros_like(rate), mass, mass, jnp.zeros((), rate.dtype)))[0]
+    return jax.lax.while_loop(
+        unfinished, step, (jnp.zeros_like(rate), mass, mass, jnp.zeros((), rate.dtype))
+    )[0]

@@ -1,8 +1,9 @@
-"""NumPyro programs as pure losses: (model, guide) -> (init, loss); the only file that knows how an ELBO is put
-together.
+"""NumPyro programs as pure losses: (model, guide) -> (init, loss); the only file that knows how an
+ELBO is put together.
 
-A program works on one particle; particles are a vmap around it, so whatever does not depend on a latent draw (the
-encoder's product with the counts, the data's share of the likelihood) is computed once for all of them.
+A program works on one particle; particles are a vmap around it, so whatever does not depend on a
+latent draw (the encoder's product with the counts, the data's share of the likelihood) is computed
+once for all of them.
 """
 
 from __future__ import annotations
@@ -25,20 +26,26 @@ from jaxpert.core.types import Batch, PyTree
 Program = Callable[..., Any]
 Net = TypeVar("Net", bound=nn.Module)
 Seeded = Callable[[Program, Any], Program]
-"""How a program gets its randomness from one particle's draw: `handlers.seed` for keys; tests give noise arrays."""
+"""How a program gets its randomness from one particle's draw: `handlers.seed` for keys; tests give
+noise arrays."""
 
 
 def network(name: str, module: Net, *widths: int) -> Net:
-    """The Linen `module` bound to the NumPyro parameter `name`; `widths` are those of its inputs."""
-    params: Any = numpyro.param(name, lambda key: module.init(key, *(jnp.zeros((1, w)) for w in widths))["params"])
+    """The Linen `module` bound to the NumPyro parameter `name`; `widths` are those of its
+    inputs."""
+    params: Any = numpyro.param(
+        name, lambda key: module.init(key, *(jnp.zeros((1, w)) for w in widths))["params"]
+    )
     return module.bind({"params": params})
 
 
 def weighted(program: Program, weight: Float[Array, "*b"]) -> Program:
-    """Multiply the log densities of `program`'s sites by `weight`, of which zeros are allowed (NumPyro refuses a
-    scale of 0)."""
+    """Multiply the log densities of `program`'s sites by `weight`, of which zeros are allowed
+    (NumPyro refuses a scale of 0)."""
     positive = weight > 0
-    return handlers.mask(handlers.scale(program, scale=jnp.where(positive, weight, 1)), mask=positive)
+    return handlers.mask(
+        handlers.scale(program, scale=jnp.where(positive, weight, 1)), mask=positive
+    )
 
 
 def real_cells(batch: Batch) -> Float[Array, ""]:
@@ -47,11 +54,18 @@ def real_cells(batch: Batch) -> Float[Array, ""]:
 
 
 def traces(
-    model: Program, guide: Program, params: PyTree, draw: Any, batch: Batch, seeded: Seeded = handlers.seed
+    model: Program,
+    guide: Program,
+    params: PyTree,
+    draw: Any,
+    batch: Batch,
+    seeded: Seeded = handlers.seed,
 ) -> tuple[dict, dict]:
     """Sites of one particle: (model trace at the guide's sample, guide trace)."""
     draws = jax.random.split(draw) if seeded is handlers.seed else (draw, draw)
-    guide_trace = handlers.trace(handlers.substitute(seeded(guide, draws[1]), params)).get_trace(batch)
+    guide_trace = handlers.trace(handlers.substitute(seeded(guide, draws[1]), params)).get_trace(
+        batch
+    )
     model = handlers.replay(handlers.substitute(seeded(model, draws[0]), params), guide_trace)
     return handlers.trace(model).get_trace(batch), guide_trace
 
@@ -73,12 +87,18 @@ def contributions(*args, **kwargs) -> dict[str, Float[Array, ""]]:
 
 
 def negative_elbo(
-    model: Program, guide: Program, params: PyTree, draws: Any, batch: Batch, seeded: Seeded = handlers.seed
+    model: Program,
+    guide: Program,
+    params: PyTree,
+    draws: Any,
+    batch: Batch,
+    seeded: Seeded = handlers.seed,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Minus the ELBO per cell of the whole batch, averaged over the leading particle axis of `draws`, and its parts
-    by site.
+    """Minus the ELBO per cell of the whole batch, averaged over the leading particle axis of
+    `draws`, and its parts by site.
 
-    Programs give sums over their cells (this device's); the sum over devices is divided by the number of real cells.
+    Programs give sums over their cells (this device's); the sum over devices is divided by the
+    number of real cells.
     """
 
     def particle(draw):
@@ -90,13 +110,17 @@ def negative_elbo(
     return sum(terms.values(), jnp.zeros(())), terms
 
 
-def make_init(model: Program, guide: Program) -> Callable[[PRNGKeyArray, Batch], tuple[PyTree, PyTree]]:
+def make_init(
+    model: Program, guide: Program
+) -> Callable[[PRNGKeyArray, Batch], tuple[PyTree, PyTree]]:
     """`init(key, batch) -> (params, {})` with every parameter that either program declares."""
 
     def init(key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
         key_model, key_guide = jax.random.split(key)
         guide_trace = handlers.trace(handlers.seed(guide, key_guide)).get_trace(batch)
-        model_trace = handlers.trace(handlers.replay(handlers.seed(model, key_model), guide_trace)).get_trace(batch)
+        model_trace = handlers.trace(
+            handlers.replay(handlers.seed(model, key_model), guide_trace)
+        ).get_trace(batch)
         sites = {**model_trace, **guide_trace}
         return {name: site["value"] for name, site in sites.items() if site["type"] == "param"}, {}
 
@@ -104,8 +128,8 @@ def make_init(model: Program, guide: Program) -> Callable[[PRNGKeyArray, Batch],
 
 
 def make_loss(model: Program, guide: Program, particles: int) -> Callable:
-    """`loss(params, state, key, batch) -> (minus ELBO per cell, (state, terms))` with `particles` Monte-Carlo
-    samples."""
+    """`loss(params, state, key, batch) -> (minus ELBO per cell, (state, terms))` with `particles`
+    Monte-Carlo samples."""
 
     def loss(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch):
         value, terms = negative_elbo(model, guide, params, jax.random.split(key, particles), batch)
@@ -132,15 +156,20 @@ def cell_bound(
     seeded: Seeded = handlers.seed,
     chunk: int = 5,
 ) -> Float[Array, "B"]:
-    """Predictive IWELBO of each cell: logsumexp_s [log p(x, local latents) - log q(local latents)] - ln P.
+    """Predictive IWELBO of each cell: logsumexp_s [log p(x, local latents) - log q(local latents)]
+    - ln P.
 
-    Global latents are drawn from the guide and carry no weight; likelihood weights are left out (spec section 5).
-    `chunk` particles are held in memory at a time.
+    Global latents are drawn from the guide and carry no weight; likelihood weights are left out
+    (spec section 5). `chunk` particles are held in memory at a time.
     """
 
     def particle(draw):
         model_trace, guide_trace = traces(model, guide, params, draw, batch, seeded)
-        observed = [name for name, site in model_trace.items() if site["type"] == "sample" and site["is_observed"]]
+        observed = [
+            name
+            for name, site in model_trace.items()
+            if site["type"] == "sample" and site["is_observed"]
+        ]
         log_p = sum(_cell_log_prob(model_trace[name]) for name in (*observed, *local_sites))
         return log_p - sum(_cell_log_prob(guide_trace[name]) for name in local_sites)
 

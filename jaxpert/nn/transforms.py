@@ -12,12 +12,17 @@ SMALLEST_STD = 1e-6
 
 
 def log_standardize(
-    x: Float[AnyArray, "*b G"], mean: Float[AnyArray, "G"], std: Float[AnyArray, "G"], *, guard: str = "unit"
+    x: Float[AnyArray, "*b G"],
+    mean: Float[AnyArray, "G"],
+    std: Float[AnyArray, "G"],
+    *,
+    guard: str = "unit",
 ) -> Float[Array, "*b G"]:
     """Return (ln(1 + x) - mean) / std, gene by gene.
 
-    `guard="unit"` takes std 1 for a gene that is constant in training (std < 1e-6). `guard="reference"` divides by
-    the 0 as the published code does and replaces NaN and -inf by 1e-6 and +inf by 1e6.
+    `guard="unit"` takes std 1 for a gene that is constant in training (std < 1e-6).
+    `guard="reference"` divides by the 0 as the published code does and replaces NaN and -inf by
+    1e-6 and +inf by 1e6.
     """
     z = jnp.log1p(x) - mean
     if guard == "unit":

@@ -11,6 +11,8 @@ from typing import Any
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report.words import LABELS
 
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def finite(value: Any) -> bool:
     """Whether this is a number that can be shown and compared."""
@@ -18,9 +20,14 @@ def finite(value: Any) -> bool:
 
 
 def digits_for(values: Sequence[Any]) -> int:
-    """Decimals that show three figures of the largest value, the same down a row so that it can be compared."""
+    """Decimals that show three figures of the largest value, the same down a row so that it can be
+    compared."""
     largest = max((abs(v) for v in values), default=0)
-    return 3 if largest == 0 or 0.1 <= largest < 100 else min(8, max(0, 2 - math.floor(math.log10(largest))))
+    return (
+        3
+        if largest == 0 or 0.1 <= largest < 100
+        else min(8, max(0, 2 - math.floor(math.log10(largest))))
+    )
 
 
 def fixed(value: float, digits: int, sign: str = "") -> str:
@@ -29,11 +36,15 @@ def fixed(value: float, digits: int, sign: str = "") -> str:
 
 
 def value(it: Any) -> Any:
-    """Any single value as a reader wants it; None and numbers that are not finite are "undefined"."""
+    """Any single value as a reader wants it; None and numbers that are not finite are
+    "undefined"."""
     from markupsafe import Markup
 
     if it is None or (isinstance(it, float) and not math.isfinite(it)):
-        return Markup('<abbr class="undefined" title="no value: not computed, or not a finite number">undefined</abbr>')
+        return Markup(
+            '<abbr class="undefined" title="no value: not computed, or not a finite '
+            'number">undefined</abbr>'
+        )
     if isinstance(it, bool):
         return "yes" if it else "no"
     if isinstance(it, int):
@@ -42,23 +53,33 @@ def value(it: Any) -> Any:
 
 
 def _real(value: float) -> str:
-    """Five figures, thousands grouped, and powers of ten only for the very small and the very large."""
+    """Five figures, thousands grouped, and powers of ten only for the very small and the very
+    large."""
     if _is_plain(value):
         digits = 0 if value == 0 else min(8, max(0, 4 - math.floor(math.log10(abs(value)))))
         text = f"{value:,.{digits}f}"
         return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
     mantissa, power = f"{value:.2e}".split("e")
-    return f"{mantissa} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}".replace("-", "−")
+    exponent = str(int(power)).translate(SUPERSCRIPT)
+    return f"{mantissa} × 10{exponent}".replace("-", "−")
 
 
 def aligned(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The same table with the numbers of a column as text of equally many decimals."""
     digits: dict[str, int] = {}
-    plain = [(c, v) for row in table.values() for c, v in row.items() if isinstance(v, float) and _is_plain(v)]
+    plain = [
+        (c, v)
+        for row in table.values()
+        for c, v in row.items()
+        if isinstance(v, float) and _is_plain(v)
+    ]
     for column, v in plain:
         digits[column] = max(digits.get(column, 0), len(_real(v).partition(".")[2]))
     return {
-        name: {c: fixed(v, digits[c]) if isinstance(v, float) and _is_plain(v) else v for c, v in row.items()}
+        name: {
+            c: fixed(v, digits[c]) if isinstance(v, float) and _is_plain(v) else v
+            for c, v in row.items()
+        }
         for name, row in table.items()
     }
 
@@ -70,7 +91,9 @@ def _is_plain(value: float) -> bool:
 
 def label(name: Any) -> str:
     """What a key of metrics.json is called on the page."""
-    return LABELS.get(str(name), METRICS[name].label if name in METRICS else str(name).replace("_", " "))
+    return LABELS.get(
+        str(name), METRICS[name].label if name in METRICS else str(name).replace("_", " ")
+    )
 
 
 def heading(name: Any) -> str:
@@ -97,7 +120,9 @@ def is_scalar(value: Any) -> bool:
 def is_table(value: Any) -> bool:
     """A mapping of at least two mappings of single values is shown as rows and columns."""
     inner = list(value.values()) if isinstance(value, Mapping) else []
-    return len(inner) > 1 and all(isinstance(i, Mapping) and i and all(map(is_scalar, i.values())) for i in inner)
+    return len(inner) > 1 and all(
+        isinstance(i, Mapping) and i and all(map(is_scalar, i.values())) for i in inner
+    )
 
 
 def is_long(value: Any) -> bool:

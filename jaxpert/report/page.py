@@ -1,4 +1,5 @@
-"""The report of a run: one HTML file that needs nothing else, made from what lies in the work directory."""
+"""The report of a run: one HTML file that needs nothing else, made from what lies in the work
+directory."""
 
 from __future__ import annotations
 
@@ -17,10 +18,25 @@ from jaxpert.report.sections import FAMILIES, family_sections
 from jaxpert.report.tables import tables, truth_tables
 from jaxpert.report.words import CAPTIONS
 
-READ = ("model", "baselines", "ceiling", "truth", "comparison", "perturbations", "notes", "verdict", "quality", "data",
-        "likelihood", "recovery", "run", "scores", *FAMILIES)  # fmt: skip
-"""Parts of metrics.json that have their own place or are for programs (`scores`: every seed at every threshold);
-whatever else it holds is listed at the end."""
+READ = (
+    "model",
+    "baselines",
+    "ceiling",
+    "truth",
+    "comparison",
+    "perturbations",
+    "notes",
+    "verdict",
+    "quality",
+    "data",
+    "likelihood",
+    "recovery",
+    "run",
+    "scores",
+    *FAMILIES,
+)
+"""Parts of metrics.json that have their own place or are for programs (`scores`: every seed at
+every threshold); whatever else it holds is listed at the end."""
 
 
 class Picture(NamedTuple):
@@ -34,17 +50,22 @@ class Picture(NamedTuple):
 
 
 def write_report(workdir: str | Path) -> Path:
-    """Write `report.html` from the files of a run and return its path; parts that are missing are named on the page.
+    """Write `report.html` from the files of a run and return its path; parts that are missing are
+    named on the page.
 
     Args:
-        workdir: the directory with any of `config.json`, `metrics.json`, `metrics.jsonl` and `figures/*.png`.
+        workdir: the directory with any of `config.json`, `metrics.json`, `metrics.jsonl` and
+            `figures/*.png`.
 
     Raises:
         InputError: `workdir` is no directory.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
-        raise InputError(f"there is no work directory {workdir}: give the --workdir of a run that was started before")
+        raise InputError(
+            f"there is no work directory {workdir}: give the --workdir of a run that was started "
+            "before"
+        )
     page = _environment().get_template("report.html").render(_content(workdir))
     part, path = workdir / ".report.html.part", workdir / "report.html"
     part.write_text(page, encoding="utf-8")
@@ -72,7 +93,9 @@ def _environment() -> Any:
 def _content(workdir: Path) -> dict[str, Any]:
     """Everything that the template shows."""
     problems: list[str] = []
-    config, metrics = (_mapping(workdir / name, problems) for name in ("config.json", "metrics.json"))
+    config, metrics = (
+        _mapping(workdir / name, problems) for name in ("config.json", "metrics.json")
+    )
     pictures = _pictures(workdir / "figures")
     parts = {name: metrics.get(name) for name in READ}
     return parts | {
@@ -93,7 +116,8 @@ def _content(workdir: Path) -> dict[str, Any]:
 
 
 def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
-    """A JSON file's content, empty if there is none; says what is wrong with one that cannot be read."""
+    """A JSON file's content, empty if there is none; says what is wrong with one that cannot be
+    read."""
     if not path.exists():
         return {}
     try:
@@ -118,7 +142,10 @@ def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
         except (ValueError, TypeError):
             bad += 1
     if bad:
-        problems.append(f"{bad} of the {bad + len(rows)} lines of {path.name} could not be read and are left out.")
+        problems.append(
+            f"{bad} of the {bad + len(rows)} lines of {path.name} could not be read and are left "
+            "out."
+        )
     return rows
 
 
@@ -130,7 +157,9 @@ def _pictures(folder: Path) -> list[Picture]:
         key = next((name for name in order if path.stem.startswith(name)), None)
         title, caption = CAPTIONS[key] if key else (label(path.stem), "")
         data = base64.b64encode(path.read_bytes()).decode()
-        found.append((order.index(key) if key else len(order), Picture(path.stem, title, caption, data)))
+        found.append(
+            (order.index(key) if key else len(order), Picture(path.stem, title, caption, data))
+        )
     return [picture for _, picture in sorted(found, key=lambda each: (each[0], each[1].name))]
 
 
@@ -150,7 +179,13 @@ def _date(workdir: Path, metrics: Mapping[str, Any]) -> str:
     said = (metrics.get("run") or {}).get("date")
     names = ("metrics.json", "metrics.jsonl", "config.json")
     times = [(workdir / name).stat().st_mtime for name in names if (workdir / name).exists()]
-    return str(said) if said else f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
+    return (
+        str(said)
+        if said
+        else f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC"
+        if times
+        else ""
+    )
 
 
 def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

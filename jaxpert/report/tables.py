@@ -44,27 +44,39 @@ class Table(NamedTuple):
 
 
 def tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """One table for each subset of `metrics.json`: scores down, methods across, the best of each row marked."""
+    """One table for each subset of `metrics.json`: scores down, methods across, the best of each
+    row marked."""
     methods = {"model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
     ceiling = metrics.get("ceiling") or {}
     return [
-        _table(metrics, subset, {m: s.get(subset) or {} for m, s in methods.items()}, ceiling.get(subset))
+        _table(
+            metrics,
+            subset,
+            {m: s.get(subset) or {} for m, s in methods.items()},
+            ceiling.get(subset),
+        )
         for subset in _ordered({subset for scores in methods.values() for subset in scores})
     ]
 
 
 def truth_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """The same against the planted effects of a simulated screen; the measurement itself is scored beside."""
+    """The same against the planted effects of a simulated screen; the measurement itself is scored
+    beside."""
     truth = metrics.get("truth") or {}
     subsets = _ordered({subset for scores in truth.values() for subset in scores})[:1]
-    return [_table({}, s, {m: scores.get(s) or {} for m, scores in truth.items()}, None) for s in subsets]
+    return [
+        _table({}, s, {m: scores.get(s) or {} for m, scores in truth.items()}, None)
+        for s in subsets
+    ]
 
 
 def _ordered(subsets: set[str]) -> list[str]:
     return [s for s in dict.fromkeys((*SUBSETS, *sorted(subsets))) if s in subsets]
 
 
-def _table(metrics: Mapping[str, Any], subset: str, methods: Mapping[str, Any], ceiling: Any) -> Table:
+def _table(
+    metrics: Mapping[str, Any], subset: str, methods: Mapping[str, Any], ceiling: Any
+) -> Table:
     found = {name for scores in (*methods.values(), ceiling or {}) for name in scores}
     names = [n for n in dict.fromkeys((*METRICS, *sorted(found))) if n in found]
     compared = (metrics.get("comparison") or {}).get(subset) or {}
@@ -94,11 +106,14 @@ def _row(name: str, methods: Mapping[str, Any], ceiling: Any, compared: Any) -> 
 
 
 def _cell(value: Any, digits: int, why: str, kind: str) -> Cell:
-    return Cell(fixed(value, digits), kind) if finite(value) else Cell("undefined", "undefined", why)
+    return (
+        Cell(fixed(value, digits), kind) if finite(value) else Cell("undefined", "undefined", why)
+    )
 
 
 def _lead(sign: int, values: Mapping[str, Any], compared: Any, digits: int) -> Cell | None:
-    """Model minus the best baseline with its interval; "better" or "worse" only where the interval excludes 0."""
+    """Model minus the best baseline with its interval; "better" or "worse" only where the interval
+    excludes 0."""
     rivals = {m: sign * v for m, v in values.items() if m != "model" and finite(v)}
     if not compared or not rivals or not sign:
         return None
@@ -116,7 +131,12 @@ def _lead(sign: int, values: Mapping[str, Any], compared: Any, digits: int) -> C
 def _why(name: str) -> str:
     """Why this score may have no value."""
     if "pearson" in name:
-        return "A correlation is undefined where the prediction or the data is constant (no change, for one)."
+        return (
+            "A correlation is undefined where the prediction or the data is constant (no "
+            "change, for one)."
+        )
     if "jaccard" in name:
-        return "A constant prediction ranks no genes, and an overlap needs more genes than it counts."
+        return (
+            "A constant prediction ranks no genes, and an overlap needs more genes than it counts."
+        )
     return "The score was not computed for this method, or has no value here."

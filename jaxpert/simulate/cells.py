@@ -1,4 +1,5 @@
-"""Draw the cells of a simulated screen: condition, basal state, library, and the artifact that spoils some."""
+"""Draw the cells of a simulated screen: condition, basal state, library, and the artifact that
+spoils some."""
 
 from __future__ import annotations
 
@@ -14,23 +15,29 @@ from jaxpert.simulate.truth import ARTIFACTS
 ARTIFACT_SHARES = (0.28, 0.54, 0.045, 0.085, 0.05)
 """Of the cells with an artifact, in the order of ARTIFACTS[1:].
 
-With the default rate about 24, 18 and 14 % of the cells fail quality control at 3, 4 and 5 MAD, some of them without an
-artifact; 22, 15 and 12 % where no doublet is called."""
+With the default rate about 24, 18 and 14 % of the cells fail quality control at 3, 4 and 5 MAD,
+some of them without an artifact; 22, 15 and 12 % where no doublet is called."""
 ARTIFACT_DEPTH = (1.0, 0.25, 1.0, 0.08, 1.0, 1.0)
 MIXING = {"ambient": (0.5, 0.9), "haemoglobin": (0.005, 0.03)}
 """Range of the share of foreign reads."""
 MAX_KILLED = 0.8
 
 
-def draw_cells(rng: np.random.Generator, s: Settings, genes: dict[str, Any], toxicity: np.ndarray) -> dict[str, Any]:
-    """Condition, batch, basal state, library and artifact of every cell, in random order; `toxicity` is that of each
-    condition."""
+def draw_cells(
+    rng: np.random.Generator, s: Settings, genes: dict[str, Any], toxicity: np.ndarray
+) -> dict[str, Any]:
+    """Condition, batch, basal state, library and artifact of every cell, in random order;
+    `toxicity` is that of each condition."""
     each = [replace(s, cells=int(cells)) for cells in line_cells(s)]
-    numbers = np.concatenate([_cells_per_condition(rng, one, len(toxicity) // len(each)) for one in each])
+    numbers = np.concatenate(
+        [_cells_per_condition(rng, one, len(toxicity) // len(each)) for one in each]
+    )
     condition = rng.permutation(np.repeat(np.arange(len(numbers)), numbers))
     batch = rng.integers(s.batches, size=s.cells)
     artifact = _draw_artifacts(rng, toxicity, condition, s.artifact_share)
-    library = s.umis * genes["batch_depth"][batch] * np.exp(genes["umis_sd"] * rng.normal(size=s.cells))
+    library = (
+        s.umis * genes["batch_depth"][batch] * np.exp(genes["umis_sd"] * rng.normal(size=s.cells))
+    )
     mixing = np.zeros(s.cells)
     for name, (low, high) in MIXING.items():
         cells = artifact == ARTIFACTS.index(name)
@@ -47,7 +54,9 @@ def draw_cells(rng: np.random.Generator, s: Settings, genes: dict[str, Any], tox
     }
 
 
-def _cells_per_condition(rng: np.random.Generator, s: Settings, conditions: int) -> Int[np.ndarray, "C"]:
+def _cells_per_condition(
+    rng: np.random.Generator, s: Settings, conditions: int
+) -> Int[np.ndarray, "C"]:
     """Long-tailed numbers, none under 4 nor (where cells allow) 20."""
     control = round(s.control_share * s.cells)
     left = s.cells - control
@@ -57,10 +66,14 @@ def _cells_per_condition(rng: np.random.Generator, s: Settings, conditions: int)
     return np.concatenate([[control], numbers])
 
 
-def _draw_artifacts(rng: np.random.Generator, toxicity: np.ndarray, condition: np.ndarray, share: float) -> np.ndarray:
-    """Artifact kinds; toxic conditions raise the odds of dying and stressed cells, up to 80 % of their cells.
+def _draw_artifacts(
+    rng: np.random.Generator, toxicity: np.ndarray, condition: np.ndarray, share: float
+) -> np.ndarray:
+    """Artifact kinds; toxic conditions raise the odds of dying and stressed cells, up to 80 % of
+    their cells.
 
-    The intercept is solved for, so that over the screen every kind has its share however toxic the targets are.
+    The intercept is solved for, so that over the screen every kind has its share however toxic the
+    targets are.
     """
     shares = share * np.array(ARTIFACT_SHARES)
     killed = shares[:2].sum()
@@ -80,7 +93,9 @@ def _draw_artifacts(rng: np.random.Generator, toxicity: np.ndarray, condition: n
     return np.where(drawn[:, 0] < edges[:, -1], 1 + (drawn >= edges).sum(1), 0)
 
 
-def _draw_partners(rng: np.random.Generator, batch: np.ndarray, artifact: np.ndarray) -> Int[np.ndarray, "N"]:
+def _draw_partners(
+    rng: np.random.Generator, batch: np.ndarray, artifact: np.ndarray
+) -> Int[np.ndarray, "N"]:
     partner = np.full(len(batch), -1, np.int32)
     for b in np.unique(batch):
         cells = np.flatnonzero((batch == b) & (artifact == ARTIFACTS.index("doublet")))

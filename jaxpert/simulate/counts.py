@@ -1,4 +1,5 @@
-"""Gamma-Poisson counts of simulated cells, drawn in blocks with their own random streams and gathered as CSR."""
+"""Gamma-Poisson counts of simulated cells, drawn in blocks with their own random streams and
+gathered as CSR."""
 
 from __future__ import annotations
 
@@ -14,19 +15,23 @@ from jaxpert.simulate.cells import ARTIFACT_DEPTH
 from jaxpert.simulate.truth import ARTIFACTS, Truth, cell_latent, cell_proportions
 
 BLOCK = 256
-"""Cells per random stream: part of what a seed means, so changing it changes every simulated screen."""
+"""Cells per random stream: part of what a seed means, so changing it changes every simulated
+screen."""
 DIRECT = 8.0
-"""Counts of means above this are drawn as a Poisson of a Gamma; those below (nearly all) by inversion."""
+"""Counts of means above this are drawn as a Poisson of a Gamma; those below (nearly all) by
+inversion."""
 SMALLEST_TAIL = 1e-12
 
 
 def gamma_poisson(
     rng: np.random.Generator, mean: Float[np.ndarray, "n G"], r: Float[np.ndarray, "G"]
 ) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "k"]]:
-    """Flat positions and values of the nonzero Gamma-Poisson counts with the given means and inverse dispersions.
+    """Flat positions and values of the nonzero Gamma-Poisson counts with the given means and
+    inverse dispersions.
 
-    P(x > 0) <= mean, so one comparison of a uniform with the mean leaves out most zeros before any power is taken;
-    the same uniform is then inverted through the exact survival function (cut where it falls under 1e-12).
+    P(x > 0) <= mean, so one comparison of a uniform with the mean leaves out most zeros before any
+    power is taken; the same uniform is then inverted through the exact survival function (cut where
+    it falls under 1e-12).
     """
     uniform = rng.random(mean.shape, dtype=np.float32)
     at = np.flatnonzero(uniform < mean)
@@ -43,7 +48,9 @@ def gamma_poisson(
     return at[kept], values[kept]
 
 
-def _invert(v: Float[np.ndarray, "k"], mu: Float[np.ndarray, "k"], r: Float[np.ndarray, "k"]) -> Int[np.ndarray, "k"]:
+def _invert(
+    v: Float[np.ndarray, "k"], mu: Float[np.ndarray, "k"], r: Float[np.ndarray, "k"]
+) -> Int[np.ndarray, "k"]:
     """Number of x >= 1 with v < P(X >= x)."""
     values = np.zeros(len(v), np.int64)
     log_zero = -r * np.log1p(mu / r)
@@ -67,7 +74,9 @@ def block_counts(truth: Truth, block: int) -> Any:
     rng = np.random.default_rng(np.random.SeedSequence(int(truth.seed), spawn_key=(1, block)))
     rows = np.arange(block * BLOCK, min((block + 1) * BLOCK, len(truth.condition)))
     doublets = np.flatnonzero(truth.partner[rows] >= 0)
-    means = np.concatenate([artifact_means(truth, rows), _clean_means(truth, truth.partner[rows[doublets]])])
+    means = np.concatenate(
+        [artifact_means(truth, rows), _clean_means(truth, truth.partner[rows[doublets]])]
+    )
     at, values = gamma_poisson(rng, means, truth.inverse_dispersion)
     row, column = np.divmod(at, means.shape[1])
     row[row >= len(rows)] = doublets[row[row >= len(rows)] - len(rows)]
@@ -82,7 +91,9 @@ def _clean_means(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, 
 def artifact_means(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
     """Expected counts of cells as observed, but for the second cell of a doublet."""
     artifact, mixing = truth.artifact[rows], truth.mixing[rows, None]
-    share = cell_proportions(truth, rows, cell_latent(truth, rows) + truth.artifact_latent[artifact])
+    share = cell_proportions(
+        truth, rows, cell_latent(truth, rows) + truth.artifact_latent[artifact]
+    )
     for name, profile in (("ambient", truth.ambient), ("haemoglobin", truth.haemoglobin)):
         cells = artifact == ARTIFACTS.index(name)
         share[cells] = (1 - mixing[cells]) * share[cells] + mixing[cells] * profile
@@ -91,7 +102,8 @@ def artifact_means(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray
 
 
 def _blocks(truth: Truth, first: int, last: int, workers: int | None) -> Iterator[Any]:
-    """Blocks in order; drawn by threads, since NumPy leaves the interpreter free while it computes."""
+    """Blocks in order; drawn by threads, since NumPy leaves the interpreter free while it
+    computes."""
     with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
         yield from pool.map(lambda block: block_counts(truth, block), range(first, last))
 
@@ -99,7 +111,8 @@ def _blocks(truth: Truth, first: int, last: int, workers: int | None) -> Iterato
 def matrix(truth: Truth, workers: int | None = None) -> Any:
     """Counts of all cells.
 
-    The arrays grow in place (`ndarray.resize` remaps large ones), so that memory never holds the counts twice.
+    The arrays grow in place (`ndarray.resize` remaps large ones), so that memory never holds the
+    counts twice.
     """
     blocks = _blocks(truth, 0, -(-len(truth.condition) // BLOCK), workers)
     return _gather(blocks, len(truth.condition), len(truth.genes))
@@ -112,7 +125,11 @@ def rows(truth: Truth, start: int, stop: int, workers: int | None = None) -> Any
     last = -(-stop // BLOCK)
     covered = min(last * BLOCK, len(truth.condition)) - first * BLOCK
     gathered = _gather(_blocks(truth, first, last, workers), covered, len(truth.genes))
-    return gathered if covered == stop - start else gathered[start - first * BLOCK : stop - first * BLOCK]
+    return (
+        gathered
+        if covered == stop - start
+        else gathered[start - first * BLOCK : stop - first * BLOCK]
+    )
 
 
 def _gather(blocks: Iterator[Any], n_cells: int, n_genes: int) -> Any:
@@ -131,6 +148,8 @@ def _gather(blocks: Iterator[Any], n_cells: int, n_genes: int) -> Any:
         indptr[row + 1 : row + 1 + block.shape[0]] = old + block.indptr[1:]
         row += block.shape[0]
     smallest = np.min_scalar_type(data.max(initial=0))
-    counts = csr_matrix((data.astype(smallest, copy=False), indices, indptr), shape=(n_cells, n_genes))
+    counts = csr_matrix(
+        (data.astype(smallest, copy=False), indices, indptr), shape=(n_cells, n_genes)
+    )
     counts.has_sorted_indices = counts.has_canonical_format = True
     return counts

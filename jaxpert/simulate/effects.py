@@ -1,4 +1,5 @@
-"""Draw what perturbations do to the programs of a simulated screen: pathways, single effects, interactions."""
+"""Draw what perturbations do to the programs of a simulated screen: pathways, single effects,
+interactions."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ MAX_STRENGTH, MAX_EFFECT = 2.0, 1.75
 
 
 def draw_targets(rng: np.random.Generator, s: Settings, genes: np.ndarray) -> dict[str, Any]:
-    """Masks, strengths and effects of single perturbations; the members of a pathway share their mask."""
+    """Masks, strengths and effects of single perturbations; the members of a pathway share their
+    mask."""
     pathway = _draw_pathways(rng, s)
     is_target = np.char.startswith(genes, "PERT")
     probability = np.full(s.programs, s.mask_share)
@@ -26,16 +28,23 @@ def draw_targets(rng: np.random.Generator, s: Settings, genes: np.ndarray) -> di
     probability[response] = s.response_share
     n_pathways = pathway.max() + 1
     shared = rng.random((n_pathways, s.programs)) < probability
-    for short in np.flatnonzero(shared.sum(1) < 2):  # a pathway that moves nothing could not be seen
+    for short in np.flatnonzero(
+        shared.sum(1) < 2
+    ):  # a pathway that moves nothing could not be seen
         shared[short, rng.choice(s.programs, 2, replace=False)] = True
     masks = rng.random((s.singles, s.programs)) < probability
     direction = rng.normal(size=(s.singles, s.programs))
-    # Unit size on average and never near 0: a pathway has few programs, and its members should look alike in each.
-    common = rng.choice([-1.0, 1.0], (n_pathways, s.programs)) * rng.uniform(0.7, 1.3, (n_pathways, s.programs))
+    # Unit size on average and never near 0: a pathway has few programs, and its members should look
+    # alike in each.
+    common = rng.choice([-1.0, 1.0], (n_pathways, s.programs)) * rng.uniform(
+        0.7, 1.3, (n_pathways, s.programs)
+    )
     member = pathway >= 0
     masks[member] = shared[pathway[member]]
     rho = s.pathway_correlation
-    direction[member] = np.sqrt(rho) * common[pathway[member]] + np.sqrt(1 - rho) * direction[member]
+    direction[member] = (
+        np.sqrt(rho) * common[pathway[member]] + np.sqrt(1 - rho) * direction[member]
+    )
     direction[:, response] = 1 + 0.3 * direction[:, response]  # the general response has one sign
     strengths = np.minimum(rng.gamma(s.strength_shape, s.strength_scale, s.singles), MAX_STRENGTH)
     toxic = rng.permutation(s.singles) < round(s.toxic_share * s.singles)
@@ -46,7 +55,9 @@ def draw_targets(rng: np.random.Generator, s: Settings, genes: np.ndarray) -> di
         "pathway": pathway,
         "masks": masks,
         "strengths": strengths,
-        "effects": (direction * masks * strengths[:, None]).clip(-MAX_EFFECT, MAX_EFFECT).astype(np.float32),
+        "effects": (direction * masks * strengths[:, None])
+        .clip(-MAX_EFFECT, MAX_EFFECT)
+        .astype(np.float32),
         "toxicity": np.where(toxic, rng.uniform(1, 3, s.singles), rng.normal(0, 0.2, s.singles)),
     }
 
@@ -59,7 +70,9 @@ def _draw_pathways(rng: np.random.Generator, s: Settings) -> Int[np.ndarray, "T"
     return pathway
 
 
-def draw_conditions(rng: np.random.Generator, s: Settings, targets: dict[str, Any]) -> dict[str, Any]:
+def draw_conditions(
+    rng: np.random.Generator, s: Settings, targets: dict[str, Any]
+) -> dict[str, Any]:
     """The control, all singles, and combinations with their interactions."""
     sets: list[tuple[int, ...]] = [(), *((t,) for t in range(s.singles))]
     effects = [np.zeros(s.programs), *targets["effects"]]
@@ -69,7 +82,10 @@ def draw_conditions(rng: np.random.Generator, s: Settings, targets: dict[str, An
         chosen_kinds = _draw_kinds(rng, related)
         sets += chosen
         kinds += chosen_kinds
-        effects += [interact(rng, k, targets["effects"][list(c)]) for k, c in zip(chosen_kinds, chosen, strict=True)]
+        effects += [
+            interact(rng, k, targets["effects"][list(c)])
+            for k, c in zip(chosen_kinds, chosen, strict=True)
+        ]
     multi_hot = np.zeros((len(sets), s.singles), np.float32)
     for row, members in enumerate(sets):
         multi_hot[row, list(members)] = 1
@@ -105,16 +121,23 @@ def _draw_kinds(rng: np.random.Generator, related: Bool[np.ndarray, "n"]) -> lis
     order = order[np.argsort(~related[order], kind="stable")]
     every = np.repeat(np.arange(len(KINDS)), numbers)
     kinds = np.empty(len(related), int)
-    kinds[order] = np.concatenate([every[every == redundant], rng.permutation(every[every != redundant])])
+    kinds[order] = np.concatenate(
+        [every[every == redundant], rng.permutation(every[every != redundant])]
+    )
     return [KINDS[k] for k in kinds]
 
 
-def interact(rng: np.random.Generator, kind: str, effects: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "K"]:
-    """Program shifts of a combination from those of its members; "redundancy" takes the larger of each."""
+def interact(
+    rng: np.random.Generator, kind: str, effects: Float[np.ndarray, "n K"]
+) -> Float[np.ndarray, "K"]:
+    """Program shifts of a combination from those of its members; "redundancy" takes the larger of
+    each."""
     total = effects.sum(0)
     if kind == "neomorphism":
         new, size = total.copy(), np.abs(effects).max(0)
-        new[rng.choice(np.flatnonzero(size == size.min()))] = rng.choice([-1.0, 1.0]) * (1 + size.max())
+        new[rng.choice(np.flatnonzero(size == size.min()))] = rng.choice([-1.0, 1.0]) * (
+            1 + size.max()
+        )
         return new
     rules: dict[str, Callable[[], np.ndarray]] = {
         "additive": lambda: total,

@@ -1,4 +1,5 @@
-"""Draw several cell lines, or compounds at several doses: conditions of a simulated screen beyond one line."""
+"""Draw several cell lines, or compounds at several doses: conditions of a simulated screen beyond
+one line."""
 
 from __future__ import annotations
 
@@ -18,22 +19,29 @@ EXTRA_TARGETS = (0.4, 0.35, 0.25)
 """Chance that a compound's annotation names 0, 1 or 2 genes beside its own."""
 
 
-def hill(dose: Float[np.ndarray, "..."], ec50: Float[np.ndarray, "..."], slope: Float[np.ndarray, "..."]) -> np.ndarray:
+def hill(
+    dose: Float[np.ndarray, "..."], ec50: Float[np.ndarray, "..."], slope: Float[np.ndarray, "..."]
+) -> np.ndarray:
     """Share of the full effect at a dose; 0 at dose 0."""
     return dose**slope / (dose**slope + ec50**slope)
 
 
-def draw_lines(rng: np.random.Generator, s: Settings, targets: dict[str, Any], base: np.ndarray) -> dict[str, Any]:
-    """Lines, what each does to the base and to the effects, and the conditions: every perturbation in every line.
+def draw_lines(
+    rng: np.random.Generator, s: Settings, targets: dict[str, Any], base: np.ndarray
+) -> dict[str, Any]:
+    """Lines, what each does to the base and to the effects, and the conditions: every perturbation
+    in every line.
 
-    The effect of a target in a line is sqrt(share) x shared + sqrt(1 - share) x specific, where a target's specific
-    effects have, over lines, the size of its shared one: so `line_share` is the shared part of the variance and, but
-    for sampling, the correlation between lines.
+    The effect of a target in a line is sqrt(share) x shared + sqrt(1 - share) x specific, where a
+    target's specific effects have, over lines, the size of its shared one: so `line_share` is the
+    shared part of the variance and, but for sampling, the correlation between lines.
     """
     effects = _line_effects(rng, s, targets)
     compounds = _draw_compounds(rng, s, targets) if s.doses else _guides(s, targets)
     doses = np.array(DOSES[: s.doses]) if s.doses else np.ones(1)
-    line, target, dose = (part.ravel() for part in np.meshgrid(*_axes(s, len(doses)), indexing="ij"))
+    line, target, dose = (
+        part.ravel() for part in np.meshgrid(*_axes(s, len(doses)), indexing="ij")
+    )
     control = target < 0
     kept = ~control | (dose == 0)
     line, target, dose, control = line[kept], target[kept], dose[kept], control[kept]
@@ -46,7 +54,9 @@ def draw_lines(rng: np.random.Generator, s: Settings, targets: dict[str, Any], b
     lines = np.array([f"line{i + 1}" for i in range(s.lines)])
     return compounds | {
         "conditions": _unique_names(names, nanomolar, lines[line]),
-        "condition_treatments": ((target[:, None] == np.arange(s.singles)) & ~control[:, None]).astype(np.float32),
+        "condition_treatments": (
+            (target[:, None] == np.arange(s.singles)) & ~control[:, None]
+        ).astype(np.float32),
         "condition_effects": (scale[:, None] * effects[line, target]).astype(np.float32),
         "kind": np.full(len(line), ""),
         "perturbation": names,
@@ -66,24 +76,34 @@ def _axes(s: Settings, doses: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _unique_names(names: np.ndarray, dose: np.ndarray, lines: np.ndarray) -> np.ndarray:
     parts = zip(names, dose, lines, strict=True)
-    return np.array([f"{name} {d:g} nM in {line}" if d > 0 else f"{name} in {line}" for name, d, line in parts])
+    return np.array(
+        [f"{name} {d:g} nM in {line}" if d > 0 else f"{name} in {line}" for name, d, line in parts]
+    )
 
 
-def _line_effects(rng: np.random.Generator, s: Settings, targets: dict[str, Any]) -> Float[np.ndarray, "L T K"]:
+def _line_effects(
+    rng: np.random.Generator, s: Settings, targets: dict[str, Any]
+) -> Float[np.ndarray, "L T K"]:
     """Effect of each target on each program in each line."""
     shared = targets["effects"]
     probability = np.full(s.programs, s.mask_share)
     probability[s.basal_programs] = s.response_share
-    specific = rng.normal(size=(s.lines, *shared.shape)) * (rng.random((s.lines, *shared.shape)) < probability)
+    specific = rng.normal(size=(s.lines, *shared.shape)) * (
+        rng.random((s.lines, *shared.shape)) < probability
+    )
     norm = np.sqrt((specific**2).sum((0, 2)) / s.lines)
     size = np.sqrt((shared.astype(float) ** 2).sum(1))
     specific *= (size / np.where(norm > 0, norm, 1))[:, None]
     if s.lines == 1:
         return shared[None]
-    return (np.sqrt(s.line_share) * shared + np.sqrt(1 - s.line_share) * specific).astype(np.float32)
+    return (np.sqrt(s.line_share) * shared + np.sqrt(1 - s.line_share) * specific).astype(
+        np.float32
+    )
 
 
-def _line_shift(rng: np.random.Generator, s: Settings, base: np.ndarray) -> Float[np.ndarray, "L G"]:
+def _line_shift(
+    rng: np.random.Generator, s: Settings, base: np.ndarray
+) -> Float[np.ndarray, "L G"]:
     """Sparse log-folds of the base; the first line is the base itself."""
     moved = rng.random((s.lines, len(base))) < s.line_gene_share
     shift = moved * rng.normal(0, s.line_gene_sd, moved.shape)
@@ -91,14 +111,21 @@ def _line_shift(rng: np.random.Generator, s: Settings, base: np.ndarray) -> Floa
     return shift.astype(np.float32)
 
 
-def _draw_compounds(rng: np.random.Generator, s: Settings, targets: dict[str, Any]) -> dict[str, Any]:
-    """Compounds in place of guides: their dose response, and the genes that their annotation names."""
+def _draw_compounds(
+    rng: np.random.Generator, s: Settings, targets: dict[str, Any]
+) -> dict[str, Any]:
+    """Compounds in place of guides: their dose response, and the genes that their annotation
+    names."""
     genes, pathway = targets["treatments"], targets["pathway"]
     annotated = []
     for t in range(s.singles):
-        others = np.flatnonzero((pathway == pathway[t]) & (pathway >= 0) & (np.arange(s.singles) != t))
+        others = np.flatnonzero(
+            (pathway == pathway[t]) & (pathway >= 0) & (np.arange(s.singles) != t)
+        )
         extra = min(int(rng.choice(len(EXTRA_TARGETS), p=EXTRA_TARGETS)), len(others))
-        annotated.append(";".join([genes[t], *np.sort(genes[rng.choice(others, extra, replace=False)])]))
+        annotated.append(
+            ";".join([genes[t], *np.sort(genes[rng.choice(others, extra, replace=False)])])
+        )
     return {
         "treatments": np.array([f"DRUG{t + 1:03d}" for t in range(s.singles)]),
         "target_genes": np.array(annotated),

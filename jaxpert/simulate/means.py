@@ -1,4 +1,5 @@
-"""What cells without artifacts express on average: the truth against which predictions are scored."""
+"""What cells without artifacts express on average: the truth against which predictions are
+scored."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ SCALE = 1e4
 
 
 def add_means(truth: Truth, reference_cells: int) -> Truth:
-    """Fill in the expected means of conditions, the ambient profile, artifact vectors and interaction scores."""
+    """Fill in the expected means of conditions, the ambient profile, artifact vectors and
+    interaction scores."""
     states = draw_reference(truth, reference_cells)
     conditions = np.arange(len(truth.conditions))
     proportion, log2 = expected_means(truth, states, condition_shift(truth, conditions))
@@ -31,12 +33,19 @@ def add_means(truth: Truth, reference_cells: int) -> Truth:
     )
 
 
-def draw_reference(truth: Truth, number: int) -> tuple[Float[np.ndarray, "M G"], Float[np.ndarray, "M"]]:
-    """Log-rates and libraries of control cells without artifacts: a Latin hypercube over basal state and depth."""
+def draw_reference(
+    truth: Truth, number: int
+) -> tuple[Float[np.ndarray, "M G"], Float[np.ndarray, "M"]]:
+    """Log-rates and libraries of control cells without artifacts: a Latin hypercube over basal
+    state and depth."""
     from scipy.special import ndtri
 
     rng = np.random.default_rng(np.random.SeedSequence(int(truth.seed), spawn_key=(2,)))
-    axes, programs, b = truth.loadings.shape[0], truth.condition_effects.shape[1], truth.basal.shape[1]
+    axes, programs, b = (
+        truth.loadings.shape[0],
+        truth.condition_effects.shape[1],
+        truth.basal.shape[1],
+    )
     levels = ndtri((np.arange(number) + 0.5) / number)
     normal = np.stack([rng.permutation(levels) for _ in range(b + 3)], 1)
     latent = np.zeros((number, axes), np.float32)
@@ -55,11 +64,13 @@ def expected_means(
     mixing: Float[np.ndarray, "R 1"] | float = 0.0,
     profile: Float[np.ndarray, "R G"] | float = 0.0,
 ) -> tuple[Float[np.ndarray, "R G"], Float[np.ndarray, "R G"]]:
-    """Means over cells of expression shares and of log2(1 + 1e4 x / sum x), for rows of log-rate shifts.
+    """Means over cells of expression shares and of log2(1 + 1e4 x / sum x), for rows of log-rate
+    shifts.
 
-    All rows share the same reference states (common random numbers), so that differences between rows carry next to
-    no sampling error. Given a state, the mean over counts is no sample but the exact Gamma-Poisson expectation with
-    sum x replaced by the library (`expected_log2`), read from a table by linear interpolation.
+    All rows share the same reference states (common random numbers), so that differences between
+    rows carry next to no sampling error. Given a state, the mean over counts is no sample but the
+    exact Gamma-Poisson expectation with sum x replaced by the library (`expected_log2`), read from
+    a table by linear interpolation.
     """
     proportion, log2 = np.zeros(shift.shape, np.float32), np.zeros(shift.shape, np.float32)
     for log_rate, library in zip(*states, strict=True):
@@ -79,8 +90,9 @@ def expected_log2(
 ) -> Float[np.ndarray, "..."]:
     """E log2(1 + c x) for x ~ Gamma-Poisson and c = 1e4 / library.
 
-    ln(1 + c x) = int (e^-t / t) (1 - e^(-c t x)) dt turns the expectation into one integral over the probability
-    generating function (1 + mean (1 - s) / r)^-r, here by the trapezoid rule in ln t.
+    ln(1 + c x) = int (e^-t / t) (1 - e^(-c t x)) dt turns the expectation into one integral over
+    the probability generating function (1 + mean (1 - s) / r)^-r, here by the trapezoid rule in ln
+    t.
     """
     step = 0.25
     total = np.zeros(np.broadcast_shapes(mean.shape, r.shape))
@@ -102,7 +114,9 @@ def _gene_table(r: Float[np.ndarray, "G"], library: float) -> Float[np.ndarray, 
     return table[:, low] + weight * np.diff(table)[:, low]
 
 
-def _interpolate(table: Float[np.ndarray, "L G"], log_mean: Float[np.ndarray, "R G"]) -> Float[np.ndarray, "R G"]:
+def _interpolate(
+    table: Float[np.ndarray, "L G"], log_mean: Float[np.ndarray, "R G"]
+) -> Float[np.ndarray, "R G"]:
     place = (log_mean - np.float32(LOG_MEANS[0])) * np.float32(1 / (LOG_MEANS[1] - LOG_MEANS[0]))
     np.clip(place, 0, len(LOG_MEANS) - 1.001, out=place)
     low = place.astype(np.int32)
@@ -115,8 +129,11 @@ def _interpolate(table: Float[np.ndarray, "L G"], log_mean: Float[np.ndarray, "R
     return first + place
 
 
-def _artifact_means(truth: Truth, states: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Means of control cells under each artifact, at the mean mixing share; a doublet is half the mean cell."""
+def _artifact_means(
+    truth: Truth, states: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of control cells under each artifact, at the mean mixing share; a doublet is half the
+    mean cell."""
     mixing = np.zeros((len(ARTIFACTS), 1), np.float32)
     profile = np.tile(truth.ambient, (len(ARTIFACTS), 1))
     profile[ARTIFACTS.index("haemoglobin")] = truth.haemoglobin
@@ -125,7 +142,9 @@ def _artifact_means(truth: Truth, states: tuple[np.ndarray, np.ndarray]) -> tupl
     depth = np.array(ARTIFACT_DEPTH)[:, None]
     doublet = ARTIFACTS.index("doublet")
     mixing[doublet], depth[doublet] = 0.5, 2.0
-    return expected_means(truth, states, truth.artifact_latent @ truth.loadings, depth, mixing, profile)
+    return expected_means(
+        truth, states, truth.artifact_latent @ truth.loadings, depth, mixing, profile
+    )
 
 
 def interaction_scores(truth: Truth) -> Float[np.ndarray, "C 6"]:
@@ -144,7 +163,9 @@ def interaction_scores(truth: Truth) -> Float[np.ndarray, "C 6"]:
     return scores
 
 
-def _pair_scores(a: np.ndarray, b: np.ndarray, ab: np.ndarray) -> tuple[float, float, float, float, float]:
+def _pair_scores(
+    a: np.ndarray, b: np.ndarray, ab: np.ndarray
+) -> tuple[float, float, float, float, float]:
     singles = np.stack([a, b], 1)
     c1, c2 = np.linalg.lstsq(singles, ab, rcond=None)[0]
     dominance = abs(np.log10(c1 / c2)) if c1 * c2 > 0 else np.nan

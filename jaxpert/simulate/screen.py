@@ -1,4 +1,5 @@
-"""Draw a simulated screen up to its counts: genes and programs here, perturbations and cells in their own files."""
+"""Draw a simulated screen up to its counts: genes and programs here, perturbations and cells in
+their own files."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from jaxpert.simulate.truth import ARTIFACTS, GI_SCORES, LineTruth, Truth
 MT_SHARE, MT_LOG_SD = 0.034, 0.45
 RIBO_SHARE, RIBO_LOG_SD = 0.22, 0.28
 HB_READS = 0.01
-"""Expected haemoglobin reads of a clean cell: were they common in under half of the cells, their MAD would be 0 and
-the criterion would fail every cell with one read."""
+"""Expected haemoglobin reads of a clean cell: were they common in under half of the cells, their
+MAD would be 0 and the criterion would fail every cell with one read."""
 MIN_INVERSE_DISPERSION = 0.1
 MAX_LOADING = 0.8
 ABUNDANT = 1e-3
@@ -27,16 +28,23 @@ ABUNDANT = 1e-3
 def draw(s: Settings, seed: int) -> Truth:
     """A truth whose expected means are still zero; `simulator_means.add_means` fills them."""
     names = ("genes", "programs", "targets", "combinations", "cells", "lines")
-    streams = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i))) for i in range(len(names))]
+    streams = [
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i)))
+        for i in range(len(names))
+    ]
     genes = draw_genes(streams[0], s)
     programs = draw_programs(streams[1], s, genes["genes"], genes["base"])
     targets = draw_targets(streams[2], s, genes["genes"])
     several = s.lines > 1 or s.doses > 0
     conditions = (
-        draw_lines(streams[5], s, targets, genes["base"]) if several else draw_conditions(streams[3], s, targets)
+        draw_lines(streams[5], s, targets, genes["base"])
+        if several
+        else draw_conditions(streams[3], s, targets)
     )
     toxicity = conditions["condition_treatments"] @ targets["toxicity"]
-    cells = draw_cells(streams[4], s, genes, toxicity * conditions["scale"] if several else toxicity)
+    cells = draw_cells(
+        streams[4], s, genes, toxicity * conditions["scale"] if several else toxicity
+    )
     n_conditions, n_genes, n_artifacts = len(conditions["conditions"]), s.genes, len(ARTIFACTS)
     empty = {
         "mean_proportion": np.zeros((n_conditions, n_genes), np.float32),
@@ -63,10 +71,13 @@ def draw_genes(rng: np.random.Generator, s: Settings) -> dict[str, Any]:
     genes = np.array(named + targets + [f"SIM{i + 1:0{width}d}" for i in range(rest)])
     mt, ribo, hb = _starts(genes, "MT-"), _starts(genes, "RPS", "RPL"), _starts(genes, "HB")
     spread = rng.normal(size=s.genes)
-    # Structural genes vary less between cells than others of their level: they take the upper half of the dispersions.
+    # Structural genes vary less between cells than others of their level: they take the upper half
+    # of the dispersions.
     inverse_dispersion = np.exp(np.log(2.45) + 1.24 * np.where(mt | ribo, np.abs(spread), spread))
     inverse_dispersion = np.maximum(inverse_dispersion, MIN_INVERSE_DISPERSION)
-    shape = np.where(rng.random(s.genes) < 0.6, rng.normal(size=s.genes), rng.normal(-4, 1.2, s.genes))
+    shape = np.where(
+        rng.random(s.genes) < 0.6, rng.normal(size=s.genes), rng.normal(-4, 1.2, s.genes)
+    )
     is_target = _starts(genes, "PERT")
     shape[is_target] = rng.normal(0.3, 0.6, is_target.sum())
     base = np.zeros(s.genes)
@@ -76,7 +87,9 @@ def draw_genes(rng: np.random.Generator, s: Settings) -> dict[str, Any]:
         base[members] = np.log(share * weights / weights.sum())
     others = ~(mt | ribo | hb)
     left = np.log(1 - MT_SHARE - RIBO_SHARE - hb_share)
-    base[others] = left + fit_baseline(shape[others], inverse_dispersion[others], s, np.exp(left), base[~others])
+    base[others] = left + fit_baseline(
+        shape[others], inverse_dispersion[others], s, np.exp(left), base[~others]
+    )
     batch_depth = np.exp(rng.normal(0, s.batch_depth_sd, s.batches))
     return {
         "genes": genes,
@@ -86,15 +99,20 @@ def draw_genes(rng: np.random.Generator, s: Settings) -> dict[str, Any]:
         "umis_sd": np.array(np.sqrt(max(s.umis_log_sd**2 - s.batch_depth_sd**2, 1e-4))),
         "batch_depth": batch_depth / np.exp(np.log(batch_depth).mean()),
         "batch_shift": rng.normal(0, s.batch_gene_sd, (s.batches, s.genes)).astype(np.float32),
-        "technical_sd": np.array([
-            _remaining_sd(MT_LOG_SD, base[mt], inverse_dispersion[mt]),
-            _remaining_sd(RIBO_LOG_SD, base[ribo], inverse_dispersion[ribo]),
-        ]),
-    }  # fmt: skip
+        "technical_sd": np.array(
+            [
+                _remaining_sd(MT_LOG_SD, base[mt], inverse_dispersion[mt]),
+                _remaining_sd(RIBO_LOG_SD, base[ribo], inverse_dispersion[ribo]),
+            ]
+        ),
+    }
 
 
-def fit_baseline(shape: np.ndarray, r: np.ndarray, s: Settings, share: float, named: np.ndarray) -> np.ndarray:
-    """Log-shares `scale x shape`, normalised, with the scale at which the wanted number of genes is seen."""
+def fit_baseline(
+    shape: np.ndarray, r: np.ndarray, s: Settings, share: float, named: np.ndarray
+) -> np.ndarray:
+    """Log-shares `scale x shape`, normalised, with the scale at which the wanted number of genes is
+    seen."""
 
     def seen(log_share: np.ndarray) -> float:
         return float(-np.expm1(-r * np.log1p(s.umis * share * np.exp(log_share) / r)).sum())
@@ -111,12 +129,15 @@ def fit_baseline(shape: np.ndarray, r: np.ndarray, s: Settings, share: float, na
 
 
 def _remaining_sd(total: float, base: np.ndarray, r: np.ndarray) -> float:
-    """Log-sd left for the common axis of a gene class once its genes' own dispersion is taken off."""
+    """Log-sd left for the common axis of a gene class once its genes' own dispersion is taken
+    off."""
     share = np.exp(base) / np.exp(base).sum()
     return float(np.sqrt(max(total**2 - (share**2 / r).sum(), 1e-4)))
 
 
-def draw_programs(rng: np.random.Generator, s: Settings, genes: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+def draw_programs(
+    rng: np.random.Generator, s: Settings, genes: np.ndarray, base: np.ndarray
+) -> dict[str, Any]:
     """Sparse heavy-tailed loadings, the axes of structural genes, and what artifacts do to both."""
     mt, ribo, hb = _starts(genes, "MT-"), _starts(genes, "RPS", "RPL"), _starts(genes, "HB")
     loaded = rng.random((s.programs, s.genes)) < s.loading_share
@@ -139,6 +160,8 @@ def draw_programs(rng: np.random.Generator, s: Settings, genes: np.ndarray, base
     }
 
 
-def _spread_over(rng: np.random.Generator, members: Bool[np.ndarray, "G"]) -> Float[np.ndarray, "G"]:
+def _spread_over(
+    rng: np.random.Generator, members: Bool[np.ndarray, "G"]
+) -> Float[np.ndarray, "G"]:
     weights = members * rng.gamma(2.0, size=len(members))
     return weights / weights.sum()

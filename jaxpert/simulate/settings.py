@@ -13,27 +13,55 @@ from jaxpert.core.types import InputError
 
 FULL_GENES, FULL_UMIS, FULL_SEEN = 19_018, 13_500.0, 3_200
 """Genes of a whole transcriptome, and the median counts and genes seen per cell over it."""
-MT_GENES = tuple(f"MT-{s}" for s in "ND1 ND2 CO1 CO2 ATP8 ATP6 CO3 ND3 ND4L ND4 ND5 ND6 CYB".split())
+MT_GENES = tuple(
+    f"MT-{s}" for s in "ND1 ND2 CO1 CO2 ATP8 ATP6 CO3 ND3 ND4L ND4 ND5 ND6 CYB".split()
+)
 HB_GENES = ("HBA1", "HBA2", "HBB", "HBD", "HBG1", "HBG2")
 MAX_SETS = 10_000_000
 SHARES = (
-    "control_share", "loading_share", "mask_share", "response_share", "pathway_share", "pathway_correlation",
-    "related_pairs", "artifact_share", "toxic_share", "line_gene_share",
-)  # fmt: skip
+    "control_share",
+    "loading_share",
+    "mask_share",
+    "response_share",
+    "pathway_share",
+    "pathway_correlation",
+    "related_pairs",
+    "artifact_share",
+    "toxic_share",
+    "line_gene_share",
+)
 POSITIVE = (
-    "control_share", "mask_share", "umis_log_sd", "strength_shape", "strength_scale", "reference_cells", "batches",
-    "singles", "pathways", "basal_programs", "lines",
-)  # fmt: skip
+    "control_share",
+    "mask_share",
+    "umis_log_sd",
+    "strength_shape",
+    "strength_scale",
+    "reference_cells",
+    "batches",
+    "singles",
+    "pathways",
+    "basal_programs",
+    "lines",
+)
 NONNEGATIVE = (
-    "pairs", "triples", "umis", "condition_log_sd", "batch_gene_sd", "batch_depth_sd", "loading_scale", "doses",
-    "line_log_sd", "line_gene_sd",
-)  # fmt: skip
+    "pairs",
+    "triples",
+    "umis",
+    "condition_log_sd",
+    "batch_gene_sd",
+    "batch_depth_sd",
+    "loading_scale",
+    "doses",
+    "line_log_sd",
+    "line_gene_sd",
+)
 MOST_DOSES = 4
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that may be overridden in `simulate`; effects are on the natural-log scale of expression."""
+    """Everything that may be overridden in `simulate`; effects are on the natural-log scale of
+    expression."""
 
     cells: int = 6_000
     genes: int = 1_000
@@ -55,7 +83,8 @@ class Settings:
     loading_scale: float = 0.4
     mask_share: float = 0.1
     response_share: float = 0.5
-    """Chance that a target also moves the one general response program (every other program: `mask_share`)."""
+    """Chance that a target also moves the one general response program (every other program:
+    `mask_share`)."""
     strength_shape: float = 1.0
     strength_scale: float = 1.2
     pathways: int = 5
@@ -76,7 +105,8 @@ class Settings:
     line_share: float = 0.7
     """Share of the variance of effects that all lines have in common."""
     line_log_sd: float = 1.2
-    """Spread of the number of cells per line: with 4 lines 62, 23, 11 and 4 % of the cells; 0 for equal numbers."""
+    """Spread of the number of cells per line: with 4 lines 62, 23, 11 and 4 % of the cells; 0 for
+    equal numbers."""
     line_gene_share: float = 0.1
     """Share of the genes whose base differs in a line."""
     line_gene_sd: float = 1.0
@@ -87,30 +117,67 @@ class Settings:
 PRESETS = {
     "tiny": Settings(cells=600, genes=200, singles=8, pairs=6, pathways=2, reference_cells=64),
     "demo": Settings(),
-    "norman": Settings(cells=111_255, genes=19_018, singles=105, pairs=131, batches=8, reference_cells=64),
-    "dixit": Settings(cells=103_420, genes=18_531, singles=10, pairs=45, batches=6, pathways=3, own_effect=-1.5),
-    "replogle": Settings(cells=118_641, genes=1_187, singles=722, pairs=0, batches=48, pathways=6,
-                         own_effect=-1.5),
-    "adamson": Settings(cells=62_623, genes=17_115, singles=90, pairs=0, batches=4, own_effect=-1.5),
-    "genome": Settings(cells=1_000_000, genes=8_000, singles=2_000, pairs=0, batches=96, pathways=6, own_effect=-1.5,
-                       reference_cells=32),
+    "norman": Settings(
+        cells=111_255, genes=19_018, singles=105, pairs=131, batches=8, reference_cells=64
+    ),
+    "dixit": Settings(
+        cells=103_420, genes=18_531, singles=10, pairs=45, batches=6, pathways=3, own_effect=-1.5
+    ),
+    "replogle": Settings(
+        cells=118_641, genes=1_187, singles=722, pairs=0, batches=48, pathways=6, own_effect=-1.5
+    ),
+    "adamson": Settings(
+        cells=62_623, genes=17_115, singles=90, pairs=0, batches=4, own_effect=-1.5
+    ),
+    "genome": Settings(
+        cells=1_000_000,
+        genes=8_000,
+        singles=2_000,
+        pairs=0,
+        batches=96,
+        pathways=6,
+        own_effect=-1.5,
+        reference_cells=32,
+    ),
     "lines": Settings(cells=16_000, singles=60, pairs=0, own_effect=-1.5, lines=4),
-    "lines_tiny": Settings(cells=900, genes=200, singles=8, pairs=0, pathways=2, reference_cells=64, own_effect=-1.5,
-                           lines=3, line_log_sd=1.0),
+    "lines_tiny": Settings(
+        cells=900,
+        genes=200,
+        singles=8,
+        pairs=0,
+        pathways=2,
+        reference_cells=64,
+        own_effect=-1.5,
+        lines=3,
+        line_log_sd=1.0,
+    ),
     "doses": Settings(cells=16_000, singles=40, pairs=0, own_effect=-0.5, doses=4),
-    "doses_tiny": Settings(cells=900, genes=200, singles=6, pairs=0, pathways=2, reference_cells=64, own_effect=-0.5,
-                           doses=4),
-}  # fmt: skip
+    "doses_tiny": Settings(
+        cells=900,
+        genes=200,
+        singles=6,
+        pairs=0,
+        pathways=2,
+        reference_cells=64,
+        own_effect=-0.5,
+        doses=4,
+    ),
+}
 
 
 def resolve(preset: str, overrides: dict[str, Any]) -> Settings:
-    """The settings of a preset with overrides applied and checked; the UMI rule for panels is applied here."""
+    """The settings of a preset with overrides applied and checked; the UMI rule for panels is
+    applied here."""
     if preset not in PRESETS:
-        raise InputError(f"there is no simulated screen {preset!r}, expected one of {', '.join(PRESETS)}")
+        raise InputError(
+            f"there is no simulated screen {preset!r}, expected one of {', '.join(PRESETS)}"
+        )
     known = asdict(PRESETS[preset])
     for name, value in overrides.items():
         _check_override(name, value, known)
-    settings = replace(PRESETS[preset], **{name: type(known[name])(value) for name, value in overrides.items()})
+    settings = replace(
+        PRESETS[preset], **{name: type(known[name])(value) for name, value in overrides.items()}
+    )
     _check(settings)
     if settings.umis:
         return settings
@@ -119,17 +186,24 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Settings:
 
 def _check_override(name: str, value: Any, known: dict[str, Any]) -> None:
     if name not in known:
-        raise InputError(f"the simulator has no setting {name!r}, expected one of {', '.join(known)}")
+        raise InputError(
+            f"the simulator has no setting {name!r}, expected one of {', '.join(known)}"
+        )
     whole = isinstance(known[name], int)
     allowed = (int, np.integer) if whole else (int, float, np.integer, np.floating)
     if isinstance(value, bool) or not isinstance(value, allowed) or not np.isfinite(value):
-        raise InputError(f"the simulator's {name} is {value!r}, expected a {'whole' if whole else 'finite'} number")
+        raise InputError(
+            f"the simulator's {name} is {value!r}, expected a {'whole' if whole else 'finite'} "
+            "number"
+        )
 
 
 def _check(s: Settings) -> None:
     for name in SHARES:
         if not 0 <= getattr(s, name) < 1:
-            raise InputError(f"the simulator's {name} is {getattr(s, name)}, expected a share in [0, 1)")
+            raise InputError(
+                f"the simulator's {name} is {getattr(s, name)}, expected a share in [0, 1)"
+            )
     for name in POSITIVE:
         if not getattr(s, name) > 0:
             raise InputError(f"the simulator's {name} is {getattr(s, name)}, expected more than 0")
@@ -138,39 +212,57 @@ def _check(s: Settings) -> None:
             raise InputError(f"the simulator's {name} is {getattr(s, name)}, expected 0 or more")
     for number, size, name in ((s.pairs, 2, "pairs"), (s.triples, 3, "triples")):
         if number > comb(s.singles, size):
-            raise InputError(f"{s.singles} singles make {comb(s.singles, size)} {name}, not {number}: raise `singles`")
+            raise InputError(
+                f"{s.singles} singles make {comb(s.singles, size)} {name}, not {number}: raise "
+                "`singles`"
+            )
         if number and comb(s.singles, size) > MAX_SETS:
-            raise InputError(f"{name} of {s.singles} singles are too many to choose from: lower `singles`")
+            raise InputError(
+                f"{name} of {s.singles} singles are too many to choose from: lower `singles`"
+            )
     if s.programs < s.basal_programs + 4:
-        raise InputError(f"the simulator has {s.programs} programs, {s.basal_programs} of them basal: expected 4 more")
+        raise InputError(
+            f"the simulator has {s.programs} programs, {s.basal_programs} of them basal: expected "
+            "4 more"
+        )
     fewest = max(100, len(gene_classes(s.genes)) + s.singles + 20)
     if s.genes < fewest:
-        raise InputError(f"the simulator's genes is {s.genes}, expected at least {fewest} for {s.singles} singles")
+        raise InputError(
+            f"the simulator's genes is {s.genes}, expected at least {fewest} for {s.singles} "
+            "singles"
+        )
     _check_lines(s)
     conditions = (s.singles + s.pairs + s.triples) * max(s.doses, 1)
     cells = line_cells(s).min()
     if min(cells * s.control_share, cells * (1 - s.control_share) / conditions) < 4:
         where = f" in each of {s.lines} lines (the smallest has {cells})" if s.lines > 1 else ""
         raise InputError(
-            f"the simulator's cells is {s.cells}, expected at least 4 for each of {conditions} perturbations and "
+            f"the simulator's cells is {s.cells}, expected at least 4 for each of {conditions} "
+            "perturbations and "
             f"the control{where}: raise `cells`"
         )
 
 
 def _check_lines(s: Settings) -> None:
     if not 0 <= s.line_share <= 1:
-        raise InputError(f"the simulator's line_share is {s.line_share}, expected a share in [0, 1]")
+        raise InputError(
+            f"the simulator's line_share is {s.line_share}, expected a share in [0, 1]"
+        )
     if s.doses > MOST_DOSES:
-        raise InputError(f"the simulator's doses is {s.doses}, expected at most {MOST_DOSES} (10 to 10,000 nM)")
+        raise InputError(
+            f"the simulator's doses is {s.doses}, expected at most {MOST_DOSES} (10 to 10,000 nM)"
+        )
     if (s.lines > 1 or s.doses) and (s.pairs or s.triples):
         raise InputError(
-            f"the simulator has {s.pairs} pairs and {s.triples} triples in {s.lines} lines at {s.doses} doses, "
+            f"the simulator has {s.pairs} pairs and {s.triples} triples in {s.lines} lines at "
+            f"{s.doses} doses, "
             "expected none with several lines or doses: set pairs=0 and triples=0"
         )
 
 
 def line_cells(s: Settings) -> Int[np.ndarray, "L"]:
-    """Cells of every line, in descending order: a log-normal spread over evenly spaced quantiles."""
+    """Cells of every line, in descending order: a log-normal spread over evenly spaced
+    quantiles."""
     from scipy.special import ndtri
 
     weights = np.exp(s.line_log_sd * ndtri(1 - (np.arange(s.lines) + 0.5) / s.lines))
@@ -179,7 +271,8 @@ def line_cells(s: Settings) -> Int[np.ndarray, "L"]:
 
 
 def gene_classes(n_genes: int) -> list[str]:
-    """Names of the genes that the quality criteria count; small panels hold fewer ribosomal ones."""
+    """Names of the genes that the quality criteria count; small panels hold fewer ribosomal
+    ones."""
     ribosomal = [f"{kind}{i + 1}" for i in range(40) for kind in ("RPS", "RPL")]
     return [*MT_GENES, *ribosomal[: min(80, n_genes // 5)], *HB_GENES]
 

@@ -1,4 +1,5 @@
-"""What a simulated screen is made of: the `Truth`, its file, and the gene sets under which its pathways show."""
+"""What a simulated screen is made of: the `Truth`, its file, and the gene sets under which its
+pathways show."""
 
 from __future__ import annotations
 
@@ -23,12 +24,15 @@ VEHICLE, DOSES = "vehicle", (10.0, 100.0, 1_000.0, 10_000.0)
 
 @dataclass(frozen=True)
 class Truth:
-    """All that generated a screen, and what a perfect model would predict; arrays only, never given to a model.
+    """All that generated a screen, and what a perfect model would predict; arrays only, never given
+    to a model.
 
-    Axes: C conditions (control first), T targets, K programs, Q = K + 2 axes of expression (the programs, then the
-    mitochondrial and the ribosomal genes), S batches, A artifact kinds, N cells. Log-folds are natural logs of the
-    rate unless a name says log2. The log-rate of a clean cell is `base + batch_shift + own-gene effects +
-    latent @ loadings`, its counts Gamma-Poisson with mean library x softmax and inverse dispersion per gene.
+    Axes: C conditions (control first), T targets, K programs, Q = K + 2 axes of expression (the
+        programs, then the
+    mitochondrial and the ribosomal genes), S batches, A artifact kinds, N cells. Log-folds are
+    natural logs of the rate unless a name says log2. The log-rate of a clean cell is `base +
+    batch_shift + own-gene effects + latent @ loadings`, its counts Gamma-Poisson with mean library
+    x softmax and inverse dispersion per gene.
     """
 
     seed: Int[np.ndarray, ""]
@@ -46,7 +50,8 @@ class Truth:
     batch_depth: Float[np.ndarray, "S"]
     loadings: Float[np.ndarray, "Q G"]
     technical_sd: Float[np.ndarray, "2"]
-    """Log-sd over cells of the mitochondrial and ribosomal axes; the dispersion of their genes adds to it."""
+    """Log-sd over cells of the mitochondrial and ribosomal axes; the dispersion of their genes adds
+    to it."""
     masks: Bool[np.ndarray, "T K"]
     strengths: Float[np.ndarray, "T"]
     effects: Float[np.ndarray, "T K"]
@@ -62,7 +67,8 @@ class Truth:
     condition_effects: Float[np.ndarray, "C K"]
     """Program shifts of each condition, interactions included."""
     artifact_latent: Float[np.ndarray, "A Q"]
-    """Shift of each artifact kind; the row of "stressed" is the direction an artifact model should find."""
+    """Shift of each artifact kind; the row of "stressed" is the direction an artifact model should
+    find."""
     haemoglobin: Float[np.ndarray, "G"]
     """Profile mixed into contaminated cells."""
     ambient: Float[np.ndarray, "G"]
@@ -81,13 +87,15 @@ class Truth:
     partner: Int[np.ndarray, "N"]
     """For doublets the cell of the same batch whose state the second cell has; else -1."""
     mean_proportion: Float[np.ndarray, "C G"]
-    """Artifact-free mean expression: the mean over basal states, batches and depths of the softmax."""
+    """Artifact-free mean expression: the mean over basal states, batches and depths of the
+    softmax."""
     mean_log2: Float[np.ndarray, "C G"]
-    """Artifact-free mean of log2(1 + 1e4 x / sum x), the scale of average treatment effects (simulator_means)."""
+    """Artifact-free mean of log2(1 + 1e4 x / sum x), the scale of average treatment effects
+    (simulator_means)."""
     gi: Float[np.ndarray, "C 6"]
-    """GI_SCORES of each pair: least-squares fit ab = c1 a + c2 b of the true `mean_log2` changes, sqrt(c1^2 + c2^2),
-    Pearson correlation of the fit, |log10 c1/c2|, and the norm of the interaction in program space; NaN but for pairs
-    (the residual also for triples)."""
+    """GI_SCORES of each pair: least-squares fit ab = c1 a + c2 b of the true `mean_log2` changes,
+    sqrt(c1^2 + c2^2), Pearson correlation of the fit, |log10 c1/c2|, and the norm of the
+    interaction in program space; NaN but for pairs (the residual also for triples)."""
     artifact_log_fold: Float[np.ndarray, "A G"]
     """Log-fold of the mean proportions of control cells with each artifact over clean ones."""
     artifact_log2_shift: Float[np.ndarray, "A G"]
@@ -96,10 +104,11 @@ class Truth:
 
 @dataclass(frozen=True)
 class LineTruth(Truth):
-    """Truth of a screen with several lines (L) or with doses: a condition is a perturbation in a line, at a dose.
+    """Truth of a screen with several lines (L) or with doses: a condition is a perturbation in a
+    line, at a dose.
 
-    `conditions` are unique names such as "PERT001 in line2"; line by line, the line's control first. Means, effects
-    and shifts are those of each condition; batches are crossed with lines.
+    `conditions` are unique names such as "PERT001 in line2"; line by line, the line's control
+    first. Means, effects and shifts are those of each condition; batches are crossed with lines.
     """
 
     perturbation: np.ndarray
@@ -111,14 +120,16 @@ class LineTruth(Truth):
     """Share of the full effect: the Hill curve at the dose, 1 without doses, 0 for the control."""
     lines: np.ndarray
     line_effects: Float[np.ndarray, "L T K"]
-    """Full effect of each target in each line; `effects` is the part that all lines share, before its weight."""
+    """Full effect of each target in each line; `effects` is the part that all lines share, before
+    its weight."""
     line_shift: Float[np.ndarray, "L G"]
     """Sparse log-folds of the base; 0 for the first line."""
     ec50: Float[np.ndarray, "T"]
     """nM; NaN in a screen without doses, like `slope`."""
     slope: Float[np.ndarray, "T"]
     target_genes: np.ndarray
-    """[T] annotated target genes of each compound joined by ";"; each guide's own gene without doses."""
+    """[T] annotated target genes of each compound joined by ";"; each guide's own gene without
+    doses."""
 
     def control_of(self, condition: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """Control condition of the same line."""
@@ -127,8 +138,8 @@ class LineTruth(Truth):
 
 
 def pool_truth(truth: Truth) -> Truth:
-    """With one condition for each perturbation as the file names it, whatever its line and dose, weighted by cells; a
-    truth without lines is that already."""
+    """With one condition for each perturbation as the file names it, whatever its line and dose,
+    weighted by cells; a truth without lines is that already."""
     if not isinstance(truth, LineTruth):
         return truth
     names, first, of = np.unique(truth.perturbation, return_index=True, return_inverse=True)
@@ -158,16 +169,21 @@ def own_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.ndarray
 
 
 def condition_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
-    """Log-rate shift of conditions: programs, interactions, the targets' own genes, and the line."""
+    """Log-rate shift of conditions: programs, interactions, the targets' own genes, and the
+    line."""
     programs = truth.condition_effects.shape[1]
     shift = truth.condition_effects[condition] @ truth.loadings[:programs]
     shift[:, truth.own_gene] += own_shift(truth, condition)
-    return shift + truth.line_shift[truth.line[condition]] if isinstance(truth, LineTruth) else shift
+    return (
+        shift + truth.line_shift[truth.line[condition]] if isinstance(truth, LineTruth) else shift
+    )
 
 
 def cell_latent(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n Q"]:
     """Basal state, perturbation and technical axes of cells, without their artifacts."""
-    latent = np.concatenate([truth.condition_effects[truth.condition[rows]], truth.technical[rows]], 1)
+    latent = np.concatenate(
+        [truth.condition_effects[truth.condition[rows]], truth.technical[rows]], 1
+    )
     latent[:, : truth.basal.shape[1]] += truth.basal[rows]
     return latent
 
@@ -175,7 +191,8 @@ def cell_latent(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "
 def cell_proportions(
     truth: Truth, rows: Int[np.ndarray, "n"], latent: Float[np.ndarray, "n Q"] | None = None
 ) -> Float[np.ndarray, "n G"]:
-    """Expected expression of cells as shares of the whole; without artifacts unless `latent` has them."""
+    """Expected expression of cells as shares of the whole; without artifacts unless `latent` has
+    them."""
     latent = cell_latent(truth, rows) if latent is None else latent
     log_rate = latent @ truth.loadings
     log_rate += truth.base
@@ -200,18 +217,24 @@ def load_truth(path: str | Path) -> Truth:
             kind = LineTruth if "line_shift" in stored else Truth
             return kind(**{f.name: stored[f.name] for f in fields(kind)})
     except FileNotFoundError:
-        raise InputError(f"no truth at {path}, expected the .npz that save_truth wrote beside the screen") from None
+        raise InputError(
+            f"no truth at {path}, expected the .npz that save_truth wrote beside the screen"
+        ) from None
     except (KeyError, OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no truth of a simulated screen ({error}): write it anew by save_truth") from None
+        raise InputError(
+            f"{path} is no truth of a simulated screen ({error}): write it anew by save_truth"
+        ) from None
 
 
 def draw_annotations(
     truth: Truth, *, wrong: float = 0.2, missing: float = 0.2, terms: int = 6, seed: int = 0
 ) -> tuple[list[str], Bool[np.ndarray, "M T"]]:
-    """Names and members of annotation terms: `terms` for each pathway, 3 for each target outside them.
+    """Names and members of annotation terms: `terms` for each pathway, 3 for each target outside
+    them.
 
-    Of the true annotations of a pathway a share `missing` is left out; of those written a share `wrong` names targets
-    of other pathways. Both counts are exact up to rounding, over all terms together.
+    Of the true annotations of a pathway a share `missing` is left out; of those written a share
+    `wrong` names targets of other pathways. Both counts are exact up to rounding, over all terms
+    together.
     """
     if not (0 <= wrong < 1 and 0 <= missing < 1):
         raise InputError(f"wrong is {wrong} and missing {missing}, expected shares in [0, 1)")
@@ -229,8 +252,11 @@ def draw_annotations(
     return names, np.concatenate([written, lone[:, None] == np.arange(len(truth.treatments))])
 
 
-def write_gmt(truth: Truth, path: str | Path, *, wrong: float = 0.2, missing: float = 0.2, seed: int = 0) -> None:
-    """Write the annotations as a GMT file (term, empty description, members), as Gene Ontology collections come."""
+def write_gmt(
+    truth: Truth, path: str | Path, *, wrong: float = 0.2, missing: float = 0.2, seed: int = 0
+) -> None:
+    """Write the annotations as a GMT file (term, empty description, members), as Gene Ontology
+    collections come."""
     names, members = draw_annotations(truth, wrong=wrong, missing=missing, seed=seed)
     terms = zip(names, members, strict=True)
     lines = ["\t".join([name, "", *truth.treatments[row]]) for name, row in terms if row.any()]
@@ -238,15 +264,24 @@ def write_gmt(truth: Truth, path: str | Path, *, wrong: float = 0.2, missing: fl
 
 
 def write_edges(
-    truth: Truth, path: str | Path, *, wrong: float = 0.2, missing: float = 0.2, threshold: float = 0.1, seed: int = 0
+    truth: Truth,
+    path: str | Path,
+    *,
+    wrong: float = 0.2,
+    missing: float = 0.2,
+    threshold: float = 0.1,
+    seed: int = 0,
 ) -> None:
-    """Write the edges (CSV source, target, importance) between targets whose terms have a Jaccard index > threshold."""
+    """Write the edges (CSV source, target, importance) between targets whose terms have a Jaccard
+    index > threshold."""
     _, members = draw_annotations(truth, wrong=wrong, missing=missing, seed=seed)
     shared = members.T.astype(float) @ members
     size = members.sum(0)
     jaccard = shared / np.maximum(size[:, None] + size - shared, 1)
     names = truth.treatments
-    edges = [f"{names[s]},{names[t]},{jaccard[s, t]:.6g}" for s, t in np.argwhere(jaccard > threshold)]
+    edges = [
+        f"{names[s]},{names[t]},{jaccard[s, t]:.6g}" for s, t in np.argwhere(jaccard > threshold)
+    ]
     Path(path).write_text("\n".join(["source,target,importance", *edges]) + "\n")
 
 

@@ -1,4 +1,5 @@
-"""One file of finished rows and one lock file per piece of work, for many processes on one results folder."""
+"""One file of finished rows and one lock file per piece of work, for many processes on one results
+folder."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Ledger(NamedTuple):
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row as one line, in one write under a lock; after a half-written line it starts on a new one."""
+    """Add a row as one line, in one write under a lock; after a half-written line it starts on a
+    new one."""
     text = json.dumps(row, allow_nan=False) + "\n"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -57,9 +59,11 @@ def append(path: Path, row: Row) -> None:
 
 
 def read(path: Path) -> Ledger:
-    """Every row of the file, one for each cell; a result takes the place of a failure of the same cell.
+    """Every row of the file, one for each cell; a result takes the place of a failure of the same
+    cell.
 
-    A half-written line is left out and named. Raises InputError for two different results of one cell.
+    A half-written line is left out and named. Raises InputError for two different results of one
+    cell.
     """
     rows: dict[Cell, Row] = {}
     notes: list[str] = []
@@ -67,7 +71,9 @@ def read(path: Path) -> Ledger:
     for number, line in enumerate(content.splitlines(keepends=True), 1):
         row = _parse(line)
         if row is None:
-            notes.append(f"line {number} of {path} is half-written and left out: its run is done again")
+            notes.append(
+                f"line {number} of {path} is half-written and left out: its run is done again"
+            )
             continue
         cell = cell_of(row)
         before = rows.get(cell)
@@ -99,7 +105,8 @@ def _repeated(cell: Cell, before: Row, row: Row, number: int, path: Path) -> str
     differing = differences(one, other)
     if differing:
         raise InputError(
-            f"{path} has two different results of {cell} (line {number}: {shown(differing)}), expected one: delete the "
+            f"{path} has two different results of {cell} (line {number}: {shown(differing)}), "
+            "expected one: delete the "
             "line of the run that you do not want, or give another --results"
         )
     return f"line {number} of {path} repeats {cell} with the same result and is left out"
@@ -119,15 +126,17 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
 
 def shown(sentences: Sequence[str], most: int = 5) -> str:
     """The first few of a list."""
-    return "; ".join(sentences[:most]) + (f" and {len(sentences) - most} more" if len(sentences) > most else "")
+    return "; ".join(sentences[:most]) + (
+        f" and {len(sentences) - most} more" if len(sentences) > most else ""
+    )
 
 
 @contextlib.contextmanager
 def claimed(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """Hold the lock files of all `names` that no other process holds, and yield those.
 
-    A lock is the kernel's: it ends with the process, however that dies. Names are taken together (two processes that
-    ask for the same names at the same moment do not get some each).
+    A lock is the kernel's: it ends with the process, however that dies. Names are taken together
+    (two processes that ask for the same names at the same moment do not get some each).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
@@ -151,7 +160,8 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _lock(descriptor: int, how: int) -> bool:
-    """Whether the lock was had; a file system without locks refuses nobody, and `read` finds what was done twice."""
+    """Whether the lock was had; a file system without locks refuses nobody, and `read` finds what
+    was done twice."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:

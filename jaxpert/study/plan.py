@@ -1,4 +1,5 @@
-"""What runs a study consists of: every model on every data set, quality threshold and seed, as configs and folders."""
+"""What runs a study consists of: every model on every data set, quality threshold and seed, as
+configs and folders."""
 
 from __future__ import annotations
 
@@ -20,9 +21,15 @@ Config = dict[str, Any]
 GetConfig = Callable[[str, str], Config]
 """(file in configs/, variant) -> config."""
 NEUTRAL = (
-    "train.seeds", "train.devices", "train.layout", "train.multi_process", "train.save_seconds", "data.folder",
-    "evaluation.shown", "evaluation.umap_cells",
-)  # fmt: skip
+    "train.seeds",
+    "train.devices",
+    "train.layout",
+    "train.multi_process",
+    "train.save_seconds",
+    "data.folder",
+    "evaluation.shown",
+    "evaluation.umap_cells",
+)
 """Keys that change no number of a table."""
 VARY_SPLIT = ("norman", "dixit")
 """Screens whose published seeds are those of the split; elsewhere they are those of training."""
@@ -83,13 +90,15 @@ def plan(
 
     Args:
         models: names in MODELS.
-        sources: public names, paths of .h5ad files, or "simulated", with settings of the simulator appended as in
-            "simulated:artifact_share=0.1:preset=tiny".
-        multipliers: of 3, 4 and 5; models that are trained on all cells are scored at all three whatever is asked.
+        sources: public names, paths of .h5ad files, or "simulated", with settings of the simulator
+            appended as in "simulated:artifact_share=0.1:preset=tiny".
+        multipliers: of 3, 4 and 5; models that are trained on all cells are scored at all three
+            whatever is asked.
         seeds: of training or of the split.
         get_config: (name of a file in configs/, variant) -> config.
         variant: full, demo or test; empty: demo for "simulated", else full.
-        vary: "train", "split", or "auto" (as published: the split on Norman and Dixit, else training).
+        vary: "train", "split", or "auto" (as published: the split on Norman and Dixit, else
+            training).
         changes: {config key: text of its value} for all jobs whose config has the key.
         at_once: seeds trained together (vmap) at most.
     """
@@ -97,10 +106,15 @@ def plan(
     _check_names("MAD multiplier", multipliers, MULTIPLIERS)
     _check_names("--vary", [vary], ("auto", "train", "split"))
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or at_once < 1:
-        raise InputError(f"seeds are {list(seeds)}, {at_once} at once, expected different whole numbers, 0 or more")
+        raise InputError(
+            f"seeds are {list(seeds)}, {at_once} at once, expected different whole numbers, 0 or "
+            "more"
+        )
     names = [label_of(source) for source in sources]
     if len(set(names)) < len(names):
-        raise InputError(f"two data sets have the same name ({', '.join(names)}): rename one of the files")
+        raise InputError(
+            f"two data sets have the same name ({', '.join(names)}): rename one of the files"
+        )
     changed: set[str] = set()
     jobs = []
     for source, label in zip(sources, names, strict=True):
@@ -109,10 +123,14 @@ def plan(
         for model in models:
             base = _config(model, source, variant, get_config)
             changed |= _change(base, changes or {})
-            for scored in [(k,) for k in multipliers] if MODELS[model].per_threshold else [MULTIPLIERS]:
+            for scored in (
+                [(k,) for k in multipliers] if MODELS[model].per_threshold else [MULTIPLIERS]
+            ):
                 config = deepcopy(base)
                 config["quality"]["multiplier"] = scored[-1]
-                config["evaluation"]["multipliers"] = "" if len(scored) == 1 else ",".join(map(str, scored))
+                config["evaluation"]["multipliers"] = (
+                    "" if len(scored) == 1 else ",".join(map(str, scored))
+                )
                 jobs += [Job(label, model, config, group, what, scored) for group in groups]
     _check_changes(changes or {}, changed, jobs)
     return sorted(jobs, key=lambda job: sources.index(sources[names.index(job.data)]))
@@ -131,7 +149,8 @@ def label_of(source: str) -> str:
         return source
     if not Path(source).is_file():
         raise InputError(
-            f"data set {source!r} is no file and neither `simulated` nor a public name ({', '.join(data.SOURCES)})"
+            f"data set {source!r} is no file and neither `simulated` nor a public name "
+            f"({', '.join(data.SOURCES)})"
         )
     return Path(source).stem
 
@@ -157,10 +176,14 @@ def _config(model: str, source: str, variant: str, get_config: GetConfig) -> Con
     if module == "cradle_vae":
         config = get_config(f"cradle_{public}", variant)
     else:
-        config = get_config("cradle_baselines", f"{module},{public if variant == 'full' else variant}")
+        config = get_config(
+            "cradle_baselines", f"{module},{public if variant == 'full' else variant}"
+        )
     own = [part for part in settings if not part.startswith("preset=")]
     preset = [part.removeprefix("preset=") for part in settings if part.startswith("preset=")]
-    config["data"] |= {"source": kind, "simulation": ",".join(own)} | ({"preset": preset[-1]} if preset else {})
+    config["data"] |= {"source": kind, "simulation": ",".join(own)} | (
+        {"preset": preset[-1]} if preset else {}
+    )
     if kind == "simulated":
         config["data"]["perturbation"] = "perturbation"
     config["quality"]["training_cells"] = "all"
@@ -180,14 +203,28 @@ def _change(config: Config, changes: Mapping[str, str]) -> set[str]:
 
 def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence[Job]) -> None:
     known = sorted({key for job in jobs for key in folder.flatten(job.config)})
-    fixed = {"seed", "split.seed", "train.seeds", "data.source", "data.simulation", "quality.multiplier",
-             "quality.training_cells", "evaluation.multipliers", "model.name"}  # fmt: skip
+    fixed = {
+        "seed",
+        "split.seed",
+        "train.seeds",
+        "data.source",
+        "data.simulation",
+        "quality.multiplier",
+        "quality.training_cells",
+        "evaluation.multipliers",
+        "model.name",
+    }
     for key in changes:
         if key in fixed:
-            raise InputError(f"--set={key}=... is what the study itself varies: use --models, --data, --seeds ...")
+            raise InputError(
+                f"--set={key}=... is what the study itself varies: use --models, --data, --seeds "
+                "..."
+            )
         if key not in changed:
             close = difflib.get_close_matches(key, known, 1, 0)[0]
-            raise InputError(f"{key} is no key of these models' configs, expected one such as {close}")
+            raise InputError(
+                f"{key} is no key of these models' configs, expected one such as {close}"
+            )
 
 
 def _typed(key: str, text: str, example: Any) -> Any:
@@ -229,4 +266,6 @@ def folder_of(job: Job, results: Path) -> Path:
 def settings_of(config: Config, vary: str) -> Config:
     """The flattened config less the seed and what changes no result, as plain JSON values."""
     left_out = {*NEUTRAL, "seed" if vary == "train" else "split.seed"}
-    return json.loads(json.dumps({k: v for k, v in folder.flatten(config).items() if k not in left_out}))
+    return json.loads(
+        json.dumps({k: v for k, v in folder.flatten(config).items() if k not in left_out})
+    )

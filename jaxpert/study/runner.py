@@ -22,11 +22,15 @@ ROWS = "rows.jsonl"
 INTERRUPTED = "interrupted"
 
 
-def run_jobs(jobs: Sequence[Job], results: Path, *, run: Callable[[Config, Path], int] = single.run) -> int:
-    """Do what is missing and nobody else is doing; one row per finished model, data set, multiplier and seed.
+def run_jobs(
+    jobs: Sequence[Job], results: Path, *, run: Callable[[Config, Path], int] = single.run
+) -> int:
+    """Do what is missing and nobody else is doing; one row per finished model, data set, multiplier
+    and seed.
 
-    Returns 0, 1 where a run diverged, 2 where one was refused (both are recorded, and the others go on). Any number
-    of processes may work on the same `results`; the same call again goes on where it stopped.
+    Returns 0, 1 where a run diverged, 2 where one was refused (both are recorded, and the others go
+    on). Any number of processes may work on the same `results`; the same call again goes on where
+    it stopped.
     """
     rows = results / ROWS
     before = ledger.read(rows)
@@ -40,12 +44,19 @@ def run_jobs(jobs: Sequence[Job], results: Path, *, run: Callable[[Config, Path]
             names = {f"{job.name}-seed{seed}": seed for seed in job.seeds}
             with ledger.claimed(results / "claims", list(names)) as free:
                 done = ledger.read(rows).rows
-                missing = [seed for seed in job.seeds if not all(_is_done(done, cell) for cell in cells_of(job, seed))]
+                missing = [
+                    seed
+                    for seed in job.seeds
+                    if not all(_is_done(done, cell) for cell in cells_of(job, seed))
+                ]
                 mine = [seed for seed in missing if seed in {names[name] for name in free}]
                 elsewhere += [f"{job.name} seed {seed}" for seed in missing if seed not in mine]
                 mine = [seed for seed in mine if not _recovered(job, seed, results)]
                 for seeds in runs_of(mine, len(job.seeds)):
-                    log.say(f"job {number} of {len(jobs)}: {job.name}, {job.vary} seeds {', '.join(map(str, seeds))}")
+                    log.say(
+                        f"job {number} of {len(jobs)}: {job.name}, {job.vary} seeds "
+                        f"{', '.join(map(str, seeds))}"
+                    )
                     problem = _run(job._replace(seeds=seeds), results, run)
                     if problem == INTERRUPTED:
                         log.say("interrupted; the same command goes on from there")
@@ -68,7 +79,8 @@ def _summary(problems: Sequence[str], elsewhere: Sequence[str]) -> int:
 
 
 def _check_settings(jobs: Sequence[Job], rows: Mapping[Cell, Config], results: Path) -> None:
-    """Refuse rows of the same cell, or of other models on the same data, that were made with other settings."""
+    """Refuse rows of the same cell, or of other models on the same data, that were made with other
+    settings."""
     for job in jobs:
         now = settings_of(job.config, job.vary) | {"vary": job.vary}
         for cell, row in rows.items():
@@ -77,13 +89,16 @@ def _check_settings(jobs: Sequence[Job], rows: Mapping[Cell, Config], results: P
                 continue
             before = row["settings"] | {"vary": row["vary"]}
             if not same_cell:
-                now_of, before = ({k: v for k, v in s.items() if _of_data(k)} for s in (now, before))
+                now_of, before = (
+                    {k: v for k, v in s.items() if _of_data(k)} for s in (now, before)
+                )
             else:
                 now_of = now
             differing = ledger.differences(before, now_of)
             if differing:
                 raise InputError(
-                    f"{results} holds {cell} with other settings ({ledger.shown(differing)}): choose another --results"
+                    f"{results} holds {cell} with other settings ({ledger.shown(differing)}): "
+                    "choose another --results"
                 )
 
 
@@ -135,37 +150,53 @@ def _recovered(job: Job, seed: int, results: Path) -> bool:
 
 
 def _settled(config: Config, vary: str, work: Path) -> Config:
-    """The config with which the folder's run was begun, if the two differ in nothing that matters."""
+    """The config with which the folder's run was begun, if the two differ in nothing that
+    matters."""
     path = work / "config.json"
     if not path.exists():
         return config
     try:
         begun = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}), expected that of a run: delete {work}") from error
+        raise InputError(
+            f"{path} is not valid JSON ({error}), expected that of a run: delete {work}"
+        ) from error
     differing = ledger.differences(settings_of(begun, vary), settings_of(config, vary))
     if differing:
         raise InputError(
-            f"{work} was begun with other settings ({ledger.shown(differing)}): delete it, or choose another --results"
+            f"{work} was begun with other settings ({ledger.shown(differing)}): delete it, or "
+            "choose another --results"
         )
     return begun
 
 
 def _rows(job: Job, config: Config, work: Path, results: Path) -> list[Config]:
     """What the rows of a job have before its scores."""
-    common = {"vary": job.vary, "settings": settings_of(config, job.vary), "run": str(work.relative_to(results))}
+    common = {
+        "vary": job.vary,
+        "settings": settings_of(config, job.vary),
+        "run": str(work.relative_to(results)),
+    }
     return [cell._asdict() | common for seed in job.seeds for cell in cells_of(job, seed)]
 
 
 def _scores(row: Config, metrics: Config, job: Job) -> Config:
     """Scores of a row's seed and multiplier, and how they came about."""
     seed = row["seed"] if job.vary == "train" else job.config["seed"]
-    found = [s for s in metrics["scores"] if (s["seed"], s["multiplier"]) == (seed, row["multiplier"])]
+    found = [
+        s for s in metrics["scores"] if (s["seed"], s["multiplier"]) == (seed, row["multiplier"])
+    ]
     if not found:
         raise InputError(
-            f"{row['run']}/metrics.json has no scores of {row['multiplier']} MAD, seed {seed}: delete the folder"
+            f"{row['run']}/metrics.json has no scores of {row['multiplier']} MAD, seed {seed}: "
+            "delete the folder"
         )
     about = metrics["run"]
-    scores = {name: found[0][name] for name in ("model", "baselines", "truth", "perturbations", "pass_rate")}
-    more = {name: about[name] for name in ("date", "device", "versions", "steps", "epochs", "ended")}
+    scores = {
+        name: found[0][name]
+        for name in ("model", "baselines", "truth", "perturbations", "pass_rate")
+    }
+    more = {
+        name: about[name] for name in ("date", "device", "versions", "steps", "epochs", "ended")
+    }
     return {"scores": scores.pop("model"), **scores, **more}

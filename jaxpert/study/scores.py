@@ -1,4 +1,5 @@
-"""What stands in each cell of the tables of a study: scores over seeds beside the paper's published numbers."""
+"""What stands in each cell of the tables of a study: scores over seeds beside the paper's published
+numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +16,20 @@ from jaxpert.study.advantage import QCPR
 from jaxpert.study.ledger import Cell, Row
 
 LABELS = {
-    "conditional_vae": "Conditional VAE", "svae_plus": "sVAE+", "cpa_vae": "CPA-VAE", "sams_vae": "SAMS-VAE",
-    "sams_vae_passed": "SAMS-VAE, passed cells only", "cradle_vae": "CRADLE-VAE",
+    "conditional_vae": "Conditional VAE",
+    "svae_plus": "sVAE+",
+    "cpa_vae": "CPA-VAE",
+    "sams_vae": "SAMS-VAE",
+    "sams_vae_passed": "SAMS-VAE, passed cells only",
+    "cradle_vae": "CRADLE-VAE",
     "cradle_vae_without_counterfactual": "CRADLE-VAE w/o counterfactual",
     "cradle_vae_without_causal": "CRADLE-VAE w/o causal artifact",
-    "no_change": "no change", "mean_perturbation": "mean perturbation", "additive": "additive", "linear": "linear",
+    "no_change": "no change",
+    "mean_perturbation": "mean perturbation",
+    "additive": "additive",
+    "linear": "linear",
     "observed": "the measurement itself",
-}  # fmt: skip
+}
 BASELINES = ("no_change", "mean_perturbation", "additive", "linear")
 QCPR_RESAMPLED = "qcpr_resampled"
 LIBRARIES = {QCPR: "fixed_library", QCPR_RESAMPLED: "resampled_library"}
@@ -42,13 +50,26 @@ class Layout(NamedTuple):
 MODELS = ("conditional_vae", "svae_plus", "cpa_vae", "sams_vae", "cradle_vae")
 MAIN = ("ate_pearson", "ate_r2", "jaccard_top50", QCPR)
 LAYOUTS = (
-    Layout("2", "Effects and quality of generated cells", (*MODELS, *BASELINES), (*MAIN, QCPR_RESAMPLED)),
-    Layout("3", "Ablations",
-           ("cradle_vae", "cradle_vae_without_counterfactual", "cradle_vae_without_causal"), MAIN),
-    Layout("4", "The 20 genes that each perturbation moves most", (*MODELS, *BASELINES),
-           ("ate_pearson_top20", "ate_r2_top20", "jaccard_top20")),
+    Layout(
+        "2",
+        "Effects and quality of generated cells",
+        (*MODELS, *BASELINES),
+        (*MAIN, QCPR_RESAMPLED),
+    ),
+    Layout(
+        "3",
+        "Ablations",
+        ("cradle_vae", "cradle_vae_without_counterfactual", "cradle_vae_without_causal"),
+        MAIN,
+    ),
+    Layout(
+        "4",
+        "The 20 genes that each perturbation moves most",
+        (*MODELS, *BASELINES),
+        ("ate_pearson_top20", "ate_r2_top20", "jaccard_top20"),
+    ),
     Layout("5", "Training on passed cells only", ("sams_vae_passed", "cradle_vae"), MAIN),
-)  # fmt: skip
+)
 TRUTH = Layout(
     "truth",
     "Recovery of the planted effects",
@@ -88,33 +109,56 @@ Published = dict[tuple[str, str, int, str, str], tuple[float, float | None]]
 
 
 def read_published(path: Path | None) -> Published:
-    """Printed numbers by (table, data, multiplier, model, metric); lines that begin with # are comments."""
+    """Printed numbers by (table, data, multiplier, model, metric); lines that begin with # are
+    comments."""
     if path is None:
         return {}
     if not path.is_file():
-        raise InputError(f"there is no file {path} of published numbers, expected a CSV of {','.join(COLUMNS)}")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+        raise InputError(
+            f"there is no file {path} of published numbers, expected a CSV of {','.join(COLUMNS)}"
+        )
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     reader = csv.DictReader(lines)
     if list(reader.fieldnames or ()) != COLUMNS:
-        raise InputError(f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}")
+        raise InputError(
+            f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}"
+        )
     found: Published = {}
     for line in reader:
         try:
-            key = line["table"], line["data"], int(line["multiplier"]), line["model"], line["metric"]
+            key = (
+                line["table"],
+                line["data"],
+                int(line["multiplier"]),
+                line["model"],
+                line["metric"],
+            )
             value = float(line["mean"]), float(line["sd"]) if line["sd"] else None
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path} holds {line}, expected numbers for multiplier, mean and sd: {error}") from error
+            raise InputError(
+                f"{path} holds {line}, expected numbers for multiplier, mean and sd: {error}"
+            ) from error
         if key[3] not in LABELS or key[4] not in (*METRICS, QCPR, QCPR_RESAMPLED) or key in found:
-            raise InputError(f"{path} holds {line} twice or with an unknown model or metric: correct that line")
+            raise InputError(
+                f"{path} holds {line} twice or with an unknown model or metric: correct that line"
+            )
         found[key] = value
     return found
 
 
-def scores_of(layout: Layout, asked: Asked, rows: Mapping[Cell, Row], published: Published) -> list[Score]:
+def scores_of(
+    layout: Layout, asked: Asked, rows: Mapping[Cell, Row], published: Published
+) -> list[Score]:
     """Every cell of one table, run or not."""
     found = []
     for data in asked.data:
-        if layout is TRUTH and not any(row.get("truth") for cell, row in rows.items() if cell.data == data):
+        if layout is TRUTH and not any(
+            row.get("truth") for cell, row in rows.items() if cell.data == data
+        ):
             continue
         for subset in subsets_of(data, rows)[: 1 if layout is TRUTH else None]:
             for model in layout.models:
@@ -127,22 +171,34 @@ def scores_of(layout: Layout, asked: Asked, rows: Mapping[Cell, Row], published:
                         if subset != "held_out":
                             printed = published.get((layout.table, data, k, model, metric))
                         at = layout.table, data, subset, k, model, metric
-                        values = [row and _value(row, layout, model, subset, metric) for row in known]
-                        found.append(Score(*at, *_summary(known, values), *(printed or (None, None))))
+                        values = [
+                            row and _value(row, layout, model, subset, metric) for row in known
+                        ]
+                        found.append(
+                            Score(*at, *_summary(known, values), *(printed or (None, None)))
+                        )
     return found
 
 
 def subsets_of(data: str, rows: Mapping[Cell, Row]) -> tuple[str, ...]:
-    """Where the paper reports: unseen combinations ("test"), or for splits of cells all of them, with the test cells
-    alone beside."""
-    scored = next((row["scores"] for cell, row in rows.items() if cell.data == data and "failed" not in row), None)
+    """Where the paper reports: unseen combinations ("test"), or for splits of cells all of them,
+    with the test cells alone beside."""
+    scored = next(
+        (row["scores"] for cell, row in rows.items() if cell.data == data and "failed" not in row),
+        None,
+    )
     if scored is None:
         return ("test",) if data in COMBINED else ("all",)
-    return ("all", "held_out") if "held_out" in scored else ("test",) if "test" in scored else ("all",)
+    return (
+        ("all", "held_out") if "held_out" in scored else ("test",) if "test" in scored else ("all",)
+    )
 
 
-def rows_of(rows: Mapping[Cell, Row], data: str, model: str, multiplier: int, seed: int) -> Row | None:
-    """The row of a model; baselines stand in the rows of every model that was trained on all cells."""
+def rows_of(
+    rows: Mapping[Cell, Row], data: str, model: str, multiplier: int, seed: int
+) -> Row | None:
+    """The row of a model; baselines stand in the rows of every model that was trained on all
+    cells."""
     if model in (*BASELINES, "observed"):
         hosts = [rows.get(Cell(data, name, multiplier, seed)) for name in LABELS]
         return next((row for row in hosts if row is not None and "failed" not in row), None)
@@ -163,7 +219,9 @@ def _value(row: Row, layout: Layout, model: str, subset: str, metric: str) -> fl
     return scores.get(subset, {}).get(metric)
 
 
-def _summary(rows: Sequence[Row | None], values: Sequence[Any]) -> tuple[float | None, float | None, int, str]:
+def _summary(
+    rows: Sequence[Row | None], values: Sequence[Any]
+) -> tuple[float | None, float | None, int, str]:
     """Mean, standard deviation, number of seeds, and what is to be said."""
     if not any(row is not None for row in rows):
         return None, None, 0, "not run"
@@ -171,7 +229,12 @@ def _summary(rows: Sequence[Row | None], values: Sequence[Any]) -> tuple[float |
     words = [value for value in there if isinstance(value, str)]
     numbers = [value for value in there if isinstance(value, int | float)]
     if not numbers or len(numbers) + len(words) < len(there):
-        return None, None, len(numbers), words[0] if words and len(words) == len(there) else "undefined"
+        return (
+            None,
+            None,
+            len(numbers),
+            words[0] if words and len(words) == len(there) else "undefined",
+        )
     missing = f"{len(numbers)} of {len(rows)} seeds" if len(numbers) < len(rows) else ""
     failed = "".join(f", {words.count(word)} {word}" for word in sorted(set(words)))
     sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None

@@ -1,4 +1,5 @@
-"""Rows of a study as the tables of the CRADLE-VAE paper, beside its published numbers: CSV, Markdown and HTML."""
+"""Rows of a study as the tables of the CRADLE-VAE paper, beside its published numbers: CSV,
+Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -45,14 +46,19 @@ def write_tables(results: Path, asked: Asked, published: Path | None = None) -> 
 
     Args:
         results: folder with rows.jsonl and runs/.
-        asked: data sets, MAD multipliers and seeds that are wanted; what is missing is named in its cell.
+        asked: data sets, MAD multipliers and seeds that are wanted; what is missing is named in its
+            cell.
         published: CSV of printed numbers (columns COLUMNS); None for none.
     """
     numbers = read_published(published)
     found = ledger.read(results / "rows.jsonl")
     data = tuple(dict.fromkeys((*asked.data, *(cell.data for cell in found.rows))))
     asked = asked._replace(data=data)
-    scores = [score for layout in (*LAYOUTS, TRUTH) for score in scores_of(layout, asked, found.rows, numbers)]
+    scores = [
+        score
+        for layout in (*LAYOUTS, TRUTH)
+        for score in scores_of(layout, asked, found.rows, numbers)
+    ]
     compared, notes = [], list(found.notes) + failures(found.rows)
     for name in data:
         for multiplier in asked.multipliers:
@@ -61,8 +67,14 @@ def write_tables(results: Path, asked: Asked, published: Path | None = None) -> 
     sections = [*score_sections(scores, len(asked.seeds)), *advantage_sections(compared)]
     title = "CRADLE-VAE and its baselines"
     seeds = ", ".join(map(str, asked.seeds))
-    notes = [f"Mean ± standard deviation over seeds {seeds}; better and worse: the interval excludes 0.", *notes]
-    pages = {"tables.md": markdown(title, notes, sections), "tables.html": html(title, notes, sections)}
+    notes = [
+        f"Mean ± standard deviation over seeds {seeds}; better and worse: the interval excludes 0.",
+        *notes,
+    ]
+    pages = {
+        "tables.md": markdown(title, notes, sections),
+        "tables.html": html(title, notes, sections),
+    }
     pages |= {"tables.csv": as_csv(Score, scores), "advantage.csv": as_csv(Advantage, compared)}
     return [_write(results / name, text) for name, text in pages.items()]
 
@@ -82,7 +94,9 @@ def number(mean: float | None, sd: float | None, status: str = "") -> str:
     """ "0.812 ± 0.010 (3 of 5 seeds)", or the reason for no number."""
     if mean is None:
         return status
-    text = f"{round(mean, 3) + 0.0:.3f}" + (f" ± {sd:.3f}" if sd is not None else "")  # + 0.0 turns -0 into 0
+    text = f"{round(mean, 3) + 0.0:.3f}" + (
+        f" ± {sd:.3f}" if sd is not None else ""
+    )  # + 0.0 turns -0 into 0
     return (text + (f" ({status})" if status else "")).replace("-", "−")
 
 
@@ -105,13 +119,18 @@ def _section(table: str, data: str, subset: str, scores: Sequence[Score]) -> Sec
     for model, cells in by_model.items():
         rows.append([LABELS[model]] + [_text(cells.get(column)) for column in columns])
         if printed and model not in BASELINES:
-            rows.append([f"{LABELS[model]}, published"] + [_published(cells.get(column)) for column in columns])
+            rows.append(
+                [f"{LABELS[model]}, published"]
+                + [_published(cells.get(column)) for column in columns]
+            )
     notes = []
     if data in PAPER and table != TRUTH.table and subset != "held_out" and not printed:
         notes = [f"published: not entered (CRADLE-VAE, AAAI 2025, Table {table})"]
     heads = [f"{label(metric)}, {k} MAD" for k, metric in columns]
     start = f"Table {table}. " if table != TRUTH.table else ""
-    return Section(f"{start}{layout.title}: {data}, {WHERE[subset]}", notes, ["model", *heads], rows)
+    return Section(
+        f"{start}{layout.title}: {data}, {WHERE[subset]}", notes, ["model", *heads], rows
+    )
 
 
 def _text(score: Score | None) -> str:
@@ -121,7 +140,11 @@ def _text(score: Score | None) -> str:
 def _published(score: Score | None) -> str:
     if score is None:
         return ""
-    return "not entered" if score.published_mean is None else number(score.published_mean, score.published_sd)
+    return (
+        "not entered"
+        if score.published_mean is None
+        else number(score.published_mean, score.published_sd)
+    )
 
 
 WHERE = {
@@ -137,7 +160,9 @@ def label(metric: str) -> str:
     """A score's name as a column's head."""
     own = {QCPR: "QCPR ↑", QCPR_RESAMPLED: "QCPR, real library sizes ↑"}
     return (
-        own[metric] if metric in own else METRICS[metric].label + (" ↑" if METRICS[metric].higher_is_better else " ↓")
+        own[metric]
+        if metric in own
+        else METRICS[metric].label + (" ↑" if METRICS[metric].higher_is_better else " ↓")
     )
 
 
@@ -149,10 +174,22 @@ def advantage_sections(compared: Sequence[Advantage]) -> list[Section]:
     sections = []
     for (data, multiplier, subset), group in groups.items():
         metrics = list(dict.fromkeys(each.metric for each in group))
-        rivals = {each.rival: {e.metric: e for e in group if e.rival == each.rival} for each in group}
-        rows = [[LABELS.get(r, r)] + [_difference(of.get(m)) for m in metrics] for r, of in rivals.items()]
-        interval = "" if metrics == [QCPR] else "the 95 % interval over resampled perturbations and seeds, and "
-        notes = [f"Differences, mean over {_seeds(group)}, with {interval}the standard deviation over seeds."]
+        rivals = {
+            each.rival: {e.metric: e for e in group if e.rival == each.rival} for each in group
+        }
+        rows = [
+            [LABELS.get(r, r)] + [_difference(of.get(m)) for m in metrics]
+            for r, of in rivals.items()
+        ]
+        interval = (
+            ""
+            if metrics == [QCPR]
+            else "the 95 % interval over resampled perturbations and seeds, and "
+        )
+        notes = [
+            f"Differences, mean over {_seeds(group)}, with {interval}the standard deviation over "
+            "seeds."
+        ]
         title = f"CRADLE-VAE minus each other: {data}, {multiplier} MAD, {WHERE[subset]}"
         sections.append(Section(title, notes, ["rival", *map(label, metrics)], rows))
     return sections
@@ -178,20 +215,31 @@ def markdown(title: str, notes: Sequence[str], sections: Sequence[Section]) -> s
     lines = [f"# {title}", "", *(f"{note}\n" for note in notes)]
     for section in sections:
         lines += [f"## {section.title}", "", *(f"{note}\n" for note in section.notes)]
-        lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in (section.columns,)]
+        lines += [
+            "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |"
+            for row in (section.columns,)
+        ]
         lines += ["|" + "---|" * len(section.columns)]
-        lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in section.rows]
+        lines += [
+            "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |"
+            for row in section.rows
+        ]
         lines.append("")
     return "\n".join(lines)
 
 
 def html(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
-    """One page that needs nothing else; every value is escaped, since names come from the user's data."""
+    """One page that needs nothing else; every value is escaped, since names come from the user's
+    data."""
     import jinja2
 
     loader = jinja2.PackageLoader("jaxpert.report")
-    page = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return page.get_template("tables.html").render(title=title, notes=notes, sections=sections, empty=EMPTY)
+    page = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return page.get_template("tables.html").render(
+        title=title, notes=notes, sections=sections, empty=EMPTY
+    )
 
 
 def as_csv(kind: Any, records: Sequence[Any]) -> str:

@@ -1,4 +1,5 @@
-"""What a user meets at the command line: bad input ends in one clear sentence, exit status 2, nothing half-written."""
+"""What a user meets at the command line: bad input ends in one clear sentence, exit status 2,
+nothing half-written."""
 
 import errno
 import json
@@ -21,15 +22,22 @@ from support.paths import ROOT
 
 TEST = f"--config={ROOT}/configs/cradle_norman.py:test"
 FILE = [TEST, "--config.data.perturbation=condition"]
-LEAN = ["--config.quality.doublets=none", "--config.evaluation.likelihood=", "--config.evaluation.pass_cells=0",
-        "--config.evaluation.umap_cells=0"]  # fmt: skip
+LEAN = [
+    "--config.quality.doublets=none",
+    "--config.evaluation.likelihood=",
+    "--config.evaluation.pass_cells=0",
+    "--config.evaluation.umap_cells=0",
+]
 """Without the slower parts of an evaluation."""
 
 
 def screen(**changes) -> anndata.AnnData:
-    """240 cells, 30 genes, singles and pairs of four perturbations, every seventh cell full of mitochondrial reads."""
+    """240 cells, 30 genes, singles and pairs of four perturbations, every seventh cell full of
+    mitochondrial reads."""
     rng = np.random.default_rng(0)
-    labels = np.array(["ctrl", "A+ctrl", "B+ctrl", "C+ctrl", "D+ctrl", "A+B", "C+B", "A+D", "C+D", "A+C"])
+    labels = np.array(
+        ["ctrl", "A+ctrl", "B+ctrl", "C+ctrl", "D+ctrl", "A+B", "C+B", "A+D", "C+D", "A+C"]
+    )
     label = labels[np.arange(240) % len(labels)]
     rates = np.exp(rng.normal(1, 1, 30)) * np.ones((240, 1))
     rates[np.arange(240) % 7 == 0, :3] *= 12
@@ -50,7 +58,8 @@ def saved(tmp_path, adata) -> str:
 
 
 def refused(capsys, tmp_path, *argv: str) -> str:
-    """Run, demand exit status 2, one sentence on standard error and no work directory; return the sentence."""
+    """Run, demand exit status 2, one sentence on standard error and no work directory; return the
+    sentence."""
     work = tmp_path / "work"
     there = work.exists()
     status = cli.main(["main.py", *argv, f"--workdir={work}"])
@@ -73,16 +82,28 @@ def counts_with(value: float) -> sparse.csr_matrix:
     [
         ([], "no --config was given"),
         (["--config=configs/nowhere.py"], "there is no config file 'configs/nowhere.py'"),
-        ([f"--config={ROOT}/configs/cradle_norman.py:tset"], "'tset', expected one of full, demo, test"),
+        (
+            [f"--config={ROOT}/configs/cradle_norman.py:tset"],
+            "'tset', expected one of full, demo, test",
+        ),
         ([TEST, "--config.train.lrr=1"], "--config.train.lrr is no key of this config"),
-        ([TEST, "--config.model.kwargs.latentdim=3"], "expected one such as --config.model.kwargs.latent_dim"),
+        (
+            [TEST, "--config.model.kwargs.latentdim=3"],
+            "expected one such as --config.model.kwargs.latent_dim",
+        ),
         ([TEST, "--config.train.epochs=many"], "'many'"),
         ([TEST, "--config.train.epochs=2.5"], "2.5"),
         ([TEST, "--config.train.epochs=0"], "train.epochs is 0, expected at least 1"),
-        ([TEST, "--config.train.learning_rate=-1"], "train.learning_rate is -1.0, expected a positive number"),
+        (
+            [TEST, "--config.train.learning_rate=-1"],
+            "train.learning_rate is -1.0, expected a positive number",
+        ),
         ([TEST, "--confgi.train.epochs=1"], "Unknown command line flag 'confgi.train.epochs'"),
         ([TEST, "train.epochs=1"], "'train.epochs=1' is not understood"),
-        ([TEST, "--config.model.name=cradle"], "model.name is 'cradle', expected one of conditional_vae, cpa_vae"),
+        (
+            [TEST, "--config.model.name=cradle"],
+            "model.name is 'cradle', expected one of conditional_vae, cpa_vae",
+        ),
         ([TEST, "--config.model.kwargs.compat=paper"], "expected one of default, reference"),
         ([TEST, "--config.data.preset=huge"], "'huge'"),
         ([TEST, "--config.data.source=nowhere.h5ad"], "there is no file nowhere.h5ad"),
@@ -117,10 +138,18 @@ def test_flags_and_settings(argv, said, capsys, tmp_path):
         (lambda: singles_only(), ["--config.split.kind=combinations"], "split.kind=cells"),
         (lambda: screen(X=sparse.csr_matrix(np.full((240, 30), 5.0, np.float32))), [], "failed"),
         (lambda: screen(condition=[None, *["ctrl"] * 239]), [], "condition"),
-        (lambda: screen(part=["train"] * 240), ["--config.split.kind=column", "--config.split.column=part"], "no cell"),
-        (lambda: screen(part=["fit"] * 240), ["--config.split.kind=column", "--config.split.column=part"], "fit"),
+        (
+            lambda: screen(part=["train"] * 240),
+            ["--config.split.kind=column", "--config.split.column=part"],
+            "no cell",
+        ),
+        (
+            lambda: screen(part=["fit"] * 240),
+            ["--config.split.kind=column", "--config.split.column=part"],
+            "fit",
+        ),
     ],
-)  # fmt: skip
+)
 def test_files(adata, argv, said, capsys, tmp_path):
     assert said in refused(capsys, tmp_path, *FILE, saved(tmp_path, adata()), *argv)
 
@@ -158,7 +187,8 @@ def test_public_screen_without_a_network(capsys, tmp_path, monkeypatch):
 
 
 def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
-    """One cell of a perturbation, and a held-out pair whose gene was never perturbed alone or in training."""
+    """One cell of a perturbation, and a held-out pair whose gene was never perturbed alone or in
+    training."""
     adata = screen()
     label = adata.obs.condition.to_numpy().copy()
     label[label == "D+ctrl"] = "A+ctrl"
@@ -167,7 +197,13 @@ def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
     part = np.array(["train", "train", "val", "train"])[np.arange(240) % 4]
     part[label == "C+D"] = "test"
     adata.obs = adata.obs.assign(condition=label, part=part)
-    argv = [*FILE, saved(tmp_path, adata), "--config.split.kind=column", "--config.split.column=part", *LEAN]
+    argv = [
+        *FILE,
+        saved(tmp_path, adata),
+        "--config.split.kind=column",
+        "--config.split.column=part",
+        *LEAN,
+    ]
     assert cli.main(["main.py", *argv, f"--workdir={tmp_path}/work"]) == 0
     said = capsys.readouterr().err
     assert "LONELY" in said and "single cell" in said
@@ -186,10 +222,25 @@ def finished(tmp_path_factory):
 
 def test_run_leaves_what_the_readme_says(finished):
     assert {p.name for p in finished.iterdir()} >= {
-        "report.html", "metrics.json", "predictions.h5ad", "metrics.jsonl", "checkpoints", "config.json", "figures",
-    }  # fmt: skip
+        "report.html",
+        "metrics.json",
+        "predictions.h5ad",
+        "metrics.jsonl",
+        "checkpoints",
+        "config.json",
+        "figures",
+    }
     metrics = json.loads((finished / "metrics.json").read_text())
-    assert {"model", "baselines", "ceiling", "verdict", "quality", "likelihood", "recovery", "run"} <= set(metrics)
+    assert {
+        "model",
+        "baselines",
+        "ceiling",
+        "verdict",
+        "quality",
+        "likelihood",
+        "recovery",
+        "run",
+    } <= set(metrics)
     assert set(metrics["baselines"]) == {"no_change", "mean_perturbation", "additive", "linear"}
     predicted = anndata.read_h5ad(finished / "predictions.h5ad")
     assert set(predicted.obs.columns) >= {"condition", "split"}
@@ -227,7 +278,8 @@ def test_truncated_checkpoint_falls_back_and_says_so(finished, capsys, tmp_path)
     (work / "metrics.json").unlink()
     steps = sorted(int(p.name) for p in (work / "checkpoints").iterdir() if p.name.isdigit())
     largest = max(
-        (p for p in (work / f"checkpoints/{steps[-1]}").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+        (p for p in (work / f"checkpoints/{steps[-1]}").rglob("*") if p.is_file()),
+        key=lambda p: p.stat().st_size,
     )
     largest.write_bytes(largest.read_bytes()[:100])
     status = cli.main(["main.py", TEST, f"--workdir={work}"])
@@ -260,7 +312,13 @@ def test_help_lists_every_key(capsys):
     assert all(f"--config.{key}" in said for key in MEANINGS)
 
 
-LONG = [TEST, *LEAN, "--config.train.epochs=200", "--config.train.patience=0", "--config.train.save_seconds=0.1"]
+LONG = [
+    TEST,
+    *LEAN,
+    "--config.train.epochs=200",
+    "--config.train.patience=0",
+    "--config.train.save_seconds=0.1",
+]
 
 
 def start(work: pathlib.Path) -> subprocess.Popen:
@@ -268,7 +326,9 @@ def start(work: pathlib.Path) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_checkpoint(work: pathlib.Path, process: subprocess.Popen | None = None, *, after: int = 0) -> int:
+def wait_for_checkpoint(
+    work: pathlib.Path, process: subprocess.Popen | None = None, *, after: int = 0
+) -> int:
     """Wait until the run has saved a later step than `after`; returns that step."""
     end = time.monotonic() + 300
     while True:
@@ -285,10 +345,15 @@ def final_state(work: pathlib.Path) -> dict[str, bytes]:
 
     with ocp.CheckpointManager(work / "checkpoints") as manager:
         step = manager.latest_step()
-        found = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
+        found = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))[
+            "state"
+        ]
     import jax
 
-    return {jax.tree_util.keystr(k): np.asarray(v).tobytes() for k, v in jax.tree_util.tree_leaves_with_path(found)}
+    return {
+        jax.tree_util.keystr(k): np.asarray(v).tobytes()
+        for k, v in jax.tree_util.tree_leaves_with_path(found)
+    }
 
 
 def test_killed_and_terminated_runs_end_in_the_same_bits(tmp_path):
@@ -309,6 +374,11 @@ def test_killed_and_terminated_runs_end_in_the_same_bits(tmp_path):
     whole.communicate(timeout=300)
     assert whole.returncode == 0
     assert final_state(tmp_path / "broken") == final_state(tmp_path / "whole")
-    rows = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "broken")]
-    losses = [[json.loads(row).get("train/loss", json.loads(row).get("val/loss")) for row in each] for each in rows]
+    rows = [
+        (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "broken")
+    ]
+    losses = [
+        [json.loads(row).get("train/loss", json.loads(row).get("val/loss")) for row in each]
+        for each in rows
+    ]
     assert losses[0] == losses[1]

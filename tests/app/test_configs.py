@@ -1,4 +1,5 @@
-"""Every config: the same keys in all variants, documented, and a `test` variant that runs from data to report."""
+"""Every config: the same keys in all variants, documented, and a `test` variant that runs from data
+to report."""
 
 import dataclasses
 import importlib
@@ -17,18 +18,31 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 BASELINES = ("sams_vae", "cpa_vae", "svae_plus", "conditional_vae")
 VAES = ("cradle_vae", *BASELINES)
 SCREENS = ("norman", "dixit", "replogle", "adamson")
-VARIANTS = {"cradle_baselines": [f"{model},{screen}" for model in BASELINES for screen in (*SCREENS, "demo", "test")]}
+VARIANTS = {
+    "cradle_baselines": [
+        f"{model},{screen}" for model in BASELINES for screen in (*SCREENS, "demo", "test")
+    ]
+}
 VARIANTS |= {
-    f"cycseq_{stage}": ["full", "demo", "test", "paper", "reference"] for stage in ("pretrain", "finetune", "dose")
+    f"cycseq_{stage}": ["full", "demo", "test", "paper", "reference"]
+    for stage in ("pretrain", "finetune", "dose")
 }
 """Of configs that have others than full, demo and test."""
 OPTIONAL = {"recon_alpha", "signs", "profile", "residual_dropout", "lines", "targets"}
 """Settings that no config sets (profiles are variants of the CycSeq configs)."""
 SAME_MODEL = {"cradle_dixit", "cradle_replogle", "cradle_adamson", "gears_dixit", "gears_adamson"}
-"""Configs that differ from those of Norman in settings only; without the slower parts of an evaluation these are
-shown there."""
-LEAN = ["--config.evaluation.pass_cells=0", "--config.evaluation.likelihood=", "--config.quality.doublets=none"]
-CASES = [(path, variant) for path in CONFIGS for variant in VARIANTS.get(path.stem, ("full", "demo", "test"))]
+"""Configs that differ from those of Norman in settings only; without the slower parts of an
+evaluation these are shown there."""
+LEAN = [
+    "--config.evaluation.pass_cells=0",
+    "--config.evaluation.likelihood=",
+    "--config.quality.doublets=none",
+]
+CASES = [
+    (path, variant)
+    for path in CONFIGS
+    for variant in VARIANTS.get(path.stem, ("full", "demo", "test"))
+]
 
 
 def named(case):
@@ -49,7 +63,9 @@ def test_keys_are_those_of_the_help(case):
     assert set(KEYS) <= set(keys) <= set(MEANINGS)
     settings = importlib.import_module(MODULES[config.model.name]).Settings
     own = {field.name for field in dataclasses.fields(settings)} - OPTIONAL
-    assert set(config.model.kwargs) == own | ({"particles", "score_particles"} if config.model.name in VAES else set())
+    assert set(config.model.kwargs) == own | (
+        {"particles", "score_particles"} if config.model.name in VAES else set()
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -61,7 +77,8 @@ def test_the_first_variant_is_the_default_and_others_are_refused(path):
 
 
 def test_full_variants_hold_the_papers_settings():
-    """Learning rate, counterfactual weight, latents, mask prior and patience of the paper's sweep files."""
+    """Learning rate, counterfactual weight, latents, mask prior and patience of the paper's sweep
+    files."""
     expected = {
         "cradle_norman": (3e-4, 0.5, 200, 0.01, 50),
         "cradle_dixit": (3e-4, 0.5, 200, 0.01, 50),
@@ -71,28 +88,80 @@ def test_full_variants_hold_the_papers_settings():
     for name, values in expected.items():
         c = config_of(ROOT / f"configs/{name}.py")
         kwargs, train = c.model.kwargs, c.train
-        found = train.learning_rate, kwargs.cf_weight, kwargs.latent_dim, kwargs.mask_prior, train.patience
+        found = (
+            train.learning_rate,
+            kwargs.cf_weight,
+            kwargs.latent_dim,
+            kwargs.mask_prior,
+            train.patience,
+        )
         assert found == values
-        assert (train.batch_size, train.epochs, kwargs.particles, train.clip) == (512, 2000, 5, 100.0)
+        assert (train.batch_size, train.epochs, kwargs.particles, train.clip) == (
+            512,
+            2000,
+            5,
+            100.0,
+        )
 
 
 def test_gears_holds_its_papers_settings():
     for screen in ("norman", "adamson", "dixit"):
         c = config_of(ROOT / f"configs/gears_{screen}.py")
         t = c.train
-        assert (t.learning_rate, t.decay, t.decay_every, t.batch_size, t.epochs) == (1e-3, 0.5, 1, 32, 20)
-        assert (t.weight_decay, t.clip, t.clip_kind, t.drop_last, t.pairing) == (5e-4, 1.0, "value", True, "cell")
-        assert (c.model.kwargs.hidden_dim, c.data.variable_genes, c.graphs.neighbours) == (64, 5000, 20)
-        assert (c.data.source, c.graphs.ontology, c.graphs.jaccard, c.graphs.correlation) == (screen, "human", 0.1, 0.4)
+        assert (t.learning_rate, t.decay, t.decay_every, t.batch_size, t.epochs) == (
+            1e-3,
+            0.5,
+            1,
+            32,
+            20,
+        )
+        assert (t.weight_decay, t.clip, t.clip_kind, t.drop_last, t.pairing) == (
+            5e-4,
+            1.0,
+            "value",
+            True,
+            "cell",
+        )
+        assert (c.model.kwargs.hidden_dim, c.data.variable_genes, c.graphs.neighbours) == (
+            64,
+            5000,
+            20,
+        )
+        assert (c.data.source, c.graphs.ontology, c.graphs.jaccard, c.graphs.correlation) == (
+            screen,
+            "human",
+            0.1,
+            0.4,
+        )
 
 
 def test_cycseq_holds_its_papers_settings_of_each_stage():
     t = config_of(ROOT / "configs/cycseq_pretrain.py").train
-    assert (t.optimizer, t.learning_rate, t.b1, t.batch_size, t.epochs, t.patience) == ("adam", 2e-4, 0.5, 512, 100, 30)
+    assert (t.optimizer, t.learning_rate, t.b1, t.batch_size, t.epochs, t.patience) == (
+        "adam",
+        2e-4,
+        0.5,
+        512,
+        100,
+        30,
+    )
     f = config_of(ROOT / "configs/cycseq_finetune.py").train
-    assert (f.optimizer, f.learning_rate, f.batch_size, f.epochs, f.patience) == ("rmsprop", 1e-5, 64, 30, 10)
+    assert (f.optimizer, f.learning_rate, f.batch_size, f.epochs, f.patience) == (
+        "rmsprop",
+        1e-5,
+        64,
+        30,
+        10,
+    )
     for train in (t, f):
-        found = train.decay, train.decay_every, train.clip, train.clip_kind, train.clip_parts, train.weight_decay
+        found = (
+            train.decay,
+            train.decay_every,
+            train.clip,
+            train.clip_kind,
+            train.clip_parts,
+            train.weight_decay,
+        )
         assert found == (0.9, 0, 1.0, "norm", "generators", 0.0)
 
 
@@ -102,13 +171,18 @@ def test_baselines_hold_their_papers_settings():
         c = config_of(path, f"sams_vae,{screen}")
         assert (c.train.max_steps, c.train.clip, c.train.patience) == (steps, clip, 0)
         assert c.data.source == screen and c.model.kwargs.latent_dim == 200
-        found = c.model.kwargs.embedding_layers, c.model.kwargs.embedding_hidden_dim, c.model.kwargs.mask_prior
+        found = (
+            c.model.kwargs.embedding_layers,
+            c.model.kwargs.embedding_hidden_dim,
+            c.model.kwargs.mask_prior,
+        )
         assert found == {"norman": (4, 400, 0.01), "replogle": (2, 200, 0.001)}[screen]
 
 
 @pytest.fixture(scope="module")
 def work_of(tmp_path_factory):
-    """(path, variant, flags) -> its finished work directory; configs that say the same are run once."""
+    """(path, variant, flags) -> its finished work directory; configs that say the same are run
+    once."""
     done: dict[str, pathlib.Path] = {}
 
     def run(path, variant, *flags) -> pathlib.Path:

@@ -44,7 +44,16 @@ def test_command_parses(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     argv = shlex.split(command)
     config, _ = cli.parse(argv[argv.index("experiments/main.py") :])
-    models = ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears", "cycseq", "scgen")
+    models = (
+        "cradle_vae",
+        "sams_vae",
+        "cpa_vae",
+        "svae_plus",
+        "conditional_vae",
+        "gears",
+        "cycseq",
+        "scgen",
+    )
     assert config["model"]["name"] in models
 
 
@@ -59,7 +68,9 @@ def of_script(command: str) -> str:
     return pathlib.Path(shlex.split(command)[1]).stem
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if "experiments/" in c and of_script(c) in ELSEWHERE])
+@pytest.mark.parametrize(
+    "command", [c for c in commands() if "experiments/" in c and of_script(c) in ELSEWHERE]
+)
 def test_commands_that_are_run_elsewhere(command):
     script = of_script(command)
     assert f"{script}" in (ROOT / ELSEWHERE[script]).read_text()
@@ -68,7 +79,8 @@ def test_commands_that_are_run_elsewhere(command):
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in commands() if "experiments/" in c and of_script(c) not in ("main", *ELSEWHERE)]
+    "command",
+    [c for c in commands() if "experiments/" in c and of_script(c) not in ("main", *ELSEWHERE)],
 )
 def test_command_on_finished_runs_works(command, tmp_path, monkeypatch):
     (tmp_path / "runs/tables").mkdir(parents=True)
@@ -76,7 +88,9 @@ def test_command_on_finished_runs_works(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, script, *flags = shlex.split(command)
     quick = {"cradle_tables": ["--only_tables"], "cradle_figures": ["--cells=200", "--figures=4"]}
-    status = runpy.run_path(str(ROOT / script))["main"]([script, *flags, *quick.get(pathlib.Path(script).stem, [])])
+    status = runpy.run_path(str(ROOT / script))["main"](
+        [script, *flags, *quick.get(pathlib.Path(script).stem, [])]
+    )
     assert status == 0 and len(list(tmp_path.rglob("*"))) > 10
 
 
@@ -90,5 +104,7 @@ def test_named_files_exist_and_keys_are_known():
 
     for path in re.findall(r"`((?:configs|docs|tests)/[\w./]+)`", README):
         assert (ROOT / path).exists(), path
-    for key in re.findall(r"`(?:--config\.)?((?:data|graphs|split|train|quality|evaluation|model)\.[\w.]+)", README):
+    for key in re.findall(
+        r"`(?:--config\.)?((?:data|graphs|split|train|quality|evaluation|model)\.[\w.]+)", README
+    ):
         assert key.split("=")[0] in MEANINGS, key

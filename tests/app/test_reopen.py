@@ -33,7 +33,11 @@ def test_several_seeds():
     workdir, fitted = finished_run.finished(seeds=2)
     both, second = reopen(workdir), reopen(workdir, seed=1)
     jax.tree.map(np.testing.assert_array_equal, both.fitted.params, fitted.params)
-    jax.tree.map(lambda one, all_: np.testing.assert_array_equal(one, all_[1]), second.fitted.params, fitted.params)
+    jax.tree.map(
+        lambda one, all_: np.testing.assert_array_equal(one, all_[1]),
+        second.fitted.params,
+        fitted.params,
+    )
     with pytest.raises(InputError, match="seed 2 of .* expected 0 to 1"):
         reopen(workdir, seed=2)
 
@@ -65,7 +69,9 @@ def test_data_that_moved(copied):
     with pytest.raises(InputError, match="cannot be read again: there is no file moved.h5ad"):
         reopen(copied)
     del config["data"]["preset"]
-    (copied / "config.json").write_text(json.dumps(config | {"data": {**config["data"], "source": "simulated"}}))
+    (copied / "config.json").write_text(
+        json.dumps(config | {"data": {**config["data"], "source": "simulated"}})
+    )
     with pytest.raises(InputError, match="lacks 'preset'.*run it again"):
         reopen(copied)
 
@@ -83,8 +89,14 @@ def fewer_genes(dataset):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda dataset: renamed(dataset, "genes"), "of the genes number 4 was .* and is now RENAMED"),
-        (lambda dataset: renamed(dataset, "treatments"), "of the treatments number 4 was .* and is now RENAMED"),
+        (
+            lambda dataset: renamed(dataset, "genes"),
+            "of the genes number 4 was .* and is now RENAMED",
+        ),
+        (
+            lambda dataset: renamed(dataset, "treatments"),
+            "of the treatments number 4 was .* and is now RENAMED",
+        ),
         (lambda dataset: replace(dataset, split=np.zeros_like(dataset.split)), "cells per split"),
         (fewer_genes, "genes: 200 then, 199 now"),
     ],
@@ -108,7 +120,8 @@ def test_run_without_a_readable_checkpoint(copied):
 
 
 def test_another_file_is_held_against_the_thresholds_of_the_run(tmp_path):
-    """A file of failed cells and controls alone, genes turned round: its cells fail as they did in the run."""
+    """A file of failed cells and controls alone, genes turned round: its cells fail as they did in
+    the run."""
     found = reopen(finished_run.finished()[0])
     adata, _ = data.simulate("tiny", seed=0)
     failed = found.dataset.quality.failed
@@ -119,6 +132,10 @@ def test_another_file_is_held_against_the_thresholds_of_the_run(tmp_path):
     np.testing.assert_array_equal(other.counts.toarray(), found.dataset.counts[keep].toarray())
     np.testing.assert_array_equal(other.quality.failed, failed[keep])
     np.testing.assert_array_equal(
-        other.condition_treatments[other.condition], found.dataset.condition_treatments[found.dataset.condition[keep]]
+        other.condition_treatments[other.condition],
+        found.dataset.condition_treatments[found.dataset.condition[keep]],
     )
-    assert any(f"{failed.sum()} of {keep.sum()} cells fail quality by the thresholds" in note for note in other.notes)
+    assert any(
+        f"{failed.sum()} of {keep.sum()} cells fail quality by the thresholds" in note
+        for note in other.notes
+    )

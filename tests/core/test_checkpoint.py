@@ -19,13 +19,22 @@ def state(step=0, dtype=jnp.float32, width=300):
     opt_state = optax.adam(1e-3).init(params)
     best = Best(params, {}, jnp.float32(1.5), jnp.int32(2))
     return TrainState(
-        params, {"counts": jnp.arange(3, dtype=jnp.uint16)}, opt_state, jax.random.key(7), jnp.int32(step), best
+        params,
+        {"counts": jnp.arange(3, dtype=jnp.uint16)},
+        opt_state,
+        jax.random.key(7),
+        jnp.int32(step),
+        best,
     )
 
 
 def files(workdir, step):
     """The files that hold arrays of a checkpoint, largest first."""
-    found = [path for path in (workdir / "checkpoints" / str(step) / "state").rglob("*") if path.is_file()]
+    found = [
+        path
+        for path in (workdir / "checkpoints" / str(step) / "state").rglob("*")
+        if path.is_file()
+    ]
     return sorted(found, key=lambda path: -path.stat().st_size)
 
 
@@ -46,8 +55,12 @@ def test_everything_comes_back_as_it_was(tmp_path):
         found, meta_found, notes = checkpoint.restore(manager, state())
     assert jax.tree.structure(found) == jax.tree.structure(state())
     assert toy.numbers(found) == toy.numbers(state(5)) and (meta_found, notes) == (meta, ())
-    assert jax.tree.map(lambda leaf: leaf.dtype, found) == jax.tree.map(lambda leaf: leaf.dtype, state())
-    np.testing.assert_array_equal(jax.random.bits(found.key, (3,)), jax.random.bits(jax.random.key(7), (3,)))
+    assert jax.tree.map(lambda leaf: leaf.dtype, found) == jax.tree.map(
+        lambda leaf: leaf.dtype, state()
+    )
+    np.testing.assert_array_equal(
+        jax.random.bits(found.key, (3,)), jax.random.bits(jax.random.key(7), (3,))
+    )
 
 
 def test_shapes_alone_are_enough_to_restore(three):
@@ -92,14 +105,18 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, lambda path: path.write_bytes(b""), lambda path: path.unlink()])
+@pytest.mark.parametrize(
+    "damage", [truncate, flip, lambda path: path.write_bytes(b""), lambda path: path.unlink()]
+)
 def test_a_damaged_newest_checkpoint_is_passed_over_and_said_so(three, damage):
     damage(files(three, 30)[0])
     with checkpoint.open(three, keep=3) as manager:
         found, meta, notes = checkpoint.restore(manager, state())
         assert toy.numbers(found) == toy.numbers(state(20)) and meta == {"at": 20}
         assert len(notes) == 1 and notes[0].startswith("checkpoint 30 cannot be read (")
-        checkpoint.save(manager, state(25), {"at": 25})  # orbax would silently keep the damaged later one
+        checkpoint.save(
+            manager, state(25), {"at": 25}
+        )  # orbax would silently keep the damaged later one
     with checkpoint.open(three, keep=3) as manager:
         found, meta, notes = checkpoint.restore(manager, state())
     assert toy.numbers(found) == toy.numbers(state(25)) and (meta, notes) == ({"at": 25}, ())
@@ -111,7 +128,9 @@ def test_every_file_of_a_checkpoint_truncated_in_turn(tmp_path):
         with checkpoint.open(workdir) as manager:
             checkpoint.save(manager, state(1), {"at": 1})
             checkpoint.save(manager, state(2), {"at": 2})
-        everything = sorted(path for path in (workdir / "checkpoints" / "2").rglob("*") if path.is_file())
+        everything = sorted(
+            path for path in (workdir / "checkpoints" / "2").rglob("*") if path.is_file()
+        )
         if number >= len(everything):
             break
         truncate(everything[number])
@@ -148,14 +167,20 @@ def test_what_a_killed_save_left_is_removed(three):
 def test_nothing_readable_is_one_sentence(three):
     for step in (10, 20, 30):
         truncate(files(three, step)[0])
-    with checkpoint.open(three, keep=3) as manager, pytest.raises(InputError, match="none of the checkpoints"):
+    with (
+        checkpoint.open(three, keep=3) as manager,
+        pytest.raises(InputError, match="none of the checkpoints"),
+    ):
         checkpoint.restore(manager, state())
 
 
 @pytest.mark.parametrize(
     ("other", "expected"),
     [
-        (lambda: state(width=200), r"params/net/kernel float32\[300, 4\], expected .* float32\[200, 4\]"),
+        (
+            lambda: state(width=200),
+            r"params/net/kernel float32\[300, 4\], expected .* float32\[200, 4\]",
+        ),
         (lambda: state(dtype=jnp.bfloat16), r"float32\[300, 4\], expected .* bfloat16\[300, 4\]"),
         (lambda: state()._replace(state={}), r"state/counts uint16\[3\], expected no state/counts"),
         (lambda: state()._replace(state={**state().state, "more": jnp.zeros(2)}), "no state/more"),
@@ -174,13 +199,20 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: Error writing: No space left")],
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("RESOURCE_EXHAUSTED: Error writing: No space left"),
+    ],
 )
-def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(three, monkeypatch, caplog, error):
+def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(
+    three, monkeypatch, caplog, error
+):
     with checkpoint.open(three, keep=3) as manager:
 
         def full(*_, **__):
-            thread = threading.Thread(target=lambda: logging.getLogger("absl").error("Traceback"))  # as orbax's do
+            thread = threading.Thread(
+                target=lambda: logging.getLogger("absl").error("Traceback")
+            )  # as orbax's do
             thread.start()
             thread.join()
             raise error

@@ -15,17 +15,23 @@ def test_metrics_are_appended_and_read_back_with_null_for_what_is_not_finite(tmp
     path = tmp_path / "metrics.jsonl"
     with log.metrics_writer(path) as append:
         append({"step": 1, "train/loss": float("nan"), "list": [1.0, float("inf")]})
-        assert log.read_metrics(path) == [{"step": 1, "train/loss": None, "list": [1.0, None]}]  # flushed at once
+        assert log.read_metrics(path) == [
+            {"step": 1, "train/loss": None, "list": [1.0, None]}
+        ]  # flushed at once
         append({"step": 2, "train/loss": 0.5})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
 
 
 def test_a_continued_run_drops_later_rows_and_a_half_written_one(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 2, "val/loss": 1.0}\n{"step": 3}\n{"step": 4, "tr')
+    path.write_text(
+        '{"step": 1}\n{"step": 2}\n{"step": 2, "val/loss": 1.0}\n{"step": 3}\n{"step": 4, "tr'
+    )
     with log.metrics_writer(path, step=2) as append:
         append({"step": 3})
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 2, "val/loss": 1.0}\n{"step": 3}\n'
+    assert (
+        path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 2, "val/loss": 1.0}\n{"step": 3}\n'
+    )
 
 
 def test_a_new_run_starts_an_empty_file(tmp_path):
@@ -37,7 +43,10 @@ def test_a_new_run_starts_an_empty_file(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="cannot be written"), log.metrics_writer(tmp_path / "none" / "metrics.jsonl"):
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        log.metrics_writer(tmp_path / "none" / "metrics.jsonl"),
+    ):
         pass
     path = tmp_path / "metrics.jsonl"
     with log.metrics_writer(path) as append:

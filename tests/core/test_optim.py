@@ -28,14 +28,18 @@ def torch_adam(start, gradients, rate, decay, clip, b1=0.9, b2=0.999, eps=1e-8):
 def test_adam_follows_torch_with_clipping_and_coupled_decay(size):
     rng = np.random.default_rng(0)
     start = [rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=4).astype(np.float32)]
-    gradients = [[(size * rng.normal(size=p.shape)).astype(np.float32) for p in start] for _ in range(20)]
+    gradients = [
+        [(size * rng.normal(size=p.shape)).astype(np.float32) for p in start] for _ in range(20)
+    ]
     optimizer = optim.adam(1e-2, weight_decay=0.1 * size, clip=100.0)
     params = [jnp.asarray(p) for p in start]
     state = optimizer.init(params)
     for gradient in gradients:
         updates, state = optimizer.update([jnp.asarray(g) for g in gradient], state, params)
         params = optax.apply_updates(params, updates)
-    for ours, theirs in zip(params, torch_adam(start, gradients, 1e-2, 0.1 * size, 100.0), strict=True):
+    for ours, theirs in zip(
+        params, torch_adam(start, gradients, 1e-2, 0.1 * size, 100.0), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -43,7 +47,8 @@ def test_decay_is_coupled_and_added_after_clipping():
     params = jnp.asarray([1000.0, 0.0])
     optimizer = optim.adam(1.0, weight_decay=1.0, clip=1.0)
     updates, _ = optimizer.update(jnp.asarray([0.0, 1e-3]), optimizer.init(params), params)
-    # Decay 1000 is not clipped to 1 with the gradient, and Adam's first step is the sign of the sum.
+    # Decay 1000 is not clipped to 1 with the gradient, and Adam's first step is the sign of the
+    # sum.
     np.testing.assert_allclose(updates, [-1.0, -1.0], rtol=1e-4)
 
 
@@ -85,7 +90,9 @@ def test_frozen_paths_stay_whatever_gradient_and_decay_say():
     gradient = jax.tree.map(lambda leaf: 3 * leaf, params)
     optimizer = optim.build("adam", 0.1, weight_decay=0.5, clip=1.0, freeze=("net.first",))
     moved = step(optimizer, params, gradient)
-    assert not moved["net"]["first"].any() and moved["net"]["firstborn"].all() and moved["head"].all()
+    assert (
+        not moved["net"]["first"].any() and moved["net"]["firstborn"].all() and moved["head"].all()
+    )
     sgd = step(optim.build("sgd", 1.0, clip=1.0, freeze=("net.first",)), params, gradient)
     np.testing.assert_allclose(optax.tree.norm(sgd), 1.0, rtol=1e-5)  # of what is not frozen
     with pytest.raises(InputError, match="train.freeze names 'net.fir', expected paths .* 'head'"):
@@ -108,7 +115,9 @@ def test_rmsprop_follows_torch():
 
 def test_the_rate_decays_in_steps():
     rate = optim.decayed(0.8, 0.5, 3)
-    np.testing.assert_allclose([rate(step) for step in range(7)], [0.8] * 3 + [0.4] * 3 + [0.2], rtol=1e-6)
+    np.testing.assert_allclose(
+        [rate(step) for step in range(7)], [0.8] * 3 + [0.4] * 3 + [0.2], rtol=1e-6
+    )
     assert optim.decayed(0.8, 1.0, 3) == 0.8
 
 

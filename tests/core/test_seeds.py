@@ -9,7 +9,13 @@ from jaxpert.models.cradle import model as cradle_vae
 from jaxpert.models.cradle import sams_vae
 from jaxpert.tasks.screen import predict as workflow
 
-SIZES = {"latent_dim": 8, "hidden_dim": 16, "embedding_layers": 2, "embedding_hidden_dim": 16, "particles": 2}
+SIZES = {
+    "latent_dim": 8,
+    "hidden_dim": 16,
+    "embedding_layers": 2,
+    "embedding_hidden_dim": 16,
+    "particles": 2,
+}
 SEEDS = 5
 
 
@@ -30,16 +36,24 @@ def test_five_seeds_at_once_are_five_single_runs(module, screen):
     def run(**which):
         rows = []
         fitted = workflow.fit(model, screen, report=rows.append, **which, **options)
-        return fitted, [row for row in rows if "train/loss" in row], [row for row in rows if "val/loss" in row]
+        return (
+            fitted,
+            [row for row in rows if "train/loss" in row],
+            [row for row in rows if "val/loss" in row],
+        )
 
     together = run(seed=3, seeds=SEEDS)
     for i in (0, SEEDS - 1):
         single = run(seed=3 + i)
         for many, one in zip(together[1] + together[2], single[1] + single[2], strict=True):
             for name in one.keys() - {"step", "epoch", "seconds", "cells_per_second"}:
-                np.testing.assert_allclose(many[name][i], one[name], rtol=1e-5, atol=1e-6, err_msg=name)
+                np.testing.assert_allclose(
+                    many[name][i], one[name], rtol=1e-5, atol=1e-6, err_msg=name
+                )
         picked = workflow.pick_seed(together[0], i)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), picked.params, single[0].params
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+            picked.params,
+            single[0].params,
         )
     assert np.ptp(together[1][-1]["train/loss"]) > 0, "seeds should differ"

@@ -54,8 +54,11 @@ def process(workdir, *, cached=True, **options):
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     return subprocess.Popen(
         [sys.executable, toy.__file__, str(workdir), json.dumps(options)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def result(running):
@@ -67,7 +70,10 @@ def result(running):
 def rows_of(workdir):
     """Rows of metrics.jsonl without the times."""
     clock = ("seconds", "cells_per_second")
-    return [{k: v for k, v in row.items() if k not in clock} for row in log.read_metrics(workdir / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k not in clock}
+        for row in log.read_metrics(workdir / "metrics.jsonl")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +92,15 @@ def test_loss_falls_and_rows_say_what_happened():
     assert [row["step"] for row in training] == [3, 5, 8, 10, 13, 15, 18, 20]
     assert [row["epoch"] for row in training] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert set(training[0]) == {
-        "step", "epoch", "train/loss", "train/nll", "train/ridge", "train/grad_norm", "cells_per_second", "seconds",
-    }  # fmt: skip
+        "step",
+        "epoch",
+        "train/loss",
+        "train/nll",
+        "train/ridge",
+        "train/grad_norm",
+        "cells_per_second",
+        "seconds",
+    }
     validation = [row for row in rows if "val/loss" in row]
     assert [row["step"] for row in validation] == [5, 10, 15, 20]
     assert training[-1]["train/loss"] < training[0]["train/loss"]
@@ -101,7 +114,10 @@ def test_each_step_is_one_step_of_gradient_descent_on_its_batch():
     grad = jax.jit(jax.value_and_grad(toy.model().loss, has_aux=True))
     params, losses = state.params, []
     for step in range(2 * feed.steps):
-        key, order_key = jax.random.fold_in(state.key, step), jax.random.fold_in(state.key, train.ORDER)
+        key, order_key = (
+            jax.random.fold_in(state.key, step),
+            jax.random.fold_in(state.key, train.ORDER),
+        )
         epoch, within = (jnp.int32(n) for n in divmod(step, feed.steps))
         batch = feed.batch(feed.data, key, feed.order(feed.data, order_key, epoch), within)
         (loss, _), grads = grad(params, state.state, key, batch)
@@ -109,7 +125,9 @@ def test_each_step_is_one_step_of_gradient_descent_on_its_batch():
         losses.append(float(loss))
     means = [np.mean(losses[begin:end]) for begin, end in ((0, 3), (3, 5), (5, 8), (8, 10))]
     assert [row["train/loss"] for row in rows] == pytest.approx(means, rel=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), final.params, params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), final.params, params
+    )
 
 
 def test_validation_is_the_mean_over_all_cells_without_padding():
@@ -131,7 +149,9 @@ def test_the_given_state_and_the_best_survive_donation():
     state, *feeds = start()
     before = toy.numbers(state)
     kept = []
-    final, *_ = go(state, feeds, epochs=3, save=lambda state, _: kept.append(int(state.step)), save_seconds=0.0)
+    final, *_ = go(
+        state, feeds, epochs=3, save=lambda state, _: kept.append(int(state.step)), save_seconds=0.0
+    )
     assert toy.numbers(state) == before
     assert kept == [3, 5, 8, 10, 13, 15]
     unbeatable = final._replace(best=final.best._replace(loss=jnp.float32(-1e9)))
@@ -143,7 +163,9 @@ def test_the_given_state_and_the_best_survive_donation():
 def test_without_validation_the_best_is_the_latest():
     state, feed, _ = start()
     final, _, rows = go(state, (feed, None), epochs=2)
-    assert toy.numbers(final.best.params) == toy.numbers(final.params) and int(final.best.epoch) == 2
+    assert (
+        toy.numbers(final.best.params) == toy.numbers(final.params) and int(final.best.epoch) == 2
+    )
     assert not any("val/loss" in row for row in rows)
     with pytest.raises(InputError, match=r"train\.patience"):
         go(state, (feed, None), patience=2)
@@ -177,7 +199,9 @@ def test_a_run_killed_at_a_random_moment_goes_on_bit_identically(tmp_path, whole
 
 def test_sigterm_saves_and_ends_cleanly_and_the_rest_is_bit_identical(tmp_path, whole):
     running = process(tmp_path)
-    while not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").stat().st_size:
+    while (
+        not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").stat().st_size
+    ):
         time.sleep(0.02)
     running.terminate()
     reason, _, step = result(running)["outcome"]
@@ -214,7 +238,11 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one(tmp_path, eight):
     longer, outcome, notes = toy.run(workdir, epochs=6, optimizer=SGD)
     whole, _, _ = toy.run(tmp_path, epochs=6, optimizer=SGD)
     assert outcome == ("finished", 6, 30) and notes == ()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), longer.params, whole.params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        longer.params,
+        whole.params,
+    )
 
 
 def test_vmapped_seeds_equal_single_runs():
@@ -223,7 +251,9 @@ def test_vmapped_seeds_equal_single_runs():
     together, outcome, rows = go(seeds, feeds, **options)
     assert len(rows[0]["train/loss"]) == 3
     singles = [go(start(key=k)[0], feeds, **options) for k in jax.random.split(key, 3)]
-    assert len({single[1].epochs for single in singles}) > 1, "the seeds should stop at different epochs"
+    assert len({single[1].epochs for single in singles}) > 1, (
+        "the seeds should stop at different epochs"
+    )
     assert outcome.epochs == max(single[1].epochs for single in singles)
     for i, (single, _, alone) in enumerate(singles):
         for mine, theirs in zip(rows, alone, strict=False):
@@ -261,7 +291,8 @@ def test_validation_every_second_epoch_and_a_step_limit_amid_an_epoch():
 
 
 def poisoned(steps):
-    """A state whose loss becomes NaN after this many steps; an epoch is 4 batches of 32 cells and one of 8."""
+    """A state whose loss becomes NaN after this many steps; an epoch is 4 batches of 32 cells and
+    one of 8."""
     state, *feeds = start()
     cells = 136 * (steps // 5) + 32 * (steps % 5)
     return state._replace(state={"seen": jnp.float32(toy.POISON - cells)}), feeds
@@ -271,15 +302,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_unsaved():
     state, feeds = poisoned(11)
     saved = []
     with pytest.raises(train.NonFiniteLoss) as caught:
-        go(state, feeds, epochs=9, save=lambda _, extra: saved.append(extra["step"]), save_seconds=0.0)
-    assert caught.value.step == 12 and np.isnan(caught.value.terms["nll"]) and caught.value.terms["ridge"] > 0
-    assert "step 12" in str(caught.value) and "last good checkpoint is of step 10" in str(caught.value)
+        go(
+            state,
+            feeds,
+            epochs=9,
+            save=lambda _, extra: saved.append(extra["step"]),
+            save_seconds=0.0,
+        )
+    assert (
+        caught.value.step == 12
+        and np.isnan(caught.value.terms["nll"])
+        and caught.value.terms["ridge"] > 0
+    )
+    assert "step 12" in str(caught.value) and "last good checkpoint is of step 10" in str(
+        caught.value
+    )
     assert saved == [3, 5, 8, 10]
 
 
 def test_a_run_that_fails_at_once_says_that_nothing_was_saved():
     state, feeds = poisoned(0)
-    with pytest.raises(train.NonFiniteLoss, match="training loss is not finite at step 1 .*no checkpoint was saved"):
+    with pytest.raises(
+        train.NonFiniteLoss, match="training loss is not finite at step 1 .*no checkpoint was saved"
+    ):
         go(state, feeds)
 
 
@@ -293,7 +338,8 @@ def test_each_program_is_compiled_once():
     state, *feeds = start()
     toy.TRACES.clear()
     go(state, feeds, epochs=6)
-    # Stretches of 3 and of 2 steps, and the validation, whose sums are asked for their shapes first.
+    # Stretches of 3 and of 2 steps, and the validation, whose sums are asked for their shapes
+    # first.
     assert len(toy.TRACES) == 4
 
 

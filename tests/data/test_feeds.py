@@ -42,7 +42,9 @@ def screen(cells=203, control=True, top=300):
         condition=condition,
         control=0,
         treatments=("a", "b", "c"),
-        condition_treatments=np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]], np.float32),
+        condition_treatments=np.array(
+            [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]], np.float32
+        ),
         strata=("s0", "s1"),
         stratum=stratum,
         obs=pd.DataFrame(index=range(cells)),
@@ -55,7 +57,9 @@ def draw(feed, epoch=0, seed=1):
     key = jax.random.key(seed)
     order = jax.jit(feed.order)(feed.data, key, jnp.int32(epoch))
     batch = jax.jit(feed.batch)
-    return [batch(feed.data, jax.random.fold_in(key, i), order, jnp.int32(i)) for i in range(feed.steps)]
+    return [
+        batch(feed.data, jax.random.fold_in(key, i), order, jnp.int32(i)) for i in range(feed.steps)
+    ]
 
 
 def numbers(batches):
@@ -79,7 +83,9 @@ def test_every_field_belongs_to_the_drawn_cell():
         assert batch.x.dtype == jnp.float32
         np.testing.assert_array_equal(batch.x, data.counts[row].toarray())
         np.testing.assert_array_equal(batch.condition, data.condition[row])
-        np.testing.assert_array_equal(batch.treatment, data.condition_treatments[data.condition[row]])
+        np.testing.assert_array_equal(
+            batch.treatment, data.condition_treatments[data.condition[row]]
+        )
         np.testing.assert_array_equal(batch.stratum, data.stratum[row])
         np.testing.assert_array_equal(batch.extras["failed"], data.quality.failed[row])
         np.testing.assert_array_equal(np.sort(batch.slot), np.arange(16))
@@ -110,7 +116,9 @@ def test_a_stratum_without_controls_here_takes_those_of_training_then_those_of_a
     hidden = (data.condition == 0) & (data.stratum == 1)
     nowhere = data.__class__(**{**vars(data), "split": np.where(hidden, 3, data.split)})
     assert unmatched_strata(nowhere, "val") == ("s1",)
-    row = np.concatenate([b.control[:, 0] for b in draw(make_feed(nowhere, "val", batch_size=8))]).astype(int)
+    row = np.concatenate(
+        [b.control[:, 0] for b in draw(make_feed(nowhere, "val", batch_size=8))]
+    ).astype(int)
     assert (data.stratum[row] == 0).all() and (data.condition[row] == 0).all()
 
 
@@ -121,7 +129,9 @@ def test_the_control_pool_is_capped_and_spread():
 
 def test_dense_and_csr_layouts_draw_identical_batches():
     data = screen()
-    dense, csr = (make_feed(data, "train", batch_size=24, layout=layout) for layout in ("dense", "csr"))
+    dense, csr = (
+        make_feed(data, "train", batch_size=24, layout=layout) for layout in ("dense", "csr")
+    )
     assert dense.data.counts["dense"].dtype == jnp.uint16
     assert csr.data.counts["genes"].dtype == jnp.uint16
     for one, two in zip(draw(dense), draw(csr), strict=True):
@@ -138,7 +148,9 @@ def test_orders_differ_between_epochs_and_keys_and_are_reproducible():
     feed = make_feed(screen(), "train", batch_size=16)
     first = numbers(draw(feed))
     assert (first == numbers(draw(feed))).all()
-    assert (first != numbers(draw(feed, epoch=1))).any() and (first != numbers(draw(feed, seed=2))).any()
+    assert (first != numbers(draw(feed, epoch=1))).any() and (
+        first != numbers(draw(feed, seed=2))
+    ).any()
 
 
 def test_unshuffled_batches_are_runs_of_the_file():
@@ -173,7 +185,8 @@ import sys; sys.path.insert(0, {here!r})
 import jax, numpy as np
 from test_feeds import make_feed, screen
 for layout in ("dense", "csr"):
-    one, many = (make_feed(screen(), "train", batch_size=24, devices=d, layout=layout) for d in (1, {devices}))
+    options = dict(batch_size=24, layout=layout)
+    one, many = (make_feed(screen(), "train", devices=d, **options) for d in (1, {devices}))
     key = jax.random.key(5)
     order = one.order(one.data, key, 2)
     orders = jax.pmap(many.order, "devices", in_axes=(0, None, None))(many.data, key, 2)
@@ -192,7 +205,9 @@ def test_one_and_several_devices_draw_the_same_batches(devices, request):
     code = EIGHT.format(here=str(request.path.parent), devices=devices)
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "same", done.stderr
 
 

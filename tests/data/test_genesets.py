@@ -54,10 +54,14 @@ def test_richest_set_first_then_the_most_specific():
     found = pathways_of("ABCDEFG", sets)
     assert found == dict.fromkeys("ABC", "three") | dict.fromkeys("DE", "pair, specific")
     assert pathways_of("ABCDEFG", sets, most=1) == dict.fromkeys("ABC", "three")
-    assert pathways_of("ABC", {"everything": sets["everything"]}) == dict.fromkeys("ABC", "everything")
+    assert pathways_of("ABC", {"everything": sets["everything"]}) == dict.fromkeys(
+        "ABC", "everything"
+    )
 
 
-@pytest.mark.parametrize(("genes", "said"), [("PQ", "none of the 2 perturbed genes"), ("FP", "no gene set holds 2")])
+@pytest.mark.parametrize(
+    ("genes", "said"), [("PQ", "none of the 2 perturbed genes"), ("FP", "no gene set holds 2")]
+)
 def test_sets_without_the_screens_genes(genes, said):
     with pytest.raises(InputError, match=said):
         pathways_of(genes, {"one": frozenset("FAB"), "two": frozenset("AB")})

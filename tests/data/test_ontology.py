@@ -1,4 +1,5 @@
-"""Readers of annotations and edge lists: right files, malformed ones, and pickles that are programs."""
+"""Readers of annotations and edge lists: right files, malformed ones, and pickles that are
+programs."""
 
 import collections
 import gzip
@@ -12,15 +13,33 @@ from jaxpert.core.types import InputError
 from jaxpert.data import ontology
 
 GAF = "!gaf-version: 2.2\n" + "".join(
-    "\t".join(["UniProtKB", "P1", gene, relation, term, "PMID:1", "IDA", "", aspect, "", "", "protein", "taxon:9606",
-               "20200101", "GO"]) + "\n"
+    "\t".join(
+        [
+            "UniProtKB",
+            "P1",
+            gene,
+            relation,
+            term,
+            "PMID:1",
+            "IDA",
+            "",
+            aspect,
+            "",
+            "",
+            "protein",
+            "taxon:9606",
+            "20200101",
+            "GO",
+        ]
+    )
+    + "\n"
     for gene, relation, term, aspect in [
         ("KLF1", "involved_in", "GO:1", "P"),
         ("KLF1", "enables", "GO:2", "F"),
         ("KLF1", "NOT|enables", "GO:3", "F"),
         ("GATA1", "involved_in", "GO:1", "P"),
     ]
-)  # fmt: skip
+)
 
 
 def written(tmp_path, name, content):
@@ -45,7 +64,12 @@ def test_gmt(tmp_path, name):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_plain_pickles(tmp_path, protocol):
-    content = {"KLF1": {"GO:1", "GO:2"}, "GATA1": ["GO:1"], "X": ("GO:9",), "Y": frozenset({"GO:3"})}
+    content = {
+        "KLF1": {"GO:1", "GO:2"},
+        "GATA1": ["GO:1"],
+        "X": ("GO:9",),
+        "Y": frozenset({"GO:3"}),
+    }
     path = written(tmp_path, "gene2go.pkl", pickle.dumps(content, protocol))
     assert ontology.read_terms(path) == {gene: frozenset(terms) for gene, terms in content.items()}
     assert ontology.read_plain_pickle(path) == content
@@ -87,7 +111,13 @@ def test_other_objects_in_pickles_are_refused(tmp_path, value):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>403</html>", pickle.dumps({"A": {"x"}})[:-3], pickle.dumps(b"bytes"), b"cbuiltins\nset\n."],
+    [
+        b"",
+        b"<html>403</html>",
+        pickle.dumps({"A": {"x"}})[:-3],
+        pickle.dumps(b"bytes"),
+        b"cbuiltins\nset\n.",
+    ],
 )
 def test_damaged_pickles(tmp_path, content):
     with pytest.raises(InputError):

@@ -1,4 +1,5 @@
-"""Splits by perturbation: what holds for any screen, sets of three and more, bad settings, and the cells behind it."""
+"""Splits by perturbation: what holds for any screen, sets of three and more, bad settings, and the
+cells behind it."""
 
 import json
 import pickle
@@ -17,7 +18,8 @@ GENES = [f"G{i:02d}" for i in range(20)]
 
 
 def conditions(seed):
-    """Control, singles of 18 genes written in three ways, 40 pairs and 12 triples, in random order."""
+    """Control, singles of 18 genes written in three ways, 40 pairs and 12 triples, in random
+    order."""
     rng = np.random.default_rng(seed)
     names = [[f"{g}+ctrl", f"ctrl+{g}", g][i % 3] for i, g in enumerate(GENES[:18])]
     sets = {tuple(sorted(rng.choice(20, 2 if i < 40 else 3, replace=False))) for i in range(52)}
@@ -49,12 +51,22 @@ def test_simulation_depends_on_no_order_and_leaks_no_gene(seed):
     genes = conditions(seed)
     made = split_conditions("simulation", genes, seed)
     assert split_conditions("simulation", dict(sorted(genes.items())), seed) == made
-    trained, before_test = (set(names_of(genes, names)) for names in (made.train, (*made.train, *made.val)))
+    trained, before_test = (
+        set(names_of(genes, names)) for names in (made.train, (*made.train, *made.val))
+    )
     for groups, known in ((made.groups, before_test), (made.val_groups, trained)):
         for group, members in groups.items():
-            most = 0 if group == "unseen_single" else int(group.removeprefix("combo_seen").split("of")[0])
+            most = (
+                0
+                if group == "unseen_single"
+                else int(group.removeprefix("combo_seen").split("of")[0])
+            )
             assert all(len(genes[name] & known) <= most for name in members)
-    assert made.groups["unseen_single"] and made.groups["combo_seen1"] and any("of3" in group for group in made.groups)
+    assert (
+        made.groups["unseen_single"]
+        and made.groups["combo_seen1"]
+        and any("of3" in group for group in made.groups)
+    )
     assert split_conditions("simulation", genes, seed + 100) != made
 
 
@@ -86,7 +98,9 @@ def test_groups_of_larger_sets():
 def test_genes_that_must_be_unseen():
     genes = conditions(0)
     for only in (False, True):
-        made = split_conditions("simulation", genes, 1, test_perts=("G01", "G02"), only_test_set_perts=only)
+        made = split_conditions(
+            "simulation", genes, 1, test_perts=("G01", "G02"), only_test_set_perts=only
+        )
         unseen = set(names_of(genes, made.groups["unseen_single"]))
         assert {"G01", "G02"} <= unseen and (unseen == {"G01", "G02"}) == only
 
@@ -95,7 +109,11 @@ def test_genes_that_must_be_unseen():
     "kind, settings, message",
     [
         ("simulation", {"gene_share": 1.5}, "gene_share is 1.5, expected a share"),
-        ("simulation", {"test_perts": ("XX",)}, "genes XX are to be held out but perturbed nowhere"),
+        (
+            "simulation",
+            {"test_perts": ("XX",)},
+            "genes XX are to be held out but perturbed nowhere",
+        ),
         ("simulation", {"only_test_set_perts": True}, "without test_perts"),
         ("simulation_single", {}, "have two genes or more .* set split.kind=simulation"),
     ],
@@ -139,7 +157,9 @@ def test_few_perturbations(file_of):
     notes = " ".join(dataset.notes)
     assert "1 conditions have a single cell" in notes and "B+ctrl" in notes
     assert not len(dataset.rows("val")) or "validation is empty" not in notes
-    with pytest.raises(InputError, match=r"no cell into test \(.*too few perturbations.*split.kind"):
+    with pytest.raises(
+        InputError, match=r"no cell into test \(.*too few perturbations.*split.kind"
+    ):
         data.add_split(few, kind="combo_seen2")
     with pytest.raises(InputError, match="no cell into val .*too few"):
         data.add_split(few, kind="no_test")
@@ -147,9 +167,13 @@ def test_few_perturbations(file_of):
 
 def test_empty_validation_is_said_and_is_no_error(file_of):
     cells = {"ctrl": 9} | {f"{g}+ctrl": 3 for g in "ABCDEFGH"}
-    dataset = data.add_split(file_of(cells), kind="custom", lists={"train": list("ABCDEF"), "test": ["G", "ctrl+H"]})
+    dataset = data.add_split(
+        file_of(cells), kind="custom", lists={"train": list("ABCDEF"), "test": ["G", "ctrl+H"]}
+    )
     assert not len(dataset.rows("val")) and "val" in audit(dataset).empty
-    assert any("validation is empty, so the last parameters are kept" in note for note in dataset.notes)
+    assert any(
+        "validation is empty, so the last parameters are kept" in note for note in dataset.notes
+    )
 
 
 def test_no_split_and_no_test(file_of):
@@ -178,7 +202,9 @@ def test_custom_lists(tmp_path):
     assert made.groups == {"combo_seen2": ("A+B",)}
     (tmp_path / "lists.json").write_text(json.dumps(lists))
     (tmp_path / "lists.pkl").write_bytes(pickle.dumps(lists))
-    assert custom(genes, tmp_path / "lists.json") == custom(genes, str(tmp_path / "lists.pkl")) == made
+    assert (
+        custom(genes, tmp_path / "lists.json") == custom(genes, str(tmp_path / "lists.pkl")) == made
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,12 +239,21 @@ def test_custom_files_that_cannot_be_used(tmp_path, file_of):
 
 
 def test_condition_grammar(file_of):
-    """Bare names, either side of control, either order, three genes: one condition for each set of genes."""
-    dataset = file_of({"ctrl": 9, "A": 4, "A+ctrl": 5, "ctrl+A": 2, "B+A": 2, "A+B": 3, "C+A+B": 3, "B+C+A": 1})
+    """Bare names, either side of control, either order, three genes: one condition for each set of
+    genes."""
+    dataset = file_of(
+        {"ctrl": 9, "A": 4, "A+ctrl": 5, "ctrl+A": 2, "B+A": 2, "A+B": 3, "C+A+B": 3, "B+C+A": 1}
+    )
     assert dataset.conditions == ("A+B", "A+ctrl", "C+A+B", "ctrl")
-    np.testing.assert_array_equal(dataset.condition_treatments, [[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(
+        dataset.condition_treatments, [[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]]
+    )
     (note,) = (note for note in dataset.notes if "merged" in note)
-    assert "'B+A' into 'A+B'" in note and "'A', 'ctrl+A' into 'A+ctrl'" in note and "'B+C+A' into 'C+A+B'" in note
+    assert (
+        "'B+A' into 'A+B'" in note
+        and "'A', 'ctrl+A' into 'A+ctrl'" in note
+        and "'B+C+A' into 'C+A+B'" in note
+    )
     assert gene_sets(["ctrl", "A", "ctrl+A", "B+A", "C + A+B"]) == {
         "ctrl": frozenset(),
         "A": frozenset("A"),

@@ -1,4 +1,5 @@
-"""Quality labels: planted artifacts are found, whole-transcriptome columns and calls from before a filter are used."""
+"""Quality labels: planted artifacts are found, whole-transcriptome columns and calls from before a
+filter are used."""
 
 import numpy as np
 import pytest
@@ -43,8 +44,17 @@ def test_blocks_change_nothing(planted, monkeypatch):
 
 
 def test_mad_is_raw_and_widens_with_the_multiplier():
-    metrics = {name: np.array([1.0, 2, 3, 4, 100]) for name in ("umi_count", "n_genes", "pct_mt", "pct_ribo", "pct_hb")}
-    assert thresholds(metrics)[3] == {"umi_count": 0, "n_genes": 0, "pct_mt": 6, "pct_ribo": 6, "pct_hb": 6}
+    metrics = {
+        name: np.array([1.0, 2, 3, 4, 100])
+        for name in ("umi_count", "n_genes", "pct_mt", "pct_ribo", "pct_hb")
+    }
+    assert thresholds(metrics)[3] == {
+        "umi_count": 0,
+        "n_genes": 0,
+        "pct_mt": 6,
+        "pct_ribo": 6,
+        "pct_hb": 6,
+    }
     assert thresholds(metrics, scaled=True)[4]["pct_mt"] == pytest.approx(3 + 4 * 1.4826)
 
 
@@ -52,7 +62,9 @@ def test_a_cell_without_counts_has_no_percentages_and_spoils_no_threshold(plante
     x = planted.X.toarray()
     x[299] = 0
     metrics = quality_metrics(x, list(planted.var_names), np.zeros(300, bool))
-    assert np.isnan(metrics["pct_mt"][299]) and all(np.isfinite(list(thresholds(metrics)[3].values())))
+    assert np.isnan(metrics["pct_mt"][299]) and all(
+        np.isfinite(list(thresholds(metrics)[3].values()))
+    )
     assert failed(metrics, thresholds(metrics)[5])[299]
 
 
@@ -63,7 +75,10 @@ def test_columns_replace_the_counts(planted):
     np.testing.assert_array_equal(labelled.quality.metrics["umi_count"], planted.obs["umi_full"])
     assert any("umi_count from 'umi_full'" in note for note in labelled.notes)
     assert labelled.quality.thresholds[5]["umi_count"] > 500
-    assert data.modelled_thresholds(labelled)[5]["umi_count"] < labelled.quality.thresholds[5]["umi_count"] * 2
+    assert (
+        data.modelled_thresholds(labelled)[5]["umi_count"]
+        < labelled.quality.thresholds[5]["umi_count"] * 2
+    )
     with pytest.raises(InputError, match="did you mean 'umi_full'"):
         data.add_quality(dataset, doublets="none", columns={"umi_count": "umi_ful"})
     with pytest.raises(InputError, match="pct_mito"):
@@ -128,7 +143,9 @@ def test_too_few_cells_for_doublets_is_said(mixed, method, cells):
 
 
 def test_doublets_of_generated_cells_are_called_in_interleaved_parts(mixed):
-    bounds = thresholds(quality_metrics(mixed, [f"G{j}" for j in range(300)], np.zeros(600, bool)))[5]
+    bounds = thresholds(quality_metrics(mixed, [f"G{j}" for j in range(300)], np.zeros(600, bool)))[
+        5
+    ]
     genes = [f"G{j}" for j in range(300)]
     failing = data.label_generated(mixed, genes, bounds, chunks=2)
     parts = [data.label_generated(mixed[start::2], genes, bounds, chunks=1) for start in (0, 1)]
@@ -144,7 +161,8 @@ def test_generated_cells(planted):
     failing = data.label_generated(fresh, dataset.genes, bounds, doublets="none")
     np.testing.assert_array_equal(np.flatnonzero(failing), np.arange(5))
     np.testing.assert_array_equal(
-        failing, data.label_generated(sparse.csr_matrix(fresh), dataset.genes, bounds, doublets="none")
+        failing,
+        data.label_generated(sparse.csr_matrix(fresh), dataset.genes, bounds, doublets="none"),
     )
     with pytest.raises(InputError, match="quality.doublets"):
         data.label_generated(fresh, dataset.genes, dataset.quality.thresholds[5], doublets="calls")
@@ -153,7 +171,9 @@ def test_generated_cells(planted):
 def test_real_papalexi_by_whole_transcriptome_columns(real):
     columns = {"umi_count": "n_umi_full", "n_genes": "n_genes_full", "pct_mt": "percent_mt_full"}
     dataset = data.read(real("papalexi2021_thp1_303g.h5ad"))
-    labelled = [data.add_quality(dataset, multiplier=k, doublets="none", columns=columns) for k in (3, 4, 5)]
+    labelled = [
+        data.add_quality(dataset, multiplier=k, doublets="none", columns=columns) for k in (3, 4, 5)
+    ]
     shares = [d.quality.failed.mean() for d in labelled]
     assert 0.01 < shares[2] < shares[1] < shares[0] < 0.2
     percent = np.asarray(dataset.obs["percent_mt_full"])
@@ -162,15 +182,21 @@ def test_real_papalexi_by_whole_transcriptome_columns(real):
     low = np.median(umi) - 3 * np.median(np.abs(umi - np.median(umi)))
     genes = np.asarray(dataset.obs["n_genes_full"])
     few = np.median(genes) - 3 * np.median(np.abs(genes - np.median(genes)))
-    np.testing.assert_array_equal(labelled[0].quality.failed, (percent > bound) | (umi < low) | (genes < few))
+    np.testing.assert_array_equal(
+        labelled[0].quality.failed, (percent > bound) | (umi < low) | (genes < few)
+    )
 
 
 def test_another_multiplier_gives_the_labels_it_would_have_given_at_once(planted):
-    labelled = {k: data.add_quality(data.read(planted), multiplier=k, doublets="none") for k in (3, 5)}
+    labelled = {
+        k: data.add_quality(data.read(planted), multiplier=k, doublets="none") for k in (3, 5)
+    }
     assert labelled[3].quality.failed.sum() != labelled[5].quality.failed.sum()
     again = data.at_multiplier(labelled[5], 3)
     np.testing.assert_array_equal(again.quality.failed, labelled[3].quality.failed)
-    assert again.quality.multiplier == 3 and again.quality.thresholds == labelled[3].quality.thresholds
+    assert (
+        again.quality.multiplier == 3 and again.quality.thresholds == labelled[3].quality.thresholds
+    )
     for dataset, k in ((labelled[5], 6), (data.read(planted), 5)):
         with pytest.raises(InputError, match="evaluation.multipliers"):
             data.at_multiplier(dataset, k)

@@ -10,7 +10,8 @@ from jaxpert.data import counts as counts_module
 
 
 def complaint(source, **options):
-    """The message of the `InputError`, checked to be one line and to end like a sentence without stop."""
+    """The message of the `InputError`, checked to be one line and to end like a sentence without
+    stop."""
     with pytest.raises(InputError) as caught:
         data.read(source, **options)
     message = str(caught.value)
@@ -35,10 +36,14 @@ def test_without_separator_a_label_is_one_treatment(screen, labels):
     assert (dataset.condition_treatments.sum(axis=1) <= 1).all()
 
 
-@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, lambda x: x.toarray()])
+@pytest.mark.parametrize(
+    "form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, lambda x: x.toarray()]
+)
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("largest,dtype", [(255, np.uint8), (256, np.uint16), (70_000, np.uint32)])
-def test_counts_are_exact_in_the_smallest_type(screen, labels, tmp_path, monkeypatch, form, on_disk, largest, dtype):
+def test_counts_are_exact_in_the_smallest_type(
+    screen, labels, tmp_path, monkeypatch, form, on_disk, largest, dtype
+):
     monkeypatch.setattr(counts_module, "BLOCK_ENTRIES", 40)
     adata = screen(labels)
     adata.X[17, 3] = largest
@@ -88,7 +93,12 @@ def test_layer_and_raw(screen, labels, tmp_path):
 
 
 def test_guide_columns(screen):
-    guides = {"guide_A": [1, 0, 1, 0] * 3, "guide_B": [0, 1, 1, 0] * 3, "guide_C": [0] * 12, "guide_ids": ["x"] * 12}
+    guides = {
+        "guide_A": [1, 0, 1, 0] * 3,
+        "guide_B": [0, 1, 1, 0] * 3,
+        "guide_C": [0] * 12,
+        "guide_ids": ["x"] * 12,
+    }
     adata = screen(["A", "NT_B", "B+A", "whatever"] * 3, **guides)
     dataset = data.read(adata, guide_prefix="guide_", control="none")
     assert dataset.conditions == ("A", "B+A", "NT_B", "none") and dataset.control == 3
@@ -119,7 +129,9 @@ def test_gene_filters_keep_the_criteria_of_all_genes(screen, labels):
     np.testing.assert_array_equal(dataset.obs["unfiltered_umi_count"], whole.counts.sum(axis=1).A1)
     assert any("7 of 12 genes were left out" in note for note in dataset.notes)
     labelled = data.add_quality(dataset, doublets="none")
-    np.testing.assert_array_equal(labelled.quality.metrics["umi_count"], whole.counts.sum(axis=1).A1)
+    np.testing.assert_array_equal(
+        labelled.quality.metrics["umi_count"], whole.counts.sum(axis=1).A1
+    )
     assert data.modelled_thresholds(labelled) != labelled.quality.thresholds
     assert "no gene" in complaint(adata, min_cells_per_gene=99)
     assert "variable" in complaint(adata, highly_variable="variable")
@@ -138,11 +150,20 @@ def test_rare_things_are_noted(screen, labels):
 
 BAD_COUNTS = {
     "NaN": (lambda x: x.__setitem__((5, 2), np.nan), "NaN at cell 'cell5' and gene 'G2'"),
-    "infinite": (lambda x: x.__setitem__((5, 2), np.inf), "infinite value at cell 'cell5' and gene 'G2'"),
+    "infinite": (
+        lambda x: x.__setitem__((5, 2), np.inf),
+        "infinite value at cell 'cell5' and gene 'G2'",
+    ),
     "negative": (lambda x: x.__setitem__((5, 2), -1), "negative value -1"),
     "fraction": (lambda x: x.__setitem__((5, 2), 0.5), "fraction 0.5"),
-    "log-normalised": (lambda x: np.log1p(1e4 * x / x.sum(1, keepdims=True), out=x), "log-normalised"),
-    "scaled": (lambda x: np.multiply(x, 33.3 / x.sum(1, keepdims=True), out=x), "scaled to a common total"),
+    "log-normalised": (
+        lambda x: np.log1p(1e4 * x / x.sum(1, keepdims=True), out=x),
+        "log-normalised",
+    ),
+    "scaled": (
+        lambda x: np.multiply(x, 33.3 / x.sum(1, keepdims=True), out=x),
+        "scaled to a common total",
+    ),
 }
 
 
@@ -152,7 +173,8 @@ def test_values_that_are_no_counts(screen, labels, monkeypatch, problem, form):
     monkeypatch.setattr(counts_module, "BLOCK_ENTRIES", 40)
     spoil, found = BAD_COUNTS[problem]
     if form is sparse.csc_matrix and problem in ("log-normalised", "scaled"):
-        found = "the fraction"  # why is told by the values of one cell, which blocks of CSC do not hold together
+        # why is told by the values of one cell, which blocks of CSC do not hold together
+        found = "the fraction"
     adata = screen(labels)
     x = adata.X.toarray()
     adata.layers["counts"] = adata.X.copy()
@@ -181,7 +203,10 @@ def test_the_first_offender_is_named_with_a_row_selection(screen, labels):
 def test_tables_that_cannot_be_used(screen, labels):
     adata = screen(labels, conditions="x", depth=1.5)
     assert "did you mean 'condition'" in complaint(adata, perturbation="conditon")
-    assert "data.control" in (message := complaint(adata, control="non-targeting")) and "'ctrl' (12 cells)" in message
+    assert (
+        "data.control" in (message := complaint(adata, control="non-targeting"))
+        and "'ctrl' (12 cells)" in message
+    )
     assert "decimals" in complaint(adata, perturbation="depth")
     assert "data.stratum" in complaint(adata, stratum="cell_line")
     adata.obs["condition"] = adata.obs["condition"].where(adata.obs_names != "cell7")
@@ -192,7 +217,9 @@ def test_tables_that_cannot_be_used(screen, labels):
 
 def test_axes_that_cannot_be_used(screen, labels):
     adata = screen(labels)
-    assert "no cells" in complaint(adata[:0].copy()) and "no genes" in complaint(adata[:, :0].copy())
+    assert "no cells" in complaint(adata[:0].copy()) and "no genes" in complaint(
+        adata[:, :0].copy()
+    )
     twins = screen(labels)
     twins.var_names = ["G0", "G0", *twins.var_names[2:]]
     assert "var_names_make_unique" in (message := complaint(twins)) and "G0" in message
@@ -213,7 +240,10 @@ def test_files_that_cannot_be_used(screen, labels, tmp_path, monkeypatch):
 
     good = tmp_path / "good.h5ad"
     screen(labels).write_h5ad(good)
-    assert "there is no file" in (message := complaint(tmp_path / "goood.h5ad")) and "good.h5ad" in message
+    assert (
+        "there is no file" in (message := complaint(tmp_path / "goood.h5ad"))
+        and "good.h5ad" in message
+    )
     assert "is a folder" in complaint(tmp_path)
     (tmp_path / "text.h5ad").write_text("cell,gene\n")
     assert "not an HDF5 file" in complaint(tmp_path / "text.h5ad")

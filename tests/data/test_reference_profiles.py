@@ -13,7 +13,9 @@ from jaxpert.data import reference
 @pytest.fixture
 def dataset(screen):
     rng = np.random.default_rng(5)
-    made = data.add_split(data.read(screen(["ctrl"] * 60 + ["A+ctrl"] * 60 + ["B+ctrl"] * 41, genes=30)), kind="cells")
+    made = data.add_split(
+        data.read(screen(["ctrl"] * 60 + ["A+ctrl"] * 60 + ["B+ctrl"] * 41, genes=30)), kind="cells"
+    )
     failed = (rng.random(161) < 0.4) & (np.asarray(made.obs["condition"]) != "B+ctrl")
     return replace(made, quality=Quality({}, {}, 5, failed))
 

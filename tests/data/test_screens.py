@@ -26,7 +26,12 @@ def norman_obs():
     labels = np.resize(["AHR+KLF1", "KLF1+AHR", "AHR+ctrl", "AHR+KLF1", "KLF1+ctrl", "ctrl"], 60)
     has = {gene: np.array([gene in label for label in labels], int) for gene in ("AHR", "KLF1")}
     return pd.DataFrame(
-        {"guide_identity": labels, "guide_ids": "AHR,KLF1", "guide_AHR": has["AHR"], "guide_KLF1": has["KLF1"]}
+        {
+            "guide_identity": labels,
+            "guide_ids": "AHR,KLF1",
+            "guide_AHR": has["AHR"],
+            "guide_KLF1": has["KLF1"],
+        }
     )
 
 
@@ -52,7 +57,9 @@ def test_norman_raw_is_filtered(tmp_path, norman_obs):
     genes = [f"MT-{j}" for j in range(5)] + [f"G{j}" for j in range(395)]
     path = write(tmp_path / "norman.h5ad", sparse.csr_matrix(counts), norman_obs, genes)
     dataset = screens.norman(path, doublets="none")
-    assert "cell0" not in dataset.cells and "cell1" not in dataset.cells and len(dataset.cells) == 58
+    assert (
+        "cell0" not in dataset.cells and "cell1" not in dataset.cells and len(dataset.cells) == 58
+    )
     assert "G394" not in dataset.genes
     np.testing.assert_array_equal(dataset.obs["unfiltered_umi_count"], counts[2:].sum(1))
     assert any("fewer than 200 genes" in note for note in dataset.notes)
@@ -61,14 +68,18 @@ def test_norman_raw_is_filtered(tmp_path, norman_obs):
 def test_dixit(tmp_path):
     guides = np.resize([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]], (50, 3))
     obs = pd.DataFrame(guides, columns=["ELF1", "CREB1", "YY1"])
-    obs["combined_guides"] = ["+".join(np.array(["ELF1", "CREB1", "YY1"])[row == 1]) or "control" for row in guides]
+    obs["combined_guides"] = [
+        "+".join(np.array(["ELF1", "CREB1", "YY1"])[row == 1]) or "control" for row in guides
+    ]
     obs = obs.assign(INTERGENIC1=1, p_sgELF1=0, ngenes=np.arange(50), phase="G1")
     path = write(tmp_path / "dixit.h5ad", sparse.csc_matrix(poisson(50, 8)), obs, list("abcdefgh"))
     dataset = screens.dixit(path, doublets="none")
     assert dataset.conditions == ("CREB1", "ELF1", "ELF1+CREB1", "non-targeting")
     assert dataset.treatments == ("CREB1", "ELF1") and len(dataset.cells) == 40
     assert any("treatments are the columns ELF1, CREB1, YY1" in note for note in dataset.notes)
-    assert any("more than two guides" in note and "ELF1+CREB1+YY1" in note for note in dataset.notes)
+    assert any(
+        "more than two guides" in note and "ELF1+CREB1+YY1" in note for note in dataset.notes
+    )
 
 
 @pytest.fixture
@@ -79,7 +90,9 @@ def replogle_file(tmp_path):
     counts = poisson(340, 20, rate=10.0)
     counts[:120, :4] = poisson(120, 4, rate=30.0, seed=1)
     obs = pd.DataFrame({"gene": genes, "sgID_AB": guide}, index=[f"cell{i}" for i in range(340)])
-    var = pd.DataFrame({"gene_name": [f"N{j % 19}" for j in range(20)]}, index=[f"ENSG{j:03}" for j in range(20)])
+    var = pd.DataFrame(
+        {"gene_name": [f"N{j % 19}" for j in range(20)]}, index=[f"ENSG{j:03}" for j in range(20)]
+    )
     anndata.AnnData(counts, obs=obs, var=var).write_h5ad(tmp_path / "replogle.h5ad")
     return tmp_path / "replogle.h5ad"
 
@@ -89,7 +102,12 @@ def test_replogle_chooses_targets_with_an_effect(replogle_file, monkeypatch):
     monkeypatch.setattr(screens, "REPLOGLE_GENES", 6)
     monkeypatch.setattr(screens, "REPLOGLE_CONTROLS", 30)
     dataset = screens.replogle(replogle_file)
-    assert [c.split("+")[0] for c in dataset.conditions] == ["S1_0", "S1_1", "S2_0", "non-targeting"]
+    assert [c.split("+")[0] for c in dataset.conditions] == [
+        "S1_0",
+        "S1_1",
+        "S2_0",
+        "non-targeting",
+    ]
     assert dataset.treatments == tuple(c for c in dataset.conditions if c != "non-targeting")
     assert len(dataset.cells) == 150 and dataset.counts.shape[1] == 6
     assert len({"N0", "N1", "N2", "N3", "N0-1"} & set(dataset.genes)) >= 4
@@ -111,7 +129,9 @@ def test_replogle_small_file_is_taken_whole(replogle_file):
 
 
 def test_adamson(tmp_path):
-    labels = np.resize(["SLMO2_pDS029", "62(mod)_pBA581", "*", "XBP1_pBA579", "63(mod)_x"], 250).astype(object)
+    labels = np.resize(
+        ["SLMO2_pDS029", "62(mod)_pBA581", "*", "XBP1_pBA579", "63(mod)_x"], 250
+    ).astype(object)
     obs = pd.DataFrame({"perturbation": labels, "percent": 1.0})
     obs.loc[3, "perturbation"] = None
     obs.loc[8, "percent"] = np.nan
@@ -119,7 +139,9 @@ def test_adamson(tmp_path):
     counts[:, 59] = 0
     counts[:19, 59] = 1
     counts[0, 59] = 90
-    path = write(tmp_path / "adamson.h5ad", sparse.csr_matrix(counts), obs, [f"G{j}" for j in range(60)])
+    path = write(
+        tmp_path / "adamson.h5ad", sparse.csr_matrix(counts), obs, [f"G{j}" for j in range(60)]
+    )
     dataset = data.load("adamson", folder=tmp_path)
     assert dataset.conditions == ("SLMO2", "XBP1", "non-targeting") and len(dataset.cells) == 198
     assert "G59" not in dataset.genes and len(dataset.genes) == 59

@@ -30,19 +30,31 @@ def test_without_a_network_the_error_says_what_to_do(folder, offline, name):
         data.load(name)
     message = str(caught.value)
     assert "\n" not in message
-    for part in (sources.SOURCES[name].url, str(folder / f"{name}.h5ad"), f"configs/cradle_{name}.py:demo"):
+    for part in (
+        sources.SOURCES[name].url,
+        str(folder / f"{name}.h5ad"),
+        f"configs/cradle_{name}.py:demo",
+    ):
         assert part in message
     assert list(folder.iterdir()) == []
 
 
 def test_download_is_recorded_and_a_changed_file_refused(folder, monkeypatch, screen, labels):
     screen(labels).write_h5ad(folder / "made")
-    monkeypatch.setitem(sources.SOURCES, "small", sources.Source("https://x.org/f", "made here", "1 kB", None))
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", lambda self, url, out, *_: _copy(folder / "made", out))
+    monkeypatch.setitem(
+        sources.SOURCES, "small", sources.Source("https://x.org/f", "made here", "1 kB", None)
+    )
+    monkeypatch.setattr(
+        pooch.HTTPDownloader, "__call__", lambda self, url, out, *_: _copy(folder / "made", out)
+    )
     path = sources.locate("small")
     assert path == folder / "small.h5ad" and path.read_bytes() == (folder / "made").read_bytes()
     digest, size, url = (folder / "small.h5ad.sha256").read_text().split()
-    assert digest == pooch.file_hash(str(path)) and int(size) == path.stat().st_size and url == "https://x.org/f"
+    assert (
+        digest == pooch.file_hash(str(path))
+        and int(size) == path.stat().st_size
+        and url == "https://x.org/f"
+    )
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="has 100 bytes but"):
         sources.locate("small")
@@ -52,7 +64,9 @@ def test_wrong_digest_is_discarded(folder, monkeypatch):
     wrong = sources.Source("https://x.org/f", "made here", "1 kB", None, "sha256:" + "0" * 64)
     monkeypatch.setitem(sources.SOURCES, "small", wrong)
     (folder / "made").write_bytes(b"other")
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", lambda self, url, out, *_: _copy(folder / "made", out))
+    monkeypatch.setattr(
+        pooch.HTTPDownloader, "__call__", lambda self, url, out, *_: _copy(folder / "made", out)
+    )
     with pytest.raises(InputError, match="does not have the digest"):
         sources.locate("small")
     assert not (folder / "small.h5ad").exists()
@@ -67,7 +81,9 @@ def test_unwritable_folder(tmp_path, offline):
 def test_paths_and_unknown_names(tmp_path, screen, labels):
     screen(labels).write_h5ad(tmp_path / "mine.h5ad")
     assert data.load(str(tmp_path / "mine.h5ad"), control="ctrl").name == "mine"
-    with pytest.raises(InputError, match="neither a file nor a public name.*norman, dixit, replogle, adamson"):
+    with pytest.raises(
+        InputError, match="neither a file nor a public name.*norman, dixit, replogle, adamson"
+    ):
         data.load("norrman")
 
 

@@ -12,7 +12,9 @@ from jaxpert.data import counts as counts_module
 
 @pytest.fixture
 def dataset(screen, labels):
-    made = data.add_split(data.read(screen(labels * 3, line=["x", "y"] * 60), stratum="line"), kind="cells")
+    made = data.add_split(
+        data.read(screen(labels * 3, line=["x", "y"] * 60), stratum="line"), kind="cells"
+    )
     return data.add_quality(made, doublets="none", multiplier=3)
 
 
@@ -28,8 +30,14 @@ def test_numbers_of_training_cells(dataset, monkeypatch, entries):
     expected = np.log1p(1e4 * control / control.sum(1, keepdims=True)).mean(0)
     np.testing.assert_allclose(spec.control_mean, expected, rtol=1e-12)
     text = np.asarray(dataset.obs["condition"])[rows]
-    np.testing.assert_array_equal(spec.treatment_cells, [sum(t in label for label in text) for t in ("A", "B")])
-    assert spec.genes == dataset.genes and spec.strata == ("x", "y") and spec.conditions[spec.control] == "ctrl"
+    np.testing.assert_array_equal(
+        spec.treatment_cells, [sum(t in label for label in text) for t in ("A", "B")]
+    )
+    assert (
+        spec.genes == dataset.genes
+        and spec.strata == ("x", "y")
+        and spec.conditions[spec.control] == "ctrl"
+    )
 
 
 def test_test_cells_change_nothing(dataset):
@@ -37,7 +45,9 @@ def test_test_cells_change_nothing(dataset):
     counts[dataset.rows("test")[0], 0] = 200
     changed = data.make_spec(replace(dataset, counts=counts.tocsr()))
     for name in ("log_mean", "log_std", "control_mean"):
-        np.testing.assert_array_equal(getattr(changed, name), getattr(data.make_spec(dataset), name))
+        np.testing.assert_array_equal(
+            getattr(changed, name), getattr(data.make_spec(dataset), name)
+        )
 
 
 def test_control_cells_without_counts_are_left_out(dataset):

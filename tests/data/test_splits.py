@@ -45,7 +45,9 @@ def test_held_out_gene_never_perturbed_is_named(screen):
 def test_cells(pairs):
     dataset = data.add_split(data.read(pairs), kind="cells")
     np.testing.assert_allclose(
-        np.bincount(dataset.split, minlength=4) / len(dataset.cells), [0.64, 0.16, 0.2, 0], atol=0.01
+        np.bincount(dataset.split, minlength=4) / len(dataset.cells),
+        [0.64, 0.16, 0.2, 0],
+        atol=0.01,
     )
 
 
@@ -77,7 +79,9 @@ def test_impossible_splits(screen, pairs):
     pairs.obs["set"] = "train"
     with pytest.raises(InputError, match=r"no cell into val and test \(train 310, val 0"):
         data.add_split(data.read(pairs), kind="column", column="set")
-    pairs.obs["set"] = np.where(pairs.obs["condition"] == "ctrl", "val", np.resize(["train", "test"], len(pairs)))
+    pairs.obs["set"] = np.where(
+        pairs.obs["condition"] == "ctrl", "val", np.resize(["train", "test"], len(pairs))
+    )
     with pytest.raises(InputError, match="no control cell"):
         data.add_split(data.read(pairs), kind="column", column="set")
 
@@ -95,7 +99,9 @@ def labelled(screen, failed):
 
 
 def test_failed_cells_leave_train_and_val_only(screen):
-    dataset = labelled(screen, lambda d: (np.arange(150) % 3 == 0) | (d.condition == d.conditions.index("B+ctrl")))
+    dataset = labelled(
+        screen, lambda d: (np.arange(150) % 3 == 0) | (d.condition == d.conditions.index("B+ctrl"))
+    )
     kept = data.drop_failed(dataset)
     failed = dataset.quality.failed
     for name in ("train", "val"):
@@ -105,11 +111,17 @@ def test_failed_cells_leave_train_and_val_only(screen):
     assert failed[kept.rows("test")].any()
     gone = len(kept.rows("dropped")) - len(dataset.rows("dropped"))
     note = kept.notes[-1]
-    assert note.startswith(f"{gone} cells of train and val fail") and "1 conditions lose" in note and "B+ctrl" in note
+    assert (
+        note.startswith(f"{gone} cells of train and val fail")
+        and "1 conditions lose" in note
+        and "B+ctrl" in note
+    )
 
 
 def test_failed_cells_cannot_be_dropped_where_all_fail_or_nothing_is_known(screen):
-    with pytest.raises(InputError, match=r"no cell into train and val.*set quality.training_cells=all"):
+    with pytest.raises(
+        InputError, match=r"no cell into train and val.*set quality.training_cells=all"
+    ):
         data.drop_failed(labelled(screen, lambda d: np.ones(150, bool)))
     with pytest.raises(InputError, match="no control cell"):
         data.drop_failed(labelled(screen, lambda d: d.condition == d.control))

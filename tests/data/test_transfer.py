@@ -19,13 +19,20 @@ def training():
 def test_genes_come_in_the_training_order_and_extra_ones_are_named():
     given = toy.dataset()
     order = [5, 0, *range(6, 12), 1, 2, 3, 4]
-    turned = replace(given, counts=given.counts[:, order], genes=tuple(given.genes[g] for g in order))
+    turned = replace(
+        given, counts=given.counts[:, order], genes=tuple(given.genes[g] for g in order)
+    )
     found = align_genes(turned, given)
     assert found.genes == given.genes and found.notes == ()
     np.testing.assert_array_equal(found.counts.toarray(), given.counts.toarray())
     fewer = replace(given, counts=given.counts[:, 2:], genes=given.genes[2:])
-    assert "2 genes that the model does not know were left out (g0, g1)" in align_genes(given, fewer).notes[0]
-    with pytest.raises(InputError, match=r"lacks 2 of the 12 genes .*\(g0, g1\).*before its genes were filtered"):
+    assert (
+        "2 genes that the model does not know were left out (g0, g1)"
+        in align_genes(given, fewer).notes[0]
+    )
+    with pytest.raises(
+        InputError, match=r"lacks 2 of the 12 genes .*\(g0, g1\).*before its genes were filtered"
+    ):
         align_genes(fewer, given)
 
 
@@ -44,7 +51,9 @@ def test_treatments_and_strata_go_by_name():
     found = align_strata(align_treatments(pairs, given), given)
     np.testing.assert_array_equal(found.condition_treatments, [[0, 0, 0], [1, 0, 1]])
     assert set(found.stratum) == {1} and found.strata == given.strata
-    with pytest.raises(InputError, match="perturbations z, which the model was not trained on.*a, b, c"):
+    with pytest.raises(
+        InputError, match="perturbations z, which the model was not trained on.*a, b, c"
+    ):
         align_treatments(replace(pairs, treatments=("z", "a")), given)
     with pytest.raises(InputError, match="strata s9.*s0, s1"):
         align_strata(replace(pairs, strata=("s9",)), given)
@@ -64,7 +73,10 @@ def test_thresholds_are_the_training_datas_own():
     assert (found.quality.failed >= expected).all() and bound < np.median(total)
     own = add_quality(thin, doublets="none")
     assert own.quality is not None and own.quality.thresholds != found.quality.thresholds
-    assert "doublets were not called" in found.notes and "by the thresholds of 'toy' at 5 MAD" in found.notes[-1]
+    assert (
+        "doublets were not called" in found.notes
+        and "by the thresholds of 'toy' at 5 MAD" in found.notes[-1]
+    )
 
 
 def test_criteria_from_columns_keep_the_thresholds_of_those_columns():

@@ -12,7 +12,8 @@ GENES, TREATMENTS = 6, 3
 
 
 def rounding(shared: float = 0.5) -> Model:
-    """Rates rounded up or down at random: base rates, an effect per treatment, and a draw per key for all rows."""
+    """Rates rounded up or down at random: base rates, an effect per treatment, and a draw per key
+    for all rows."""
 
     def predict(params, state, key, request):
         key_shared, key_counts = jax.random.split(key)
@@ -45,11 +46,16 @@ def params():
 
 def request(rows: int, library: float = 40.0) -> Request:
     """Control first, then rows that run through the treatments."""
-    treatment = jnp.concatenate([jnp.zeros((1, TREATMENTS)), jnp.eye(TREATMENTS)])[jnp.arange(rows) % (TREATMENTS + 1)]
+    treatment = jnp.concatenate([jnp.zeros((1, TREATMENTS)), jnp.eye(TREATMENTS)])[
+        jnp.arange(rows) % (TREATMENTS + 1)
+    ]
     return Request(treatment, jnp.full(rows, library), jnp.zeros(rows, jnp.int32), jnp.zeros(rows))
 
 
 @pytest.fixture(scope="session")
 def toys() -> types.SimpleNamespace:
-    """The two models (made once, so that compiled programs are shared), their parameters and a request."""
-    return types.SimpleNamespace(GENES=GENES, counts=rounding(), shifting=shifting(), params=params(), request=request)
+    """The two models (made once, so that compiled programs are shared), their parameters and a
+    request."""
+    return types.SimpleNamespace(
+        GENES=GENES, counts=rounding(), shifting=shifting(), params=params(), request=request
+    )

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
-from jaxpert.evaluation.baselines import BASELINES, Training, additive, linear, mean_perturbation, no_change
+from jaxpert.evaluation.baselines import (
+    BASELINES,
+    Training,
+    additive,
+    linear,
+    mean_perturbation,
+    no_change,
+)
 
 GENES = tuple(f"g{i}" for i in range(30))
 TREATMENTS = ("g0", "g1", "g2", "drug")
@@ -45,7 +52,9 @@ def test_additive_is_exact_on_additive_truth():
     given, truth = training()
     got = additive(given)
     np.testing.assert_allclose(got.means[:6], truth[:6])
-    np.testing.assert_allclose(got.means[1:4], given.means[1:4])  # singles get their own training mean
+    np.testing.assert_allclose(
+        got.means[1:4], given.means[1:4]
+    )  # singles get their own training mean
 
 
 def test_additive_names_what_it_falls_back_on():
@@ -55,7 +64,9 @@ def test_additive_names_what_it_falls_back_on():
     assert "drug" in got.notes[0] and "single perturbations" in got.notes[0]
     stand_in = truth[1:4].mean(0) - truth[0]
     np.testing.assert_allclose(got.means[6], truth[1] + stand_in)
-    assert not additive(given._replace(condition_treatments=given.condition_treatments * [1, 1, 1, 0])).notes
+    assert not additive(
+        given._replace(condition_treatments=given.condition_treatments * [1, 1, 1, 0])
+    ).notes
 
 
 def test_additive_without_any_single_rests_on_the_mean_of_all():
@@ -67,7 +78,8 @@ def test_additive_without_any_single_rests_on_the_mean_of_all():
 
 
 def test_linear_solves_its_ridge_problem():
-    """The gradient of ||Y - b - GWP'||^2 with the ridge of the closed form vanishes: (G'G+l) W (P'P+l) = G'(Y-b)P."""
+    """The gradient of ||Y - b - GWP'||^2 with the ridge of the closed form vanishes: (G'G+l) W
+    (P'P+l) = G'(Y-b)P."""
     given, _ = training()
     seen = np.flatnonzero(given.cells > 0)
     scores = np.linalg.svd((m := given.means[seen].T) - m.mean(0), full_matrices=False)
@@ -89,13 +101,16 @@ def test_linear_solves_its_ridge_problem():
 
 def test_linear_with_a_huge_ridge_is_the_mean():
     given, _ = training()
-    np.testing.assert_allclose(linear(given, ridge=1e12).means, mean_perturbation(given).means, atol=1e-6)
+    np.testing.assert_allclose(
+        linear(given, ridge=1e12).means, mean_perturbation(given).means, atol=1e-6
+    )
     got = linear(given)
     assert "drug" in got.notes[0] and got.fallback.tolist() == [False] * 6 + [True]
 
 
 @pytest.mark.parametrize(
-    ("cells", "found"), [((0, 5, 5, 5, 5, 5, 5), "no control cell"), ((9, 0, 0, 0, 0, 0, 0), "no perturbation")]
+    ("cells", "found"),
+    [((0, 5, 5, 5, 5, 5, 5), "no control cell"), ((9, 0, 0, 0, 0, 0, 0), "no perturbation")],
 )
 def test_nothing_to_learn_from_is_said_in_one_sentence(cells, found):
     given, _ = training(cells=cells)

@@ -53,20 +53,42 @@ def baselines(truth):
 
 def test_a_good_model_beats_the_baselines_and_is_said_to(truth, screen):
     observed = noisy(truth, 0.1)
-    result = compare(observed, {"model": noisy(truth, 0.3, 5), **baselines(truth)}, screen, truth=truth)
+    result = compare(
+        observed, {"model": noisy(truth, 0.3, 5), **baselines(truth)}, screen, truth=truth
+    )
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert set(result) == {"model", "baselines", "ceiling", "truth", "perturbations", "comparison", "notes", "verdict"}
+    assert set(result) == {
+        "model",
+        "baselines",
+        "ceiling",
+        "truth",
+        "perturbations",
+        "comparison",
+        "notes",
+        "verdict",
+    }
     assert tuple(result["model"]["test"]) == tuple(METRICS)
     assert result["perturbations"] == {"all": 24, "train": 12, "test": 12}
     assert result["baselines"]["no_change"]["test"]["ate_pearson"] is None
     assert "12 perturbations of test (none of them seen in training)" in result["verdict"]
-    assert "beats every baseline on ATE-rho" in result["verdict"] and "loses" not in result["verdict"]
+    assert (
+        "beats every baseline on ATE-rho" in result["verdict"] and "loses" not in result["verdict"]
+    )
     assert any("no_change" in note and "ATE-rho" in note for note in result["notes"])
-    assert any("mean_perturbation" in note and "perturbed reference" in note for note in result["notes"])
+    assert any(
+        "mean_perturbation" in note and "perturbed reference" in note for note in result["notes"]
+    )
     versus = result["comparison"]["test"]["ate_r2"]["mean_perturbation"]
-    gap = result["model"]["test"]["ate_r2"] - result["baselines"]["mean_perturbation"]["test"]["ate_r2"]
+    gap = (
+        result["model"]["test"]["ate_r2"]
+        - result["baselines"]["mean_perturbation"]["test"]["ate_r2"]
+    )
     assert versus["difference"] == pytest.approx(gap) and 0 < versus["low"] < gap < versus["high"]
-    assert result["truth"]["observed"]["test"]["ate_pearson"] > result["truth"]["model"]["test"]["ate_pearson"] > 0.9
+    assert (
+        result["truth"]["observed"]["test"]["ate_pearson"]
+        > result["truth"]["model"]["test"]["ate_pearson"]
+        > 0.9
+    )
 
 
 def test_a_bad_model_is_said_to_lose(truth, screen):
@@ -85,7 +107,9 @@ def test_a_copy_of_the_baseline_cannot_be_told_from_it(truth, screen):
 def test_the_ceiling_scores_one_half_by_the_other(truth, screen):
     halves = noisy(truth, 0.2, 7), noisy(truth, 0.2, 8)
     halves[0][3] = np.nan  # one cell only
-    result = compare(noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, duplicate=halves)
+    result = compare(
+        noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, duplicate=halves
+    )
     assert 0.9 < result["ceiling"]["test"]["ate_pearson"] < result["model"]["test"]["ate_pearson"]
     assert "half of the held-out cells" in result["verdict"]
 
@@ -93,9 +117,14 @@ def test_the_ceiling_scores_one_half_by_the_other(truth, screen):
 def test_held_out_cells_are_one_more_subset_and_what_the_verdict_speaks_of(truth, screen):
     held_out = noisy(truth, 0.5, 9)
     held_out[:14] = np.nan
-    result = compare(noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, held_out=held_out)
+    result = compare(
+        noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, held_out=held_out
+    )
     scores = result["model"]
-    assert list(scores) == ["all", "train", "test", "held_out"] and result["perturbations"]["held_out"] == 11
+    assert (
+        list(scores) == ["all", "train", "test", "held_out"]
+        and result["perturbations"]["held_out"] == 11
+    )
     assert scores["held_out"]["ate_pearson"] < scores["test"]["ate_pearson"]
     assert scores["held_out"]["mse"] == pytest.approx(0.25, rel=0.15)
     assert "measured on held-out cells only" in result["verdict"] and "p13" in result["notes"][0]
@@ -165,6 +194,14 @@ def test_own_genes_mark_what_a_condition_perturbs():
 
 
 def test_json_safe_turns_what_is_not_finite_into_none():
-    tree = {"a": np.float32("nan"), 1: [np.int64(3), float("inf")], "d": Difference(1.0, float("nan"), 2.0)}
-    assert json_safe(tree) == {"a": None, "1": [3, None], "d": {"difference": 1.0, "low": None, "high": 2.0}}
+    tree = {
+        "a": np.float32("nan"),
+        1: [np.int64(3), float("inf")],
+        "d": Difference(1.0, float("nan"), 2.0),
+    }
+    assert json_safe(tree) == {
+        "a": None,
+        "1": [3, None],
+        "d": {"difference": 1.0, "low": None, "high": 2.0},
+    }
     assert json_safe(np.array([1.0, np.nan])) == [1.0, None]

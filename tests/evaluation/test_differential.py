@@ -10,14 +10,19 @@ from jaxpert.evaluation.pseudobulk import Pseudobulk, condition_means
 
 def ranked(x, condition, reference=0):
     return rank(
-        condition_means(sparse.csr_matrix(x), condition, int(condition.max()) + 1, "given", variance=True), reference
+        condition_means(
+            sparse.csr_matrix(x), condition, int(condition.max()) + 1, "given", variance=True
+        ),
+        reference,
     )
 
 
 def test_welch_of_every_gene():
     rng = np.random.default_rng(0)
     condition = np.repeat([0, 1, 2], [30, 12, 7])
-    x = rng.poisson(1.0, (49, 25)) * rng.random((49, 25)) + (condition == 2)[:, None] * rng.random(25)
+    x = rng.poisson(1.0, (49, 25)) * rng.random((49, 25)) + (condition == 2)[:, None] * rng.random(
+        25
+    )
     ranking = ranked(x, condition)
     for c in (1, 2):
         t = stats.ttest_ind(x[condition == c], x[condition == 0], equal_var=False).statistic
@@ -36,10 +41,13 @@ def test_a_reference_for_every_condition():
 
 
 def test_constant_genes_and_single_cells():
-    """Gene 0 is the same everywhere, gene 1 constant on each side but different, gene 2 silent in both."""
+    """Gene 0 is the same everywhere, gene 1 constant on each side but different, gene 2 silent in
+    both."""
     rng = np.random.default_rng(2)
     condition = np.repeat([0, 1, 2], [900, 70, 1])
-    x = np.stack([np.full(971, 1 / 3), 0.1 + 0.2 * (condition == 1), np.zeros(971), rng.random(971)], axis=1)
+    x = np.stack(
+        [np.full(971, 1 / 3), 0.1 + 0.2 * (condition == 1), np.zeros(971), rng.random(971)], axis=1
+    )
     ranking = ranked(x, condition)
     assert list(ranking.score[1][:3]) == [0, np.inf, 0] and np.isfinite(ranking.score[1][3])
     assert list(ranking.order[1][:2]) == [1, 3]

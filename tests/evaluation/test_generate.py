@@ -1,4 +1,5 @@
-"""Streamed moments equal the plain ones; generated cells have the asked shape, order and library."""
+"""Streamed moments equal the plain ones; generated cells have the asked shape, order and
+library."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ KEY = jax.random.key(0)
 def naive(toys, model, rows, particles, library=40.0):
     """All cells at once: log2 values [P, R, G], NaN for cells without counts."""
     keys = jax.random.split(KEY, particles)
-    draws = jax.jit(jax.vmap(lambda k: model.predict(toys.params, {}, k, toys.request(rows, library))))(keys)
+    draws = jax.jit(
+        jax.vmap(lambda k: model.predict(toys.params, {}, k, toys.request(rows, library)))
+    )(keys)
     x = np.asarray(draws, np.float64)
     with np.errstate(invalid="ignore"):
         return np.log2(1 + 1e4 * x / x.sum(-1, keepdims=True))
@@ -72,20 +75,31 @@ def test_effects_are_relative_to_the_control_row_with_an_honest_error(toys):
     model, repeats = toys.counts, []
     for seed in range(30):
         got = effect_intervals(
-            model, toys.params, {}, jax.random.key(seed), toys.request(4), control=0, particles=100, groups=10
+            model,
+            toys.params,
+            {},
+            jax.random.key(seed),
+            toys.request(4),
+            control=0,
+            particles=100,
+            groups=10,
         )
         assert not got.effect[0].any() and not got.error[0].any()
         repeats.append(got)
     spread = np.std([r.effect[1:] for r in repeats], axis=0, ddof=1).mean()
     stated = np.mean([r.error[1:] for r in repeats])
     assert stated == pytest.approx(spread, rel=0.25)
-    same = predicted_means(model, toys.params, {}, jax.random.key(29), toys.request(4), particles=100)
+    same = predicted_means(
+        model, toys.params, {}, jax.random.key(29), toys.request(4), particles=100
+    )
     np.testing.assert_allclose(repeats[-1].moments.mean, same.mean, rtol=1e-5)
 
 
 def test_groups_must_be_equal(toys):
     with pytest.raises(ValueError, match="equal groups"):
-        effect_intervals(toys.counts, toys.params, {}, KEY, toys.request(4), control=0, particles=50, groups=20)
+        effect_intervals(
+            toys.counts, toys.params, {}, KEY, toys.request(4), control=0, particles=50, groups=20
+        )
 
 
 def test_deterministic_models_are_asked_once_or_once_per_control_cell(toys):
@@ -97,14 +111,18 @@ def test_deterministic_models_are_asked_once_or_once_per_control_cell(toys):
     np.testing.assert_array_equal(many.moments.cells, 5)
     y = np.log2(1 + 1e4 * cells / cells.sum(1, keepdims=True))
     np.testing.assert_allclose(many.moments.mean[0], y.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(many.effect[1:], np.asarray(toys.params["effect"]) / np.log(2), atol=1e-5)
+    np.testing.assert_allclose(
+        many.effect[1:], np.asarray(toys.params["effect"]) / np.log(2), atol=1e-5
+    )
     assert not many.error.any()
 
 
 @pytest.mark.parametrize("budget", [1, 2**20])
 def test_generated_counts_come_cell_by_cell_with_the_asked_library(toys, budget):
     rows = toys.request(3)._replace(library=jnp.array([20.0, 200.0, 2000.0]))
-    counts = generated_counts(toys.counts, toys.params, {}, KEY, rows, cells_per_row=50, budget=budget)
+    counts = generated_counts(
+        toys.counts, toys.params, {}, KEY, rows, cells_per_row=50, budget=budget
+    )
     assert counts.shape == (150, toys.GENES) and counts.dtype == np.int32
     totals = np.asarray(counts.sum(1)).reshape(50, 3).mean(0)
     np.testing.assert_allclose(totals, [20, 200, 2000], rtol=0.1)
@@ -112,7 +130,9 @@ def test_generated_counts_come_cell_by_cell_with_the_asked_library(toys, budget)
 
 def test_libraries_are_resampled(toys):
     libraries = np.array([10.0, 10_000.0])
-    counts = generated_counts(toys.counts, toys.params, {}, KEY, toys.request(3), cells_per_row=40, libraries=libraries)
+    counts = generated_counts(
+        toys.counts, toys.params, {}, KEY, toys.request(3), cells_per_row=40, libraries=libraries
+    )
     totals = np.asarray(counts.sum(1)).ravel()
     assert 0.3 < (totals > 1000).mean() < 0.7 and ((totals < 40) | (totals > 9000)).all()
 
@@ -123,7 +143,8 @@ def test_means_cannot_be_generated_from(toys):
 
 
 def test_a_large_request_is_never_whole_in_memory(toys):
-    """200 rows x 3,000 genes x 1,000 particles would be 2.4 GB: the compiled program needs a fraction of that."""
+    """200 rows x 3,000 genes x 1,000 particles would be 2.4 GB: the compiled program needs a
+    fraction of that."""
     from jaxpert.evaluation.generate import _block_sizes, _padded, _stream
 
     genes, rows, particles = 3000, 200, 1000
@@ -136,6 +157,8 @@ def test_a_large_request_is_never_whole_in_memory(toys):
     block, chunk = _block_sizes(model, {}, {}, ask, particles, 2**20)
     keep, order = _padded(particles, chunk)
     keys = jax.random.split(KEY, particles)[order]
-    compiled = _stream.lower(predict, "counts", block, {}, {}, keys, order, keep, ask, None).compile()
+    compiled = _stream.lower(
+        predict, "counts", block, {}, {}, keys, order, keep, ask, None
+    ).compile()
     assert block * chunk * genes <= 2**20
     assert compiled.memory_analysis().temp_size_in_bytes < 64e6

@@ -1,11 +1,19 @@
-"""Scores: what they give for perfect, constant and permuted predictions, and against scipy-free plain formulas."""
+"""Scores: what they give for perfect, constant and permuted predictions, and against scipy-free
+plain formulas."""
 
 import numpy as np
 import pytest
 
 from jaxpert.evaluation import metrics
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.evaluation.scoring import Context, bootstrap_weights, difference, score, select, statistics
+from jaxpert.evaluation.scoring import (
+    Context,
+    bootstrap_weights,
+    difference,
+    score,
+    select,
+    statistics,
+)
 
 PERTURBATIONS, GENES = 12, 90
 
@@ -21,7 +29,11 @@ def context(genes=None, own_genes=True):
     genes = np.arange(GENES) if genes is None else genes
     rng = np.random.default_rng(1)
     mask = rng.random((PERTURBATIONS, GENES)) < 0.02
-    return Context(rng.gamma(1, 1, GENES)[genes], rng.normal(size=GENES)[genes], mask[:, genes] if own_genes else None)
+    return Context(
+        rng.gamma(1, 1, GENES)[genes],
+        rng.normal(size=GENES)[genes],
+        mask[:, genes] if own_genes else None,
+    )
 
 
 def test_every_score_is_there_in_order(effects):
@@ -36,7 +48,10 @@ def test_perfect_prediction_gets_the_best_score(effects):
 
 def test_order_of_genes_and_of_perturbations_does_not_matter(effects):
     observed, predicted = effects
-    genes, rows = np.random.default_rng(2).permutation(GENES), np.random.default_rng(3).permutation(PERTURBATIONS)
+    genes, rows = (
+        np.random.default_rng(2).permutation(GENES),
+        np.random.default_rng(3).permutation(PERTURBATIONS),
+    )
     observed[:, :50] = np.round(observed[:, :50])  # ties
     expected = score(observed, predicted, context())
     permuted = score(observed[:, genes], predicted[:, genes], context(genes))
@@ -49,7 +64,9 @@ def test_order_of_genes_and_of_perturbations_does_not_matter(effects):
 def test_pooled_scores_equal_the_plain_formulas(effects):
     a, b = (e.ravel() for e in effects)
     assert metrics.ate_pearson(*effects) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
-    assert metrics.ate_r2(*effects) == pytest.approx(1 - ((a - b) ** 2).sum() / ((a - a.mean()) ** 2).sum(), abs=1e-12)
+    assert metrics.ate_r2(*effects) == pytest.approx(
+        1 - ((a - b) ** 2).sum() / ((a - a.mean()) ** 2).sum(), abs=1e-12
+    )
     top = np.argsort(-np.abs(effects[0]), 1)[:, :20]
     a, b = (np.take_along_axis(e, top, 1).ravel() for e in effects)
     assert metrics.ate_pearson_top_k(*effects) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
@@ -67,7 +84,9 @@ def test_pearson_delta_is_row_wise_and_takes_a_reference(effects):
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*effects, strict=True)]
     np.testing.assert_allclose(metrics.pearson_delta(*effects), expected)
     reference = np.linspace(-1, 1, GENES)
-    np.testing.assert_allclose(metrics.pearson_delta(observed + reference, predicted + reference, reference), expected)
+    np.testing.assert_allclose(
+        metrics.pearson_delta(observed + reference, predicted + reference, reference), expected
+    )
 
 
 @pytest.mark.parametrize("n", [2, 5, 40])
@@ -76,9 +95,13 @@ def test_a_constant_predictor_discriminates_exactly_at_chance(n):
     observed = rng.normal(size=(n, 30))
     for row in (np.zeros(30), rng.normal(size=30)):
         distance = metrics.distances(np.tile(row, (n, 1)), observed, "l1")
-        assert metrics.discrimination_score(distance).mean() == pytest.approx(1 / 2 + 1 / (2 * n), abs=1e-12)
+        assert metrics.discrimination_score(distance).mean() == pytest.approx(
+            1 / 2 + 1 / (2 * n), abs=1e-12
+        )
     ties = np.tile(observed[:1], (n, 1))
-    assert metrics.discrimination_score(metrics.distances(ties, ties, "l1")).mean() == 1 / 2 + 1 / (2 * n)
+    assert metrics.discrimination_score(metrics.distances(ties, ties, "l1")).mean() == 1 / 2 + 1 / (
+        2 * n
+    )
 
 
 def test_own_genes_are_left_out_of_the_l1_distance(effects):
@@ -107,14 +130,24 @@ def test_l2_uses_the_genes_most_expressed_in_control():
 def test_undefined_scores_are_nan_never_zero(effects):
     observed, _ = effects
     none = score(observed, np.zeros_like(observed), context())
-    for name in ("ate_pearson", "ate_pearson_top20", "pearson_delta", "jaccard_top20", "jaccard_top50"):
+    for name in (
+        "ate_pearson",
+        "ate_pearson_top20",
+        "pearson_delta",
+        "jaccard_top20",
+        "jaccard_top50",
+    ):
         assert np.isnan(none[name]), name
     assert none["ate_r2"] <= 0 and np.isfinite(none["mse"])
     reference = context().reference
     mean = score(observed, np.tile(reference, (PERTURBATIONS, 1)).astype(np.float32), context())
     assert np.isnan(mean["pearson_delta_reference"]) and np.isfinite(mean["pearson_delta"])
     one = score(observed[:1], observed[:1])
-    assert np.isnan(one["discrimination_score"]) and np.isnan(one["centroid_accuracy"]) and one["ate_pearson"] == 1
+    assert (
+        np.isnan(one["discrimination_score"])
+        and np.isnan(one["centroid_accuracy"])
+        and one["ate_pearson"] == 1
+    )
     assert np.isnan(score(np.zeros_like(observed), observed)["ate_r2"])
 
 
@@ -148,8 +181,17 @@ def test_a_mean_over_a_minority_of_perturbations_is_not_given(effects):
     observed, predicted = effects
     predicted[:5] = 0
     some = score(observed, predicted)
-    assert some["pearson_delta"] == pytest.approx(metrics.pearson_delta(observed[5:], predicted[5:]).mean())
+    assert some["pearson_delta"] == pytest.approx(
+        metrics.pearson_delta(observed[5:], predicted[5:]).mean()
+    )
     predicted[:7] = 0
     assert np.isnan(score(observed, predicted)["pearson_delta"])
-    sums = [select(statistics(observed, p), np.arange(PERTURBATIONS))["pearson_delta"] for p in (predicted, observed)]
-    assert np.isnan(difference("pearson_delta", *sums, bootstrap_weights(np.random.default_rng(0), 12, 10)).difference)
+    sums = [
+        select(statistics(observed, p), np.arange(PERTURBATIONS))["pearson_delta"]
+        for p in (predicted, observed)
+    ]
+    assert np.isnan(
+        difference(
+            "pearson_delta", *sums, bootstrap_weights(np.random.default_rng(0), 12, 10)
+        ).difference
+    )

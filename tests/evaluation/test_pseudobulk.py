@@ -40,12 +40,16 @@ def naive(x, condition, unit):
 @pytest.mark.parametrize(("scale", "unit"), [("log2", np.log(2)), ("ln", 1.0)])
 def test_streaming_equals_the_plain_formula(cells, rows, scale, unit):
     x, condition = cells
-    got = condition_means(sparse.csr_matrix(x), condition, CONDITIONS, scale, variance=True, rows=rows)
+    got = condition_means(
+        sparse.csr_matrix(x), condition, CONDITIONS, scale, variance=True, rows=rows
+    )
     expected = naive(x, condition, unit)
     np.testing.assert_array_equal(got.cells, [len(y) for y in expected])
     for c in range(CONDITIONS - 1):
         np.testing.assert_allclose(got.mean[c], expected[c].mean(0), rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(got.variance[c], expected[c].var(0, ddof=1), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            got.variance[c], expected[c].var(0, ddof=1), rtol=1e-9, atol=1e-12
+        )
     assert np.isnan(got.mean[-1]).all() and np.isnan(got.variance[-1]).all()
 
 
@@ -62,7 +66,8 @@ def test_explicit_zeros_and_duplicate_entries_do_not_matter(cells):
     clean = odd.copy()
     clean.eliminate_zeros()
     np.testing.assert_array_equal(
-        condition_means(odd, condition, CONDITIONS).mean, condition_means(clean, condition, CONDITIONS).mean
+        condition_means(odd, condition, CONDITIONS).mean,
+        condition_means(clean, condition, CONDITIONS).mean,
     )
 
 
@@ -132,7 +137,9 @@ def test_technical_duplicate_halves_are_disjoint_and_equal_in_size(cells):
     x[:, 0] = 0
     only = np.flatnonzero(condition == 2)
     x[only, 0] = 1 + np.arange(len(only))  # every cell of condition 2 is recognisable
-    first, second = technical_duplicate(sparse.csr_matrix(x), condition, CONDITIONS, 0, np.random.default_rng(0))
+    first, second = technical_duplicate(
+        sparse.csr_matrix(x), condition, CONDITIONS, 0, np.random.default_rng(0)
+    )
     assert first.shape == (CONDITIONS, x.shape[1]) and np.isnan(first[-1]).all()
     whole = effects(condition_means(sparse.csr_matrix(x), condition, CONDITIONS), 0)
     assert np.abs(first[2] - second[2]).max() > 0

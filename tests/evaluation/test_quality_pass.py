@@ -17,7 +17,9 @@ def label(counts):
 
 def test_rates_per_condition_and_overall(toys):
     ask = toys.request(4, 1000.0)
-    rates = pass_rate(toys.counts, toys.params, {}, KEY, ask, label, cells_per_condition=50, chunks=5)
+    rates = pass_rate(
+        toys.counts, toys.params, {}, KEY, ask, label, cells_per_condition=50, chunks=5
+    )
     by_row = np.array(rates["per_condition"])
     assert rates["cells"] == 200 and rates["library"] == "request" and rates["empty"] == 0
     assert rates["overall"] == pytest.approx(by_row.mean())
@@ -28,7 +30,16 @@ def test_the_passing_share_is_reported_even_when_most_fail(toys):
     def all_fail(counts):
         return np.ones(counts.shape[0], bool)
 
-    rates = pass_rate(toys.counts, toys.params, {}, KEY, toys.request(4), all_fail, cells_per_condition=7, chunks=3)
+    rates = pass_rate(
+        toys.counts,
+        toys.params,
+        {},
+        KEY,
+        toys.request(4),
+        all_fail,
+        cells_per_condition=7,
+        chunks=3,
+    )
     assert rates["overall"] == 0 and rates["cells"] == 28
 
 
@@ -39,11 +50,18 @@ def test_each_part_holds_cells_of_every_condition(toys):
         sizes.append(counts.shape)
         return np.zeros(counts.shape[0], bool)
 
-    assert pass_rate(toys.counts, toys.params, {}, KEY, toys.request(4), count, cells_per_condition=25)["overall"] == 1
+    assert (
+        pass_rate(
+            toys.counts, toys.params, {}, KEY, toys.request(4), count, cells_per_condition=25
+        )["overall"]
+        == 1
+    )
     assert [n for n, _ in sizes] == [12] * 5 + [8] * 5 and sizes[0][1] == toys.GENES
 
 
 def test_resampled_libraries_and_empty_cells_are_stated(toys):
     ask, libraries = toys.request(4), np.array([0.0, 100.0])
-    rates = pass_rate(toys.counts, toys.params, {}, KEY, ask, label, cells_per_condition=20, libraries=libraries)
+    rates = pass_rate(
+        toys.counts, toys.params, {}, KEY, ask, label, cells_per_condition=20, libraries=libraries
+    )
     assert rates["library"] == "resampled" and 20 < rates["empty"] < 60

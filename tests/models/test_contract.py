@@ -49,7 +49,9 @@ def step(name, batch, key=1):
 def predictor(name):
     """Predictions for many keys at once, `[K, R, G]`."""
     predict = jax.jit(jax.vmap(minibatch.built(name).predict, (None, None, 0, None)))
-    return lambda request, key=2: predict(*started(name), jax.random.split(jax.random.key(key), KEYS), request)
+    return lambda request, key=2: predict(
+        *started(name), jax.random.split(jax.random.key(key), KEYS), request
+    )
 
 
 def same(got, expected, rtol=0.0, atol=0.0):
@@ -70,7 +72,10 @@ def test_init_gives_named_parts_that_repeat_with_the_key(name):
     assert_plain((params, state))
     same(starter(name)(jax.random.key(0), minibatch.batch()), (params, state))
     other, _ = starter(name)(jax.random.key(1), minibatch.batch())
-    assert any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True))
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True)
+    )
 
 
 def test_loss_is_a_scalar_with_scalar_metrics_and_full_gradients(name):
@@ -83,8 +88,16 @@ def test_loss_is_a_scalar_with_scalar_metrics_and_full_gradients(name):
     assert jax.tree.map(jnp.shape, slopes) == jax.tree.map(jnp.shape, params)
     assert_plain((loss, after, metrics, slopes))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
-    dead = {jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(slopes) if not leaf.any()}
-    silent = {path for path in dead if any(part in path for part in minibatch.SILENT_AT_START.get(name, ()))}
+    dead = {
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(slopes)
+        if not leaf.any()
+    }
+    silent = {
+        path
+        for path in dead
+        if any(part in path for part in minibatch.SILENT_AT_START.get(name, ()))
+    }
     assert not dead - silent, "parameters that the loss does not hear of"
     assert bool(silent) == (name in minibatch.SILENT_AT_START)
 
@@ -108,13 +121,20 @@ def test_padding_changes_nothing(name):
     )
     for change in changes:
         new = {
-            field: jnp.where(padded.reshape(-1, *[1] * (old.ndim - 1)), jnp.asarray(value, old.dtype), old)
+            field: jnp.where(
+                padded.reshape(-1, *[1] * (old.ndim - 1)), jnp.asarray(value, old.dtype), old
+            )
             for field, value in change.items()
             for old in [getattr(batch, field)]
         }
         same(step(name, batch._replace(**new)), expected, rtol=1e-6, atol=1e-7)
     flipped = jnp.where(padded, 1 - batch.extras["failed"], batch.extras["failed"])
-    same(step(name, batch._replace(extras=batch.extras | {"failed": flipped})), expected, rtol=1e-6, atol=1e-7)
+    same(
+        step(name, batch._replace(extras=batch.extras | {"failed": flipped})),
+        expected,
+        rtol=1e-6,
+        atol=1e-7,
+    )
 
 
 def test_padding_is_as_good_as_absent(name):
@@ -185,7 +205,9 @@ def test_embeddings_are_named_rows_per_cell(name):
     if model.embed is None:
         pytest.skip("embeds nothing")
     got = jax.jit(model.embed)(*started(name), jax.random.key(5), batch)
-    assert got and all(latent.ndim == 2 and len(latent) == minibatch.CELLS for latent in got.values())
+    assert got and all(
+        latent.ndim == 2 and len(latent) == minibatch.CELLS for latent in got.values()
+    )
     assert_plain(got)
     assert all(np.isfinite(latent).all() for latent in got.values())
 

@@ -1,4 +1,5 @@
-"""Count and mask distributions against NumPyro's, exact sums, automatic derivatives and their own samples."""
+"""Count and mask distributions against NumPyro's, exact sums, automatic derivatives and their own
+samples."""
 
 from functools import partial
 
@@ -31,18 +32,22 @@ def precision(request):
 
 @pytest.fixture
 def close(precision):
-    return partial(np.testing.assert_allclose, **{"float64": {"rtol": 1e-9}, "float32": {"rtol": 2e-5}}[precision])
+    return partial(
+        np.testing.assert_allclose,
+        **{"float64": {"rtol": 1e-9}, "float32": {"rtol": 2e-5}}[precision],
+    )
 
 
 def numbers(precision: str):
-    """(logits [2, B, G], log concentration [2, G], library [2, B], counts [2, B, G]): ordinary ones, then ones with
-    rates on both sides of the published bound."""
+    """(logits [2, B, G], log concentration [2, G], library [2, B], counts [2, B, G]): ordinary
+    ones, then ones with rates on both sides of the published bound."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1.5, (2, CELLS, GENES))
     log_r = np.stack([np.linspace(-3, 4, GENES)] * 2)
     counts = rng.poisson(np.exp(rng.normal(1, 1.5, (2, CELLS, GENES))))
     counts[:, 0, :3] = 0, 1, 2000
-    # The mean of gene -2 is then nearly the library (20 to 2012 counts), so the cells differ in whether they pass.
+    # The mean of gene -2 is then nearly the library (20 to 2012 counts), so the cells differ in
+    # whether they pass.
     logits[1, :, -2] += 8
     log_r[1, -2] = np.log(5e-5)
     return tuple(jnp.asarray(a, precision) for a in (logits, log_r, counts.sum(-1), counts))
@@ -61,7 +66,9 @@ def slow_log_prob(*arguments):
 
 
 def expected_rate(logits, log_r, library):
-    return np.maximum(np.exp(log_r)[:, None] / (library[..., None] * softmax(logits, -1) + 1e-4), 1e-6)
+    return np.maximum(
+        np.exp(log_r)[:, None] / (library[..., None] * softmax(logits, -1) + 1e-4), 1e-6
+    )
 
 
 def test_the_published_clamp_is_met_by_some_cells_only():
@@ -75,20 +82,29 @@ def test_the_published_clamp_is_met_by_some_cells_only():
 
 
 def test_log_mass_is_the_negative_binomials(precision):
-    """Against SciPy's mass, gene by gene and summed, and NumPyro's (whose log beta function is good to 1e-6)."""
+    """Against SciPy's mass, gene by gene and summed, and NumPyro's (whose log beta function is good
+    to 1e-6)."""
     arguments = numbers(precision)
-    by_cell, by_gene = jax.jit(jax.vmap(lambda *a: (cell_log_prob(*a), gene_log_prob(*a))))(*arguments)
+    by_cell, by_gene = jax.jit(jax.vmap(lambda *a: (cell_log_prob(*a), gene_log_prob(*a))))(
+        *arguments
+    )
     assert by_cell.dtype == by_gene.dtype == precision
     logits, log_r, library, x = (np.asarray(a, float) for a in arguments)
     rate, r = expected_rate(logits, log_r, library), np.exp(log_r)[:, None]
     expected = stats.nbinom.logpmf(x, r, rate / (1 + rate))
     # The terms that cancel have the size of x ln x.
-    tolerance = {"float64": 1e-12, "float32": 5e-6}[precision] * (abs(expected) + x * np.log1p(x) + 1)
+    tolerance = {"float64": 1e-12, "float32": 5e-6}[precision] * (
+        abs(expected) + x * np.log1p(x) + 1
+    )
     assert (abs(np.asarray(by_gene) - expected) < tolerance).all()
     assert (abs(np.asarray(by_cell) - expected.sum(-1)) < tolerance.sum(-1)).all()
     with jax.enable_x64(True):
-        theirs = np.asarray(jax.jit(lambda *a: dist.GammaPoisson(*a[:2]).log_prob(a[2]))(r, rate, x))
-    np.testing.assert_allclose(by_cell, theirs.sum(-1), rtol=2e-5 if precision == "float32" else 1e-6)
+        theirs = np.asarray(
+            jax.jit(lambda *a: dist.GammaPoisson(*a[:2]).log_prob(a[2]))(r, rate, x)
+        )
+    np.testing.assert_allclose(
+        by_cell, theirs.sum(-1), rtol=2e-5 if precision == "float32" else 1e-6
+    )
 
 
 def test_hand_written_derivatives_in_both_modes_under_vmap(precision):
@@ -117,16 +133,25 @@ def test_hand_written_derivatives_in_both_modes_under_vmap(precision):
 def test_derivatives_are_finite_differences():
     with jax.enable_x64(True):
         *point, x = numbers("float64")
-        total = jax.jit(jax.value_and_grad(lambda *point: jax.vmap(cell_log_prob)(*point, x).sum(), (0, 1, 2)))
+        total = jax.jit(
+            jax.value_and_grad(lambda *point: jax.vmap(cell_log_prob)(*point, x).sum(), (0, 1, 2))
+        )
         gradients = total(*point)[1]
         rng, step = np.random.default_rng(1), 1e-5
         for _ in range(5):
             direction = [rng.normal(size=a.shape) for a in point]
             ahead, behind = (
-                total(*(np.asarray(a) + sign * step * d for a, d in zip(point, direction, strict=True)))[0]
+                total(
+                    *(
+                        np.asarray(a) + sign * step * d
+                        for a, d in zip(point, direction, strict=True)
+                    )
+                )[0]
                 for sign in (1, -1)
             )
-            slope = sum((np.asarray(g) * d).sum() for g, d in zip(gradients, direction, strict=True))
+            slope = sum(
+                (np.asarray(g) * d).sum() for g, d in zip(gradients, direction, strict=True)
+            )
             np.testing.assert_allclose((ahead - behind) / (2 * step), slope, rtol=1e-6)
 
 
@@ -139,7 +164,8 @@ def test_genes_without_share_or_counts_stay_finite():
 
 
 def exact_sums(precision: str):
-    """(r, sum of ln(r + j), sum of |ln(r + j)|, sum of 1 / (r + j)) over j < x, one row per r, one column per x."""
+    """(r, sum of ln(r + j), sum of |ln(r + j)|, sum of 1 / (r + j)) over j < x, one row per r, one
+    column per x."""
     r = np.logspace(-3, 6, 19).astype(precision).astype(np.longdouble)
     steps = r[:, None] + np.arange(RISES[-1], dtype=np.longdouble)
 
@@ -157,7 +183,8 @@ def test_rising_logarithm_and_its_derivative_are_exact_sums(precision):
     value, slope = jax.jit(lambda *a: (log_rising(*a), digamma_rising(*a)))(r, x)
     assert value.dtype == slope.dtype == precision
     value, slope = np.asarray(value, float), np.asarray(slope, float)
-    # Logarithms of both signs cancel below r = 1 and vanish at 1, so errors are measured against their sizes.
+    # Logarithms of both signs cancel below r = 1 and vanish at 1, so errors are measured against
+    # their sizes.
     assert (abs(value - logs) <= rtol * np.maximum(scale, 1)).all()
     np.testing.assert_allclose(slope, inverses, rtol=rtol)
     np.testing.assert_array_equal(value[:, 0], 0)
@@ -171,7 +198,8 @@ def test_digamma_difference_is_the_derivative():
 
 
 def test_the_sign_of_the_slope_in_the_dispersion_survives_float32():
-    """At r = 1e4 the slope is near (x - (x - m)^2) / (2 r), 1e-4 of the terms that it is made of."""
+    """At r = 1e4 the slope is near (x - (x - m)^2) / (2 r), 1e-4 of the terms that it is made
+    of."""
     count = np.array([0, 2, 3, 5, 6, 9, 16])
 
     def slopes(dtype):
@@ -196,7 +224,9 @@ def test_sampled_counts_have_the_stated_moments():
     logits = jnp.array([0.0, 1, 2, -1, 0.5, -6])
     log_r = jnp.log(jnp.array([0.3, 1, 5, 0.8, 200, 2]))
     counts = LibraryGammaPoisson(logits, log_r, jnp.float32(400))
-    draws = np.asarray(jax.jit(partial(counts.sample, sample_shape=(40_000,)))(jax.random.key(0)), float)
+    draws = np.asarray(
+        jax.jit(partial(counts.sample, sample_shape=(40_000,)))(jax.random.key(0)), float
+    )
     assert draws.shape == (40_000, 6) and (draws >= 0).all() and (draws == np.round(draws)).all()
     mean, variance = np.asarray(counts.mean, float), np.asarray(counts.variance, float)
     np.testing.assert_allclose(mean.sum(), 400 + 6e-4, rtol=1e-6)
@@ -210,7 +240,9 @@ def test_clamped_rates_are_sampled_as_scored():
     """Beyond the bound the sampled mean is r * 1e6, not the library's share."""
     counts = LibraryGammaPoisson(jnp.zeros(2), jnp.log(jnp.array([1e-4, 1.0])), jnp.float32(2000))
     np.testing.assert_allclose(1 / counts.rate, [1e6, 1000], rtol=1e-4)
-    draws = np.asarray(jax.jit(partial(counts.sample, sample_shape=(100_000,)))(jax.random.key(1)), float)
+    draws = np.asarray(
+        jax.jit(partial(counts.sample, sample_shape=(100_000,)))(jax.random.key(1)), float
+    )
     for gene, (mean, spread) in enumerate([(100, 1e4), (1000, 1e3)]):
         assert abs(draws[:, gene].mean() - mean) < 5 * spread / 100_000**0.5
 
@@ -232,7 +264,9 @@ def test_mask_gradients_are_the_soft_samples(precision, close, temperature):
     def sample(logits):
         return StraightThroughBernoulli(logits, temperature).from_noise(u)
 
-    value, slope = jax.jit(lambda logits: jax.jvp(sample, (logits,), (jnp.ones_like(logits),)))(logits)
+    value, slope = jax.jit(lambda logits: jax.jvp(sample, (logits,), (jnp.ones_like(logits),)))(
+        logits
+    )
     soft = jax.nn.sigmoid((jnp.log(u) - jnp.log1p(-u) + logits) / temperature)
     np.testing.assert_array_equal(value, jnp.round(soft))
     close(slope, soft * (1 - soft) / temperature)
@@ -248,14 +282,19 @@ def test_mask_noise_of_zero_and_one_stays_finite(precision):
     mask = StraightThroughBernoulli(jnp.zeros(2, precision))
     u = jnp.array([0, 1], precision)
     np.testing.assert_array_equal(mask.from_noise(u), [0, 1])
-    gradient = jax.grad(lambda logits: StraightThroughBernoulli(logits).from_noise(u).sum())(jnp.zeros(2, precision))
+    gradient = jax.grad(lambda logits: StraightThroughBernoulli(logits).from_noise(u).sum())(
+        jnp.zeros(2, precision)
+    )
     assert np.isfinite(gradient).all()
 
 
 def test_mask_log_mass_is_bernoullis(close, precision):
     logits = jnp.linspace(-30, 30, 13, dtype=precision)
     value = jnp.asarray(np.arange(13) % 2, precision)
-    close(StraightThroughBernoulli(logits).log_prob(value), dist.Bernoulli(logits=logits).log_prob(value))
+    close(
+        StraightThroughBernoulli(logits).log_prob(value),
+        dist.Bernoulli(logits=logits).log_prob(value),
+    )
 
 
 def cell_normal(slot):
@@ -269,7 +308,9 @@ def test_a_cells_noise_goes_with_its_slot(sample_shape):
     whole = cell_normal(slot).sample(key, sample_shape)
     assert whole.shape == (*sample_shape, 6, 4)
     order = np.array([3, 1, 5, 0, 2, 4])
-    np.testing.assert_array_equal(cell_normal(slot[order]).sample(key, sample_shape), whole[..., order, :])
+    np.testing.assert_array_equal(
+        cell_normal(slot[order]).sample(key, sample_shape), whole[..., order, :]
+    )
     halves = [cell_normal(half).sample(key, sample_shape) for half in (slot[:3], slot[3:])]
     np.testing.assert_array_equal(jnp.concatenate(halves, -2), whole)
     assert not np.array_equal(cell_normal(slot).sample(jax.random.key(5), sample_shape), whole)

@@ -1,4 +1,5 @@
-"""Gene graphs: from correlations, annotations and a user's edges; the operators against jraph and dense algebra."""
+"""Gene graphs: from correlations, annotations and a user's edges; the operators against jraph and
+dense algebra."""
 
 from typing import Any
 
@@ -68,7 +69,11 @@ def test_correlations_of_constant_signed_and_equal_genes():
 
 def test_correlations_equal_numpys():
     x = sparse.random(300, 40, 0.3, "csr", rng=np.random.default_rng(0))
-    got = dense(graphs.coexpression([str(i) for i in range(40)], lambda: [x], neighbours=40, threshold=0.0).graph)
+    got = dense(
+        graphs.coexpression(
+            [str(i) for i in range(40)], lambda: [x], neighbours=40, threshold=0.0
+        ).graph
+    )
     expected = np.abs(np.corrcoef(x.toarray(), rowvar=False))
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
@@ -76,7 +81,9 @@ def test_correlations_equal_numpys():
 def test_annotations():
     terms = {"a": {"1", "2"}, "b": {"2", "3"}, "c": {"9"}, "other": {"1", "2"}}
     got = dense(graphs.ontology(["a", "b", "c", "bare"], terms).graph)
-    np.testing.assert_allclose(got, [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(
+        got, [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    )
     assert not len(graphs.edges_of(graphs.ontology(["bare"], terms).graph).senders)
 
 
@@ -87,7 +94,9 @@ def test_gcn_is_jraphs():
     layer: Any = jraph.GraphConvolution(lambda nodes: nodes, symmetric_normalization=True)
     whole: Any = graphs.gcn(random_graph().graph)._replace(nodes=jnp.asarray(x), edges=None)
     assert len(whole.senders) == len(edges.senders) + len(loops)
-    np.testing.assert_allclose(dense(graphs.gcn(random_graph().graph)) @ x, layer(whole).nodes, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        dense(graphs.gcn(random_graph().graph)) @ x, layer(whole).nodes, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -100,7 +109,9 @@ def test_hops_reach_only_what_is_asked_for(layers):
         for hop in hops.steps:
             y = graphs.propagate(hop, y)
         expected = np.linalg.matrix_power(dense(operator), layers) @ x
-        np.testing.assert_allclose(y[hops.outputs], expected[slice(None) if targets is None else targets], rtol=1e-4)
+        np.testing.assert_allclose(
+            y[hops.outputs], expected[slice(None) if targets is None else targets], rtol=1e-4
+        )
     one = graphs.hops(operator, 1, np.array([7])).steps[0]
     assert len(one.senders) == (graphs.edges_of(operator).receivers == 7).sum()
 
@@ -110,10 +121,14 @@ def test_attention_averages():
     x = jnp.asarray(np.random.default_rng(1).normal(size=(9, 4)), jnp.float32)
     same = graphs.attend(hop, x, jnp.zeros(len(hop.senders)))
     counts = np.bincount(hop.receivers)
-    np.testing.assert_allclose(same, jax.ops.segment_sum(x[hop.senders], hop.receivers, 9) / counts[:, None], rtol=1e-5)
+    np.testing.assert_allclose(
+        same, jax.ops.segment_sum(x[hop.senders], hop.receivers, 9) / counts[:, None], rtol=1e-5
+    )
 
 
 def test_lognorm_blocks_leave_out_other_and_empty_cells():
     counts = sparse.csr_matrix(np.array([[1, 3], [0, 0], [2, 0], [5, 5]], np.uint8))
-    got = np.concatenate([b.toarray() for b in networks.lognorm_blocks(counts, np.array([1, 1, 1, 0], bool))])
+    got = np.concatenate(
+        [b.toarray() for b in networks.lognorm_blocks(counts, np.array([1, 1, 1, 0], bool))]
+    )
     np.testing.assert_allclose(got, np.log1p([[2500, 7500], [10_000, 0]]))

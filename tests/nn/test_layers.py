@@ -54,11 +54,17 @@ def test_reused_shares_give_the_same_heads(blocks):
     variables = initial(head, blocks)
     share = sum(head.apply(variables, i, x, method="project") for i, x in enumerate(blocks))
     again = head.apply(variables, share, method="heads")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), again, head.apply(variables, *blocks))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        again,
+        head.apply(variables, *blocks),
+    )
 
 
 def leaves(tree):
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def test_initial_weights_are_uniform_within_the_fan_in():
@@ -95,7 +101,9 @@ def test_the_trunk_adds_each_layers_input_after_the_activation(blocks, layers):
     got = trunk.apply({"params": params["trunk"]}, first, method="after")
     np.testing.assert_allclose(got, h, rtol=1e-5, atol=1e-6)
     mean, std = head.apply(variables, *blocks)
-    np.testing.assert_allclose(mean, h @ params["mean"]["kernel"] + params["mean"]["bias"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        mean, h @ params["mean"]["kernel"] + params["mean"]["bias"], rtol=1e-4, atol=1e-6
+    )
     log_var = h @ params["log_var"]["kernel"] + params["log_var"]["bias"]
     np.testing.assert_allclose(std**2, np.exp(log_var) + MIN_VARIANCE, rtol=1e-4)
 

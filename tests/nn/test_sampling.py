@@ -1,7 +1,7 @@
 """Gamma, Poisson and Gamma-Poisson draws against SciPy's distributions.
 
-Seeds are fixed and the thresholds lie far from what a right sampler gives (p < 1e-6), so nothing here is left to
-chance; each test would see an error of one percent in a mean.
+Seeds are fixed and the thresholds lie far from what a right sampler gives (p < 1e-6), so nothing
+here is left to chance; each test would see an error of one percent in a mean.
 """
 
 import jax
@@ -29,7 +29,8 @@ def gamma_draws(shape, dtype=jnp.float32, seed=0):
 
 
 def fit(draws, law) -> float:
-    """p value of a chi-square test of counts, over values (tails pooled) that are expected at least 20 times."""
+    """p value of a chi-square test of counts, over values (tails pooled) that are expected at least
+    20 times."""
     low, high = int(law.ppf(20 / DRAWS)), int(law.ppf(1 - 20 / DRAWS))
     edges = np.unique(np.linspace(low, high, min(high - low, 200) + 1).astype(int))
     probability = np.diff(np.concatenate([[0], law.cdf(edges[:-1]), [1]]))
@@ -84,8 +85,8 @@ def test_gamma_distribution(shape):
 
 
 def test_tiny_gamma_shapes_have_their_tail_and_never_nan():
-    """Most draws at shape 1e-3 are below the smallest float; what is left above 1e-3 must be as frequent as it
-    should."""
+    """Most draws at shape 1e-3 are below the smallest float; what is left above 1e-3 must be as
+    frequent as it should."""
     for shape in (1e-3, 1e-2):
         draws = gamma_draws(shape)
         assert (np.isfinite(draws) & (draws >= 0)).all()
@@ -94,14 +95,17 @@ def test_tiny_gamma_shapes_have_their_tail_and_never_nan():
 
 
 def test_gamma_rows_do_not_hear_of_each_other():
-    """Rejection runs until every element is accepted; one element's shape must not move another's draw."""
+    """Rejection runs until every element is accepted; one element's shape must not move another's
+    draw."""
     key = jax.random.key(3)
     a = gamma(key, jnp.array([0.3, 2.0, 50.0]))
     b = gamma(key, jnp.array([0.3, 2.0, 0.01]))
     np.testing.assert_array_equal(a[:2], b[:2])
 
 
-@pytest.mark.parametrize(("r", "mean"), [(0.2, 1.0), (0.7, 40.0), (3.0, 0.5), (8.0, 15.0), (500.0, 25.0)])
+@pytest.mark.parametrize(
+    ("r", "mean"), [(0.2, 1.0), (0.7, 40.0), (3.0, 0.5), (8.0, 15.0), (500.0, 25.0)]
+)
 def test_gamma_poisson_is_negative_binomial(r, mean):
     rates = jnp.asarray(gamma_draws(r, seed=5) * mean / r, jnp.float32)
     draws = np.asarray(poisson(jax.random.key(4), rates), float)

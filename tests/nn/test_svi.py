@@ -14,7 +14,9 @@ from jaxpert.models.cradle import model as cradle_vae
 from jaxpert.nn import svi
 from support import minibatch
 
-SMALL = {name: value for name, value in minibatch.SMALL["cradle_vae"].items() if "particles" not in name}
+SMALL = {
+    name: value for name, value in minibatch.SMALL["cradle_vae"].items() if "particles" not in name
+}
 
 
 SEEN = minibatch.batch()._replace(x=jnp.linspace(-2, 2, minibatch.CELLS)[:, None])
@@ -137,7 +139,9 @@ def test_weights_multiply_and_zero_silences():
     value, slope = jax.jit(jax.value_and_grad(total))(jnp.float32(2))
     expected = sum(w * (np.log(2) - 2 * v) for w, v in ((0.2, 2.0), (3.0, 0.5)))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
-    np.testing.assert_allclose(slope, sum(w * (0.5 - v) for w, v in ((0.2, 2.0), (3.0, 0.5))), rtol=1e-6)
+    np.testing.assert_allclose(
+        slope, sum(w * (0.5 - v) for w, v in ((0.2, 2.0), (3.0, 0.5))), rtol=1e-6
+    )
 
 
 def test_weights_nest_with_the_mask_of_padding():
@@ -145,7 +149,10 @@ def test_weights_nest_with_the_mask_of_padding():
 
     def model(batch):
         with numpyro.plate("cells", 3), handlers.mask(mask=mask):
-            svi.weighted(lambda: numpyro.sample("x", dist.Normal(0, 1), obs=jnp.ones(3)), jnp.array([2.0, 5, 0]))()
+            svi.weighted(
+                lambda: numpyro.sample("x", dist.Normal(0, 1), obs=jnp.ones(3)),
+                jnp.array([2.0, 5, 0]),
+            )()
 
     terms = svi.contributions(model, draw_nothing, {}, jax.random.key(0), SEEN)
     np.testing.assert_allclose(terms["x"], 2 * dist.Normal(0, 1).log_prob(1.0), rtol=1e-6)
@@ -172,7 +179,9 @@ def bound(spread, particles, repeats=1, chunk=5):
 
     def run(key):
         draws = jax.random.split(key, particles)
-        return svi.cell_bound(gaussian_model, guide, {}, draws, SEEN, local_sites=("z",), chunk=chunk)
+        return svi.cell_bound(
+            gaussian_model, guide, {}, draws, SEEN, local_sites=("z",), chunk=chunk
+        )
 
     return np.asarray(jax.jit(jax.vmap(run))(keys))
 

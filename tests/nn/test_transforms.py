@@ -25,8 +25,12 @@ def test_log_scales_and_their_inverse(counts):
     lognorm = transforms.log1p_normalize(counts)
     np.testing.assert_allclose(lognorm, np.log1p(normalised), rtol=1e-6)
     np.testing.assert_allclose(transforms.log1p_denormalize(lognorm), normalised, rtol=1e-5)
-    np.testing.assert_allclose(transforms.log2p_normalize(counts), np.log2(1 + normalised), rtol=1e-6)
-    np.testing.assert_allclose(transforms.lognorm_to_log2(lognorm), transforms.log2p_normalize(counts), rtol=1e-6)
+    np.testing.assert_allclose(
+        transforms.log2p_normalize(counts), np.log2(1 + normalised), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        transforms.lognorm_to_log2(lognorm), transforms.log2p_normalize(counts), rtol=1e-6
+    )
     scaled = transforms.log1p_normalize(counts, 50.0)
     np.testing.assert_allclose(transforms.log1p_denormalize(scaled).sum(-1), 50, rtol=1e-5)
 
@@ -39,7 +43,9 @@ def test_a_cell_without_counts_is_nan_and_stays_alone(counts, scale):
 
 def test_standardised_training_cells_have_mean_0_and_deviation_1(counts):
     logs = np.log1p(np.asarray(counts))
-    z = transforms.log_standardize(counts, jnp.asarray(logs.mean(0)), jnp.asarray(logs.std(0, ddof=1)))
+    z = transforms.log_standardize(
+        counts, jnp.asarray(logs.mean(0)), jnp.asarray(logs.std(0, ddof=1))
+    )
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(z.std(0, ddof=1), 1, rtol=1e-5)
 
@@ -56,13 +62,17 @@ def test_guards_for_constant_genes():
     np.testing.assert_allclose(transforms.log_standardize(x, mean, almost), unit, atol=1e-6)
     # The published code divides by 0: NaN and -inf become 1e-6, +inf becomes 1e6.
     reference = [[1e-6, 1e-6, -2], [1e6, 1e6, 0]]
-    np.testing.assert_allclose(transforms.log_standardize(x, mean, std, guard="reference"), reference, atol=1e-6)
+    np.testing.assert_allclose(
+        transforms.log_standardize(x, mean, std, guard="reference"), reference, atol=1e-6
+    )
 
 
 def test_smallest_accepted_deviation_is_used():
     one = jnp.ones((1, 1), jnp.float32)
     small = jnp.full(1, transforms.SMALLEST_STD, jnp.float32)
-    np.testing.assert_allclose(transforms.log_standardize(one, 0 * small, small), np.log(2) / 1e-6, rtol=1e-5)
+    np.testing.assert_allclose(
+        transforms.log_standardize(one, 0 * small, small), np.log(2) / 1e-6, rtol=1e-5
+    )
 
 
 def test_unknown_guard_is_named():

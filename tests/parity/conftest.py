@@ -1,5 +1,5 @@
-"""Arrays from the published implementations: `$JAXPERT_PARITY/<family>/*.npz` when set, else the copies beside this
-file."""
+"""Arrays from the published implementations: `$JAXPERT_PARITY/<family>/*.npz` when set, else the
+copies beside this file."""
 
 import json
 import pathlib

@@ -1,4 +1,5 @@
-"""Figures: files that hold a picture, the same for the same arrays, and drawn from what is given."""
+"""Figures: files that hold a picture, the same for the same arrays, and drawn from what is
+given."""
 
 from __future__ import annotations
 
@@ -27,15 +28,21 @@ def log_rows(epochs: int = 12) -> list[dict]:
     for epoch in range(epochs):
         for step in range(10 * epoch + 1, 10 * epoch + 11):
             loss = 100 + 500 * np.exp(-step / 5)
-            rows.append({"step": step, "epoch": epoch, "train/loss": loss, "train/reconstruction": -loss})
-        rows.append({"step": 10 * epoch + 10, "epoch": epoch, "val/loss": 110 + (epoch - 6) ** 2 * 0.5})
+            rows.append(
+                {"step": step, "epoch": epoch, "train/loss": loss, "train/reconstruction": -loss}
+            )
+        rows.append(
+            {"step": 10 * epoch + 10, "epoch": epoch, "val/loss": 110 + (epoch - 6) ** 2 * 0.5}
+        )
     return rows
 
 
 def test_loss_curves(tmp_path):
     path = plots.loss_curves(log_rows(), tmp_path / "new" / "loss.png")
     assert path == tmp_path / "new" / "loss.png" and ink(path) > 0.01
-    assert [p.name for p in path.parent.iterdir()] == ["loss.png"], "no half-written file is left behind"
+    assert [p.name for p in path.parent.iterdir()] == ["loss.png"], (
+        "no half-written file is left behind"
+    )
 
 
 def test_loss_curves_with_terms_and_undefined_values(tmp_path):
@@ -64,15 +71,23 @@ def test_the_best_epoch_is_the_lowest_validation_loss():
 def test_ate_scatter_is_the_same_for_the_same_arrays(tmp_path, effects):
     splits = [("train", "all")] * 4 + [("test", "all")] * 5
     observed, predicted = effects
-    scores = {"test": {"ate_pearson": 0.9, "ate_r2": None}, "all": {"ate_pearson": 0.8, "ate_r2": 0.6}}
-    first, second = (plots.ate_scatter(observed, predicted, NAMES, splits, tmp_path / f"{n}.png", scores) for n in "ab")
+    scores = {
+        "test": {"ate_pearson": 0.9, "ate_r2": None},
+        "all": {"ate_pearson": 0.8, "ate_r2": 0.6},
+    }
+    first, second = (
+        plots.ate_scatter(observed, predicted, NAMES, splits, tmp_path / f"{n}.png", scores)
+        for n in "ab"
+    )
     assert ink(first) > 0.02 and first.read_bytes() == second.read_bytes()
 
 
 def test_ate_scatter_of_constant_and_undefined_effects(tmp_path):
     zero, holes = np.zeros((2, G)), np.zeros((2, G))
     holes[0, :5] = np.nan
-    assert ink(plots.ate_scatter(holes, zero, NAMES[:2], ["train", "test"], tmp_path / "a.png")) > 0.01
+    assert (
+        ink(plots.ate_scatter(holes, zero, NAMES[:2], ["train", "test"], tmp_path / "a.png")) > 0.01
+    )
 
 
 def test_ate_scatter_ignores_the_callers_matplotlib_settings(tmp_path, effects):
@@ -95,14 +110,25 @@ def test_top_genes_are_those_of_largest_size_in_signed_order():
 def test_effect_panels(tmp_path, effects, interval):
     observed, predicted = effects
     bounds = {"lower": predicted[:4] - 0.5, "upper": predicted[:4] + 0.5} if interval else {}
-    path = plots.effect_panels(observed[:4], predicted[:4], GENES, NAMES[:4], tmp_path / "a.png", k=10, **bounds)
+    path = plots.effect_panels(
+        observed[:4], predicted[:4], GENES, NAMES[:4], tmp_path / "a.png", k=10, **bounds
+    )
     assert ink(path) > 0.01
-    assert (colour_share(path, "#a6cce5") > 0.002) == interval, "the bars are there when bounds are given"
+    assert (colour_share(path, "#a6cce5") > 0.002) == interval, (
+        "the bars are there when bounds are given"
+    )
 
 
 def test_effect_panels_with_fewer_genes_than_asked(tmp_path, effects):
     observed, predicted = effects
-    assert ink(plots.effect_panels(observed[:1, :5], predicted[:1, :5], GENES[:5], NAMES[-1:], tmp_path / "a.png")) > 0
+    assert (
+        ink(
+            plots.effect_panels(
+                observed[:1, :5], predicted[:1, :5], GENES[:5], NAMES[-1:], tmp_path / "a.png"
+            )
+        )
+        > 0
+    )
 
 
 def test_recovery(tmp_path, effects):
@@ -115,20 +141,29 @@ def test_recovery(tmp_path, effects):
 
 
 def quality_cells(rng: np.random.Generator, cells: int) -> dict:
-    one = {"umi_count": rng.lognormal(9, 0.4, cells), "n_genes": rng.lognormal(8, 0.3, cells),
-           "pct_mt": rng.lognormal(1, 0.4, cells)}  # fmt: skip
+    one = {
+        "umi_count": rng.lognormal(9, 0.4, cells),
+        "n_genes": rng.lognormal(8, 0.3, cells),
+        "pct_mt": rng.lognormal(1, 0.4, cells),
+    }
     return dict.fromkeys(plots.QUALITY_GROUPS, one)
 
 
 def test_quality_violins(tmp_path):
     cells = {name: quality_cells(np.random.default_rng(0), 50) for name in ("control", "T0")}
-    path = plots.quality_violins(cells, {"umi_count": -20.0, "n_genes": 900.0, "pct_mt": 5.0}, tmp_path / "a.png", 3)
+    path = plots.quality_violins(
+        cells, {"umi_count": -20.0, "n_genes": 900.0, "pct_mt": 5.0}, tmp_path / "a.png", 3
+    )
     assert ink(path) > 0.03
     assert all(colour_share(path, colour) > 0.003 for _, colour in plots.QUALITY_GROUPS.values())
 
 
 def test_quality_violins_of_few_or_equal_cells(tmp_path):
-    cells = {"a": quality_cells(np.random.default_rng(0), 2), "b": {"real_passed": {"pct_mt": np.ones(40)}}, "c": {}}
+    cells = {
+        "a": quality_cells(np.random.default_rng(0), 2),
+        "b": {"real_passed": {"pct_mt": np.ones(40)}},
+        "c": {},
+    }
     assert ink(plots.quality_violins(cells, {}, tmp_path / "a.png")) > 0.005
 
 
@@ -140,7 +175,9 @@ def test_quality_violins_without_metrics(tmp_path):
 def test_latent_umap(tmp_path):
     rng = np.random.default_rng(0)
     labels = [f"T{i}" for i in rng.integers(0, 40, 300)]
-    path = plots.latent_umap(rng.normal(size=(300, 2)), rng.random(300) < 0.3, labels, tmp_path / "a.png")
+    path = plots.latent_umap(
+        rng.normal(size=(300, 2)), rng.random(300) < 0.3, labels, tmp_path / "a.png"
+    )
     assert ink(path) > 0.02
 
 
@@ -171,17 +208,26 @@ def test_umap_embedding_refuses(latent):
 
 
 def scores(value: float | None) -> dict:
-    return {"test": {"ate_pearson": value, "ate_r2": -7.0}, "train": {"ate_pearson": 0.9, "ate_r2": 0.5}}
+    return {
+        "test": {"ate_pearson": value, "ate_r2": -7.0},
+        "train": {"ate_pearson": 0.9, "ate_r2": 0.5},
+    }
 
 
 @pytest.mark.parametrize("ceiling", [None, scores(0.95)])
 def test_baseline_bars(tmp_path, ceiling):
-    metrics = {"model": scores(0.6), "baselines": {"no_change": scores(None), "mean": scores(0.5)}, "ceiling": ceiling}
+    metrics = {
+        "model": scores(0.6),
+        "baselines": {"no_change": scores(None), "mean": scores(0.5)},
+        "ceiling": ceiling,
+    }
     assert ink(plots.baseline_bars(metrics, tmp_path / "a.png")) > 0.01
 
 
 def test_baseline_bars_marks_the_model(tmp_path):
-    path = plots.baseline_bars({"model": scores(0.6), "baselines": {"mean": scores(0.5)}}, tmp_path / "a.png")
+    path = plots.baseline_bars(
+        {"model": scores(0.6), "baselines": {"mean": scores(0.5)}}, tmp_path / "a.png"
+    )
     assert colour_share(path, "#0072B2") > 0.0005
 
 
@@ -199,6 +245,11 @@ def test_importing_plots_loads_neither_matplotlib_nor_umap():
     import sys
 
     heavy = ("matplotlib", "umap", "jinja2", "anndata")
-    code = f"import sys, jaxpert.plots, jaxpert.report; print([m for m in {heavy} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = (
+        f"import sys, jaxpert.report.plots, jaxpert.report.page; print([m for m in {heavy} if m in "
+        "sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert found.strip() == "[]"

@@ -1,4 +1,5 @@
-"""The report: complete, self-contained, honest about what is missing, and safe against what names hold."""
+"""The report: complete, self-contained, honest about what is missing, and safe against what names
+hold."""
 
 from __future__ import annotations
 
@@ -53,27 +54,54 @@ class Page(HTMLParser):
 
 
 def metrics() -> dict:
-    model = {"test": {"ate_pearson": 0.79, "ate_r2": 0.51, "mse": 0.00473}, "train": {"ate_pearson": 0.9}}
-    mean = {"test": {"ate_pearson": 0.61, "ate_r2": -3.25, "mse": 0.0041}, "train": {"ate_pearson": 0.7}}
-    none = {"test": {"ate_pearson": None, "ate_r2": 0.0, "mse": float("nan")}, "train": {"ate_pearson": None}}
+    model = {
+        "test": {"ate_pearson": 0.79, "ate_r2": 0.51, "mse": 0.00473},
+        "train": {"ate_pearson": 0.9},
+    }
+    mean = {
+        "test": {"ate_pearson": 0.61, "ate_r2": -3.25, "mse": 0.0041},
+        "train": {"ate_pearson": 0.7},
+    }
+    none = {
+        "test": {"ate_pearson": None, "ate_r2": 0.0, "mse": float("nan")},
+        "train": {"ate_pearson": None},
+    }
     gap = {"difference": 0.18, "low": 0.11, "high": 0.25}
     return {
-        "model": model, "baselines": {"mean": mean, "no_change": none}, "ceiling": {"test": {"ate_pearson": 0.97}},
+        "model": model,
+        "baselines": {"mean": mean, "no_change": none},
+        "ceiling": {"test": {"ate_pearson": 0.97}},
         "comparison": {"test": {"ate_pearson": {"mean": gap}, "mse": {"mean": gap}}},
-        "perturbations": {"test": 12, "train": 40}, "verdict": f"The model beats every baseline; {EVIL}.",
-        "data": {"name": "screen", "cells": 111255, "genes": 19018, "notes": [f"gene {EVIL} was made unique", "b"]},
-        "quality": {"multiplier": 3, "thresholds": {"3": {"umi_count": -20.5}, "4": {"umi_count": -95.0}},
-                    "per_condition": [0.5, 0.7] * 10},
-        "likelihood": {"iwelbo": {"test": -2310.4567}}, "recovery": {"artifact_correlation": 0.87},
-        "run": {"command": "python experiments/main.py --workdir=a", "seconds": 0.00000123, "seed": 0},
+        "perturbations": {"test": 12, "train": 40},
+        "verdict": f"The model beats every baseline; {EVIL}.",
+        "data": {
+            "name": "screen",
+            "cells": 111255,
+            "genes": 19018,
+            "notes": [f"gene {EVIL} was made unique", "b"],
+        },
+        "quality": {
+            "multiplier": 3,
+            "thresholds": {"3": {"umi_count": -20.5}, "4": {"umi_count": -95.0}},
+            "per_condition": [0.5, 0.7] * 10,
+        },
+        "likelihood": {"iwelbo": {"test": -2310.4567}},
+        "recovery": {"artifact_correlation": 0.87},
+        "run": {
+            "command": "python experiments/main.py --workdir=a",
+            "seconds": 0.00000123,
+            "seed": 0,
+        },
         "surprise": {"kept": True},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
     (tmp_path / "metrics.json").write_text(json.dumps(metrics()))
-    (tmp_path / "config.json").write_text(json.dumps({"data": {"source": EVIL}, "model": {"name": "cradle_vae"}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"data": {"source": EVIL}, "model": {"name": "cradle_vae"}})
+    )
     rows = [{"step": 5, "epoch": 0, "train/loss": 3.5}, {"step": 5, "epoch": 0, "val/loss": 4.25}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "figures").mkdir()
@@ -100,7 +128,9 @@ def test_the_page_needs_nothing_else(workdir):
 
 def test_a_figure_is_inlined_as_it_is(workdir):
     _, page = read(workdir)
-    assert f"data:image/png;base64,{base64.b64encode(b'baselines').decode()}" in [v for _, v in page.attributes]
+    assert f"data:image/png;base64,{base64.b64encode(b'baselines').decode()}" in [
+        v for _, v in page.attributes
+    ]
 
 
 def test_names_from_the_data_are_escaped(workdir):
@@ -111,23 +141,52 @@ def test_names_from_the_data_are_escaped(workdir):
 
 def test_sections_come_in_the_order_of_reading(workdir):
     html, _ = read(workdir)
-    wanted = ["verdict", "scores", "meanings", "recovery", "figures", "data", "quality", "likelihood", "training",
-              "config", "reproduce", "rest"]  # fmt: skip
+    wanted = [
+        "verdict",
+        "scores",
+        "meanings",
+        "recovery",
+        "figures",
+        "data",
+        "quality",
+        "likelihood",
+        "training",
+        "config",
+        "reproduce",
+        "rest",
+    ]
     assert re.findall(r'<section id="(\w+)"', html) == wanted
-    assert html.index("The model beside its baselines") < html.index("alert(&#39;gene&#39;)&lt;script&gt;.</strong>")
+    assert html.index("The model beside its baselines") < html.index(
+        "alert(&#39;gene&#39;)&lt;script&gt;.</strong>"
+    )
 
 
 def test_numbers_are_formatted(workdir):
     _, page = read(workdir)
-    for shown in ("111,255", "19,018", "0.790", "−3.250", "0.00473", "−2,310.5", "1.23 × 10⁻⁶", "+0.180",
-                  "+0.110 to +0.250", "20 values, 0.5 to 0.7, mean 0.6", "12 perturbations", "yes"):  # fmt: skip
+    for shown in (
+        "111,255",
+        "19,018",
+        "0.790",
+        "−3.250",
+        "0.00473",
+        "−2,310.5",
+        "1.23 × 10⁻⁶",
+        "+0.180",
+        "+0.110 to +0.250",
+        "20 values, 0.5 to 0.7, mean 0.6",
+        "12 perturbations",
+        "yes",
+    ):
         assert shown in page.text, shown
     assert "nan" not in page.text.lower().split() and "None" not in page.text
 
 
 def test_undefined_scores_say_why(workdir):
     html, page = read(workdir)
-    assert re.search(r'<abbr class="undefined" title="A correlation is undefined where [^"]+">undefined</abbr>', html)
+    assert re.search(
+        r'<abbr class="undefined" title="A correlation is undefined where [^"]+">undefined</abbr>',
+        html,
+    )
     assert "A correlation is undefined where the prediction or the data is constant" in page.text
 
 
@@ -148,8 +207,16 @@ def test_the_verdict_may_be_a_mapping(workdir):
 
 def test_an_empty_work_directory_names_what_is_missing(tmp_path):
     _, page = read(tmp_path)
-    for part in ("The verdict", "The table of scores", "Every figure", "The description of the data", "Pass rates",
-                 "The training log", "The configuration", "The command"):  # fmt: skip
+    for part in (
+        "The verdict",
+        "The table of scores",
+        "Every figure",
+        "The description of the data",
+        "Pass rates",
+        "The training log",
+        "The configuration",
+        "The command",
+    ):
         assert re.search(f"{part}[^.]* (is|are) missing", page.text), part
 
 
@@ -157,7 +224,9 @@ def test_an_empty_work_directory_names_what_is_missing(tmp_path):
 def test_any_part_of_the_metrics_may_be_missing(workdir, part):
     for other in (None, {}):
         whole = {name: value for name, value in metrics().items() if name != part}
-        (workdir / "metrics.json").write_text(json.dumps(whole if other is None else whole | {part: None}))
+        (workdir / "metrics.json").write_text(
+            json.dumps(whole if other is None else whole | {part: None})
+        )
         read(workdir)
 
 
@@ -167,7 +236,10 @@ def test_unreadable_files_are_named_and_left_out(workdir):
     with open(workdir / "metrics.jsonl", "a") as file:
         file.write('{"step": 6, "tra')
     _, page = read(workdir)
-    assert "config.json could not be read" in page.text and "metrics.json holds no mapping" in page.text
+    assert (
+        "config.json could not be read" in page.text
+        and "metrics.json holds no mapping" in page.text
+    )
     assert "1 of the 3 lines of metrics.jsonl could not be read" in page.text
 
 
@@ -201,17 +273,38 @@ def test_figures_come_in_the_order_of_their_captions(tmp_path):
     for stem in ("aaa_extra", *reversed(CAPTIONS), "effects_2"):
         (tmp_path / "figures" / f"{stem}.png").write_bytes(b"")
     html, _ = read(tmp_path)
-    titles = [t.removesuffix(".") for t in re.findall(r"<figcaption><strong>([^<]+)</strong>", html)]
+    titles = [
+        t.removesuffix(".") for t in re.findall(r"<figcaption><strong>([^<]+)</strong>", html)
+    ]
     shown = {stem: title for stem, (title, _) in CAPTIONS.items()}
-    assert titles == [shown["baselines"], shown["ate_scatter"], shown["effects"], shown["effects"], shown["recovery"],
-                      shown["quality_violins"], shown["latent_umap"], "aaa extra", shown["loss_curves"]]  # fmt: skip
+    assert titles == [
+        shown["baselines"],
+        shown["ate_scatter"],
+        shown["effects"],
+        shown["effects"],
+        shown["recovery"],
+        shown["quality_violins"],
+        shown["latent_umap"],
+        "aaa extra",
+        shown["loss_curves"],
+    ]
 
 
 @pytest.mark.parametrize(
     "value, shown",
-    [(0.0003, "0.0003"), (1234567, "1,234,567"), (2.0, "2"), (0.0, "0"), (-0.25, "−0.25"), (True, "yes"),
-     (3e12, "3.00 × 10¹²"), (-1.2e-9, "−1.20 × 10⁻⁹"), (99999.6, "100,000"), ("x", "x")],
-)  # fmt: skip
+    [
+        (0.0003, "0.0003"),
+        (1234567, "1,234,567"),
+        (2.0, "2"),
+        (0.0, "0"),
+        (-0.25, "−0.25"),
+        (True, "yes"),
+        (3e12, "3.00 × 10¹²"),
+        (-1.2e-9, "−1.20 × 10⁻⁹"),
+        (99999.6, "100,000"),
+        ("x", "x"),
+    ],
+)
 def test_single_values(value, shown):
     assert numbers.value(value) == shown
 

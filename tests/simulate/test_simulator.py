@@ -1,4 +1,5 @@
-"""The simulated screen: it looks like real cells, its truth is the truth, and it hides that truth from models."""
+"""The simulated screen: it looks like real cells, its truth is the truth, and it hides that truth
+from models."""
 
 import dataclasses
 
@@ -12,7 +13,14 @@ from jaxpert.data.read import read
 from jaxpert.simulate import means
 from jaxpert.simulate.counts import gamma_poisson
 from jaxpert.simulate.effects import KIND_SHARES, interact
-from jaxpert.simulate.simulate import load_truth, save_truth, simulate, simulate_chunks, write_edges, write_gmt
+from jaxpert.simulate.simulate import (
+    load_truth,
+    save_truth,
+    simulate,
+    simulate_chunks,
+    write_edges,
+    write_gmt,
+)
 from jaxpert.simulate.truth import ARTIFACTS, KINDS, cell_proportions
 
 DOUBLET, STRESSED = ARTIFACTS.index("doublet"), ARTIFACTS.index("stressed")
@@ -44,7 +52,8 @@ def log2_effects(adata, condition, cells):
     y = sparse.diags_array(1e4 / np.asarray(adata.X.sum(1)).ravel()) @ adata.X
     y.data = np.log2(1 + y.data)
     member = sparse.csr_matrix(
-        (np.ones(cells.sum()), (condition[cells], np.flatnonzero(cells))), (condition.max() + 1, len(cells))
+        (np.ones(cells.sum()), (condition[cells], np.flatnonzero(cells))),
+        (condition.max() + 1, len(cells)),
     )
     mean = (member @ y).toarray() / np.asarray(member.sum(1))
     return mean - mean[0]
@@ -54,7 +63,7 @@ def correlation(a, b):
     return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
 
-# ---- what the cells look like -------------------------------------------------------------------------------------
+# what the cells look like
 
 
 def test_marginals_are_those_of_real_screens(transcriptome):
@@ -72,7 +81,11 @@ def test_marginals_are_those_of_real_screens(transcriptome):
 
 def test_dispersions_are_those_of_real_screens(transcriptome):
     low, median, high = np.quantile(transcriptome[1].inverse_dispersion, [0.1, 0.5, 0.9])
-    assert 1.5 < median < 3 and low == pytest.approx(0.5, rel=0.2) and high == pytest.approx(12, rel=0.2)
+    assert (
+        1.5 < median < 3
+        and low == pytest.approx(0.5, rel=0.2)
+        and high == pytest.approx(12, rel=0.2)
+    )
 
 
 @pytest.mark.parametrize("screen", ["demo", "transcriptome"])
@@ -88,7 +101,9 @@ def test_failing_shares(screen, request):
 
 def test_the_smallest_integer_type_is_taken(demo, tiny):
     for adata, _ in (demo, tiny):
-        assert adata.X.dtype == np.min_scalar_type(adata.X.max()) and adata.X.indices.dtype == np.int32
+        assert (
+            adata.X.dtype == np.min_scalar_type(adata.X.max()) and adata.X.indices.dtype == np.int32
+        )
         assert adata.X.data.min() > 0 and adata.X.has_sorted_indices
     assert sparse.csr_matrix(adata.X.toarray()).nnz == adata.X.nnz
 
@@ -115,12 +130,18 @@ def test_toxic_targets_have_more_artifacts():
     assert (truth.artifact > 0).mean() == pytest.approx(0.25, abs=0.03)
 
 
-# ---- the truth ----------------------------------------------------------------------------------------------------
+# the truth
 
 
 def test_expected_means_are_those_of_sampled_cells():
     adata, truth = simulate(
-        "tiny", cells=6_000, singles=2, pairs=1, artifact_share=0, control_share=0.5, reference_cells=256
+        "tiny",
+        cells=6_000,
+        singles=2,
+        pairs=1,
+        artifact_share=0,
+        control_share=0.5,
+        reference_cells=256,
     )
     y = np.log2(1 + 1e4 * adata.X.toarray() / np.asarray(adata.X.sum(1)))
     for c in range(4):
@@ -138,7 +159,9 @@ def test_expected_log2_is_the_exact_sum():
     x = np.arange(20_000)
     for mean, r, library in ((0.01, 0.3, 500.0), (3.0, 2.0, 13_500.0), (80.0, 0.7, 3_000.0)):
         exact = (nbinom.pmf(x, r, r / (r + mean)) * np.log2(1 + 1e4 * x / library)).sum()
-        assert means.expected_log2(np.array([mean]), np.array([r]), library)[0] == pytest.approx(exact, rel=1e-3)
+        assert means.expected_log2(np.array([mean]), np.array([r]), library)[0] == pytest.approx(
+            exact, rel=1e-3
+        )
 
 
 def test_truth_is_the_ceiling_and_pairs_are_worth_predicting(demo):
@@ -161,12 +184,15 @@ def test_additive_pairs_are_additive_in_the_truth(demo):
     assert difference[truth.kind == "additive"].max() < 1e-5
     assert np.allclose(truth.gi[truth.kind == "additive", -1], 0, atol=1e-5)
     assert difference[truth.kind == "synergy"].max() > 0.1
-    # Log-folds of the mean shares over control add up too, but for the normaliser and the mean over basal states.
+    # Log-folds of the mean shares over control add up too, but for the normaliser and the mean over
+    # basal states.
     fold = np.log(truth.mean_proportion / truth.mean_proportion[0])
     fold -= np.median(fold, 1, keepdims=True)
     singles = truth.condition_treatments.sum(1) == 1
     additive = truth.kind == "additive"
-    assert correlation(fold[additive], (truth.condition_treatments @ fold[singles])[additive]) > 0.995
+    assert (
+        correlation(fold[additive], (truth.condition_treatments @ fold[singles])[additive]) > 0.995
+    )
 
 
 def test_interaction_scores_tell_the_kinds():
@@ -174,7 +200,9 @@ def test_interaction_scores_tell_the_kinds():
     magnitude = {kind: np.median(truth.gi[truth.kind == kind, 2]) for kind in KINDS}
     fit = {kind: np.median(truth.gi[truth.kind == kind, 3]) for kind in KINDS}
     assert magnitude["suppression"] < magnitude["additive"] < magnitude["synergy"]
-    assert fit["neomorphism"] + 0.03 < min(fit[kind] for kind in ("additive", "synergy", "redundancy"))
+    assert fit["neomorphism"] + 0.03 < min(
+        fit[kind] for kind in ("additive", "synergy", "redundancy")
+    )
     assert np.isnan(truth.gi[: 1 + 16]).all()
 
 
@@ -200,7 +228,9 @@ def test_interactions_follow_their_rules():
 
 
 def test_related_targets_share_masks_and_effects():
-    _, truth = simulate("norman", cells=2_000, genes=300, pairs=0, mask_share=0.2, reference_cells=2)
+    _, truth = simulate(
+        "norman", cells=2_000, genes=300, pairs=0, mask_share=0.2, reference_cells=2
+    )
     similar = truth.effects @ truth.effects.T
     similar /= np.sqrt(np.outer(similar.diagonal(), similar.diagonal())) + 1e-12
     related = (truth.pathway[:, None] == truth.pathway) & (truth.pathway >= 0)
@@ -231,10 +261,13 @@ def test_artifact_vector_is_in_the_cells(demo):
     share = adata.X.toarray()[:, expressed] / np.asarray(adata.X.sum(1))
     for kind in (ARTIFACTS.index("dying"), STRESSED):
         fold = np.log(
-            share[control & (truth.artifact == kind)].mean(0) / share[control & (truth.artifact == 0)].mean(0)
+            share[control & (truth.artifact == kind)].mean(0)
+            / share[control & (truth.artifact == 0)].mean(0)
         )
         assert correlation(fold, truth.artifact_log_fold[kind][expressed]) > 0.8
-    assert truth.artifact_log_fold[STRESSED, 0] == pytest.approx(np.log(2), abs=0.1)  # MT genes double
+    assert truth.artifact_log_fold[STRESSED, 0] == pytest.approx(
+        np.log(2), abs=0.1
+    )  # MT genes double
     assert not truth.artifact_log_fold[0].any() and not truth.artifact_log2_shift[0].any()
 
 
@@ -245,7 +278,7 @@ def test_clean_profile_of_a_cell(tiny):
     assert correlation(np.log(share.mean(0)), np.log(truth.mean_proportion[0])) > 0.9
 
 
-# ---- seeds and chunks ---------------------------------------------------------------------------------------------
+# seeds and chunks
 
 
 def equal(a, b):
@@ -270,19 +303,23 @@ def test_other_seeds_differ(tiny):
 def test_chunks_hold_the_same_cells(tiny, chunk):
     _, pieces = simulate_chunks("tiny", chunk=chunk)
     pieces = list(pieces)
-    assert equal(sparse.vstack([p.X for p in pieces], format="csr", dtype=tiny[0].X.dtype), tiny[0].X)
+    assert equal(
+        sparse.vstack([p.X for p in pieces], format="csr", dtype=tiny[0].X.dtype), tiny[0].X
+    )
     assert [name for p in pieces for name in p.obs_names] == list(tiny[0].obs_names)
     assert [x for p in pieces for x in p.obs["perturbation"]] == list(tiny[0].obs["perturbation"])
 
 
-# ---- files and what users meet ------------------------------------------------------------------------------------
+# files and what users meet
 
 
 def test_nothing_leaks(tiny, tmp_path):
     adata, truth = tiny
     assert list(adata.obs.columns) == ["perturbation", "batch"]
     assert not list(adata.var.columns) and set(adata.uns) == {"source"}
-    assert not len(adata.obsm) and not len(adata.varm) and not len(adata.layers) and adata.raw is None
+    assert (
+        not len(adata.obsm) and not len(adata.varm) and not len(adata.layers) and adata.raw is None
+    )
     # The order of cells tells neither condition nor artifact.
     order = np.arange(len(truth.condition))
     assert abs(correlation(order, truth.condition.astype(float))) < 0.15
@@ -294,7 +331,9 @@ def test_the_screen_is_read_as_any_other(tiny):
     adata, truth = tiny
     data = read(adata, perturbation="perturbation", control="ctrl", separator="+", stratum="batch")
     assert data.conditions[data.control] == "ctrl"
-    assert set(data.conditions) == set(truth.conditions) and set(data.treatments) == set(truth.treatments)
+    assert set(data.conditions) == set(truth.conditions) and set(data.treatments) == set(
+        truth.treatments
+    )
     assert data.genes == tuple(truth.genes)
     assert [data.conditions[c] for c in data.condition] == list(truth.conditions[truth.condition])
 
@@ -311,7 +350,9 @@ def test_truth_round_trip(tiny, tmp_path):
 
 
 def read_gmt(path):
-    return {line.split("\t")[0]: set(line.split("\t")[2:]) for line in path.read_text().splitlines()}
+    return {
+        line.split("\t")[0]: set(line.split("\t")[2:]) for line in path.read_text().splitlines()
+    }
 
 
 def test_annotations_have_the_stated_errors(demo, tmp_path):
@@ -321,7 +362,9 @@ def test_annotations_have_the_stated_errors(demo, tmp_path):
     for wrong, missing in ((0.0, 0.0), (0.2, 0.3)):
         write_gmt(truth, tmp_path / "terms.gmt", wrong=wrong, missing=missing)
         terms = {
-            int(name.split()[1]) - 1: [] for name in read_gmt(tmp_path / "terms.gmt") if name.startswith("pathway")
+            int(name.split()[1]) - 1: []
+            for name in read_gmt(tmp_path / "terms.gmt")
+            if name.startswith("pathway")
         }
         for name, members in read_gmt(tmp_path / "terms.gmt").items():
             if name.startswith("pathway"):

@@ -1,4 +1,5 @@
-"""Simulated cell lines and doses: what is shared, what is a line's own, and that the truth is the truth."""
+"""Simulated cell lines and doses: what is shared, what is a line's own, and that the truth is the
+truth."""
 
 import dataclasses
 
@@ -10,7 +11,14 @@ from jaxpert.data.read import read
 from jaxpert.simulate import screen as simulator_screen
 from jaxpert.simulate.lines import hill
 from jaxpert.simulate.settings import PRESETS, line_cells, resolve
-from jaxpert.simulate.simulate import LineTruth, load_truth, pool_truth, save_truth, simulate, simulate_chunks
+from jaxpert.simulate.simulate import (
+    LineTruth,
+    load_truth,
+    pool_truth,
+    save_truth,
+    simulate,
+    simulate_chunks,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,9 @@ def doses():
 
 def drawn(**overrides) -> LineTruth:
     """A truth without counts and expected means."""
-    truth = simulator_screen.draw(resolve("lines_tiny", {"singles": 80, "genes": 300, "cells": 6_000, **overrides}), 0)
+    truth = simulator_screen.draw(
+        resolve("lines_tiny", {"singles": 80, "genes": 300, "cells": 6_000, **overrides}), 0
+    )
     assert isinstance(truth, LineTruth)
     return truth
 
@@ -34,7 +44,7 @@ def correlation(a, b):
     return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
 
-# ---- lines --------------------------------------------------------------------------------------------------------
+# lines
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.7, 1.0])
@@ -74,14 +84,21 @@ def test_cells_per_line_have_a_long_tail(lines):
 
 def test_files_of_lines_are_read_as_any_other(lines):
     adata, truth = lines
-    assert list(adata.obs.columns) == ["perturbation", "line", "batch"] and set(adata.uns) == {"source"}
+    assert list(adata.obs.columns) == ["perturbation", "line", "batch"] and set(adata.uns) == {
+        "source"
+    }
     data = read(adata, perturbation="perturbation", control="ctrl", stratum="line")
-    assert data.strata == ("line1", "line2", "line3") and set(data.conditions) == {"ctrl", *truth.treatments}
-    assert [data.conditions[c] for c in data.condition] == truth.perturbation[truth.condition].tolist()
+    assert data.strata == ("line1", "line2", "line3") and set(data.conditions) == {
+        "ctrl",
+        *truth.treatments,
+    }
+    assert [data.conditions[c] for c in data.condition] == truth.perturbation[
+        truth.condition
+    ].tolist()
     assert data.stratum.tolist() == truth.line[truth.condition].tolist()
 
 
-# ---- doses --------------------------------------------------------------------------------------------------------
+# doses
 
 
 def test_effects_rise_with_the_dose_along_each_compounds_curve(doses):
@@ -90,7 +107,8 @@ def test_effects_rise_with_the_dose_along_each_compounds_curve(doses):
     dose, scale = truth.dose[1:].reshape(6, 4), truth.scale[1:].reshape(6, 4)
     assert (compound == np.arange(6)[:, None]).all() and (dose == [10, 100, 1_000, 10_000]).all()
     assert (np.diff(scale) > 0).all() and (scale > 0).all() and (scale < 1).all()
-    # The logit of the effect is a line in log dose with the compound's slope, through 0 at its EC50.
+    # The logit of the effect is a line in log dose with the compound's slope, through 0 at its
+    # EC50.
     logit = np.log(scale / (1 - scale))
     expected = truth.slope[:, None] * (np.log(dose) - np.log(truth.ec50)[:, None])
     np.testing.assert_allclose(logit, expected, rtol=1e-3, atol=1e-3)
@@ -107,7 +125,13 @@ def test_effects_rise_with_the_dose_along_each_compounds_curve(doses):
 def test_files_of_doses_have_the_form_of_sci_plex(doses, tmp_path):
     adata, truth = doses
     assert list(adata.obs.columns) == ["compound", "dose", "line", "batch"]
-    assert adata.obs["dose"].dtype == float and set(adata.obs["dose"]) == {0, 10, 100, 1_000, 10_000}
+    assert adata.obs["dose"].dtype == float and set(adata.obs["dose"]) == {
+        0,
+        10,
+        100,
+        1_000,
+        10_000,
+    }
     assert ((adata.obs["dose"] == 0) == (adata.obs["compound"] == "vehicle")).all()
     targets = {name: genes.split(";") for name, genes in adata.uns["targets"].items()}
     assert set(targets) == set(truth.treatments) == {f"DRUG{i:03d}" for i in range(1, 7)}
@@ -117,15 +141,22 @@ def test_files_of_doses_have_the_form_of_sci_plex(doses, tmp_path):
     adata.write_h5ad(tmp_path / "doses.h5ad")
 
 
-# ---- the truth ----------------------------------------------------------------------------------------------------
+# the truth
 
 
 @pytest.mark.parametrize(
-    ("preset", "changes"), [("lines_tiny", {"lines": 2, "singles": 2}), ("doses_tiny", {"singles": 1, "doses": 2})]
+    ("preset", "changes"),
+    [("lines_tiny", {"lines": 2, "singles": 2}), ("doses_tiny", {"singles": 1, "doses": 2})],
 )
 def test_expected_means_are_those_of_cells_without_artifacts(preset, changes):
     adata, truth = simulate(
-        preset, cells=5_000, control_share=0.4, artifact_share=0, reference_cells=192, line_log_sd=0.3, **changes
+        preset,
+        cells=5_000,
+        control_share=0.4,
+        artifact_share=0,
+        reference_cells=192,
+        line_log_sd=0.3,
+        **changes,
     )
     y = np.log2(1 + 1e4 * adata.X.toarray() / np.asarray(adata.X.sum(1)))
     for c in range(len(truth.conditions)):
@@ -143,7 +174,9 @@ def test_pooled_truth_is_the_mean_over_lines_and_doses(lines, doses):
         first = truth.treatments[0]
         cells = np.flatnonzero(truth.perturbation[truth.condition] == first)
         row = list(whole.conditions).index(first)
-        np.testing.assert_allclose(whole.mean_log2[row], truth.mean_log2[truth.condition[cells]].mean(0), rtol=1e-4)
+        np.testing.assert_allclose(
+            whole.mean_log2[row], truth.mean_log2[truth.condition[cells]].mean(0), rtol=1e-4
+        )
         assert whole.condition_treatments[row].argmax() == 0
     plain = simulate("tiny", reference_cells=2)[1]
     assert pool_truth(plain) is plain
@@ -155,7 +188,10 @@ def test_chunks_and_files_hold_the_same(screen, request, tmp_path):
     _, pieces = simulate_chunks(f"{screen}_tiny", chunk=350, workers=1)
     pieces = list(pieces)
     joined = sparse.vstack([p.X for p in pieces], format="csr", dtype=adata.X.dtype)
-    assert all(np.array_equal(getattr(joined, a), getattr(adata.X, a)) for a in ("data", "indices", "indptr"))
+    assert all(
+        np.array_equal(getattr(joined, a), getattr(adata.X, a))
+        for a in ("data", "indices", "indptr")
+    )
     for name in adata.obs:
         assert [x for p in pieces for x in p.obs[name]] == list(adata.obs[name])
     save_truth(truth, tmp_path / "truth.npz")

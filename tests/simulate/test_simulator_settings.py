@@ -1,4 +1,5 @@
-"""Settings of the simulated screen: bad ones are named, extreme ones work, presets have their sizes."""
+"""Settings of the simulated screen: bad ones are named, extreme ones work, presets have their
+sizes."""
 
 import numpy as np
 import pytest
@@ -45,7 +46,13 @@ def test_bad_settings_are_named(preset, override, message):
         {"mask_share": 1e-6, "response_share": 0.0},
         {"singles": 1, "pairs": 0, "toxic_share": 0.0},
         {"cells": 75, "control_share": 0.2},
-        {"condition_log_sd": 0.0, "batch_gene_sd": 0.0, "batch_depth_sd": 0.0, "batches": 1, "artifact_share": 0.0},
+        {
+            "condition_log_sd": 0.0,
+            "batch_gene_sd": 0.0,
+            "batch_depth_sd": 0.0,
+            "batches": 1,
+            "artifact_share": 0.0,
+        },
     ],
 )
 def test_extreme_settings_still_make_a_screen(override):
@@ -56,9 +63,18 @@ def test_extreme_settings_still_make_a_screen(override):
 
 def test_presets_have_the_published_sizes():
     assert set(PRESETS) == {
-        "tiny", "demo", "norman", "dixit", "replogle", "adamson", "genome",
-        "lines", "lines_tiny", "doses", "doses_tiny",
-    }  # fmt: skip
+        "tiny",
+        "demo",
+        "norman",
+        "dixit",
+        "replogle",
+        "adamson",
+        "genome",
+        "lines",
+        "lines_tiny",
+        "doses",
+        "doses_tiny",
+    }
     norman, genome = PRESETS["norman"], PRESETS["genome"]
     assert (norman.cells, norman.genes, norman.singles, norman.pairs) == (111_255, 19_018, 105, 131)
     assert (genome.cells, genome.genes) == (1_000_000, 8_000)

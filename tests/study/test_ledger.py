@@ -1,4 +1,5 @@
-"""Rows that many processes write into one file: half-written ones, repeated ones, and locks that end with a process."""
+"""Rows that many processes write into one file: half-written ones, repeated ones, and locks that
+end with a process."""
 
 import json
 import os
@@ -14,7 +15,13 @@ from jaxpert.study.ledger import Cell
 
 
 def row(seed=0, value=0.5, **changes):
-    return {"data": "simulated", "model": "sams_vae", "multiplier": 5, "seed": seed, "scores": {"mse": value}} | changes
+    return {
+        "data": "simulated",
+        "model": "sams_vae",
+        "multiplier": 5,
+        "seed": seed,
+        "scores": {"mse": value},
+    } | changes
 
 
 @pytest.fixture
@@ -39,7 +46,9 @@ def test_a_half_written_row_is_named_and_the_next_starts_on_a_new_line(path, cut
     path.write_bytes(path.read_bytes()[:-cut])
     found = ledger.read(path)
     assert set(found.rows) == {Cell("simulated", "sams_vae", 5, 0)}
-    assert len(found.notes) == 1 and "line 2 of" in found.notes[0] and "half-written" in found.notes[0]
+    assert (
+        len(found.notes) == 1 and "line 2 of" in found.notes[0] and "half-written" in found.notes[0]
+    )
     ledger.append(path, row(1))
     ledger.append(path, row(2))
     again = ledger.read(path)
@@ -61,13 +70,18 @@ def test_the_same_result_twice_is_kept_once_and_said(path):
     ledger.append(path, row(0, seconds=4, date="tomorrow"))
     found = ledger.read(path)
     assert len(found.rows) == 1 and found.rows[Cell("simulated", "sams_vae", 5, 0)]["seconds"] == 3
-    assert "line 2" in found.notes[0] and "repeats sams_vae on simulated at 5 MAD, seed 0" in found.notes[0]
+    assert (
+        "line 2" in found.notes[0]
+        and "repeats sams_vae on simulated at 5 MAD, seed 0" in found.notes[0]
+    )
 
 
 def test_two_different_results_of_one_cell_are_refused(path):
     ledger.append(path, row(0, 0.5))
     ledger.append(path, row(0, 0.6))
-    with pytest.raises(InputError, match=r"two different results of sams_vae.*scores.mse was 0.5 and is now 0.6"):
+    with pytest.raises(
+        InputError, match=r"two different results of sams_vae.*scores.mse was 0.5 and is now 0.6"
+    ):
         ledger.read(path)
 
 
@@ -95,7 +109,9 @@ for i in range(200):
 
 
 def test_rows_of_two_processes_never_mix(path):
-    both = [subprocess.Popen([sys.executable, "-c", APPEND, str(path), name]) for name in ("a", "b")]
+    both = [
+        subprocess.Popen([sys.executable, "-c", APPEND, str(path), name]) for name in ("a", "b")
+    ]
     assert [process.wait() for process in both] == [0, 0]
     found = ledger.read(path)
     assert found.notes == () and len(found.rows) == 400
@@ -110,7 +126,10 @@ with ledger.claimed(Path(sys.argv[1]), ["b", "c"]) as free:
 
 def test_a_claim_ends_with_its_process(tmp_path):
     other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with other:
         assert other.stdout is not None and other.stdout.readline().split() == ["b", "c"]

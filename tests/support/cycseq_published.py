@@ -1,4 +1,5 @@
-"""How the published CycSeq's weights, noise and rows enter ours, with a record of which arrays were used."""
+"""How the published CycSeq's weights, noise and rows enter ours, with a record of which arrays were
+used."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ class Arrays:
 
     def under(self, prefix: str) -> dict:
         """Arrays whose name begins so, by the rest of the name."""
-        return {key.removeprefix(prefix): self[key] for key in self.arrays if key.startswith(prefix)}
+        return {
+            key.removeprefix(prefix): self[key] for key in self.arrays if key.startswith(prefix)
+        }
 
     def left(self) -> set[str]:
         return set(self.arrays) - self.used
@@ -67,7 +70,9 @@ def generator(arrays: dict, batch_norm: bool = False) -> tuple[dict, dict, dict]
             first_layer(params.setdefault(side, {}).setdefault("first", {}), side, leaf, value)
         else:
             path, value = place(parts, leaf, value)
-            if parts[0] in CONDITIONS and f"{name[:-1]}b" not in arrays:  # a table to look up: as it is
+            if (
+                parts[0] in CONDITIONS and f"{name[:-1]}b" not in arrays
+            ):  # a table to look up: as it is
                 value = value.T
             put(state if path[-1] in ("mean", "variance") else params, [side, *path], value)
     for leaf in ("W", "b"):
@@ -96,8 +101,11 @@ def place(parts: list[str], leaf: str, value) -> tuple[list[str], jnp.ndarray]:
     if part in OUTPUTS:
         return [OUTPUTS[part], *linear(leaf)], value.T
     if part == "att":
-        return (["trunk", "attention", "gamma"], value[0]) if leaf == "gamma" else (
-            ["trunk", "attention", "value", *linear(leaf)], value.T)  # fmt: skip
+        return (
+            (["trunk", "attention", "gamma"], value[0])
+            if leaf == "gamma"
+            else (["trunk", "attention", "value", *linear(leaf)], value.T)
+        )
     if part.startswith("res"):
         path, value = place(rest, leaf, value)
         return ["trunk", f"block{part[3:]}", *path[1:]], value
@@ -127,12 +135,15 @@ def critic(arrays: dict, columns: int) -> dict:
             put(params, ["first", "bias"], value)
         else:
             blocks = jnp.split(value.T, [GENES, GENES + columns])
-            params.setdefault("first", {}).update(zip(("expression", "target", "stratum"), blocks, strict=True))
+            params.setdefault("first", {}).update(
+                zip(("expression", "target", "stratum"), blocks, strict=True)
+            )
     return params
 
 
 def make_net(columns: int, strata: int = 3, **settings) -> cycseq.CycSeq:
-    """The network of the fixtures: `columns` perturbations, the whole table of genes where there are as many."""
+    """The network of the fixtures: `columns` perturbations, the whole table of genes where there
+    are as many."""
     genes = tuple(f"g{i}" for i in range(GENES))
     treatments = genes if columns == GENES else tuple(f"t{i}" for i in range(columns))
     zeros = np.zeros(GENES)
@@ -155,7 +166,10 @@ def make_net(columns: int, strata: int = 3, **settings) -> cycseq.CycSeq:
 
 def condition(p, b) -> Condition:
     """Of one-hot rows."""
-    return Condition(*(Picked(one.argmax(1)[:, None], jnp.ones((len(one), 1), one.dtype)) for one in (p, b)), None)
+    return Condition(
+        *(Picked(one.argmax(1)[:, None], jnp.ones((len(one), 1), one.dtype)) for one in (p, b)),
+        None,
+    )
 
 
 def masks(arrays: Arrays, prefix: str) -> dict:
@@ -170,4 +184,6 @@ def masks(arrays: Arrays, prefix: str) -> dict:
 def generator_noise(arrays: Arrays, masks_at: str, normal_at: str) -> GeneratorNoise:
     """Recorded noise of one pass."""
     normal = jnp.stack([arrays[f"{normal_at}eps_{latent}"] for latent in LATENTS], 1)
-    return GeneratorNoise(masks(arrays, f"{masks_at}enc."), masks(arrays, f"{masks_at}dec."), normal)
+    return GeneratorNoise(
+        masks(arrays, f"{masks_at}enc."), masks(arrays, f"{masks_at}dec."), normal
+    )

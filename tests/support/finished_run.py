@@ -28,15 +28,19 @@ def config(**changes) -> dict:
 
 
 def leave(settings: dict, workdir: pathlib.Path) -> workflow.Fitted:
-    """Leave what `run.run` leaves, but for scores, figures and training (whose program takes long to compile): the best
-    parameters are the first ones, moved."""
+    """Leave what `run.run` leaves, but for scores, figures and training (whose program takes long
+    to compile): the best parameters are the first ones, moved."""
     dataset, _ = run.load_dataset(settings)
     model = run.build_model(settings, dataset)
     feed = workflow.make_feeds(dataset, batch_size=64)[0]
     optimizer = optim.adam(1e-3, weight_decay=1e-6, clip=100.0)
     seeds = settings["train"]["seeds"]
-    state = train.init(model, optimizer, feed, jax.random.key(0), seeds=seeds if seeds > 1 else None)
-    moved = jax.tree.map(lambda a: a + 0.01 * jax.random.normal(jax.random.key(a.size), a.shape), state.params)
+    state = train.init(
+        model, optimizer, feed, jax.random.key(0), seeds=seeds if seeds > 1 else None
+    )
+    moved = jax.tree.map(
+        lambda a: a + 0.01 * jax.random.normal(jax.random.key(a.size), a.shape), state.params
+    )
     state = state._replace(best=state.best._replace(params=moved, loss=state.best.loss * 0 + 1.5))
     workdir.mkdir(parents=True)
     folder.write_json(workdir / "config.json", settings)

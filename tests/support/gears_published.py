@@ -21,7 +21,12 @@ PARTS = {
     "layers_emb_pos": "gene_conv",
     "sim_layers": "perturbation_conv_ontology",
 }
-DECODER = {"indv_w1": "first_kernel", "indv_b1": "first_bias", "indv_w2": "second_kernel", "indv_b2": "second_bias"}
+DECODER = {
+    "indv_w1": "first_kernel",
+    "indv_b1": "first_bias",
+    "indv_w2": "second_kernel",
+    "indv_b2": "second_bias",
+}
 NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
 UNUSED = ("pert_w", "bn_pert_base_trans")
 
@@ -52,12 +57,15 @@ def ours(parts, value):
         return [PARTS[part]], value
     if rest[0] == "network":
         number = int(rest[1])
-        return [PARTS[part], *(norm(number // 3, rest[2]) if number % 3 else linear(number // 3, rest[2]))], turned(
-            value, number % 3
-        )
+        return [
+            PARTS[part],
+            *(norm(number // 3, rest[2]) if number % 3 else linear(number // 3, rest[2])),
+        ], turned(value, number % 3)
     if len(rest) == 1:
         return [PARTS[part], NORM[rest[0]]], value
-    return [PARTS[part], f"layer{rest[0]}", {"weight": "kernel", "bias": "bias"}[rest[2]]], turned(value, 0)
+    return [PARTS[part], f"layer{rest[0]}", {"weight": "kernel", "bias": "bias"}[rest[2]]], turned(
+        value, 0
+    )
 
 
 def linear(number, kind):
@@ -78,7 +86,9 @@ def graph(names, arrays, prefix):
     return graphs.named_graph(names, senders, receivers, arrays[f"{prefix}_edge_weight"])
 
 
-def make_spec(genes, treatments, named, conditions=("ctrl",), table=None, control_mean=None) -> Spec:
+def make_spec(
+    genes, treatments, named, conditions=("ctrl",), table=None, control_mean=None
+) -> Spec:
     count = len(conditions)
     return Spec(
         genes=tuple(genes),
@@ -97,14 +107,18 @@ def make_spec(genes, treatments, named, conditions=("ctrl",), table=None, contro
 
 
 def toy(inputs, networks, condition, treatment, *, spare=0, **settings) -> gears.Gears:
-    """The small network of the fixtures; `spare` conditions without cells make ours compute a row per cell."""
+    """The small network of the fixtures; `spare` conditions without cells make ours compute a row
+    per cell."""
     names = sorted(set(condition.tolist()))
     table = np.array([treatment[condition == name][0] for name in names])
     names += [f"spare{i}" for i in range(spare)]
     table = np.concatenate([table, np.zeros((spare, table.shape[1]))])
     genes = tuple(f"g{i}" for i in range(inputs["x"].shape[1]))
     treatments = tuple(inputs["pert_names"].tolist())
-    named = {"coexpression": graph(genes, networks, "coexp"), "ontology": graph(treatments, networks, "go")}
+    named = {
+        "coexpression": graph(genes, networks, "coexp"),
+        "ontology": graph(treatments, networks, "go"),
+    }
     spec = make_spec(genes, treatments, named, tuple(names), table, inputs["ctrl_mean"])
     return gears.make(spec, hidden_dim=8, **settings)
 
@@ -117,7 +131,8 @@ def multi_hot(members, width):
 
 
 def make_batch(net: gears.Gears, inputs, condition, treatment, cells, dtype, real=None) -> Batch:
-    """Cells of the fixture in that order, the first `real` of them no padding; counts play no part."""
+    """Cells of the fixture in that order, the first `real` of them no padding; counts play no
+    part."""
     spec, index = net.spec, np.asarray(cells)
     kept = np.ones((len(spec.conditions), len(spec.genes)), bool)
     for number, name in enumerate(spec.conditions):

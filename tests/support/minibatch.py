@@ -1,4 +1,5 @@
-"""One small batch with everything in it (padding, a pair, two strata, failed cells), and every model built for it.
+"""One small batch with everything in it (padding, a pair, two strata, failed cells), and every
+model built for it.
 
 Run as a program it prints the losses and gradients of all its devices.
 """
@@ -37,12 +38,14 @@ SMALL = {
 }
 """Hyperparameters that make a model small."""
 SILENT_AT_START = {"cycseq": ("['attention']['value']",)}
-"""Parameters without gradient at the initial values, by parts of their path: here they are multiplied by a 0."""
+"""Parameters without gradient at the initial values, by parts of their path: here they are
+multiplied by a 0."""
 
 
 @contextlib.contextmanager
 def compiled_quickly():
-    """Compilation is what these tests wait for; the values do not depend on how hard the compiler tries."""
+    """Compilation is what these tests wait for; the values do not depend on how hard the compiler
+    tries."""
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -60,7 +63,12 @@ def built(name: str) -> Model:
 
 
 def counts() -> np.ndarray:
-    return np.random.default_rng(0).poisson(np.linspace(1, 9, GENES), (CELLS, GENES)).astype(np.float32) + 1
+    return (
+        np.random.default_rng(0)
+        .poisson(np.linspace(1, 9, GENES), (CELLS, GENES))
+        .astype(np.float32)
+        + 1
+    )
 
 
 def spec() -> Spec:
@@ -110,7 +118,9 @@ def batch() -> Batch:
 
 def rows(whole: Batch, index) -> Batch:
     """Those rows of the batch."""
-    extras = {name: leaf[index] if name in PER_CELL else leaf for name, leaf in whole.extras.items()}
+    extras = {
+        name: leaf[index] if name in PER_CELL else leaf for name, leaf in whole.extras.items()
+    }
     return Batch(*(leaf[index] for leaf in whole[:-1]), extras)
 
 
@@ -126,7 +136,8 @@ def request(treatment=TREATMENTS, library=1e3) -> Request:
 
 
 def gradients(model: Model):
-    """(params, state, key, batch) -> ((loss, (state, metrics)), gradients), as the loop takes them."""
+    """(params, state, key, batch) -> ((loss, (state, metrics)), gradients), as the loop takes
+    them."""
 
     def step(*arguments):
         value, slopes = jax.value_and_grad(model.loss, has_aux=True)(*arguments)
@@ -136,7 +147,9 @@ def gradients(model: Model):
 
 
 def numbers(tree, pick=lambda leaf: leaf) -> list[float]:
-    return np.concatenate([np.ravel(pick(leaf)) for leaf in jax.tree.leaves(jax.device_get(tree))]).tolist()
+    return np.concatenate(
+        [np.ravel(pick(leaf)) for leaf in jax.tree.leaves(jax.device_get(tree))]
+    ).tolist()
 
 
 def on_all_devices(name: str) -> dict[str, list[float]]:
@@ -144,10 +157,18 @@ def on_all_devices(name: str) -> dict[str, list[float]]:
     model, whole, key, devices = built(name), batch(), jax.random.key(1), jax.device_count()
     params, state = jax.jit(model.init)(jax.random.key(0), whole)
     on_host = jax.tree.map(np.asarray, whole)
-    shares = [rows(on_host, slice(d * CELLS // devices, (d + 1) * CELLS // devices)) for d in range(devices)]
+    shares = [
+        rows(on_host, slice(d * CELLS // devices, (d + 1) * CELLS // devices))
+        for d in range(devices)
+    ]
     dealt = jax.tree.map(lambda *leaves: np.stack(leaves), *shares)
-    many = jax.pmap(gradients(model), AXIS, in_axes=(None, None, None, 0))(params, state, key, dealt)
-    return {"first": numbers(many, lambda leaf: leaf[0]), "last": numbers(many, lambda leaf: leaf[-1])}
+    many = jax.pmap(gradients(model), AXIS, in_axes=(None, None, None, 0))(
+        params, state, key, dealt
+    )
+    return {
+        "first": numbers(many, lambda leaf: leaf[0]),
+        "last": numbers(many, lambda leaf: leaf[-1]),
+    }
 
 
 if __name__ == "__main__":

@@ -24,11 +24,19 @@ CONDITIONS = ("ctrl", "g0+ctrl", "g1+ctrl", "g2+ctrl", "X+ctrl", "g0+g1", "g0+g2
 
 
 def dataset() -> Dataset:
-    """`CELLS` cells of each condition, four times as many controls; all but the last two pairs train."""
+    """`CELLS` cells of each condition, four times as many controls; all but the last two pairs
+    train."""
     rng = np.random.default_rng(0)
-    table = np.array([[name in condition.split("+") for name in PERTURBED] for condition in CONDITIONS], np.float32)
-    condition = np.concatenate([np.zeros(3 * CELLS, int), np.repeat(np.arange(len(CONDITIONS)), CELLS)])
-    effect = rng.normal(0, 0.7, (len(PERTURBED), GENES)) * (rng.random((len(PERTURBED), GENES)) < 0.5)
+    table = np.array(
+        [[name in condition.split("+") for name in PERTURBED] for condition in CONDITIONS],
+        np.float32,
+    )
+    condition = np.concatenate(
+        [np.zeros(3 * CELLS, int), np.repeat(np.arange(len(CONDITIONS)), CELLS)]
+    )
+    effect = rng.normal(0, 0.7, (len(PERTURBED), GENES)) * (
+        rng.random((len(PERTURBED), GENES)) < 0.5
+    )
     counts = rng.poisson(np.exp(rng.normal(1, 0.8, GENES) + table[condition] @ effect))
     counts[:, 0] += 1
     return Dataset(
@@ -49,8 +57,15 @@ def dataset() -> Dataset:
 
 
 def linked(screen: Dataset) -> Spec:
-    """Its spec, with a graph that holds two genes without cells: `far` next to trained ones, `lone` by itself."""
-    edges = [("g0", "g1", 0.4), ("g1", "g0", 0.4), ("X", "g2", 0.2), ("g0", "far", 0.3), ("g1", "far", 0.2)]
+    """Its spec, with a graph that holds two genes without cells: `far` next to trained ones, `lone`
+    by itself."""
+    edges = [
+        ("g0", "g1", 0.4),
+        ("g1", "g0", 0.4),
+        ("X", "g2", 0.2),
+        ("g0", "far", 0.3),
+        ("g1", "far", 0.2),
+    ]
     names = (*PERTURBED, "far", "lone")
     found = {
         "coexpression": graphs.from_edges([("g3", "g4", 0.7), ("g5", "g3", 0.5)]),

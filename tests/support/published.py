@@ -1,4 +1,5 @@
-"""How the arrays of the published count VAEs enter ours: weights by our names, given noise in place of keys."""
+"""How the arrays of the published count VAEs enter ours: weights by our names, given noise in place
+of keys."""
 
 import numpyro.distributions as dist
 from numpyro.distributions import MaskedDistribution
@@ -29,7 +30,8 @@ class given_noise(Messenger):
 
     def process_message(self, msg):
         if msg["type"] == "sample" and msg["value"] is None:
-            # Sites without noise are point masses in the guide, from which the model's site is replayed.
+            # Sites without noise are point masses in the guide, from which the model's site is
+            # replayed.
             fn = msg["fn"]
             while isinstance(fn, (dist.Independent, MaskedDistribution)):
                 fn = fn.base_dist
@@ -38,4 +40,6 @@ class given_noise(Messenger):
             if isinstance(fn, dist.Delta) or msg["name"] not in self.noise:
                 return
             eps = self.noise[msg["name"]].reshape(fn.batch_shape)
-            msg["value"] = fn.from_noise(eps) if hasattr(fn, "from_noise") else fn.loc + fn.scale * eps
+            msg["value"] = (
+                fn.from_noise(eps) if hasattr(fn, "from_noise") else fn.loc + fn.scale * eps
+            )

@@ -1,4 +1,5 @@
-"""A tiny screen, a tiny model with everything a model may do, and a run that can be started as a process of its own."""
+"""A tiny screen, a tiny model with everything a model may do, and a run that can be started as a
+process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from jaxpert.core.types import Batch, Dataset, Model
 from jaxpert.data.feeds import make_feed
 
 ADAM = optim.adam(0.2, weight_decay=1e-6)
-"""One optimiser for all tests, whose programs can then be compiled once; the rate is high enough for early bests."""
+"""One optimiser for all tests, whose programs can then be compiled once; the rate is high enough
+for early bests."""
 POISON = 1e6
 TRACES = []
 """One entry each time the loss is traced, so that compilations can be counted."""
@@ -52,20 +54,31 @@ def dataset(cells: int = 203, genes: int = 12, seed: int = 0) -> Dataset:
 
 
 def model(genes: int = 12, treatments: int = 3) -> Model:
-    """Poisson regression with noise, control cells and a running state; NaN once POISON cells were seen."""
+    """Poisson regression with noise, control cells and a running state; NaN once POISON cells were
+    seen."""
 
     def init(key, batch: Batch):
         weights = 0.1 * jax.random.normal(key, (treatments, genes))
         # A weakly typed leaf, as models make by accident.
-        return {"rate": {"w": weights, "b": jnp.full((genes,), 0.5)}}, {"seen": jnp.zeros((), jnp.float32)}
+        return {"rate": {"w": weights, "b": jnp.full((genes,), 0.5)}}, {
+            "seen": jnp.zeros((), jnp.float32)
+        }
 
     def loss(params, state, key, batch: Batch):
         TRACES.append(1)
-        # One random number generator less is a tenth of a second of compilation less, in every test.
-        noise = jax.vmap(lambda slot: jax.random.uniform(jax.random.fold_in(key, slot), (genes,)))(batch.slot)
+        # One random number generator less is a tenth of a second of compilation less, in every
+        # test.
+        noise = jax.vmap(lambda slot: jax.random.uniform(jax.random.fold_in(key, slot), (genes,)))(
+            batch.slot
+        )
         shift = 0.1 * jax.random.uniform(key, (genes,))
         weights = params["rate"]["w"] + shift
-        log_rate = params["rate"]["b"] + batch.treatment @ weights + 0.3 * noise + 0.01 * jnp.log1p(batch.control)
+        log_rate = (
+            params["rate"]["b"]
+            + batch.treatment @ weights
+            + 0.3 * noise
+            + 0.01 * jnp.log1p(batch.control)
+        )
         per_cell = (jnp.exp(log_rate) - batch.x * log_rate).sum(1)
         count = psum(batch.mask.sum())
         nll = psum(jnp.where(batch.mask, per_cell, 0.0).sum()) / count
@@ -81,14 +94,23 @@ def feeds(batch_size: int = 32, devices: int = 1, layout: str = "auto"):
     data = dataset()
     return (
         make_feed(data, "train", batch_size=batch_size, devices=devices, layout=layout),
-        make_feed(data, "val", batch_size=batch_size, devices=devices, layout=layout, shuffle=False),
+        make_feed(
+            data, "val", batch_size=batch_size, devices=devices, layout=layout, shuffle=False
+        ),
     )
 
 
 def run(
-    workdir, *, epochs: int = 20, devices: int = 1, log_every: int = 3, optimizer=ADAM, stretches: float = math.inf
+    workdir,
+    *,
+    epochs: int = 20,
+    devices: int = 1,
+    log_every: int = 3,
+    optimizer=ADAM,
+    stretches: float = math.inf,
 ):
-    """Train in a work directory, going on from its newest checkpoint; saves after every stretch of steps."""
+    """Train in a work directory, going on from its newest checkpoint; saves after every stretch of
+    steps."""
     train_feed, valid_feed = feeds(devices=devices)
     state = train.init(model(), optimizer, train_feed, jax.random.key(3))
     notes: tuple[str, ...] = ()
@@ -98,10 +120,18 @@ def run(
         with log.metrics_writer(f"{workdir}/metrics.jsonl", step=int(state.step)) as report:
             done = itertools.count(1)
             state, outcome = train.fit(
-                model(), optimizer, state, train_feed, valid_feed, epochs=epochs, log_every=log_every,
-                save=lambda state, extra: checkpoint.save(manager, state, extra), save_seconds=0.0, report=report,
+                model(),
+                optimizer,
+                state,
+                train_feed,
+                valid_feed,
+                epochs=epochs,
+                log_every=log_every,
+                save=lambda state, extra: checkpoint.save(manager, state, extra),
+                save_seconds=0.0,
+                report=report,
                 should_stop=lambda: caught() or next(done) >= stretches,
-            )  # fmt: skip
+            )
     return state, outcome, notes
 
 
@@ -117,5 +147,7 @@ if __name__ == "__main__":
     if rate := options.pop("sgd", None):
         options["optimizer"] = optim.sgd(rate)
     final, outcome, _ = run(workdir, **options)
-    leaves = [np.asarray(leaf).tolist() for leaf in jax.tree.leaves((final.params, final.best.params))]
+    leaves = [
+        np.asarray(leaf).tolist() for leaf in jax.tree.leaves((final.params, final.best.params))
+    ]
     print(json.dumps({"bytes": numbers(final), "outcome": outcome, "leaves": leaves}))

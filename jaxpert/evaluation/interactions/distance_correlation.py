@@ -1,4 +1,5 @@
-"""Distance correlation (Szekely, Rizzo and Bakirov 2007): biased V-statistics, exponent 1, square root taken.
+"""Distance correlation (Szekely, Rizzo and Bakirov 2007): biased V-statistics, exponent 1, square
+root taken.
 
 Distances are formed a few rows at a time, so that memory grows with n and not with its square.
 """
@@ -16,11 +17,15 @@ ROWS = 16
 Columns = tuple[int, ...]
 
 
-def distance_correlations(columns: Float[Array, "m n"], pairs: Sequence[tuple[Columns, int]]) -> Float[Array, "pairs"]:
-    """Distance correlation of every (group of columns, other column) in `pairs` over the same n observations.
+def distance_correlations(
+    columns: Float[Array, "m n"], pairs: Sequence[tuple[Columns, int]]
+) -> Float[Array, "pairs"]:
+    """Distance correlation of every (group of columns, other column) in `pairs` over the same n
+    observations.
 
-    A group of several columns is one sample of vectors with Euclidean distances. NaN where a side is constant.
-    With `columns = [a, b, ab]`, `[((0, 1), 2), ((0,), 1)]` asks for dC([a b], ab) and dC(a, b).
+    A group of several columns is one sample of vectors with Euclidean distances. NaN where a side
+    is constant. With `columns = [a, b, ab]`, `[((0, 1), 2), ((0,), 1)]` asks for dC([a b], ab) and
+    dC(a, b).
     """
     varies = jnp.ptp(columns, 1) > 0
     columns = jnp.where(varies[:, None], columns - columns.mean(1, keepdims=True), 0)
@@ -28,7 +33,9 @@ def distance_correlations(columns: Float[Array, "m n"], pairs: Sequence[tuple[Co
     groups = tuple(dict.fromkeys(group for group, _ in pairs))
     covariance, group_means = _sums(columns, means, groups, tuple(pairs))
     square = 2 * (columns**2).mean(1)  # mean squared distance
-    own = [_variance(square[jnp.array(group)].sum(), group_means[k]) for k, group in enumerate(groups)]
+    own = [
+        _variance(square[jnp.array(group)].sum(), group_means[k]) for k, group in enumerate(groups)
+    ]
     found = []
     for value, (group, other) in zip(covariance, pairs, strict=True):
         product = own[groups.index(group)] * _variance(square[other], means[other])
@@ -60,7 +67,8 @@ def _sums(
 ) -> tuple[list[Array], list[Array]]:
     """Squared distance covariance of every pair, and each point's mean distance in every group.
 
-    One of two matrices is double-centred: centring the other as well would not change the sum of their product.
+    One of two matrices is double-centred: centring the other as well would not change the sum of
+    their product.
     """
     n = columns.shape[1]
     others = sorted({other for _, other in pairs})
@@ -79,8 +87,14 @@ def _sums(
 
     empty = tuple(jnp.zeros(n, columns.dtype) for _ in range(len(pairs) + len(groups)))
     sums, _ = jax.lax.scan(add, empty, blocks)
-    return [total.mean() / n for total in sums[: len(pairs)]], [total / n for total in sums[len(pairs) :]]
+    return [total.mean() / n for total in sums[: len(pairs)]], [
+        total / n for total in sums[len(pairs) :]
+    ]
 
 
 def _norm(gaps: list[Array]) -> Array:
-    return gaps[0] if len(gaps) == 1 else jnp.sqrt(sum((gap * gap for gap in gaps[1:]), gaps[0] * gaps[0]))
+    return (
+        gaps[0]
+        if len(gaps) == 1
+        else jnp.sqrt(sum((gap * gap for gap in gaps[1:]), gaps[0] * gaps[0]))
+    )

@@ -1,8 +1,9 @@
-"""Genetic interactions: how the effect of two perturbations together follows from the effects of each alone.
+"""Genetic interactions: how the effect of two perturbations together follows from the effects of
+each alone.
 
-Effects are differences of mean expression from control, one number per gene, on the scale of the model (the published
-thresholds were made on log-normalised expression). The scores are those of Norman et al. (Science 2019) as GEARS uses
-them (Roohani et al., Nature Biotechnology 2024).
+Effects are differences of mean expression from control, one number per gene, on the scale of the
+model (the published thresholds were made on log-normalised expression). The scores are those of
+Norman et al. (Science 2019) as GEARS uses them (Roohani et al., Nature Biotechnology 2024).
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from jaxtyping import Array, Float, Int
 
 from jaxpert.core.types import InputError
 from jaxpert.evaluation.interactions.distance_correlation import distance_correlations
-from jaxpert.evaluation.interactions.theil_sen import MOST, SEED, STEPS, TOLERANCE, subsets, theil_sen
+from jaxpert.evaluation.interactions.theil_sen import (
+    MOST,
+    SEED,
+    STEPS,
+    TOLERANCE,
+    subsets,
+    theil_sen,
+)
 
 FEWEST_GENES = 3
 FITS = ("pearson", "distance")
@@ -31,7 +39,8 @@ Effects = Float[np.ndarray, "N n"]
 
 
 class Scores(NamedTuple):
-    """Interaction scores of a pair (or, with a leading axis, of many) under their published names."""
+    """Interaction scores of a pair (or, with a leading axis, of many) under their published
+    names."""
 
     c1: Float[Array | np.ndarray, "*N"]
     """ab ~ c1 a + c2 b by Theil-Sen, no intercept."""
@@ -39,7 +48,8 @@ class Scores(NamedTuple):
     mag: Float[Array | np.ndarray, "*N"]
     """sqrt(c1^2 + c2^2): large in synergy, small in suppression."""
     dcor: Float[Array | np.ndarray, "*N"]
-    """Distance correlation of (a, b) with ab: high where the two singles and the pair say the same."""
+    """Distance correlation of (a, b) with ab: high where the two singles and the pair say the
+    same."""
     dcor_singles: Float[Array | np.ndarray, "*N"]
     """Distance correlation of a with b: how alike the two singles are."""
     dcor_first: Float[Array | np.ndarray, "*N"]
@@ -66,12 +76,16 @@ def interaction_scores(
 ) -> Scores:
     """The scores of one pair, pure JAX. NaN where a needed vector is the same for all genes.
 
-    `fit` is the correlation behind `corr_fit`: "pearson" as published thresholds were made, "distance" as the paper
-    words it. `tolerance` and `most_steps` are those of `theil_sen`.
+    `fit` is the correlation behind `corr_fit`: "pearson" as published thresholds were made,
+    "distance" as the paper words it. `tolerance` and `most_steps` are those of `theil_sen`.
     """
-    c1, c2, _ = theil_sen(first, second, both, pairs_of_genes, tolerance=tolerance, most_steps=most_steps)
+    c1, c2, _ = theil_sen(
+        first, second, both, pairs_of_genes, tolerance=tolerance, most_steps=most_steps
+    )
     fitted = c1 * first + c2 * second
-    columns = jnp.stack([first, second, both, fitted] if fit == "distance" else [first, second, both])
+    columns = jnp.stack(
+        [first, second, both, fitted] if fit == "distance" else [first, second, both]
+    )
     asked: list[tuple[tuple[int, ...], int]] = [((0, 1), 2), ((0,), 1), ((0,), 2), ((1,), 2)]
     asked += [((3,), 2)] if fit == "distance" else []
     dcor, singles, dcor_first, dcor_second, *fits = distance_correlations(columns, asked)
@@ -84,7 +98,9 @@ def interaction_scores(
         dcor_first=dcor_first,
         dcor_second=dcor_second,
         corr_fit=fits[0] if fits else _pearson(fitted, both),
-        dominance=jnp.where(c1 * c2 < 0, jnp.nan, jnp.abs(jnp.log10(jnp.abs(c1)) - jnp.log10(jnp.abs(c2)))),
+        dominance=jnp.where(
+            c1 * c2 < 0, jnp.nan, jnp.abs(jnp.log10(jnp.abs(c1)) - jnp.log10(jnp.abs(c2)))
+        ),
         eq_contr=jnp.minimum(dcor_first, dcor_second) / jnp.maximum(dcor_first, dcor_second),
     )
 
@@ -106,16 +122,19 @@ def score_pairs(
 ) -> Scores:
     """Scores [N] of N pairs from the effects [N, n] of their singles and of the pairs.
 
-    The slopes go through all pairs of genes where there are at most `most_subsets`, else through that many random
-    ones drawn with `seed`, the same for every pair. `chunk` pairs at a time go to the device, which takes `together`
-    of them abreast (None: one after the other, fastest on CPUs); on CPUs, where one pair keeps one core busy, that
-    many `workers` (None: one for each core) score parts of a chunk at the same time. In "float32" the published stop
-    may fall on another step, which moves the slopes by about 1e-3. Raises InputError for fewer than 3 genes or values
-    that are not finite.
+    The slopes go through all pairs of genes where there are at most `most_subsets`, else through
+    that many random ones drawn with `seed`, the same for every pair. `chunk` pairs at a time go to
+    the device, which takes `together` of them abreast (None: one after the other, fastest on CPUs);
+    on CPUs, where one pair keeps one core busy, that many `workers` (None: one for each core) score
+    parts of a chunk at the same time. In "float32" the published stop may fall on another step,
+    which moves the slopes by about 1e-3. Raises InputError for fewer than 3 genes or values that
+    are not finite.
     """
     _check(first, second, both, fit, precision)
     drawn = subsets(first.shape[1], most_subsets, seed)
-    score = partial(_score_chunk, fit=fit, tolerance=tolerance, most_steps=most_steps, together=together)
+    score = partial(
+        _score_chunk, fit=fit, tolerance=tolerance, most_steps=most_steps, together=together
+    )
     workers = workers or (_cores() if jax.default_backend() == "cpu" else 1)
     size = min(-(-chunk // workers), len(first))
 
@@ -145,7 +164,9 @@ def _score_chunk(
     together: int | None,
 ) -> Scores:
     def one(vectors: tuple[Array, Array, Array]) -> Scores:
-        return interaction_scores(*vectors, pairs_of_genes, fit=fit, tolerance=tolerance, most_steps=most_steps)
+        return interaction_scores(
+            *vectors, pairs_of_genes, fit=fit, tolerance=tolerance, most_steps=most_steps
+        )
 
     return jax.lax.map(one, (first, second, both), batch_size=together)
 
@@ -155,7 +176,9 @@ def deviation(first: Effects, second: Effects, both: Effects) -> Float[np.ndarra
     return both.astype(np.float64) - first - second
 
 
-def non_additive_genes(first: Effects, second: Effects, both: Effects, k: int = 20) -> Int[np.ndarray, "N k"]:
+def non_additive_genes(
+    first: Effects, second: Effects, both: Effects, k: int = 20
+) -> Int[np.ndarray, "N k"]:
     """The k genes of largest |ab - (a + b)| of each pair, largest first."""
     return np.argsort(-np.abs(deviation(first, second, both)), axis=1, kind="stable")[:, :k]
 
@@ -189,20 +212,25 @@ def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
 def _check(first: Effects, second: Effects, both: Effects, fit: str, precision: str) -> None:
     if fit not in FITS or precision not in ("float64", "float32"):
         raise InputError(
-            f"interaction scores were asked for with fit={fit!r} and precision={precision!r}, expected fit to be one "
+            f"interaction scores were asked for with fit={fit!r} and precision={precision!r}, "
+            "expected fit to be one "
             f"of {', '.join(FITS)} and precision float64 or float32"
         )
     pairs, genes = first.shape
     if pairs < 1 or genes < FEWEST_GENES:
         raise InputError(
-            f"interaction scores were asked for {pairs} pairs on {genes} genes, expected at least 1 pair and "
+            f"interaction scores were asked for {pairs} pairs on {genes} genes, expected at least "
+            "1 pair and "
             f"{FEWEST_GENES} genes: pass more of the measured genes"
         )
     wrong = [
-        row for row in range(pairs) if not all(np.isfinite(effects[row]).all() for effects in (first, second, both))
+        row
+        for row in range(pairs)
+        if not all(np.isfinite(effects[row]).all() for effects in (first, second, both))
     ]
     if wrong:
         raise InputError(
-            f"the effects of {len(wrong)} of {pairs} pairs (the first is number {wrong[0]}) hold values that are not "
+            f"the effects of {len(wrong)} of {pairs} pairs (the first is number {wrong[0]}) hold "
+            "values that are not "
             "finite, expected numbers only: leave out the genes or pairs without them"
         )

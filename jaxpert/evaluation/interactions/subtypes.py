@@ -1,4 +1,5 @@
-"""Sub-types of genetic interactions by published thresholds, and how well predicted scores find them."""
+"""Sub-types of genetic interactions by published thresholds, and how well predicted scores find
+them."""
 
 from __future__ import annotations
 
@@ -29,12 +30,15 @@ RULES = {
     "suppression": Rule("mag", False, 1.0),
     "neomorphism": Rule("corr_fit", False, 0.88),
     "redundancy": Rule("dcor", True, 0.85),
-    "epistasis": Rule("eq_contr", False, 0.28),  # the paper prints > 0.28; its scripts, and the meaning, say <
+    "epistasis": Rule(
+        "eq_contr", False, 0.28
+    ),  # the paper prints > 0.28; its scripts, and the meaning, say <
 }
 """The five sub-types of GEARS' Table 2; a pair may be of several.
 
-The thresholds were set on measured effects, whose noise pulls the slopes towards 0: an exactly additive pair without
-noise has mag = sqrt(2) and counts as synergy. Compare predictions with one another, or with noise of the data's size.
+The thresholds were set on measured effects, whose noise pulls the slopes towards 0: an exactly
+additive pair without noise has mag = sqrt(2) and counts as synergy. Compare predictions with one
+another, or with noise of the data's size.
 """
 
 Table = Mapping[str, Float[np.ndarray, "N"]]
@@ -47,9 +51,11 @@ class Agreement(NamedTuple):
     precision_at_10: float
     """Share of the 10 pairs of most extreme predicted score that are of the sub-type."""
     top_10_accuracy: float
-    """Share of the 10 pairs of most extreme true score that are among the 10 of most extreme predicted score."""
+    """Share of the 10 pairs of most extreme true score that are among the 10 of most extreme
+    predicted score."""
     precision: float
-    """Share of the pairs predicted to be of the sub-type that are; 0, as published, where none is predicted."""
+    """Share of the pairs predicted to be of the sub-type that are; 0, as published, where none is
+    predicted."""
     recall: float
     """Share of the pairs of the sub-type that are predicted; NaN where there is none."""
     true: int
@@ -70,18 +76,23 @@ def members(scores: Table) -> dict[str, Bool[np.ndarray, "N"]]:
 
 
 def labels(scores: Table) -> list[str]:
-    """The sub-types of each pair in words: "synergy, neomorphism", or "additive" or "none" where it is of no other."""
+    """The sub-types of each pair in words: "synergy, neomorphism", or "additive" or "none" where it
+    is of no other."""
     found = members(scores)
     count = len(scores["mag"])
     named = [", ".join(name for name in RULES if found[name][row]) for row in range(count)]
-    return [name or ("additive" if found["additive"][row] else "none") for row, name in enumerate(named)]
+    return [
+        name or ("additive" if found["additive"][row] else "none") for row, name in enumerate(named)
+    ]
 
 
 def most_extreme(scores: Table, subtype: str, k: int | None = None) -> Int[np.ndarray, "k"]:
     """Pairs in the order of a sub-type's score, most typical first; undefined scores come last."""
     rule = rule_of(subtype)
     values = scores[rule.score]
-    order = np.argsort(np.where(np.isnan(values), np.inf, -values if rule.above else values), kind="stable")
+    order = np.argsort(
+        np.where(np.isnan(values), np.inf, -values if rule.above else values), kind="stable"
+    )
     return order[:k]
 
 
@@ -101,12 +112,17 @@ def agreement(true: Table, predicted: Table, subtype: str, k: int = TOP) -> Agre
     )
 
 
-def by_chance(true: Table, subtype: str, *, k: int = TOP, sets: int = RANDOM_SETS, seed: int = 0) -> Chance:
+def by_chance(
+    true: Table, subtype: str, *, k: int = TOP, sets: int = RANDOM_SETS, seed: int = 0
+) -> Chance:
     """The two scores of the k best for `sets` random sets of k pairs, drawn without replacement."""
     rule = rule_of(subtype)
     count = len(true[rule.score])
     if count < k:
-        raise InputError(f"random sets of {k} were asked of {count} pairs, expected at least {k}: pass a smaller k")
+        raise InputError(
+            f"random sets of {k} were asked of {count} pairs, expected at least {k}: pass a "
+            "smaller k"
+        )
     rng = np.random.default_rng(seed)
     drawn = np.stack([rng.choice(count, k, replace=False) for _ in range(sets)])
     hit = _within(true[rule.score], rule)[drawn].mean(1)
@@ -116,7 +132,9 @@ def by_chance(true: Table, subtype: str, *, k: int = TOP, sets: int = RANDOM_SET
 
 def rule_of(subtype: str) -> Rule:
     if subtype not in RULES:
-        raise InputError(f"there is no interaction sub-type {subtype!r}, expected one of {', '.join(RULES)}")
+        raise InputError(
+            f"there is no interaction sub-type {subtype!r}, expected one of {', '.join(RULES)}"
+        )
     return RULES[subtype]
 
 

@@ -1,7 +1,9 @@
-"""Theil-Sen fit of two slopes without intercept: the spatial median of the exact fits to pairs of points.
+"""Theil-Sen fit of two slopes without intercept: the spatial median of the exact fits to pairs of
+points.
 
-The same pairs serve every fit of a batch, so that they are drawn once; the numbers are those of scikit-learn's
-`TheilSenRegressor(fit_intercept=False, max_subpopulation=1e5, max_iter=1000, random_state=1000)`.
+The same pairs serve every fit of a batch, so that they are drawn once; the numbers are those of
+scikit-learn's `TheilSenRegressor(fit_intercept=False, max_subpopulation=1e5, max_iter=1000,
+random_state=1000)`.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Fit(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def subsets(points: int, most: int = MOST, seed: int = SEED) -> Subsets:
-    """All pairs of `points` where there are at most `most`, else `most` random ones (which may repeat)."""
+    """All pairs of `points` where there are at most `most`, else `most` random ones (which may
+    repeat)."""
     if points * (points - 1) // 2 <= most:
         return Subsets(*np.triu_indices(points, 1))
     rng = np.random.RandomState(seed)
@@ -56,10 +59,12 @@ def theil_sen(
     tolerance: float | None = TOLERANCE,
     most_steps: int = STEPS,
 ) -> Fit:
-    """Fit both ~ c1 first + c2 second through all pairs of points in `pairs` (two arrays of indices).
+    """Fit both ~ c1 first + c2 second through all pairs of points in `pairs` (two arrays of
+    indices).
 
-    `tolerance` ends the search for the median once a step is shorter; the published 1e-3 leaves the slopes about 1e-3
-    from the exact median, which `tolerance=None` goes to (as far as rounding allows, in `most_steps` at most).
+    `tolerance` ends the search for the median once a step is shorter; the published 1e-3 leaves the
+    slopes about 1e-3 from the exact median, which `tolerance=None` goes to (as far as rounding
+    allows, in `most_steps` at most).
     """
     c1, c2 = exact_fits(first, second, both, pairs)
     return Fit(*_spatial_median(c1, c2, tolerance, most_steps))
@@ -88,9 +93,11 @@ def exact_fits(
 def _spatial_median(
     c1: Float[Array, "K"], c2: Float[Array, "K"], tolerance: float | None, most_steps: int
 ) -> tuple[Array, Array, Array]:
-    """The point of least summed distance to all, by the modified Weiszfeld steps of Karkkainen and Ayramo (2005).
+    """The point of least summed distance to all, by the modified Weiszfeld steps of Karkkainen and
+    Ayramo (2005).
 
-    Differs from scikit-learn in staying where it is when it has reached the median exactly (there: a jump to 1).
+    Differs from scikit-learn in staying where it is when it has reached the median exactly (there:
+    a jump to 1).
     """
     points = jnp.stack([jnp.ones_like(c1), c1, c2])
 
@@ -111,8 +118,8 @@ def _spatial_median(
 
 
 def _weiszfeld(points: Float[Array, "3 K"], at: tuple[Array, Array]) -> tuple[Array, Array]:
-    """One step from `at` towards the mean of the points (rows 1, x, y) weighted by 1 / distance; shorter from one of
-    the points."""
+    """One step from `at` towards the mean of the points (rows 1, x, y) weighted by 1 / distance;
+    shorter from one of the points."""
     eps = jnp.finfo(points.dtype).eps
     dx, dy = points[1] - at[0], points[2] - at[1]
     distance = jnp.sqrt(dx * dx + dy * dy)

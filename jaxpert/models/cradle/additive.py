@@ -1,4 +1,5 @@
-"""VAEs in which perturbations add to the basal state: z = z_b + D (mask * E); SAMS-VAE with masks, CPA-VAE without."""
+"""VAEs in which perturbations add to the basal state: z = z_b + D (mask * E); SAMS-VAE with masks,
+CPA-VAE without."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ class Networks(NamedTuple):
     encoder: GaussianHead
 
 
-def networks(spec: Spec, settings: Any, *, mask: count_vae.Mask | None, embedding: GaussianHead | None) -> Networks:
+def networks(
+    spec: Spec, settings: Any, *, mask: count_vae.Mask | None, embedding: GaussianHead | None
+) -> Networks:
     """The networks at the widths that the data ask for."""
     s, genes, z = settings, len(spec.genes), settings.latent_dim
     inputs = (genes,) if s.mean_field_encoder else (genes, z)
@@ -46,11 +49,14 @@ def networks(spec: Spec, settings: Any, *, mask: count_vae.Mask | None, embeddin
 
 
 def model(net: Networks, batch: Batch) -> None:
-    """The generative NumPyro program, at natural scale: a sum over the batch's cells, the treatments' terms weighted by
-    the share of their cells that the batch holds (all of them when the batch is the whole split)."""
+    """The generative NumPyro program, at natural scale: a sum over the batch's cells, the
+    treatments' terms weighted by the share of their cells that the batch holds (all of them when
+    the batch is the whole split)."""
     s, share = net.settings, count_vae.treatment_share(batch)
     treatments, scale = len(net.spec.treatments), s.embedding_prior_scale
-    embedding = count_vae.model_embedding(s.latent_dim, treatments, share, scale=scale, mask=net.mask)
+    embedding = count_vae.model_embedding(
+        s.latent_dim, treatments, share, scale=scale, mask=net.mask
+    )
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
     with count_vae.cells(batch):
         z_b = count_vae.model_basal(s.latent_dim, batch)
@@ -86,7 +92,9 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
     return shared | {"mask": drawn.mask, "inclusion": jax.nn.sigmoid(params["mask_logits"])}
 
 
-def blocks(shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]) -> count_vae.Blocks:
+def blocks(
+    shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]
+) -> count_vae.Blocks:
     """z_p of cells with the given perturbations."""
     return {"perturbation": treatment @ shared["effect"]}
 
@@ -96,11 +104,15 @@ def encode(
 ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
     """Mean and standard deviation of q(z_b | x, z_p), and z_p."""
     z_p = batch.treatment @ shared["effect"]
-    mean, std = count_vae.apply(net.encoder, params["z_basal_encoder"], *_encoder_inputs(net, batch, z_p))
+    mean, std = count_vae.apply(
+        net.encoder, params["z_basal_encoder"], *_encoder_inputs(net, batch, z_p)
+    )
     return mean, std, {"perturbation": z_p}
 
 
-def counts(net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]) -> LibraryGammaPoisson:
+def counts(
+    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     z = cells["basal"] + cells["perturbation"]
     return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], z), library)
@@ -116,4 +128,6 @@ def assemble(net: Networks, *, particles: int, score_particles: int) -> Model:
         blocks=blocks,
         counts=partial(counts, net),
     )
-    return count_vae.assemble(inside, net.spec, net.settings, particles=particles, score_particles=score_particles)
+    return count_vae.assemble(
+        inside, net.spec, net.settings, particles=particles, score_particles=score_particles
+    )

@@ -1,4 +1,5 @@
-"""How much nearer artifact removal brings failed cells to their true artifact-free expression, where it is known."""
+"""How much nearer artifact removal brings failed cells to their true artifact-free expression,
+where it is known."""
 
 from __future__ import annotations
 
@@ -9,12 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 OBSERVED, KEPT, REMOVED, CORRECTED = "observed", "artifact_kept", "artifact_removed", "corrected"
-"""The cell as measured; the model's reconstruction with the artifact; without it; the measured cell corrected."""
+"""The cell as measured; the model's reconstruction with the artifact; without it; the measured cell
+corrected."""
 CONDITION = "condition_mean"
 """No model: the mean of the passed cells of the same condition in the cell's place."""
 PAIRS = ((KEPT, REMOVED), (CONDITION, REMOVED), (OBSERVED, REMOVED), (OBSERVED, CORRECTED))
-"""Distances compared: the first minus the second is what is gained. The first pair judges the removal, the second asks
-whether a model was needed; the third says little, since any denoising beats a measured cell."""
+"""Distances compared: the first minus the second is what is gained. The first pair judges the
+removal, the second asks whether a model was needed; the third says little, since any denoising
+beats a measured cell."""
 CONFIDENCE = 0.95
 
 
@@ -28,17 +31,21 @@ def recovery(
     """Distances of estimates to the truth, for all cells and for the cells of each artifact kind.
 
     Args:
-        truth: expected expression of each failed cell had it no artifact, as counts or shares (scaled here).
-        estimates: {name: counts or shares} of the same cells; those of PAIRS that are there are compared.
+        truth: expected expression of each failed cell had it no artifact, as counts or shares
+            (scaled here).
+        estimates: {name: counts or shares} of the same cells; those of PAIRS that are there are
+            compared.
         kind: artifact of each cell, an index into `kinds`.
         condition: of each cell, for the means of clusters.
         kinds: names, such as "none" (a clean cell that failed quality) and "dying".
 
-    Returns {"all" or kind: {"cells", "clusters", "cell_distance": {name: number}, "cluster_distance": {name: number},
-    "cell_gain": {"artifact_kept - artifact_removed": {"mean", "low", "high", "share"}}, "cluster_gain": ...}}. A
-    distance is the root mean square over genes of the difference on log2(1 + 1e4 p), averaged over cells; that of
-    clusters is between the pooled profiles (mean shares) of the same cells of each condition, true and estimated. Gains
-    are paired, with a 95 % t interval over cells (or clusters), None below two; `share` is the part that gained.
+    Returns {"all" or kind: {"cells", "clusters", "cell_distance": {name: number},
+    "cluster_distance": {name: number}, "cell_gain": {"artifact_kept - artifact_removed": {"mean",
+    "low", "high", "share"}}, "cluster_gain": ...}}. A distance is the root mean square over genes
+    of the difference on log2(1 + 1e4 p), averaged over cells; that of clusters is between the
+    pooled profiles (mean shares) of the same cells of each condition, true and estimated. Gains are
+    paired, with a 95 % t interval over cells (or clusters), None below two; `share` is the part
+    that gained.
     """
     shares = {name: shares_of(values) for name, values in {"": truth, **estimates}.items()}
     groups = {"all": np.ones(len(kind), bool)} | {name: kind == k for k, name in enumerate(kinds)}
@@ -50,14 +57,17 @@ def shares_of(values: Float[np.ndarray, "n G"]) -> Float[np.ndarray, "n G"]:
     values = np.asarray(values, np.float64)
     total = values.sum(1, keepdims=True)
     if not (total > 0).all():
-        raise ValueError(f"{int((~(total > 0)).sum())} cells have no counts or are not numbers: leave them out")
+        raise ValueError(
+            f"{int((~(total > 0)).sum())} cells have no counts or are not numbers: leave them out"
+        )
     return values / total
 
 
 def passed_means(
     counts: Any, condition: Int[np.ndarray, "N"], passed: Bool[np.ndarray, "N"], conditions: int
 ) -> Float[np.ndarray, "C G"]:
-    """Mean shares of the passed cells of each condition; of all passed cells where a condition has none."""
+    """Mean shares of the passed cells of each condition; of all passed cells where a condition has
+    none."""
     rows = np.flatnonzero(passed)
     counts = counts[rows].astype(np.float64)
     total = np.asarray(counts.sum(1)).ravel()
@@ -69,7 +79,9 @@ def passed_means(
     return np.where(cells > 0, sums / np.maximum(cells, 1), sums.sum(0) / len(rows))
 
 
-def _group(shares: dict[str, np.ndarray], keep: np.ndarray, condition: Int[np.ndarray, "n"]) -> dict[str, Any]:
+def _group(
+    shares: dict[str, np.ndarray], keep: np.ndarray, condition: Int[np.ndarray, "n"]
+) -> dict[str, Any]:
     cells = {name: values[keep] for name, values in shares.items()}
     _, cluster = np.unique(condition[keep], return_inverse=True)
     pooled = {name: _pooled(values, cluster) for name, values in cells.items()}
@@ -84,7 +96,9 @@ def _group(shares: dict[str, np.ndarray], keep: np.ndarray, condition: Int[np.nd
     }
 
 
-def _pooled(shares: Float[np.ndarray, "n G"], cluster: Int[np.ndarray, "n"]) -> Float[np.ndarray, "K G"]:
+def _pooled(
+    shares: Float[np.ndarray, "n G"], cluster: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "K G"]:
     """Mean shares of each cluster's cells."""
     member = np.arange(cluster.max() + 1)[:, None] == cluster
     return member @ shares / member.sum(1, keepdims=True)

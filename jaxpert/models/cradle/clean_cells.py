@@ -35,14 +35,16 @@ class CleanCells(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """One condition over D posterior draws, on the log2(1 + 1e4 x / sum x) scale but for the cells."""
+    """One condition over D posterior draws, on the log2(1 + 1e4 x / sum x) scale but for the
+    cells."""
 
     mean: Float[np.ndarray, "D G"]
     """Over the states of each draw."""
     effect: Float[np.ndarray, "D G"]
     """Mean difference to the control cells of the same states."""
     error: Float[np.ndarray, "G"]
-    """Monte-Carlo standard error of a draw's `effect` that comes from the finite number of states."""
+    """Monte-Carlo standard error of a draw's `effect` that comes from the finite number of
+    states."""
     cells: Float[np.ndarray, "D k G"]
     """Counts of the first states of each draw."""
 
@@ -59,7 +61,8 @@ def clean_cells(
     separator: str = "+",
     seed: int = 0,
 ) -> CleanCells:
-    """Generate artifact-free cells of perturbations, seen or not, alone or combined ("A+B"), the control in front.
+    """Generate artifact-free cells of perturbations, seen or not, alone or combined ("A+B"), the
+    control in front.
 
     Args:
         fitted: a model that generates counts, one seed.
@@ -68,33 +71,45 @@ def clean_cells(
         cells_per_perturbation: cells returned of each, taken in turn from the draws.
         draws: of the latents that all cells share (effects, masks), the same for all perturbations.
         states: basal states per draw behind the summary.
-        library: total of each generated cell; None takes those of QC-passed control cells at random.
+        library: total of each generated cell; None takes those of QC-passed control cells at
+            random.
         separator: between treatments.
         seed: of all draws.
 
-    Returns `cells`, an AnnData of counts with `obs` condition, draw and state; and `summary`, one row per condition,
-    with what stands behind it in `obs["support"]`: `X` is the posterior mean of the mean log2(1 + 1e4 x / sum x), the
-    layers `sd, lower, upper` are its standard deviation and 2.5/97.5 % quantiles over the draws, `effect, effect_sd,
-    effect_lower, effect_upper` the same of the difference to the control, `effect_error` the part of `effect_sd` that
-    is only Monte-Carlo noise. With few draws the quantiles are near the extremes; 100 give fair ones.
+    Returns `cells`, an AnnData of counts with `obs` condition, draw and state; and `summary`, one
+    row per condition, with what stands behind it in `obs["support"]`: `X` is the posterior mean of
+    the mean log2(1 + 1e4 x / sum x), the layers `sd, lower, upper` are its standard deviation and
+    2.5/97.5 % quantiles over the draws, `effect, effect_sd, effect_lower, effect_upper` the same of
+    the difference to the control, `effect_error` the part of `effect_sd` that is only Monte-Carlo
+    noise. With few draws the quantiles are near the extremes; 100 give fair ones.
 
-    Cells of the same draw and state have the same noise under every perturbation: they are one cell as it would look
-    under each, so compare them in pairs; a test between conditions that takes them as independent is too careful.
+    Cells of the same draw and state have the same noise under every perturbation: they are one cell
+    as it would look under each, so compare them in pairs; a test between conditions that takes them
+    as independent is too careful.
     """
     _check_request(fitted, cells_per_perturbation, draws, states)
     control = dataset.conditions[dataset.control]
     names = (control, *dict.fromkeys(name for name in perturbations if name != control))
     treatment = treatments_of(dataset, names, separator)
-    support = ["not known"] * len(names) if fitted.model.support is None else list(fitted.model.support(treatment))
+    support = (
+        ["not known"] * len(names)
+        if fitted.model.support is None
+        else list(fitted.model.support(treatment))
+    )
     each = math.ceil(cells_per_perturbation / draws)
     states = max(states, each)
     key, key_library = jax.random.split(jax.random.fold_in(jax.random.key(seed), GENERATE))
-    keys, libraries = jax.random.split(key, draws), _libraries(dataset, library, (draws, states), key_library)
+    keys, libraries = (
+        jax.random.split(key, draws),
+        _libraries(dataset, library, (draws, states), key_library),
+    )
     request = make_request(np.zeros((states, treatment.shape[1]), np.float32))
     drawn = []
     for row in treatment:
         pair = jnp.stack([jnp.zeros(len(row)), jnp.asarray(row)])
-        found = _draw(fitted.model.predict, each, fitted.params, fitted.state, keys, libraries, request, pair)
+        found = _draw(
+            fitted.model.predict, each, fitted.params, fitted.state, keys, libraries, request, pair
+        )
         drawn.append(Drawn(*map(np.asarray, found)))
         _check_counts(drawn[-1], names[len(drawn) - 1])
     return CleanCells(
@@ -105,8 +120,15 @@ def clean_cells(
 
 def _check_request(fitted: Fitted, cells: int, draws: int, states: int) -> None:
     if fitted.model.scale != "counts" or not fitted.model.stochastic:
-        raise InputError("this model predicts means, not cells: take a model that generates counts, such as cradle_vae")
-    for name, value, least in (("cells_per_perturbation", cells, 1), ("draws", draws, 2), ("states", states, 2)):
+        raise InputError(
+            "this model predicts means, not cells: take a model that generates counts, such as "
+            "cradle_vae"
+        )
+    for name, value, least in (
+        ("cells_per_perturbation", cells, 1),
+        ("draws", draws, 2),
+        ("states", states, 2),
+    ):
         if value < least:
             raise InputError(f"{name} is {value}, expected at least {least}")
 
@@ -118,11 +140,14 @@ def _libraries(
         check_library(library)
         return jnp.full(shape, library, jnp.float32)
     rows = pseudobulk.passed_rows(dataset)
-    totals = np.asarray(dataset.counts[rows[dataset.condition[rows] == dataset.control]].sum(1), np.float32).ravel()
+    totals = np.asarray(
+        dataset.counts[rows[dataset.condition[rows] == dataset.control]].sum(1), np.float32
+    ).ravel()
     totals = totals[totals > 0]
     if not len(totals):
         raise InputError(
-            f"no control cell of {dataset.name!r} passed quality, expected some to resample libraries from: give "
+            f"no control cell of {dataset.name!r} passed quality, expected some to resample "
+            "libraries from: give "
             "library=10000"
         )
     return jax.random.choice(key, jnp.asarray(totals), shape)
@@ -139,8 +164,8 @@ def _draw(
     request: Request,
     pair: Float[Array, "2 T"],
 ) -> tuple[Array, Array, Array, Array]:
-    """`Drawn` of the second treatment of the pair beside the first: with the same key both have the same globals, basal
-    states and noise, so their difference is one of effects."""
+    """`Drawn` of the second treatment of the pair beside the first: with the same key both have the
+    same globals, basal states and noise, so their difference is one of effects."""
 
     def one(at: tuple[PRNGKeyArray, Array]) -> tuple[Array, ...]:
         key, library = at
@@ -150,11 +175,15 @@ def _draw(
             return predict(params, state, key, request._replace(treatment=rows, library=library))
 
         x = jax.lax.map(cells, pair)
-        full = (x.sum(-1) != 0).all(0)  # a cell without counts cannot be normalised, nor can its twin be compared
+        full = (x.sum(-1) != 0).all(
+            0
+        )  # a cell without counts cannot be normalised, nor can its twin be compared
         y = log2p_normalize(jnp.where(full[:, None], x, 1))
         count = jnp.maximum(full.sum(), 1)
         mean, effect = (jnp.where(full[:, None], a, 0).sum(0) / count for a in (y[1], y[1] - y[0]))
-        spread = jnp.where(full[:, None], (y[1] - y[0] - effect) ** 2, 0).sum(0) / jnp.maximum(count - 1, 1)
+        spread = jnp.where(full[:, None], (y[1] - y[0] - effect) ** 2, 0).sum(0) / jnp.maximum(
+            count - 1, 1
+        )
         return mean, effect, spread / count, x[1, :each]
 
     mean, effect, variance, kept = jax.lax.map(one, (keys, libraries))
@@ -164,12 +193,15 @@ def _draw(
 def _check_counts(drawn: Drawn, name: str) -> None:
     if not ((drawn.cells >= 0).all() and np.isfinite(drawn.mean).all()):
         raise InputError(
-            f"the cells generated of {name!r} are not counts: the training of the model has diverged, train it again "
+            f"the cells generated of {name!r} are not counts: the training of the model has "
+            "diverged, train it again "
             "with a lower train.learning_rate"
         )
 
 
-def _cells_table(dataset: Dataset, names: Sequence[str], drawn: list[Drawn], wanted: int) -> AnnData:
+def _cells_table(
+    dataset: Dataset, names: Sequence[str], drawn: list[Drawn], wanted: int
+) -> AnnData:
     """The first cells, all draws in turn, condition by condition."""
     import anndata
     import pandas
@@ -184,12 +216,19 @@ def _cells_table(dataset: Dataset, names: Sequence[str], drawn: list[Drawn], wan
             "draw": np.tile(draw, len(names)),
             "state": np.tile(state, len(names)),
         },
-        index=pandas.Index([f"{name}-{d}-{s}" for name in names for d, s in zip(draw, state, strict=True)]),
+        index=pandas.Index(
+            [f"{name}-{d}-{s}" for name in names for d, s in zip(draw, state, strict=True)]
+        ),
     )
-    what = "generated artifact-free counts; cells of the same draw and state are one cell under each condition"
+    what = (
+        "generated artifact-free counts; cells of the same draw and state are one cell under each "
+        "condition"
+    )
     var = pandas.DataFrame(index=pandas.Index(dataset.genes))
     counts = sparse.vstack(blocks, format="csr")
-    return anndata.AnnData(counts, obs, var, uns={"artifact_free_cells": {"what": what, "data": dataset.name}})
+    return anndata.AnnData(
+        counts, obs, var, uns={"artifact_free_cells": {"what": what, "data": dataset.name}}
+    )
 
 
 def _summary_table(
@@ -206,10 +245,17 @@ def _summary_table(
         layers[prefix + "sd"] = stacked(lambda one, which=which: getattr(one, which).std(0, ddof=1))
         for bound, percentile in zip(("lower", "upper"), INTERVAL, strict=True):
             layers[prefix + bound] = stacked(
-                lambda one, which=which, at=percentile: np.percentile(getattr(one, which), at, axis=0)
+                lambda one, which=which, at=percentile: np.percentile(
+                    getattr(one, which), at, axis=0
+                )
             )
-    layers |= {"effect": stacked(lambda one: one.effect.mean(0)), "effect_error": stacked(lambda one: one.error)}
-    obs = pandas.DataFrame({"condition": list(names), "support": support}, index=pandas.Index(names))
+    layers |= {
+        "effect": stacked(lambda one: one.effect.mean(0)),
+        "effect_error": stacked(lambda one: one.error),
+    }
+    obs = pandas.DataFrame(
+        {"condition": list(names), "support": support}, index=pandas.Index(names)
+    )
     about = {
         "scale": "log2(1 + 1e4 x / sum x)",
         "draws": len(drawn[0].mean),

@@ -1,7 +1,7 @@
 """Conditional VAE: the perturbation is an input of encoder and decoder, without latents of its own.
 
-z ~ N(0, I), x ~ CountHead([z, D], library), q(z | x, D). An unseen combination is a new input row, for which nothing
-in the model says how perturbations combine.
+z ~ N(0, I), x ~ CountHead([z, D], library), q(z | x, D). An unseen combination is a new input row,
+for which nothing in the model says how perturbations combine.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
     return {"effect": jnp.eye(len(net.spec.treatments))}
 
 
-def blocks(shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]) -> count_vae.Blocks:
+def blocks(
+    shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]
+) -> count_vae.Blocks:
     """The decoder's second input."""
     return {"perturbation": treatment @ shared["effect"]}
 
@@ -81,7 +83,9 @@ def encode(
     return mean, std, {"perturbation": batch.treatment}
 
 
-def counts(net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]) -> LibraryGammaPoisson:
+def counts(
+    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     inputs = cells["basal"], cells["perturbation"]
     return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], *inputs), library)
@@ -104,4 +108,6 @@ def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **setti
         blocks=blocks,
         counts=partial(counts, net),
     )
-    return count_vae.assemble(inside, spec, net.settings, particles=particles, score_particles=score_particles)
+    return count_vae.assemble(
+        inside, spec, net.settings, particles=particles, score_particles=score_particles
+    )

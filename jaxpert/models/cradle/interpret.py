@@ -1,4 +1,5 @@
-"""What a fitted model's latent space says: which factors each perturbation moves, and which genes each factor moves."""
+"""What a fitted model's latent space says: which factors each perturbation moves, and which genes
+each factor moves."""
 
 from __future__ import annotations
 
@@ -25,15 +26,18 @@ PSEUDOCOUNT = 0.1
 INCLUDED = 0.5
 """A perturbation uses a factor from this inclusion probability on."""
 DEVIATIONS = 2.0
-"""Without masks, a perturbation uses a factor where its mean is so many posterior standard deviations from 0."""
+"""Without masks, a perturbation uses a factor where its mean is so many posterior standard
+deviations from 0."""
 
 
 class Interpretation(NamedTuple):
-    """Tables about the latent space; T perturbations (single treatments), Z factors z0, z1 ..., F of them in use."""
+    """Tables about the latent space; T perturbations (single treatments), Z factors z0, z1 ..., F
+    of them in use."""
 
     inclusion: pandas.DataFrame | None
-    """[T, Z] posterior probability that the perturbation moves the factor; None for a model without masks, NaN where
-    the model has no mask of a perturbation (sVAE+ of one that was given in combinations only)."""
+    """[T, Z] posterior probability that the perturbation moves the factor; None for a model without
+    masks, NaN where the model has no mask of a perturbation (sVAE+ of one that was given in
+    combinations only)."""
     embedding: pandas.DataFrame
     """[T, Z] posterior mean of what the perturbation adds to each factor, masks included."""
     embedding_sd: pandas.DataFrame
@@ -41,20 +45,24 @@ class Interpretation(NamedTuple):
     similarity: pandas.DataFrame
     """[T, T] cosine between the posterior means; 0 for a perturbation that moves nothing."""
     overlap: pandas.DataFrame | None
-    """[T, T] expected number of factors that both use over the expected number that either uses; 1 on the diagonal."""
+    """[T, T] expected number of factors that both use over the expected number that either uses; 1
+    on the diagonal."""
     perturbations: pandas.DataFrame
-    """[T] `training_cells` (alone or in a combination), `learned`, `factors` (how many it uses) and `length` of its
-    mean embedding. A perturbation that is not `learned` (no training cells that the model learns it from) keeps its
-    row in every table, but the row is where training began: it counts for no factor."""
+    """[T] `training_cells` (alone or in a combination), `learned`, `factors` (how many it uses) and
+    `length` of its mean embedding. A perturbation that is not `learned` (no training cells that the
+    model learns it from) keeps its row in every table, but the row is where training began: it
+    counts for no factor."""
     factors: pandas.DataFrame
-    """[F], most used first: `perturbations` (how many use the factor) and `shift`, the typical move along it: the root
-    mean square over those perturbations, with the sign of their sum."""
+    """[F], most used first: `perturbations` (how many use the factor) and `shift`, the typical move
+    along it: the root mean square over those perturbations, with the sign of their sum."""
     gene_change: pandas.DataFrame
-    """[F, G] log2 change of each gene's mean expression per 10,000 counts when cells move by `shift`."""
+    """[F, G] log2 change of each gene's mean expression per 10,000 counts when cells move by
+    `shift`."""
     notes: tuple[str, ...]
 
     def top_genes(self, k: int = 20) -> pandas.DataFrame:
-        """The `k` genes that each factor raises and lowers most: factor, direction, rank, gene, log2_change."""
+        """The `k` genes that each factor raises and lowers most: factor, direction, rank, gene,
+        log2_change."""
         import pandas
 
         names, rows = np.asarray(self.gene_change.columns), []
@@ -62,33 +70,42 @@ class Interpretation(NamedTuple):
             for direction, sign in (("up", 1), ("down", -1)):
                 order = np.argsort(-sign * change, kind="stable")[:k]
                 moved = order[sign * change[order] > 0]
-                rows += [(factor, direction, i + 1, str(names[g]), float(change[g])) for i, g in enumerate(moved)]
-        return pandas.DataFrame(rows, columns=pandas.Index(["factor", "direction", "rank", "gene", "log2_change"]))
+                rows += [
+                    (factor, direction, i + 1, str(names[g]), float(change[g]))
+                    for i, g in enumerate(moved)
+                ]
+        return pandas.DataFrame(
+            rows, columns=pandas.Index(["factor", "direction", "rank", "gene", "log2_change"])
+        )
 
 
 def interpret(
     fitted: Fitted, dataset: Dataset, *, draws: int = 100, basal_states: int = 200, seed: int = 0
 ) -> Interpretation:
-    """Read a fitted model's latent space: inclusion, embeddings, similarity of perturbations, genes of factors.
+    """Read a fitted model's latent space: inclusion, embeddings, similarity of perturbations, genes
+    of factors.
 
     Args:
-        fitted: a model with a latent embedding of perturbations (CRADLE-VAE, SAMS-VAE, CPA-VAE, sVAE+), one seed.
+        fitted: a model with a latent embedding of perturbations (CRADLE-VAE, SAMS-VAE, CPA-VAE,
+            sVAE+), one seed.
         dataset: that it was trained on.
         draws: of the posterior of masks and embeddings; at least 2.
-        basal_states: cells z_b ~ N(0, I) of 10,000 counts, without perturbation and artifact, whose mean expression is
-            compared with that of the same cells moved along a factor.
+        basal_states: cells z_b ~ N(0, I) of 10,000 counts, without perturbation and artifact, whose
+            mean expression is compared with that of the same cells moved along a factor.
         seed: of both.
 
-    A perturbation uses a factor where the inclusion probability is at least 0.5, or, in a model without masks, where
-    the mean is more than 2 posterior standard deviations from 0. Factors have no order, sign or meaning beyond this
-    fit: another seed finds others.
+    A perturbation uses a factor where the inclusion probability is at least 0.5, or, in a model
+    without masks, where the mean is more than 2 posterior standard deviations from 0. Factors have
+    no order, sign or meaning beyond this fit: another seed finds others.
 
     Raises InputError for a model without such an embedding.
     """
     import pandas
 
     if draws < 2 or basal_states < 1:
-        raise InputError(f"draws is {draws} and basal_states {basal_states}, expected at least 2 and 1")
+        raise InputError(
+            f"draws is {draws} and basal_states {basal_states}, expected at least 2 and 1"
+        )
     latent = _latent(fitted.model.latent)
     key_shared, key_basal = jax.random.split(jax.random.fold_in(jax.random.key(seed), INTERPRET))
     inclusion, mean, sd = _posterior(latent, fitted.params, jax.random.split(key_shared, draws))
@@ -104,7 +121,9 @@ def interpret(
     treatments, names = list(dataset.treatments), [f"z{z}" for z in range(mean.shape[1])]
 
     def frame(values: np.ndarray, columns: Any) -> pandas.DataFrame:
-        return pandas.DataFrame(values, pandas.Index(treatments, name="perturbation"), pandas.Index(columns))
+        return pandas.DataFrame(
+            values, pandas.Index(treatments, name="perturbation"), pandas.Index(columns)
+        )
 
     own = pandas.Index([names[z] for z in factors], name="factor")
     return Interpretation(
@@ -122,7 +141,9 @@ def interpret(
             },
             index=pandas.Index(treatments, name="perturbation"),
         ),
-        factors=pandas.DataFrame({"perturbations": used.sum(0)[factors], "shift": shift}, index=own),
+        factors=pandas.DataFrame(
+            {"perturbations": used.sum(0)[factors], "shift": shift}, index=own
+        ),
         gene_change=pandas.DataFrame(change, own, pandas.Index(dataset.genes, name="gene")),
         notes=_notes(dataset, learned, inclusion is None, used),
     )
@@ -130,25 +151,32 @@ def interpret(
 
 def _latent(latent: Latent | None) -> Latent:
     if latent is None:
-        raise InputError("this model has no latent space to interpret: expected one such as CRADLE-VAE or SAMS-VAE")
+        raise InputError(
+            "this model has no latent space to interpret: expected one such as CRADLE-VAE or "
+            "SAMS-VAE"
+        )
     return latent
 
 
 def _posterior(
     latent: Latent, params: PyTree, keys: Array
 ) -> tuple[Float[np.ndarray, "T Z"] | None, Float[np.ndarray, "T Z"], Float[np.ndarray, "T Z"]]:
-    """Inclusion probabilities (None without masks), and mean and standard deviation of the effects over draws."""
+    """Inclusion probabilities (None without masks), and mean and standard deviation of the effects
+    over draws."""
 
     @jax.jit
     def drawn(params: PyTree, keys: Array) -> tuple[dict[str, Array], Array]:
         first = latent.shared(params, keys[0])
-        return first, jax.lax.map(lambda key: latent.shared(params, key)["effect"], keys, batch_size=10)
+        return first, jax.lax.map(
+            lambda key: latent.shared(params, key)["effect"], keys, batch_size=10
+        )
 
     first, effects = drawn(params, keys)
     effect = np.asarray(effects, float)
     if "inclusion" not in first and np.array_equal(effect[0], np.eye(*effect.shape[1:])):
         raise InputError(
-            "this model has no embedding of perturbations to interpret (each is an input of its own): expected one "
+            "this model has no embedding of perturbations to interpret (each is an input of its "
+            "own): expected one "
             "such as CRADLE-VAE or SAMS-VAE"
         )
     inclusion = np.asarray(first["inclusion"], float) if "inclusion" in first else None
@@ -161,7 +189,8 @@ def _training_cells(dataset: Dataset) -> Int[np.ndarray, "T"]:
 
 
 def _learned(fitted: Fitted, cells: Int[np.ndarray, "T"]) -> Bool[np.ndarray, "T"]:
-    """Whether training cells told the model of each single treatment, in its own words where it has any."""
+    """Whether training cells told the model of each single treatment, in its own words where it has
+    any."""
     support = fitted.model.support
     if support is None:
         return cells > 0
@@ -174,13 +203,17 @@ def _learned(fitted: Fitted, cells: Int[np.ndarray, "T"]) -> Bool[np.ndarray, "T
     return np.array([word == "trained" for word in found])
 
 
-def _typical_shift(mean: Float[np.ndarray, "T F"], used: Bool[np.ndarray, "T F"]) -> Float[np.ndarray, "F"]:
+def _typical_shift(
+    mean: Float[np.ndarray, "T F"], used: Bool[np.ndarray, "T F"]
+) -> Float[np.ndarray, "F"]:
     """Root mean square over the treatments that use each factor, with the sign of their sum."""
     size = np.sqrt((mean**2 * used).sum(0) / np.maximum(used.sum(0), 1))
     return np.where((mean * used).sum(0) < 0, -size, size)
 
 
-def _blocks(latent: Latent, fitted: Fitted, dataset: Dataset, key: Array, states: int) -> dict[str, Array]:
+def _blocks(
+    latent: Latent, fitted: Fitted, dataset: Dataset, key: Array, states: int
+) -> dict[str, Array]:
     """Latents of cells with drawn basal states, neither perturbed nor failed."""
     batch = workflow.make_batch(dataset, dataset.rows("all")[:1])
     found = jax.eval_shape(latent.cells, fitted.params, key, batch)
@@ -195,13 +228,16 @@ def _gene_change(
     factors: Int[np.ndarray, "F"],
     shift: Float[np.ndarray, "F"],
 ) -> Float[np.ndarray, "F G"]:
-    """Log2 change of mean expression of the cells in `blocks` when they are moved along each factor."""
+    """Log2 change of mean expression of the cells in `blocks` when they are moved along each
+    factor."""
     states, width = blocks["perturbation"].shape
 
     @jax.jit
     def log_mean(params: PyTree, blocks: dict[str, Array], move: Array) -> Array:
         cells = blocks | {"perturbation": blocks["perturbation"] + move}
-        return jnp.log2(latent.decode(params, cells, jnp.full(states, LIBRARY)).mean(0) + PSEUDOCOUNT)
+        return jnp.log2(
+            latent.decode(params, cells, jnp.full(states, LIBRARY)).mean(0) + PSEUDOCOUNT
+        )
 
     before = np.asarray(log_mean(params, blocks, jnp.zeros(width)), float)
     moves = jnp.zeros((len(factors), width)).at[np.arange(len(factors)), factors].set(shift)
@@ -217,8 +253,8 @@ def cosine(rows: Float[np.ndarray, "T Z"]) -> Float[np.ndarray, "T T"]:
 
 
 def mask_overlap(inclusion: Float[np.ndarray, "T Z"]) -> Float[np.ndarray, "T T"]:
-    """Expected number of factors in both masks over the expected number in either, masks being independent; 0 where
-    neither has any, 1 on the diagonal."""
+    """Expected number of factors in both masks over the expected number in either, masks being
+    independent; 0 where neither has any, 1 on the diagonal."""
     both = inclusion @ inclusion.T
     size = inclusion.sum(1)
     either = size[:, None] + size - both
@@ -234,10 +270,14 @@ def _notes(
     absent = [dataset.treatments[t] for t in np.flatnonzero(~learned)]
     if absent:
         shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-        notes.append(f"nothing was learned about perturbations without training cells ({len(absent)}): {shown}")
+        notes.append(
+            f"nothing was learned about perturbations without training cells ({len(absent)}): "
+            f"{shown}"
+        )
     if unmasked:
         notes.append(
-            "this model has no masks: every perturbation moves every factor, and one counts as used where the mean is "
+            "this model has no masks: every perturbation moves every factor, and one counts as "
+            "used where the mean is "
             f"more than {DEVIATIONS:g} posterior standard deviations from 0"
         )
     if not used.any():
@@ -246,23 +286,27 @@ def _notes(
 
 
 class Recovery(NamedTuple):
-    """How well the latent space recovers the planted masks of a simulated screen (`evaluation.masks`)."""
+    """How well the latent space recovers the planted masks of a simulated screen
+    (`evaluation.masks`)."""
 
     entries: dict[str, masks.Score]
-    """Which perturbation moves which program: by `inclusion` (where the model has masks) and by `embedding`
-    (absolute)."""
+    """Which perturbation moves which program: by `inclusion` (where the model has masks) and by
+    `embedding` (absolute)."""
     pairs: dict[str, masks.Score]
-    """Which perturbations share a program: by mask `overlap` (where there are masks) and by `cosine` (absolute)."""
+    """Which perturbations share a program: by mask `overlap` (where there are masks) and by
+    `cosine` (absolute)."""
     programs: pandas.DataFrame
-    """Every planted program: matched `factor` ("" for none), `correlation` of their genes, `planted` (how many
-    perturbations move it) and the area under the ROC curve within it, by inclusion or else by embedding."""
+    """Every planted program: matched `factor` ("" for none), `correlation` of their genes,
+    `planted` (how many perturbations move it) and the area under the ROC curve within it, by
+    inclusion or else by embedding."""
 
 
 def recover_masks(found: Interpretation, truth: Any, *, seed: int = 0) -> Recovery:
-    """Score an interpretation against the planted masks of the simulated screen, over the perturbations that are
-    `learned`.
+    """Score an interpretation against the planted masks of the simulated screen, over the
+    perturbations that are `learned`.
 
-    Factors in use are matched to programs by their genes alone. Chance is measured by shuffling perturbations.
+    Factors in use are matched to programs by their genes alone. Chance is measured by shuffling
+    perturbations.
 
     Args:
         found: from `interpret`.
@@ -277,7 +321,9 @@ def recover_masks(found: Interpretation, truth: Any, *, seed: int = 0) -> Recove
     planted, loadings = truth.masks[rows], truth.loadings[: truth.masks.shape[1], genes]
     matching = masks.match_factors(found.gene_change.to_numpy(), np.asarray(loadings, float))
     own = found.gene_change.index
-    tables = {"embedding": found.embedding.abs()} | ({} if found.inclusion is None else {"inclusion": found.inclusion})
+    tables = {"embedding": found.embedding.abs()} | (
+        {} if found.inclusion is None else {"inclusion": found.inclusion}
+    )
     scores = {
         name: masks.matched_scores(table[own].to_numpy()[trained], matching, planted.shape[1])
         for name, table in sorted(tables.items(), reverse=True)
@@ -286,13 +332,20 @@ def recover_masks(found: Interpretation, truth: Any, *, seed: int = 0) -> Recove
     alike = {} if found.overlap is None else {"overlap": found.overlap.to_numpy()[square]}
     alike["cosine"] = np.abs(found.similarity.to_numpy()[square])
     factor, correlation = np.full(planted.shape[1], "", object), np.zeros(planted.shape[1])
-    factor[matching.program], correlation[matching.program] = own[matching.factor], matching.correlation
+    factor[matching.program], correlation[matching.program] = (
+        own[matching.factor],
+        matching.correlation,
+    )
     columns = {"factor": factor, "correlation": correlation, "planted": planted.sum(0)}
     auroc = masks.program_scores(next(iter(scores.values())), planted)
     return Recovery(
-        entries={name: masks.entry_score(score, planted, seed=seed) for name, score in scores.items()},
+        entries={
+            name: masks.entry_score(score, planted, seed=seed) for name, score in scores.items()
+        },
         pairs={name: masks.pair_score(score, planted, seed=seed) for name, score in alike.items()},
-        programs=pandas.DataFrame(columns | {"auroc": auroc}, index=pandas.RangeIndex(len(factor), name="program")),
+        programs=pandas.DataFrame(
+            columns | {"auroc": auroc}, index=pandas.RangeIndex(len(factor), name="program")
+        ),
     )
 
 
@@ -301,6 +354,7 @@ def _positions(names: np.ndarray, wanted: Any, what: str) -> Int[np.ndarray, "n"
     missing = [name for name in wanted if name not in where]
     if missing:
         raise InputError(
-            f"the truth has no {what} {missing[0]!r}: expected that of the screen the model was trained on"
+            f"the truth has no {what} {missing[0]!r}: expected that of the screen the model was "
+            "trained on"
         )
     return np.array([where[name] for name in wanted], int)

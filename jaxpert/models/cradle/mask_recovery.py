@@ -1,9 +1,10 @@
 """How well a model's masks recover the planted ones of a simulated screen.
 
-A latent space has its factors in any order, number and orientation, and the planted programs are others. Two scores
-answer two questions: `entries` matches factors to programs by the genes they move, never by the masks, and asks whether
-the model knows which target moves which program; `pairs` needs no matching and asks whether it knows which targets
-share a program. Both are areas under the ROC curve beside those of the same scores with the treatments shuffled.
+A latent space has its factors in any order, number and orientation, and the planted programs are
+others. Two scores answer two questions: `entries` matches factors to programs by the genes they
+move, never by the masks, and asks whether the model knows which target moves which program; `pairs`
+needs no matching and asks whether it knows which targets share a program. Both are areas under the
+ROC curve beside those of the same scores with the treatments shuffled.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ class Score(NamedTuple):
 
     auroc: float
     chance: float
-    """Mean over shuffles of the treatments; above 0.5 where some programs are planted in most targets."""
+    """Mean over shuffles of the treatments; above 0.5 where some programs are planted in most
+    targets."""
     chance_low: float
     chance_high: float
     """The 2.5 % and 97.5 % quantiles over shuffles."""
 
     def __str__(self) -> str:
-        return f"{self.auroc:.3f} against {self.chance:.3f} ({self.chance_low:.3f} to {self.chance_high:.3f}) by chance"
+        return (
+            f"{self.auroc:.3f} against {self.chance:.3f} ({self.chance_low:.3f} to "
+            f"{self.chance_high:.3f}) by chance"
+        )
 
 
 class Matching(NamedTuple):
@@ -45,14 +50,18 @@ class Matching(NamedTuple):
 
 
 def match_factors(change: Float[np.ndarray, "F G"], loadings: Float[np.ndarray, "K G"]) -> Matching:
-    """One-to-one matching of factors to programs with the largest sum of absolute correlations over genes.
+    """One-to-one matching of factors to programs with the largest sum of absolute correlations over
+    genes.
 
-    A factor or program that moves no gene differently from another one correlates with nothing (0), and pairs of
-    correlation 0 are no pairs.
+    A factor or program that moves no gene differently from another one correlates with nothing (0),
+    and pairs of correlation 0 are no pairs.
     """
     from scipy.optimize import linear_sum_assignment
 
-    correlation = _unit(change - change.mean(1, keepdims=True)) @ _unit(loadings - loadings.mean(1, keepdims=True)).T
+    correlation = (
+        _unit(change - change.mean(1, keepdims=True))
+        @ _unit(loadings - loadings.mean(1, keepdims=True)).T
+    )
     factor, program = linear_sum_assignment(-np.abs(correlation))
     found = correlation[factor, program]
     real = found != 0
@@ -64,40 +73,59 @@ def _unit(rows: Float[np.ndarray, "n G"]) -> Float[np.ndarray, "n G"]:
     return np.divide(rows, norm, out=np.zeros_like(rows, dtype=float), where=norm > 0)
 
 
-def matched_scores(scores: Float[np.ndarray, "T F"], matching: Matching, programs: int) -> Float[np.ndarray, "T K"]:
-    """Scores of the factors in the columns of their programs, 0 in those of programs without a factor."""
+def matched_scores(
+    scores: Float[np.ndarray, "T F"], matching: Matching, programs: int
+) -> Float[np.ndarray, "T K"]:
+    """Scores of the factors in the columns of their programs, 0 in those of programs without a
+    factor."""
     found = np.zeros((len(scores), programs))
     found[:, matching.program] = scores[:, matching.factor]
     return found
 
 
 def entry_score(
-    scores: Float[np.ndarray, "T K"], masks: Bool[np.ndarray, "T K"], *, shuffles: int = SHUFFLES, seed: int = 0
+    scores: Float[np.ndarray, "T K"],
+    masks: Bool[np.ndarray, "T K"],
+    *,
+    shuffles: int = SHUFFLES,
+    seed: int = 0,
 ) -> Score:
-    """Whether entries of the planted masks have higher scores (0 or more) than the others, over all T x K of them.
+    """Whether entries of the planted masks have higher scores (0 or more) than the others, over all
+    T x K of them.
 
-    Nothing is left out: a program without a factor has score 0 in all its entries, so its planted ones count as missed,
-    and a program that no target moves counts by its false alarms. Chance is the same with whole rows shuffled, which
-    keeps what a program's overall rate alone would earn.
+    Nothing is left out: a program without a factor has score 0 in all its entries, so its planted
+    ones count as missed, and a program that no target moves counts by its false alarms. Chance is
+    the same with whole rows shuffled, which keeps what a program's overall rate alone would earn.
     """
     return _against_chance(masks, lambda order: scores[order], shuffles, seed)
 
 
-def program_scores(scores: Float[np.ndarray, "T K"], masks: Bool[np.ndarray, "T K"]) -> Float[np.ndarray, "K"]:
-    """The area under the ROC curve within each program: 0.5 where it has no factor, NaN where the planted column is
-    constant."""
+def program_scores(
+    scores: Float[np.ndarray, "T K"], masks: Bool[np.ndarray, "T K"]
+) -> Float[np.ndarray, "K"]:
+    """The area under the ROC curve within each program: 0.5 where it has no factor, NaN where the
+    planted column is constant."""
     mixed = [column.any() and not column.all() for column in masks.T]
     columns = zip(mixed, masks.T, scores.T, strict=True)
-    return np.array([_auroc(planted, score) if both else np.nan for both, planted, score in columns])
+    return np.array(
+        [_auroc(planted, score) if both else np.nan for both, planted, score in columns]
+    )
 
 
 def pair_score(
-    similarity: Float[np.ndarray, "T T"], masks: Bool[np.ndarray, "T K"], *, shuffles: int = SHUFFLES, seed: int = 0
+    similarity: Float[np.ndarray, "T T"],
+    masks: Bool[np.ndarray, "T K"],
+    *,
+    shuffles: int = SHUFFLES,
+    seed: int = 0,
 ) -> Score:
-    """Whether two targets that share a planted program are more similar than two that share none."""
+    """Whether two targets that share a planted program are more similar than two that share
+    none."""
     first, second = np.triu_indices(len(masks), 1)
     share = np.asarray((masks[first] & masks[second]).sum(1) > 0)
-    return _against_chance(share, lambda order: similarity[order[first], order[second]], shuffles, seed, len(masks))
+    return _against_chance(
+        share, lambda order: similarity[order[first], order[second]], shuffles, seed, len(masks)
+    )
 
 
 def _against_chance(
@@ -111,12 +139,16 @@ def _against_chance(
     treatments = treatments or len(labels)
     if treatments < SMALLEST or labels.all() or not labels.any():
         raise InputError(
-            f"masks of {treatments} treatments with {labels.sum()} of {labels.size} entries or pairs planted cannot "
-            f"be scored, expected at least {SMALLEST} treatments and planted and empty entries: use a larger screen"
+            f"masks of {treatments} treatments with {labels.sum()} of {labels.size} entries or "
+            "pairs planted cannot "
+            f"be scored, expected at least {SMALLEST} treatments and planted and empty entries: "
+            "use a larger screen"
         )
     rng = np.random.default_rng(seed)
     found = _auroc(labels, scores(np.arange(treatments)))
-    chance = np.array([_auroc(labels, scores(rng.permutation(treatments))) for _ in range(shuffles)])
+    chance = np.array(
+        [_auroc(labels, scores(rng.permutation(treatments))) for _ in range(shuffles)]
+    )
     low, high = np.quantile(chance, (0.025, 0.975))
     return Score(found, float(chance.mean()), float(low), float(high))
 

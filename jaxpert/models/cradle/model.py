@@ -1,12 +1,14 @@
 """CRADLE-VAE: perturbation effects apart from technical artifacts, by counterfactual reasoning.
 
-Latents: basal state z_b per cell, masked perturbation embeddings z_p = D (mask * E), one artifact vector z_a = a u.
-Counts are Gamma-Poisson on [z_b, z_p, z_a]. The counterfactual term pulls the basal posterior of a passed cell, told
-that it had the artifact, towards that of the median failed cell of the same perturbation.
+Latents: basal state z_b per cell, masked perturbation embeddings z_p = D (mask * E), one artifact
+vector z_a = a u. Counts are Gamma-Poisson on [z_b, z_p, z_a]. The counterfactual term pulls the
+basal posterior of a passed cell, told that it had the artifact, towards that of the median failed
+cell of the same perturbation.
 
-`compat="reference"` reproduces the numbers of the published code; the default follows the paper where the two differ:
-the counterfactual term runs over passed cells only, is the exact KL in the paper's direction, and uses the same draw
-of the global latents in both branches; constant genes are standardised by 1.
+`compat="reference"` reproduces the numbers of the published code; the default follows the paper
+where the two differ: the counterfactual term runs over passed cells only, is the exact KL in the
+paper's direction, and uses the same draw of the global latents in both branches; constant genes are
+standardised by 1.
 """
 
 from __future__ import annotations
@@ -32,16 +34,17 @@ from jaxpert.nn.layers import CountHead, GaussianHead
 
 @dataclass(frozen=True)
 class Settings(count_vae.MaskedSettings):
-    """Hyperparameters; the defaults are the paper's for Norman. The decoder has `decoder_layers` + 1 hidden layers, as
-    the published code builds it."""
+    """Hyperparameters; the defaults are the paper's for Norman. The decoder has `decoder_layers` +
+    1 hidden layers, as the published code builds it."""
 
     cf_weight: float = 0.5
     """The paper's alpha (the code's beta); 0 is the ablation without the counterfactual term."""
     cf_reduce: str = "sum"
-    """Over the cells of a batch; published weights belong to "sum" beside an ELBO that is a mean."""
+    """Over the cells of a batch; published weights belong to "sum" beside an ELBO that is a
+    mean."""
     recon_weight: str = "balanced_batch"
-    """"balanced_batch" weighs passed cells by the batch's failed share and failed cells by the rest, as the published
-    numbers were made; "none" is the paper's formula."""
+    """"balanced_batch" weighs passed cells by the batch's failed share and failed cells by the
+    rest, as the published numbers were made; "none" is the paper's formula."""
     recon_alpha: float | None = None
     """A fixed failed share in place of the batch's."""
     causal_artifact: bool = True
@@ -91,18 +94,22 @@ def networks(spec: Spec, settings: Settings) -> Networks:
 
 
 def _standardize(net: Networks, x: Float[Array, "*b G"]) -> Float[Array, "*b G"]:
-    return count_vae.standardize(net.spec, x, "reference" if net.settings.compat == "reference" else "unit")
+    return count_vae.standardize(
+        net.spec, x, "reference" if net.settings.compat == "reference" else "unit"
+    )
 
 
 def global_weights(batch: Batch) -> tuple[Float[Array, "T"], Float[Array, ""]]:
-    """This device's shares of the global log ratios: of each treatment's cells, and of the failed cells."""
+    """This device's shares of the global log ratios: of each treatment's cells, and of the failed
+    cells."""
     failed = (batch.extras["failed"] * batch.mask).sum()
     share = count_vae.share_of_cells(failed, batch.extras["failed_cells"], batch.x.dtype)
     return count_vae.treatment_share(batch), share
 
 
 def reconstruction_weight(settings: Settings, batch: Batch) -> Float[Array, "B"]:
-    """Weight of each cell's likelihood (spec section 3): inverse-frequency balancing that is not renormalised."""
+    """Weight of each cell's likelihood (spec section 3): inverse-frequency balancing that is not
+    renormalised."""
     if settings.recon_weight == "none":
         return jnp.ones_like(batch.extras["failed"])
     alpha = settings.recon_alpha
@@ -112,12 +119,20 @@ def reconstruction_weight(settings: Settings, batch: Batch) -> Float[Array, "B"]
 
 
 def _model_globals(net: Networks, treatment_share: Array, artifact_share: Array) -> Globals:
-    s, treatments, scale = net.settings, len(net.spec.treatments), net.settings.embedding_prior_scale
-    embedding = count_vae.model_embedding(s.latent_dim, treatments, treatment_share, scale=scale, mask=_mask(s))
+    s, treatments, scale = (
+        net.settings,
+        len(net.spec.treatments),
+        net.settings.embedding_prior_scale,
+    )
+    embedding = count_vae.model_embedding(
+        s.latent_dim, treatments, treatment_share, scale=scale, mask=_mask(s)
+    )
     if not s.causal_artifact:
         return Globals(*embedding, _free_artifact(s))
     prior = count_vae.standard_normal(scale, s.latent_dim)
-    return Globals(*embedding, svi.weighted(lambda: numpyro.sample("artifact", prior), artifact_share)())
+    return Globals(
+        *embedding, svi.weighted(lambda: numpyro.sample("artifact", prior), artifact_share)()
+    )
 
 
 def _mask(settings: Settings) -> count_vae.Mask:
@@ -125,13 +140,16 @@ def _mask(settings: Settings) -> count_vae.Mask:
 
 
 def _free_artifact(settings: Settings) -> Float[Array, "Z"]:
-    start = numpyro.param("artifact_vector", lambda key: 0.1 * jax.random.normal(key, (settings.latent_dim,)))
+    start = numpyro.param(
+        "artifact_vector", lambda key: 0.1 * jax.random.normal(key, (settings.latent_dim,))
+    )
     return jnp.asarray(start)
 
 
 def model(net: Networks, batch: Batch) -> None:
-    """The generative NumPyro program, at natural scale: a sum over the batch's cells, global terms weighted by the
-    share of their cells that the batch holds (all of them when the batch is the whole split)."""
+    """The generative NumPyro program, at natural scale: a sum over the batch's cells, global terms
+    weighted by the share of their cells that the batch holds (all of them when the batch is the
+    whole split)."""
     shared = _model_globals(net, *global_weights(batch))
     z_p = batch.treatment @ (shared.mask * shared.effect)
     z_a = batch.extras["failed"][:, None] * shared.artifact
@@ -142,17 +160,24 @@ def model(net: Networks, batch: Batch) -> None:
         svi.weighted(observe, reconstruction_weight(net.settings, batch))()
 
 
-def _guide_globals(net: Networks, treatment_share: Array, artifact_share: Array, prefix: str = "") -> Globals:
-    """Draws of the latents that all cells share; with a prefix, draws that the model does not have."""
+def _guide_globals(
+    net: Networks, treatment_share: Array, artifact_share: Array, prefix: str = ""
+) -> Globals:
+    """Draws of the latents that all cells share; with a prefix, draws that the model does not
+    have."""
     s, sizes = net.settings, (net.settings.latent_dim, len(net.spec.treatments))
-    embedding = count_vae.guide_embedding(*sizes, treatment_share, network=net.embedding, mask=_mask(s), prefix=prefix)
+    embedding = count_vae.guide_embedding(
+        *sizes, treatment_share, network=net.embedding, mask=_mask(s), prefix=prefix
+    )
     if not s.causal_artifact:
         return Globals(*embedding, _free_artifact(s))
     encoder = svi.network("artifact_encoder", net.artifact, s.latent_dim)
     loc, scale = encoder(jnp.ones((s.latent_dim,)))
     posterior = dist.Normal(loc, scale).to_event(1)
     extra = {"is_auxiliary": bool(prefix)}
-    artifact = svi.weighted(lambda: numpyro.sample(prefix + "artifact", posterior, infer=extra), artifact_share)()
+    artifact = svi.weighted(
+        lambda: numpyro.sample(prefix + "artifact", posterior, infer=extra), artifact_share
+    )()
     return Globals(*embedding, artifact)
 
 
@@ -185,8 +210,8 @@ def kl_divergence(q: Posterior, p: Posterior) -> Float[Array, "B"]:
 
 
 def published_divergence(reference: Posterior, own: Posterior) -> Float[Array, "B"]:
-    """The published code's form: KL[reference || own] without the division of the squared mean difference by a
-    variance."""
+    """The published code's form: KL[reference || own] without the division of the squared mean
+    difference by a variance."""
     ratio = (reference.std / own.std) ** 2
     return 0.5 * (ratio - 1 - jnp.log(ratio) + (reference.mean - own.mean) ** 2).sum(-1)
 
@@ -213,8 +238,8 @@ def _counterfactual(
 def _reference_branch(
     net: Networks, encoder: GaussianHead, shared: Globals, profiles: Array, batch: Batch
 ) -> Posterior:
-    """q(z | median failed cell, z^p, u): the same for all cells of a condition, so it runs once per condition, unless
-    there are more conditions than cells in the batch."""
+    """q(z | median failed cell, z^p, u): the same for all cells of a condition, so it runs once per
+    condition, unless there are more conditions than cells in the batch."""
     treatment = jnp.asarray(net.spec.condition_treatments, profiles.dtype)
     per_condition = profiles.shape[0] <= batch.x.shape[0]
     if not per_condition:
@@ -225,15 +250,25 @@ def _reference_branch(
 
 
 def _published_branches(
-    net: Networks, encoder: GaussianHead, shared: Globals, known: Array, profiles: Array, batch: Batch
+    net: Networks,
+    encoder: GaussianHead,
+    shared: Globals,
+    known: Array,
+    profiles: Array,
+    batch: Batch,
 ) -> tuple[Posterior, Posterior]:
-    """Both branches as published: flipped artifact for every cell, the reference with a second, independent draw."""
+    """Both branches as published: flipped artifact for every cell, the reference with a second,
+    independent draw."""
     zero = jnp.zeros(len(net.spec.treatments)), jnp.zeros(())
     second = _guide_globals(net, *zero, prefix="counterfactual_")
     flipped = 1 - batch.extras["failed"][:, None]
     own = Posterior(*encoder.heads(known + encoder.project(2, flipped * shared.artifact)))
     z_p = batch.treatment @ (second.mask * second.effect)
-    h = profiles[batch.condition] + encoder.project(1, z_p) + encoder.project(2, flipped * second.artifact)
+    h = (
+        profiles[batch.condition]
+        + encoder.project(1, z_p)
+        + encoder.project(2, flipped * second.artifact)
+    )
     return own, Posterior(*encoder.heads(h))
 
 
@@ -255,9 +290,14 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
     }
 
 
-def blocks(shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]) -> count_vae.Blocks:
+def blocks(
+    shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]
+) -> count_vae.Blocks:
     """z_p and z_a of cells with the given perturbations and artifact flags."""
-    return {"perturbation": treatment @ shared["effect"], "artifact": failed[:, None] * shared["artifact"]}
+    return {
+        "perturbation": treatment @ shared["effect"],
+        "artifact": failed[:, None] * shared["artifact"],
+    }
 
 
 def encode(
@@ -270,24 +310,28 @@ def encode(
     return mean, std, known
 
 
-def counts(net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]) -> LibraryGammaPoisson:
+def counts(
+    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     latents = cells["basal"], cells["perturbation"], cells["artifact"]
     return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], *latents), library)
 
 
 def programs(spec: Spec, **settings):
-    """The public NumPyro `(model, guide)` on a `Batch`, for one's own SVI or MCMC; settings as in `Settings`."""
+    """The public NumPyro `(model, guide)` on a `Batch`, for one's own SVI or MCMC; settings as in
+    `Settings`."""
     net = networks(spec, Settings(**settings))
     return partial(model, net), partial(guide, net)
 
 
 def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
-    """Refuse data without artifact labels, or with too few failed cells for what the settings ask; note weak
-    weights."""
+    """Refuse data without artifact labels, or with too few failed cells for what the settings ask;
+    note weak weights."""
     if dataset.quality is None:
         raise InputError(
-            f"{dataset.name!r} has no artifact labels, which CRADLE-VAE needs: label its cells with data.add_quality"
+            f"{dataset.name!r} has no artifact labels, which CRADLE-VAE needs: label its cells "
+            "with data.add_quality"
         )
     for split in ("train", "val"):
         rows = dataset.rows(split)
@@ -295,16 +339,21 @@ def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
         both = np.intersect1d(dataset.condition[rows[failed]], dataset.condition[rows[~failed]])
         if len(rows) and settings.cf_weight and not len(both):
             raise InputError(
-                f"the {split} split of {dataset.name!r} has {failed.sum()} failed cells in {len(rows)} "
-                "and no condition with both failed and passed cells, of which the counterfactual term needs at least "
-                "one: lower quality.multiplier, or train without the term (model.kwargs.cf_weight=0)"
+                f"the {split} split of {dataset.name!r} has {failed.sum()} failed cells in "
+                f"{len(rows)} "
+                "and no condition with both failed and passed cells, of which the counterfactual "
+                "term needs at least "
+                "one: lower quality.multiplier, or train without the term "
+                "(model.kwargs.cf_weight=0)"
             )
     share = float(dataset.quality.failed[dataset.rows("train")].mean())
     if settings.recon_weight == "none" or settings.recon_alpha is not None or 0.1 <= share <= 0.9:
         return ()
     return (
-        f"{share:.1%} of the training cells failed, so the published balancing weighs the likelihood by only "
-        f"{2 * share * (1 - share):.3f} beside the KL terms: model.kwargs.recon_weight=none, the paper's formula, fits "
+        f"{share:.1%} of the training cells failed, so the published balancing weighs the "
+        "likelihood by only "
+        f"{2 * share * (1 - share):.3f} beside the KL terms: model.kwargs.recon_weight=none, the "
+        "paper's formula, fits "
         "such data better",
     )
 

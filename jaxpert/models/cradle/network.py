@@ -1,5 +1,5 @@
-"""What the Gamma-Poisson VAEs share: perturbation embeddings under masks, basal states, counts, and the functions that
-every one of them offers."""
+"""What the Gamma-Poisson VAEs share: perturbation embeddings under masks, basal states, counts, and
+the functions that every one of them offers."""
 
 from __future__ import annotations
 
@@ -54,15 +54,21 @@ def check_choices(settings: Any, **choices: tuple[str, ...]) -> None:
     for name, allowed in choices.items():
         value = getattr(settings, name)
         if value not in allowed:
-            raise InputError(f"model.kwargs.{name} is {value!r}, expected one of {', '.join(allowed)}")
+            raise InputError(
+                f"model.kwargs.{name} is {value!r}, expected one of {', '.join(allowed)}"
+            )
 
 
 def check_sizes(settings: Any) -> None:
     """Refuse whole-number settings below 1."""
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1")
+        if field.type == "int" and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
+            raise InputError(
+                f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1"
+            )
 
 
 def standardize(spec: Spec, x: Float[Array, "*b G"], guard: str = "unit") -> Float[Array, "*b G"]:
@@ -72,8 +78,8 @@ def standardize(spec: Spec, x: Float[Array, "*b G"], guard: str = "unit") -> Flo
 
 
 def share_of_cells(given: Array, cells: Array, dtype: Any) -> Array:
-    """Share of the split's cells of each kind that this device's batch holds: over an epoch every global log ratio is
-    counted exactly once."""
+    """Share of the split's cells of each kind that this device's batch holds: over an epoch every
+    global log ratio is counted exactly once."""
     return jnp.where(cells > 0, given / jnp.maximum(cells, 1), 0).astype(dtype)
 
 
@@ -115,7 +121,8 @@ class Mask(NamedTuple):
 def model_embedding(
     latent_dim: int, treatments: int, share: Float[Array, "T"], *, scale: float, mask: Mask | None
 ) -> Embedding:
-    """Prior: E_t ~ N(0, scale^2), mask_t ~ Bernoulli(pi), elementwise; ones in place of masks where `mask` is None."""
+    """Prior: E_t ~ N(0, scale^2), mask_t ~ Bernoulli(pi), elementwise; ones in place of masks where
+    `mask` is None."""
 
     def latents() -> Embedding:
         with numpyro.plate("treatments", treatments):
@@ -140,8 +147,9 @@ def guide_embedding(
     mask: Mask | None,
     prefix: str = "",
 ) -> Embedding:
-    """Posterior: q(mask) free Bernoullis; q(E | mask) by `network` on [mask_t, onehot_t] (the correlated guide), or
-    free normals where it is None (mean-field). With a `prefix`, draws that the model does not have."""
+    """Posterior: q(mask) free Bernoullis; q(E | mask) by `network` on [mask_t, onehot_t] (the
+    correlated guide), or free normals where it is None (mean-field). With a `prefix`, draws that
+    the model does not have."""
     extra = {"is_auxiliary": bool(prefix)}
     zeros = jnp.zeros((treatments, latent_dim))
 
@@ -149,7 +157,9 @@ def guide_embedding(
         with contextlib.nullcontext() if prefix else numpyro.plate("treatments", treatments):
             drawn: Any = jnp.ones_like(zeros)
             if mask is not None:
-                posterior = StraightThroughBernoulli(jnp.asarray(numpyro.param("mask_logits", zeros)), mask.temperature)
+                posterior = StraightThroughBernoulli(
+                    jnp.asarray(numpyro.param("mask_logits", zeros)), mask.temperature
+                )
                 drawn = numpyro.sample(prefix + "mask", posterior.to_event(1), infer=extra)
             normal = _free_normal(zeros) if network is None else _given_mask(network, drawn)
             effect: Any = numpyro.sample(prefix + "effect", normal.to_event(1), infer=extra)
@@ -159,7 +169,9 @@ def guide_embedding(
 
 
 def _free_normal(zeros: Float[Array, "T Z"]) -> dist.Normal:
-    loc, log_scale = (jnp.asarray(numpyro.param(f"effect_{name}", zeros)) for name in ("loc", "log_scale"))
+    loc, log_scale = (
+        jnp.asarray(numpyro.param(f"effect_{name}", zeros)) for name in ("loc", "log_scale")
+    )
     return dist.Normal(loc, jnp.exp(log_scale) + MIN_STD)
 
 
@@ -193,7 +205,8 @@ class Inside(NamedTuple):
     shared: Callable[[PyTree, PRNGKeyArray], dict[str, Array]]
     """As `Latent.shared`."""
     encode: Callable[[PyTree, dict[str, Array], Batch], tuple[Array, Array, Blocks]]
-    """(params, shared, batch) -> mean and standard deviation of the basal posterior, and the other blocks."""
+    """(params, shared, batch) -> mean and standard deviation of the basal posterior, and the other
+    blocks."""
     blocks: Callable[[dict[str, Array], Array, Array], Blocks]
     """(shared, treatment, failed) -> the blocks other than the basal one."""
     counts: Callable[[PyTree, Blocks, Float[Array, "B"]], LibraryGammaPoisson]
@@ -203,7 +216,13 @@ class Inside(NamedTuple):
 
 
 def assemble(
-    inside: Inside, spec: Spec, settings: Sizes, *, particles: int, score_particles: int, **options: Any
+    inside: Inside,
+    spec: Spec,
+    settings: Sizes,
+    *,
+    particles: int,
+    score_particles: int,
+    **options: Any,
 ) -> Model:
     """The `Model` around a VAE's programs; `options` are further fields of it.
 
@@ -219,7 +238,9 @@ def assemble(
 
     def score(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> Float[Array, "B"]:
         draws = jax.random.split(key, score_particles)
-        return svi.cell_bound(inside.model, inside.guide, params, draws, batch, local_sites=(inside.site,))
+        return svi.cell_bound(
+            inside.model, inside.guide, params, draws, batch, local_sites=(inside.site,)
+        )
 
     return Model(
         init=svi.make_init(inside.model, inside.guide),
@@ -237,9 +258,15 @@ def assemble(
 
 
 def _predict(
-    inside: Inside, latent_dim: int, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request
+    inside: Inside,
+    latent_dim: int,
+    params: PyTree,
+    state: PyTree,
+    key: PRNGKeyArray,
+    request: Request,
 ) -> Float[Array, "R G"]:
-    """Counts of one generated cell per row (Alg. 3): fresh globals shared by the rows, z_b ~ N(0, I)."""
+    """Counts of one generated cell per row (Alg. 3): fresh globals shared by the rows, z_b ~ N(0,
+    I)."""
     key_shared, key_z, key_x = jax.random.split(key, 3)
     shared = inside.shared(params, key_shared)
     basal = jax.random.normal(key_z, (request.treatment.shape[0], latent_dim))
@@ -247,9 +274,11 @@ def _predict(
     return inside.counts(params, blocks, request.library).sample(key_x)
 
 
-def _embed(inside: Inside, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> dict[str, Array]:
-    """Posterior mean of the basal state (`z_basal`) and the other blocks (`z_perturbation` ...) at one draw of the
-    globals."""
+def _embed(
+    inside: Inside, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+) -> dict[str, Array]:
+    """Posterior mean of the basal state (`z_basal`) and the other blocks (`z_perturbation` ...) at
+    one draw of the globals."""
     mean, _, blocks = inside.encode(params, inside.shared(params, key), batch)
     return {"z_basal": mean} | {f"z_{name}": block for name, block in blocks.items()}
 

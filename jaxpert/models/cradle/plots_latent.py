@@ -1,4 +1,5 @@
-"""The latent space: which factors perturbations move, which perturbations are alike, which genes factors move."""
+"""The latent space: which factors perturbations move, which perturbations are alike, which genes
+factors move."""
 
 from __future__ import annotations
 
@@ -25,10 +26,11 @@ def effect_heatmap(
     path: str | Path,
     inclusion: Float[np.ndarray, "T F"] | None = None,
 ) -> Path:
-    """Embeddings of perturbations as a heat map, and the inclusion probabilities of their masks in a second one.
+    """Embeddings of perturbations as a heat map, and the inclusion probabilities of their masks in
+    a second one.
 
-    Rows and columns are ordered by average-linkage clustering of the embeddings (cosine distance); the trees stand
-    beside the first map.
+    Rows and columns are ordered by average-linkage clustering of the embeddings (cosine distance);
+    the trees stand beside the first map.
     """
     _check(embedding, names, "effect_heatmap", 1)
     row_tree, column_tree = _tree(embedding), _tree(embedding.T)
@@ -37,8 +39,12 @@ def effect_heatmap(
     maps += [] if inclusion is None else [("Inclusion probability", inclusion, False)]
     width, height = np.clip(0.135 * len(factors), 3.2, 8.5), np.clip(0.165 * len(names), 2.2, 12)
     with canvas(path, 1.9 + (width + 0.75) * len(maps), height + 1.8) as figure:
-        grid = figure.add_gridspec(2, 1 + len(maps), width_ratios=(0.65, *[width] * len(maps)),
-                                   height_ratios=(0.55, height))  # fmt: skip
+        grid = figure.add_gridspec(
+            2,
+            1 + len(maps),
+            width_ratios=(0.65, *[width] * len(maps)),
+            height_ratios=(0.55, height),
+        )
         _draw_tree(figure.add_subplot(grid[1, 0]), row_tree, "left", len(names))
         _draw_tree(figure.add_subplot(grid[0, 1]), column_tree, "top", len(factors))
         for place, (title, values, signed) in enumerate(maps, 1):
@@ -56,8 +62,9 @@ def similarity_map(
     path: str | Path,
     overlap: Float[np.ndarray, "T T"] | None = None,
 ) -> Path:
-    """Similarity of perturbations: the cosine between their embeddings, and the overlap of their masks beside it, both
-    in the order in which the cosines cluster (average linkage of 1 - cosine)."""
+    """Similarity of perturbations: the cosine between their embeddings, and the overlap of their
+    masks beside it, both in the order in which the cosines cluster (average linkage of 1 -
+    cosine)."""
     _check(cosine, names, "similarity_map", 2)
     distance = np.clip(1 - (cosine + cosine.T) / 2, 0, 2)
     order = _leaves(_linkage(distance[np.triu_indices(len(names), 1)]), len(names))
@@ -69,7 +76,9 @@ def similarity_map(
     with canvas(path, (side + 0.9) * len(maps) + 0.6, side + 1.5) as figure:
         axes = figure.subplots(1, len(maps), squeeze=False)[0]
         for axis, (title, values, largest) in zip(axes, maps, strict=True):
-            image = _image(axis, values[np.ix_(order, order)], largest is None, largest or 1.0, aspect="equal")
+            image = _image(
+                axis, values[np.ix_(order, order)], largest is None, largest or 1.0, aspect="equal"
+            )
             _name_columns(axis, [names[int(t)] for t in order])
             _name_rows(axis, [names[int(t)] for t in order] if axis is axes[-1] else [])
             _scale(figure, image, axis, title)
@@ -83,16 +92,25 @@ def factor_genes(
     path: str | Path,
     k: int = 8,
 ) -> Path:
-    """The `k` genes that each factor raises and the `k` that it lowers most, one panel for every row: the caller
-    chooses the rows."""
+    """The `k` genes that each factor raises and the `k` that it lowers most, one panel for every
+    row: the caller chooses the rows."""
     _check(change, titles, "factor_genes", 1)
     shown = [_most_moved(row, k) for row in change]
     most = max(len(order) for order in shown)
     rows = -(-len(change) // 3)
-    with canvas(path, 3.1 * min(len(change), 3) + 0.4, rows * (0.175 * most + 0.75) + 0.5) as figure:
-        for axis, row, order, title in zip(panels(figure, len(change)), change, shown, titles, strict=True):
+    with canvas(
+        path, 3.1 * min(len(change), 3) + 0.4, rows * (0.175 * most + 0.75) + 0.5
+    ) as figure:
+        for axis, row, order, title in zip(
+            panels(figure, len(change)), change, shown, titles, strict=True
+        ):
             place = np.arange(len(order))
-            axis.barh(place, row[order], color=[VERMILLION if row[g] > 0 else BLUE for g in order], height=0.75)
+            axis.barh(
+                place,
+                row[order],
+                color=[VERMILLION if row[g] > 0 else BLUE for g in order],
+                height=0.75,
+            )
             axis.axvline(0, color=GREY, linewidth=0.8)
             axis.set_yticks(place, [genes[int(g)] for g in order], fontsize=8)
             axis.set_ylim(-0.7, most - 0.3)
@@ -100,12 +118,15 @@ def factor_genes(
             axis.spines["left"].set_visible(False)
             axis.locator_params(axis="x", nbins=5)
             axis.set_title(title)
-        figure.supxlabel("log2 change of mean expression by a typical move along the factor", fontsize=10)
+        figure.supxlabel(
+            "log2 change of mean expression by a typical move along the factor", fontsize=10
+        )
     return Path(path)
 
 
 def _most_moved(row: np.ndarray, k: int) -> np.ndarray:
-    """The `k` largest falls and rises, from the largest fall to the largest rise; genes that do not move are none."""
+    """The `k` largest falls and rises, from the largest fall to the largest rise; genes that do not
+    move are none."""
     order = np.argsort(row, kind="stable")
     down, up = order[:k], order[max(len(order) - k, 0) :]
     return np.concatenate([down[row[down] < 0], up[row[up] > 0]])
@@ -116,7 +137,8 @@ def _check(values: np.ndarray, names: Sequence[str], what: str, fewest: int) -> 
         raise InputError(
             f"{what} was given an array of shape {values.shape}"
             + ("" if np.isfinite(values).all() else " with values that are not finite")
-            + f", expected finite values in at least {fewest} rows and a column: leave out what is undefined"
+            + f", expected finite values in at least {fewest} rows and a column: "
+            "leave out what is undefined"
         )
 
 
@@ -131,7 +153,9 @@ def _tree(rows: np.ndarray) -> np.ndarray:
 def _linkage(condensed: np.ndarray) -> np.ndarray:
     from scipy.cluster.hierarchy import linkage
 
-    return linkage(condensed, "average", optimal_ordering=True) if len(condensed) else np.zeros((0, 4))
+    return (
+        linkage(condensed, "average", optimal_ordering=True) if len(condensed) else np.zeros((0, 4))
+    )
 
 
 def _leaves(tree: np.ndarray, count: int) -> np.ndarray:
@@ -141,7 +165,8 @@ def _leaves(tree: np.ndarray, count: int) -> np.ndarray:
 
 
 def _draw_tree(axis: Any, tree: np.ndarray, side: str, count: int) -> None:
-    """The branches of a tree, in the places of a heat map's rows ("left", from above) or columns ("top")."""
+    """The branches of a tree, in the places of a heat map's rows ("left", from above) or columns
+    ("top")."""
     from scipy.cluster.hierarchy import dendrogram
 
     axis.set_axis_off()
@@ -157,15 +182,23 @@ def _draw_tree(axis: Any, tree: np.ndarray, side: str, count: int) -> None:
     axis.set(ylim=ends, xlim=(tall, 0)) if side == "left" else axis.set(xlim=ends, ylim=(0, tall))
 
 
-def _image(axis: Any, values: np.ndarray, signed: bool, largest: float | None, aspect: str = "auto") -> Any:
+def _image(
+    axis: Any, values: np.ndarray, signed: bool, largest: float | None, aspect: str = "auto"
+) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = DIVERGING if signed else ("#ffffff", *DENSITY)
     # One outlier must not pale all the rest.
     limit = largest or max(float(np.quantile(np.abs(values), 0.99)), 1e-9)
     axis.spines[:].set_visible(False)
-    return axis.imshow(values, cmap=LinearSegmentedColormap.from_list("map", colours), vmin=-limit if signed else 0,
-                       vmax=limit, aspect=aspect, interpolation="nearest")  # fmt: skip
+    return axis.imshow(
+        values,
+        cmap=LinearSegmentedColormap.from_list("map", colours),
+        vmin=-limit if signed else 0,
+        vmax=limit,
+        aspect=aspect,
+        interpolation="nearest",
+    )
 
 
 def _name_rows(axis: Any, names: Sequence[str]) -> None:
@@ -185,7 +218,9 @@ def _ticks(axis: Any, names: Sequence[str]) -> None:
 
 
 def _scale(figure: Any, image: Any, axis: Any, title: str) -> None:
-    bar = figure.colorbar(image, ax=axis, location="bottom", shrink=0.6, aspect=25, pad=0.02, extend="neither")
+    bar = figure.colorbar(
+        image, ax=axis, location="bottom", shrink=0.6, aspect=25, pad=0.02, extend="neither"
+    )
     bar.outline.set_visible(False)
     bar.set_label(title, fontweight="bold")
     bar.locator = _few_ticks()

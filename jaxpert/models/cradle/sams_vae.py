@@ -1,7 +1,8 @@
 """SAMS-VAE: sparse additive mechanism shifts, z = z_b + D (mask * E).
 
-Prior: mask_t ~ Bernoulli(pi), E_t ~ N(0, s_E^2 I), z_b ~ N(0, I). Guide: free Bernoullis for the masks; "correlated"
-has q(E_t | mask_t) by a network, "mean_field" free normals. Artifact labels are not used.
+Prior: mask_t ~ Bernoulli(pi), E_t ~ N(0, s_E^2 I), z_b ~ N(0, I). Guide: free Bernoullis for the
+masks; "correlated" has q(E_t | mask_t) by a network, "mean_field" free normals. Artifact labels are
+not used.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ class Settings(count_vae.MaskedSettings):
 def networks(spec: Spec, settings: Settings) -> additive_vae.Networks:
     """Masks, and embeddings that know of them where the guide is correlated."""
     s, z = settings, settings.latent_dim
-    correlated = GaussianHead((z, len(spec.treatments)), s.embedding_hidden_dim, s.embedding_layers, z)
+    correlated = GaussianHead(
+        (z, len(spec.treatments)), s.embedding_hidden_dim, s.embedding_layers, z
+    )
     embedding = correlated if s.guide == "correlated" else None
-    return additive_vae.networks(spec, s, mask=count_vae.Mask(s.mask_prior, s.temperature), embedding=embedding)
+    return additive_vae.networks(
+        spec, s, mask=count_vae.Mask(s.mask_prior, s.temperature), embedding=embedding
+    )
 
 
 def programs(spec: Spec, **settings):

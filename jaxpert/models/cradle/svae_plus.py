@@ -1,9 +1,9 @@
 """sVAE+: every condition moves the prior mean of a sparse set of latents, z ~ N(mask_c * m_c, I).
 
-mask_prob ~ Beta(1, b) and mask ~ Bernoulli(mask_prob), elementwise; m is a parameter of the model. The guide has a
-point mass for mask_prob, and q(z | x) sees neither perturbation nor mask. A combination is a condition of its own, with
-nothing from its parts, so unseen combinations cannot be predicted: a screen that holds combinations needs
-`combinations="own"`.
+mask_prob ~ Beta(1, b) and mask ~ Bernoulli(mask_prob), elementwise; m is a parameter of the model.
+The guide has a point mass for mask_prob, and q(z | x) sees neither perturbation nor mask. A
+combination is a condition of its own, with nothing from its parts, so unseen combinations cannot be
+predicted: a screen that holds combinations needs `combinations="own"`.
 """
 
 from __future__ import annotations
@@ -66,18 +66,29 @@ def networks(spec: Spec, settings: Settings) -> Networks:
 
 def condition_share(net: Networks, batch: Batch) -> Float[Array, "K"]:
     """Share of each perturbed condition's cells that this device's batch holds."""
-    given = jnp.zeros(len(net.spec.conditions), jnp.int32).at[batch.condition].add(batch.mask.astype(jnp.int32))
-    return count_vae.share_of_cells(given, batch.extras["condition_cells"], batch.x.dtype)[net.perturbed]
+    given = (
+        jnp.zeros(len(net.spec.conditions), jnp.int32)
+        .at[batch.condition]
+        .add(batch.mask.astype(jnp.int32))
+    )
+    return count_vae.share_of_cells(given, batch.extras["condition_cells"], batch.x.dtype)[
+        net.perturbed
+    ]
 
 
 def _by_condition(net: Networks, shift: Float[Array, "K Z"]) -> Float[Array, "C Z"]:
     """Zero for the control."""
-    return jnp.zeros((len(net.spec.conditions), shift.shape[1]), shift.dtype).at[net.perturbed].set(shift)
+    return (
+        jnp.zeros((len(net.spec.conditions), shift.shape[1]), shift.dtype)
+        .at[net.perturbed]
+        .set(shift)
+    )
 
 
 def model(net: Networks, batch: Batch) -> None:
-    """The generative NumPyro program, at natural scale: a sum over the batch's cells, the conditions' terms weighted by
-    the share of their cells that the batch holds (all of them when the batch is the whole split)."""
+    """The generative NumPyro program, at natural scale: a sum over the batch's cells, the
+    conditions' terms weighted by the share of their cells that the batch holds (all of them when
+    the batch is the whole split)."""
     s, conditions = net.settings, len(net.perturbed)
     ones = jnp.ones((conditions, s.latent_dim))
 
@@ -125,8 +136,8 @@ def guide(net: Networks, batch: Batch) -> None:
 
 
 def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
-    """`Latent.shared`: rows of the treatments' own (single) conditions, zeros (inclusion NaN) for treatments that were
-    only given in combinations; `shift [C, Z]` is what the model works with."""
+    """`Latent.shared`: rows of the treatments' own (single) conditions, zeros (inclusion NaN) for
+    treatments that were only given in combinations; `shift [C, Z]` is what the model works with."""
     zero = jnp.zeros(len(net.perturbed))
     prob, mask = count_vae.posterior(partial(_guide_masks, net, zero), params, key)
     embedding = params["prior_mean"]
@@ -147,10 +158,13 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
 
 
 def blocks(
-    net: Networks, shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]
+    net: Networks,
+    shared: dict[str, Array],
+    treatment: Float[Array, "B T"],
+    failed: Float[Array, "B"],
 ) -> count_vae.Blocks:
-    """The prior mean of the condition with exactly these treatments; the control's where there is none (`support`
-    refuses such rows)."""
+    """The prior mean of the condition with exactly these treatments; the control's where there is
+    none (`support` refuses such rows)."""
     table = jnp.asarray(net.spec.condition_treatments, treatment.dtype)
     same = (treatment[:, None] == table).all(-1)
     return {"perturbation": jnp.where(same.any(1)[:, None], shared["shift"][same.argmax(1)], 0)}
@@ -160,42 +174,54 @@ def encode(
     net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
 ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
     """q(z | x), told as the deviation from the prior mean (the basal block) and the prior mean."""
-    mean, std = count_vae.apply(net.encoder, params["z_encoder"], count_vae.standardize(net.spec, batch.x))
+    mean, std = count_vae.apply(
+        net.encoder, params["z_encoder"], count_vae.standardize(net.spec, batch.x)
+    )
     shift = blocks(net, shared, batch.treatment, batch.extras["failed"])["perturbation"]
     return mean - shift, std, {"perturbation": shift}
 
 
-def counts(net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]) -> LibraryGammaPoisson:
+def counts(
+    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     z = cells["basal"] + cells["perturbation"]
     return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], z), library)
 
 
 def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
-    """Refuse combinations unless they are to have latents of their own; then say what that means."""
+    """Refuse combinations unless they are to have latents of their own; then say what that
+    means."""
     pairs = [dataset.conditions[c] for c in np.flatnonzero(dataset.condition_treatments.sum(1) > 1)]
     if not pairs:
         return ()
     if settings.combinations == "refuse":
         raise InputError(
-            f"{dataset.name!r} holds {len(pairs)} combinations such as {pairs[0]!r}, for which sVAE+ has no rule: "
-            'give each of them latents of its own (model.kwargs.combinations="own"), or leave them out of the file'
+            f"{dataset.name!r} holds {len(pairs)} combinations such as {pairs[0]!r}, for which "
+            "sVAE+ has no rule: "
+            'give each of them latents of its own (model.kwargs.combinations="own"), or leave '
+            "them out of the file"
         )
     return (
-        f"sVAE+ gives each of the {len(pairs)} combinations latents of its own: it learns nothing about those without "
+        f"sVAE+ gives each of the {len(pairs)} combinations latents of its own: it learns nothing "
+        "about those without "
         "training cells, whose predictions are the prior's",
     )
 
 
-def support(net: Networks, trained: np.ndarray, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """Whether the condition of each row had training cells; InputError for combinations outside the screen."""
+def support(
+    net: Networks, trained: np.ndarray, treatment: Float[np.ndarray, "R T"]
+) -> tuple[str, ...]:
+    """Whether the condition of each row had training cells; InputError for combinations outside the
+    screen."""
     found = []
     for row in treatment:
         same = np.flatnonzero((net.spec.condition_treatments == row).all(1))
         if not len(same):
             names = "+".join(net.spec.treatments[t] for t in np.flatnonzero(row))
             raise InputError(
-                f"sVAE+ has no latents for {names!r}, which the screen does not hold: it predicts conditions of its "
+                f"sVAE+ has no latents for {names!r}, which the screen does not hold: it predicts "
+                "conditions of its "
                 "screen only, take cradle_vae or sams_vae for new combinations"
             )
         found.append("trained" if trained[same[0]] else "no training cells")

@@ -1,4 +1,5 @@
-"""A CycSeq run from its config: rows, networks (new ones, or those of a finished run), batches and results."""
+"""A CycSeq run from its config: rows, networks (new ones, or those of a finished run), batches and
+results."""
 
 from __future__ import annotations
 
@@ -46,13 +47,19 @@ def make_job(config: Config) -> Job:
     def feeds() -> tuple[Feed, Feed | None]:
         size, layout = config["train"]["batch_size"], config["train"]["layout"]
         devices = config["train"]["devices"] or jax.device_count()
-        return spectra.make_feeds(setup.prepared, size, devices, unit_scale=setup.unit_scale, layout=layout)
+        return spectra.make_feeds(
+            setup.prepared, size, devices, unit_scale=setup.unit_scale, layout=layout
+        )
 
     def write(config: Config, workdir: Path, fitted: Fitted) -> None:
-        cycseq_results.write(config, workdir, setup.prepared, setup.net, fitted, setup.unit_scale, setup.truth)
+        cycseq_results.write(
+            config, workdir, setup.prepared, setup.net, fitted, setup.unit_scale, setup.truth
+        )
 
     start = as_it_is if setup.grown is None else functools.partial(cycseq_start.begin, setup.grown)
-    meta = {"network": cycseq_start.describe(setup.net, setup.unit_scale, setup.prepared.aligned_to)}
+    meta = {
+        "network": cycseq_start.describe(setup.net, setup.unit_scale, setup.prepared.aligned_to)
+    }
     return Job(dataset, setup.truth, cycseq.model_of(setup.net), write, feeds, start, meta)
 
 

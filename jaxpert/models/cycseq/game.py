@@ -1,4 +1,5 @@
-"""One training step of CycSeq: the passes of the generators, what the critics say, and the game as one scalar."""
+"""One training step of CycSeq: the passes of the generators, what the critics say, and the game as
+one scalar."""
 
 from __future__ import annotations
 
@@ -72,11 +73,15 @@ def picked(net: CycSeq, treatment: Float[Array, "B T"]) -> Picked:
     return Picked(columns[place], weight)
 
 
-def condition_of(net: CycSeq, target: Picked, stratum: Int[Array, "B"], dose: Float[Array, "B"] | None) -> Condition:
+def condition_of(
+    net: CycSeq, target: Picked, stratum: Int[Array, "B"], dose: Float[Array, "B"] | None
+) -> Condition:
     """A condition for the networks."""
     line = jnp.asarray(net.line, jnp.int32)[stratum][:, None]
     if net.settings.dose and dose is None:
-        raise ValueError("the model reads doses (model.kwargs.dose), but there are none: give log10 of the dose")
+        raise ValueError(
+            "the model reads doses (model.kwargs.dose), but there are none: give log10 of the dose"
+        )
     return Condition(
         target,
         Picked(line, jnp.ones(line.shape, target.weight.dtype)),
@@ -116,14 +121,19 @@ def generate(
     variables = {"params": networks.params[name], "batch_stats": networks.state[name]}
     if weight is None:
         return net.generator.apply(variables, x, condition, noise, weight), networks.state  # pyright: ignore
-    made, after = net.generator.apply(variables, x, condition, noise, weight, mutable=["batch_stats"])
+    made, after = net.generator.apply(
+        variables, x, condition, noise, weight, mutable=["batch_stats"]
+    )
     return made, {**networks.state, name: after.get("batch_stats", {})}  # pyright: ignore
 
 
-def cycle(net: CycSeq, params: PyTree, state: PyTree, noise: StepNoise | None, rows: Rows) -> tuple[Passes, PyTree]:
+def cycle(
+    net: CycSeq, params: PyTree, state: PyTree, noise: StepNoise | None, rows: Rows
+) -> tuple[Passes, PyTree]:
     """Both rows there and back; in training batch moments go through the passes in this order.
 
-    The second pass reads the predicted expression, but the true conditions. Without noise it is that of evaluation.
+    The second pass reads the predicted expression, but the true conditions. Without noise it is
+    that of evaluation.
     """
     weight = None if noise is None else rows.weight
     first = STILL if noise is None else noise.p2n, STILL if noise is None else noise.n2p
@@ -142,7 +152,11 @@ def cycle(net: CycSeq, params: PyTree, state: PyTree, noise: StepNoise | None, r
 
 
 def cycle_terms(
-    net: CycSeq, x: Float[Array, "B G"], condition: Condition, back: Generated, mask: Bool[Array, "B"]
+    net: CycSeq,
+    x: Float[Array, "B G"],
+    condition: Condition,
+    back: Generated,
+    mask: Bool[Array, "B"],
 ) -> tuple[Array, Array]:
     """Errors of the row that came back and of its conditions (spec 6.2, 6.3)."""
     s = net.settings
@@ -162,8 +176,12 @@ def generator_terms(
 ) -> tuple[Array, dict[str, Array], tuple[Array, Array]]:
     """(loss of both generators, its terms, logits of the fakes)."""
     s, mask = net.settings, rows.mask
-    fooled_y = judge(net, critics["y"], passes.fake_y.expression, rows.x_condition, noise.y.generator)
-    fooled_x = judge(net, critics["x"], passes.fake_x.expression, rows.y_condition, noise.x.generator)
+    fooled_y = judge(
+        net, critics["y"], passes.fake_y.expression, rows.x_condition, noise.y.generator
+    )
+    fooled_x = judge(
+        net, critics["x"], passes.fake_x.expression, rows.y_condition, noise.x.generator
+    )
     terms = {
         "adversarial_p2n": losses.row_mean(adversarial.called_real(fooled_y, s.gan), mask),
         "adversarial_n2p": losses.row_mean(adversarial.called_real(fooled_x, s.gan), mask),
@@ -172,12 +190,17 @@ def generator_terms(
         ("x", rows.x, rows.x_condition, passes.cycle_x),
         ("y", rows.y, rows.y_condition, passes.cycle_y),
     ):
-        terms[f"cycle_{side}"], terms[f"condition_{side}"] = cycle_terms(net, x, condition, back, mask)
+        terms[f"cycle_{side}"], terms[f"condition_{side}"] = cycle_terms(
+            net, x, condition, back, mask
+        )
     for name, made in (("p2n", passes.fake_y), ("n2p", passes.fake_x)):
-        terms[f"kl_{name}"] = losses.row_mean(losses.divergence(made.mean, made.log_variance, s.kl).sum(1), mask)
+        terms[f"kl_{name}"] = losses.row_mean(
+            losses.divergence(made.mean, made.log_variance, s.kl).sum(1), mask
+        )
     total = (
         s.adversarial_weight * (terms["adversarial_p2n"] + terms["adversarial_n2p"])
-        + s.cycle_weight * (terms["cycle_x"] + terms["condition_x"] + terms["cycle_y"] + terms["condition_y"])
+        + s.cycle_weight
+        * (terms["cycle_x"] + terms["condition_x"] + terms["cycle_y"] + terms["condition_y"])
         + s.kl_weight * (terms["kl_p2n"] + terms["kl_n2p"])
     )
     return total, terms | {"generators": total}, (fooled_y, fooled_x)
@@ -234,7 +257,9 @@ def critic_terms(
         seen[name] = said = judgement(net, critics[name], getattr(noise, name), side)
         terms[f"real_{name}"] = losses.row_mean(adversarial.called_real(said.real, s.gan), mask)
         terms[f"fake_{name}"] = losses.row_mean(adversarial.called_fake(said.fake, s.gan), mask)
-        terms[f"critic_{name}"] = adversarial.critic_loss(terms[f"real_{name}"], terms[f"fake_{name}"], s.gan)
+        terms[f"critic_{name}"] = adversarial.critic_loss(
+            terms[f"real_{name}"], terms[f"fake_{name}"], s.gan
+        )
         if s.penalty_weight:
             slopes = adversarial.penalty(said.slopes)
             terms[f"penalty_{name}"] = s.penalty_weight * losses.row_mean(slopes, mask)
@@ -251,7 +276,11 @@ def objective(
     def generators(own: PyTree, critics: PyTree) -> tuple[Array, Any, Any]:
         passes, after = cycle(net, own, state, noise, rows)
         total, terms, fooled = generator_terms(net, passes, critics, noise, rows)
-        return total, (passes.fake_y.expression, passes.fake_x.expression), (passes, after, terms, fooled)
+        return (
+            total,
+            (passes.fake_y.expression, passes.fake_x.expression),
+            (passes, after, terms, fooled),
+        )
 
     def critics(own: PyTree, fakes: Any) -> tuple[Array, Any]:
         total, terms, seen = critic_terms(net, own, noise, rows, fakes)

@@ -1,4 +1,5 @@
-"""Fine-tuning a trained CycSeq on other data: new lines take placeholder columns, new perturbations get columns."""
+"""Fine-tuning a trained CycSeq on other data: new lines take placeholder columns, new perturbations
+get columns."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ from jaxpert.models.cycseq.setup import CycSeq, changed, initial
 def grow(
     net: CycSeq, params: PyTree, state: PyTree, spec: Spec, key: PRNGKeyArray
 ) -> tuple[CycSeq, PyTree, PyTree, tuple[str, ...]]:
-    """Trained networks made ready for other data of the same genes: (networks, params, state, notes).
+    """Trained networks made ready for other data of the same genes: (networks, params, state,
+    notes).
 
-    Every line that the networks have no batch column for takes a placeholder, whose entries start at the mean of the
-    columns in use (without training this is the zero-shot model of that line). Perturbations that have no column get
-    one at initial values. Critics and batch moments are kept; the optimiser starts anew. Build the model from the
-    networks with `model_of`, or later from `make(spec, **asdict(networks.settings))`.
+    Every line that the networks have no batch column for takes a placeholder, whose entries start
+    at the mean of the columns in use (without training this is the zero-shot model of that line).
+    Perturbations that have no column get one at initial values. Critics and batch moments are kept;
+    the optimiser starts anew. Build the model from the networks with `model_of`, or later from
+    `make(spec, **asdict(networks.settings))`.
 
     Args:
         net: the trained networks.
@@ -38,14 +41,19 @@ def grow(
     notes = []
     for line in (name for name in spec.strata if name not in net.lines):
         net, params = with_placeholder(net, params, line)
-        notes.append(f"line {line} takes batch column {len(net.lines)}, which starts at the mean of the trained ones")
+        notes.append(
+            f"line {line} takes batch column {len(net.lines)}, which starts at the mean of the "
+            "trained ones"
+        )
     new = [name for name in spec.treatments if name not in net.targets]
     cells = dict(zip(net.spec.treatments, np.asarray(net.spec.treatment_cells), strict=True))
     untrained = [name for name in spec.treatments if not cells.get(name, 0)]
     if untrained:
         notes.append(
-            f"{len(untrained)} of {len(spec.treatments)} perturbations had no training rows before, so their columns "
-            f"start at initial values: {', '.join(untrained[:6])}{' ...' if len(untrained) > 6 else ''}"
+            f"{len(untrained)} of {len(spec.treatments)} perturbations had no training rows "
+            "before, so their columns "
+            "start at initial values: "
+            f"{', '.join(untrained[:6])}{' ...' if len(untrained) > 6 else ''}"
         )
     grown = changed(net, spec, targets=(*net.targets, *new), lines=net.lines)
     if new:
@@ -54,13 +62,17 @@ def grow(
 
 
 def with_placeholder(net: CycSeq, params: PyTree, line: str) -> tuple[CycSeq, PyTree]:
-    """Give a line the first free placeholder column, whose entries start at the mean of the columns in use."""
+    """Give a line the first free placeholder column, whose entries start at the mean of the columns
+    in use."""
     used = len(net.lines)
     if line in net.lines:
-        raise InputError(f"line {line!r} has a batch column already, expected the name of a new line")
+        raise InputError(
+            f"line {line!r} has a batch column already, expected the name of a new line"
+        )
     if not net.settings.placeholders:
         raise InputError(
-            f"line {line!r} needs a placeholder batch column, but all are used up by {', '.join(net.lines[-3:])} and "
+            f"line {line!r} needs a placeholder batch column, but all are used up by "
+            f"{', '.join(net.lines[-3:])} and "
             "others: pre-train with a higher model.kwargs.placeholders"
         )
 
@@ -77,9 +89,14 @@ def _same_genes(old: Spec, new: Spec) -> None:
     if old.genes == new.genes:
         return
     absent = [name for name in old.genes if name not in set(new.genes)]
-    said = f"{len(absent)} of them are missing ({', '.join(absent[:4])})" if absent else "others, or in another order"
+    said = (
+        f"{len(absent)} of them are missing ({', '.join(absent[:4])})"
+        if absent
+        else "others, or in another order"
+    )
     raise InputError(
-        f"the data have {len(new.genes)} genes and the trained model {len(old.genes)}, of which {said}; expected the "
+        f"the data have {len(new.genes)} genes and the trained model {len(old.genes)}, of which "
+        f"{said}; expected the "
         "same genes in the same order: choose the trained run's genes when reading the data"
     )
 
@@ -87,7 +104,11 @@ def _same_genes(old: Spec, new: Spec) -> None:
 def _columns(which: str, change: Callable[..., Array], params: PyTree, *others: PyTree) -> PyTree:
     """Change every array with an axis of perturbation ("target") or batch ("stratum") columns by
     `change(axis, leaf, *other leaves)`."""
-    axes = {("conditions", which, "kernel"): 0, ("decoder", which, "kernel"): 1, ("decoder", which, "bias"): 0}
+    axes = {
+        ("conditions", which, "kernel"): 0,
+        ("decoder", which, "kernel"): 1,
+        ("decoder", which, "bias"): 0,
+    }
 
     def one(path: Any, leaf: Array, *more: Array) -> Array:
         names = tuple(entry.key for entry in path)

@@ -1,4 +1,5 @@
-"""Layers of CycSeq: conditions as column numbers, joint linear layers, PReLU, residual blocks, attention."""
+"""Layers of CycSeq: conditions as column numbers, joint linear layers, PReLU, residual blocks,
+attention."""
 
 from __future__ import annotations
 
@@ -59,14 +60,18 @@ def times(rows: Picked | Float[Array, "B W"], kernel: Float[Array, "W H"]) -> Fl
 
 
 class Joint(nn.Module):
-    """A linear layer on the concatenation of named blocks, with a kernel for each, so that blocks can be picked."""
+    """A linear layer on the concatenation of named blocks, with a kernel for each, so that blocks
+    can be picked."""
 
     blocks: tuple[tuple[str, int], ...]
     features: int
 
     def setup(self):
         fan_in = sum(width for _, width in self.blocks)
-        self.kernels = [self.param(name, uniform_fan_in, (width, self.features), fan_in) for name, width in self.blocks]
+        self.kernels = [
+            self.param(name, uniform_fan_in, (width, self.features), fan_in)
+            for name, width in self.blocks
+        ]
         self.bias = self.param("bias", uniform_fan_in, (self.features,), fan_in)
 
     def share(self, block: int, rows: Picked | Float[Array, "B W"]) -> Float[Array, "B H"]:
@@ -82,7 +87,8 @@ class Joint(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Rows of a table and a bias, as of a linear layer on one-hot rows; with `lookup` normal rows alone."""
+    """Rows of a table and a bias, as of a linear layer on one-hot rows; with `lookup` normal rows
+    alone."""
 
     columns: int
     features: int
@@ -94,7 +100,9 @@ class Embedding(nn.Module):
         if self.lookup:
             return rows.times(self.param("kernel", nn.initializers.normal(1.0), shape))
         kernel = self.param("kernel", uniform_fan_in, shape, self.columns)
-        return rows.times(kernel) + self.param("bias", uniform_fan_in, (self.features,), self.columns)
+        return rows.times(kernel) + self.param(
+            "bias", uniform_fan_in, (self.features,), self.columns
+        )
 
 
 class Prelu(nn.Module):
@@ -110,20 +118,25 @@ class Dropout(nn.Module):
 
     rate: float
 
-    def __call__(self, x: Float[Array, "B H"], keep: Bool[Array, "B H"] | None) -> Float[Array, "B H"]:
+    def __call__(
+        self, x: Float[Array, "B H"], keep: Bool[Array, "B H"] | None
+    ) -> Float[Array, "B H"]:
         return x if keep is None else jnp.where(keep, x / (1 - self.rate), 0)
 
 
-def normalized(norm: BatchNorm, x: Float[Array, "B H"], weight: Float[Array, "B"] | None) -> Float[Array, "B H"]:
-    """Normalise by the moments of the rows of weight 1, or by the remembered ones without weights."""
+def normalized(
+    norm: BatchNorm, x: Float[Array, "B H"], weight: Float[Array, "B"] | None
+) -> Float[Array, "B H"]:
+    """Normalise by the moments of the rows of weight 1, or by the remembered ones without
+    weights."""
     return norm(None if weight is None else moments(x, weight))(x)
 
 
 class Residual(nn.Module):
     """Two linear layers around which the input is added.
 
-    As published: normalised after both, dropout after both activations. Not `normalized` is the paper's block: no
-    normalisation, no dropout at the end.
+    As published: normalised after both, dropout after both activations. Not `normalized` is the
+    paper's block: no normalisation, no dropout at the end.
     """
 
     width: int
@@ -143,11 +156,15 @@ class Residual(nn.Module):
         """Names of the dropout sites."""
         return ("drop1", "drop2") if self.normalized else ("drop1",)
 
-    def __call__(self, h: Float[Array, "B H"], keep: Keep, weight: Float[Array, "B"] | None) -> Float[Array, "B H"]:
+    def __call__(
+        self, h: Float[Array, "B H"], keep: Keep, weight: Float[Array, "B"] | None
+    ) -> Float[Array, "B H"]:
         r = self.drop1(self.prelu1(self._linear(1, h, weight)), keep.get("drop1"))
         return self.drop2(self.prelu2(self._linear(2, r, weight) + h), keep.get("drop2"))
 
-    def _linear(self, i: int, x: Float[Array, "B H"], weight: Float[Array, "B"] | None) -> Float[Array, "B H"]:
+    def _linear(
+        self, i: int, x: Float[Array, "B H"], weight: Float[Array, "B"] | None
+    ) -> Float[Array, "B H"]:
         y = getattr(self, f"linear{i}")(x)
         return normalized(getattr(self, f"norm{i}"), y, weight) if self.normalized else y
 
@@ -155,8 +172,8 @@ class Residual(nn.Module):
 class SingleAttention(nn.Module):
     """h + gamma (V h + c): what self-attention over a sequence of one token comes to.
 
-    The softmax over one key is 1 whatever queries and keys are, so they have no effect and no gradient, and are left
-    out. gamma starts at 0, when V and c have no gradient either.
+    The softmax over one key is 1 whatever queries and keys are, so they have no effect and no
+    gradient, and are left out. gamma starts at 0, when V and c have no gradient either.
     """
 
     width: int
@@ -172,8 +189,9 @@ class SingleAttention(nn.Module):
 class TokenAttention(nn.Module):
     """Self-attention over the parts of each row, added with weight gamma (0 at the start).
 
-    The row is cut into `tokens` parts of equal width d, queries, keys and values are linear maps that all parts share,
-    and the scores are scaled by 1 / sqrt(d): the smallest change that gives the paper's equation a meaning.
+    The row is cut into `tokens` parts of equal width d, queries, keys and values are linear maps
+    that all parts share, and the scores are scaled by 1 / sqrt(d): the smallest change that gives
+    the paper's equation a meaning.
     """
 
     width: int
@@ -186,5 +204,7 @@ class TokenAttention(nn.Module):
 
     def __call__(self, h: Float[Array, "B H"]) -> Float[Array, "B H"]:
         parts = h.reshape(len(h), self.tokens, -1)
-        scores = jnp.einsum("bqd,bkd->bqk", self.query(parts), self.key(parts)) / parts.shape[-1] ** 0.5
+        scores = (
+            jnp.einsum("bqd,bkd->bqk", self.query(parts), self.key(parts)) / parts.shape[-1] ** 0.5
+        )
         return h + self.gamma * (jax.nn.softmax(scores) @ self.value(parts)).reshape(h.shape)

@@ -34,8 +34,11 @@ def total_variance(x: Float[Array, "B G"], mask: Mask) -> Float[Array, ""]:
     return row_mean(jnp.square(x - center).mean(1), mask)
 
 
-def expression_error(x: Float[Array, "B G"], y: Float[Array, "B G"], mask: Mask, kind: str) -> Float[Array, ""]:
-    """Mean squared error, for "scaled" over the variance of x: free of the unit, about 1 for a constant guess."""
+def expression_error(
+    x: Float[Array, "B G"], y: Float[Array, "B G"], mask: Mask, kind: str
+) -> Float[Array, ""]:
+    """Mean squared error, for "scaled" over the variance of x: free of the unit, about 1 for a
+    constant guess."""
     error = row_mean(squared_error(x, y), mask)
     if kind == "mse":
         return error
@@ -45,10 +48,11 @@ def expression_error(x: Float[Array, "B G"], y: Float[Array, "B G"], mask: Mask,
 def condition_error(logits: Float[Array, "B K"], true: Picked, kind: str) -> Float[Array, "B"]:
     """How badly logits recover the condition of each row.
 
-    "cross_entropy": softmax cross-entropy of rows with one true column, binary cross-entropy of rows with several, 0
-    for rows with none (nothing to recover). "binary": binary cross-entropy, mean over columns. "swapped": the same
-    with the one-hot row as the logit and the prediction as the target, as the published loop calls it: linear in the
-    prediction at the true columns, blind to the others.
+    "cross_entropy": softmax cross-entropy of rows with one true column, binary cross-entropy of
+    rows with several, 0 for rows with none (nothing to recover). "binary": binary cross-entropy,
+    mean over columns. "swapped": the same with the one-hot row as the logit and the prediction as
+    the target, as the published loop calls it: linear in the prediction at the true columns, blind
+    to the others.
     """
     columns, count, own = logits.shape[1], true.weight.sum(1), true.of(logits).sum(1)
     if kind == "swapped":
@@ -67,8 +71,11 @@ def binary_error(logits: Float[Array, "B K"], own: Float[Array, "B"]) -> Float[A
     return (jax.nn.softplus(logits).sum(1) - own) / logits.shape[1]
 
 
-def divergence(mean: Float[Array, "B L Z"], log_variance: Float[Array, "B L Z"], kind: str) -> Float[Array, "B L"]:
-    """KL divergence of each latent's normal from the standard one: "mean" or "sum" over its dimensions."""
+def divergence(
+    mean: Float[Array, "B L Z"], log_variance: Float[Array, "B L Z"], kind: str
+) -> Float[Array, "B L"]:
+    """KL divergence of each latent's normal from the standard one: "mean" or "sum" over its
+    dimensions."""
     each = 0.5 * (jnp.exp(log_variance) + jnp.square(mean) - 1 - log_variance)
     return each.mean(-1) if kind == "mean" else each.sum(-1)
 

@@ -1,11 +1,13 @@
-"""CycSeq: two generators that translate expression between the perturbed and the control state, and their critics.
+"""CycSeq: two generators that translate expression between the perturbed and the control state, and
+their critics.
 
 Rows are pairs of one perturbed and one control row (means over 50 cells) of one line, on the scale
-log2(1 + 1e4 x / sum x), with the perturbation and the line as conditions of both. What holds the generators to the
-cells is the cycle (there and back gives the row itself); the pairing is only used through the conditions. Differs from
-the published code in what profile "default" lists (spec section 10): log loss, PReLU heads, cross-entropy in the right
-order of arguments, predictions from latent means; `profile="reference"` restores the published numbers.
-Source: CycSeq, IJCAI 2025; spec sections 3 to 8.
+log2(1 + 1e4 x / sum x), with the perturbation and the line as conditions of both. What holds the
+generators to the cells is the cycle (there and back gives the row itself); the pairing is only used
+through the conditions. Differs from the published code in what profile "default" lists (spec
+section 10): log loss, PReLU heads, cross-entropy in the right order of arguments, predictions from
+latent means; `profile="reference"` restores the published numbers. Source: CycSeq, IJCAI 2025; spec
+sections 3 to 8.
 """
 
 from __future__ import annotations
@@ -29,22 +31,34 @@ from jaxpert.models.cycseq.noise import draw
 from jaxpert.models.cycseq.setup import GENERATORS, PROFILES, CycSeq, Settings, initial, make
 from jaxpert.nn.transforms import log2p_normalize, lognorm_to_log2
 
-__all__ = ["PROFILES", "CycSeq", "Settings", "build", "grow", "make", "model_of", "translate", "with_placeholder"]
+__all__ = [
+    "PROFILES",
+    "CycSeq",
+    "Settings",
+    "build",
+    "grow",
+    "make",
+    "model_of",
+    "translate",
+    "with_placeholder",
+]
 
 
 def build(spec: Spec, **settings: Any) -> Model:
     """CycSeq for the data that `spec` describes.
 
-    Batches hold pairs, already on the model's scale: `x` the perturbed row, `control` the control row, `treatment` the
-    perturbation of both, `stratum` their line. For unpaired rows `extras["control_treatment"]` and
-    `extras["control_stratum"]` give the conditions of the control row; with `dose=True` `extras["dose"]` is log10 of
-    the dose (and `extras["control_dose"]` that of the control row, where it differs).
+    Batches hold pairs, already on the model's scale: `x` the perturbed row, `control` the control
+    row, `treatment` the perturbation of both, `stratum` their line. For unpaired rows
+    `extras["control_treatment"]` and `extras["control_stratum"]` give the conditions of the control
+    row; with `dose=True` `extras["dose"]` is log10 of the dose (and `extras["control_dose"]` that
+    of the control row, where it differs).
 
-    `params` is {"generators": {"p2n", "n2p"}, "critics": {"x", "y"}}; each generator has an "encoder" (conditions,
-    first, trunk, heads) and a "decoder" (conditions, first, trunk, expression, target, stratum), so that
-    "generators.n2p.encoder.trunk" is a path to freeze. The loss is one scalar whose gradient is that of the game (see
-    `adversarial.game`) and whose value means nothing: `Model.validate` chooses the parameters. Train with the gradient
-    norm of "generators" clipped to 1.
+    `params` is {"generators": {"p2n", "n2p"}, "critics": {"x", "y"}}; each generator has an
+    "encoder" (conditions, first, trunk, heads) and a "decoder" (conditions, first, trunk,
+    expression, target, stratum), so that "generators.n2p.encoder.trunk" is a path to freeze. The
+    loss is one scalar whose gradient is that of the game (see `adversarial.game`) and whose value
+    means nothing: `Model.validate` chooses the parameters. Train with the gradient norm of
+    "generators" clipped to 1.
 
     Args:
         spec: genes, treatments and strata.
@@ -86,8 +100,11 @@ def loss(
     return value, (state, terms)
 
 
-def validation_sums(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> dict[str, Array]:
-    """Sums over pairs of the errors there and back and of the one-pass R2, with latent means and remembered moments."""
+def validation_sums(
+    net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+) -> dict[str, Array]:
+    """Sums over pairs of the errors there and back and of the one-pass R2, with latent means and
+    remembered moments."""
     rows = rows_of(net, batch)
     passes, _ = cycle(net, params["generators"], state, None, rows)
     per_pair = {
@@ -101,7 +118,8 @@ def validation_sums(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArra
 
 
 def validation_score(sums: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-    """Mean over pairs of the squared error of both cycles (no adversarial part: its scale moves with the critics)."""
+    """Mean over pairs of the squared error of both cycles (no adversarial part: its scale moves
+    with the critics)."""
     mean = {name: total / sums["pairs"] for name, total in sums.items() if name != "pairs"}
     return mean["cycle_x"] + mean["cycle_y"], mean
 
@@ -119,15 +137,18 @@ def translate(
     samples: int | None = None,
     dose: Float[Array, "R"] | None = None,
 ) -> Float[Array, "R G"]:
-    """Translate rows on the model's scale from one state to the other, as in evaluation (remembered moments).
+    """Translate rows on the model's scale from one state to the other, as in evaluation (remembered
+    moments).
 
     Args:
         x: control rows for direction "n2p", perturbed rows for "p2n".
-        treatment: the perturbation to apply or to take away: multi-hot over `spec.treatments`, or one number per row.
+        treatment: the perturbation to apply or to take away: multi-hot over `spec.treatments`, or
+            one number per row.
         stratum: line of each row, index into `spec.strata`.
         direction: "n2p" (control to perturbed) or "p2n".
         key: for `samples` > 0.
-        samples: decoded draws of the latents to average; None for the model's setting, 0 decodes their means.
+        samples: decoded draws of the latents to average; None for the model's setting, 0 decodes
+            their means.
         dose: log10 of the dose, for a model that reads it.
     """
     if direction not in GENERATORS:
@@ -138,7 +159,9 @@ def translate(
     else:  # any number of targets, whatever the training conditions have
         target = Picked(columns, treatment.astype(x.dtype))
     condition = condition_of(net, target, stratum, dose)
-    made, _ = generate(net, Networks(params["generators"], state), direction, x, condition, STILL, None)
+    made, _ = generate(
+        net, Networks(params["generators"], state), direction, x, condition, STILL, None
+    )
     draws = net.settings.samples if samples is None else samples
     if not draws:
         return made.expression
@@ -147,14 +170,19 @@ def translate(
     variables = {"params": params["generators"][direction], "batch_stats": state[direction]}
 
     def one(key: PRNGKeyArray) -> Float[Array, "R G"]:
-        z = made.mean + jnp.exp(made.log_variance / 2) * jax.random.normal(key, made.mean.shape, made.mean.dtype)
+        z = made.mean + jnp.exp(made.log_variance / 2) * jax.random.normal(
+            key, made.mean.shape, made.mean.dtype
+        )
         return net.generator.apply(variables, z, condition, method="decode")  # pyright: ignore
 
     return jax.lax.map(one, jax.random.split(key, draws)).mean(0)
 
 
-def predict(net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
-    """`Model.predict`: each row's control (raw counts; the mean training control where none is given), perturbed."""
+def predict(
+    net: CycSeq, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request
+) -> Float[Array, "R G"]:
+    """`Model.predict`: each row's control (raw counts; the mean training control where none is
+    given), perturbed."""
     if request.control is None:
         mean = lognorm_to_log2(jnp.asarray(net.spec.control_mean, request.treatment.dtype))
         x = jnp.broadcast_to(mean, (len(request.treatment), len(mean)))
@@ -169,7 +197,10 @@ def check(net: CycSeq, dataset: Dataset) -> tuple[str, ...]:
     absent = [name for name in net.spec.treatments if name not in measured]
     if not absent or net.settings.columns != "genes":
         return ()
-    return (f"{len(absent)} perturbations are no measured gene; each has a column of its own: {', '.join(absent)}",)
+    return (
+        f"{len(absent)} perturbations are no measured gene; each has a column of its own: "
+        f"{', '.join(absent)}",
+    )
 
 
 def support(net: CycSeq, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
@@ -183,6 +214,8 @@ def support(net: CycSeq, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]
         if tuple(row) in trained:
             return "trained"
         new = [spec.treatments[i] for i in np.flatnonzero(row & ~known)]
-        return f"no training cells: {', '.join(new)}" if new else "new combination of trained targets"
+        return (
+            f"no training cells: {', '.join(new)}" if new else "new combination of trained targets"
+        )
 
     return tuple(said(row) for row in np.asarray(treatment) != 0)

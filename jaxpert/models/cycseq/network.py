@@ -1,4 +1,5 @@
-"""The CycSeq networks: a generator that translates expression between two states, and a critic of such rows."""
+"""The CycSeq networks: a generator that translates expression between two states, and a critic of
+such rows."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ class Generated(NamedTuple):
 
 
 class Trunk(nn.Module):
-    """From the first layer's linear output on: activations, more layers, residual blocks, attention."""
+    """From the first layer's linear output on: activations, more layers, residual blocks,
+    attention."""
 
     hidden: tuple[int, ...]
     rate: float
@@ -104,20 +106,28 @@ class Trunk(nn.Module):
             setattr(self, f"drop{i}", Dropout(self.rate))
         width, shape = self.hidden[-1], self.shape
         for i in range(shape.blocks):
-            setattr(self, f"block{i}", Residual(width, shape.residual_rate, shape.normalized_blocks))
+            setattr(
+                self, f"block{i}", Residual(width, shape.residual_rate, shape.normalized_blocks)
+            )
         if shape.attention == "single":
             self.attention = SingleAttention(width)
         elif shape.attention == "tokens":
             self.attention = TokenAttention(width, shape.tokens)
 
-    def __call__(self, first: Float[Array, "B _"], keep: Keep, weight: Float[Array, "B"] | None) -> Float[Array, "B H"]:
+    def __call__(
+        self, first: Float[Array, "B _"], keep: Keep, weight: Float[Array, "B"] | None
+    ) -> Float[Array, "B H"]:
         h = first
         for i in range(1, len(self.hidden) + 1):
             h = h if i == 1 else getattr(self, f"linear{i}")(h)
             h = normalized(getattr(self, f"norm{i}"), h, weight) if self.batch_norm else h
             h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
         for i in range(self.shape.blocks):
-            own = {site: keep[f"block{i}.{site}"] for site in ("drop1", "drop2") if f"block{i}.{site}" in keep}
+            own = {
+                site: keep[f"block{i}.{site}"]
+                for site in ("drop1", "drop2")
+                if f"block{i}.{site}" in keep
+            }
             h = getattr(self, f"block{i}")(h, own, weight)
         return h if self.shape.attention is None else self.attention(h)
 
@@ -158,7 +168,8 @@ def condition_blocks(sizes: Sizes, target: int, stratum: int) -> tuple[tuple[str
 
 
 class Encoder(nn.Module):
-    """Row and conditions to the moments of three latents, from one product: means first, then log variances."""
+    """Row and conditions to the moments of three latents, from one product: means first, then log
+    variances."""
 
     sizes: Sizes
     shape: Shape
@@ -166,13 +177,20 @@ class Encoder(nn.Module):
     def setup(self):
         sizes, shape = self.sizes, self.shape
         self.conditions = Conditions(sizes, shape.embedding, shape.lookup)
-        blocks = (("expression", sizes.genes), *condition_blocks(sizes, shape.embedding, shape.embedding))
+        blocks = (
+            ("expression", sizes.genes),
+            *condition_blocks(sizes, shape.embedding, shape.embedding),
+        )
         self.first = Joint(blocks, sizes.hidden[0])
         self.trunk = Trunk(sizes.hidden, sizes.rate, shape, shape.batch_norm)
         self.heads = Linear(sizes.hidden[-1], 2 * len(LATENTS) * shape.latent)
 
     def __call__(
-        self, x: Float[Array, "B G"], condition: Condition, keep: Keep, weight: Float[Array, "B"] | None
+        self,
+        x: Float[Array, "B G"],
+        condition: Condition,
+        keep: Keep,
+        weight: Float[Array, "B"] | None,
     ) -> tuple[Float[Array, "B 3 Z"], Float[Array, "B 3 Z"]]:
         h = self.trunk(self.first(x, *self.conditions(condition)), keep, weight)
         heads = self.heads(h).reshape(len(x), 2, len(LATENTS), -1)
@@ -181,7 +199,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents and conditions to expression and to logits of the conditions; its layers are never normalised."""
+    """Latents and conditions to expression and to logits of the conditions; its layers are never
+    normalised."""
 
     sizes: Sizes
     shape: Shape
@@ -189,7 +208,10 @@ class Decoder(nn.Module):
     def setup(self):
         sizes, shape, last = self.sizes, self.shape, self.sizes.hidden[-1]
         self.conditions = Conditions(sizes, shape.embedding, shape.lookup)
-        blocks = (("latent", len(LATENTS) * shape.latent), *condition_blocks(sizes, shape.embedding, shape.embedding))
+        blocks = (
+            ("latent", len(LATENTS) * shape.latent),
+            *condition_blocks(sizes, shape.embedding, shape.embedding),
+        )
         self.first = Joint(blocks, sizes.hidden[0])
         self.trunk = Trunk(sizes.hidden, sizes.rate, shape, False)
         self.expression = Linear(last, sizes.genes)
@@ -199,7 +221,11 @@ class Decoder(nn.Module):
             self.prelu = Prelu()
 
     def __call__(
-        self, z: Float[Array, "B 3 Z"], condition: Condition, keep: Keep, weight: Float[Array, "B"] | None
+        self,
+        z: Float[Array, "B 3 Z"],
+        condition: Condition,
+        keep: Keep,
+        weight: Float[Array, "B"] | None,
     ) -> tuple[Float[Array, "B G"], Float[Array, "B K"], Float[Array, "B S"]]:
         h = self.trunk(self.first(z.reshape(len(z), -1), *self.conditions(condition)), keep, weight)
         x, target, stratum = self.expression(h), self.target(h), self.stratum(h)
@@ -209,9 +235,11 @@ class Decoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Translates rows of one state (perturbed, control) to the other, under conditions (spec section 3).
+    """Translates rows of one state (perturbed, control) to the other, under conditions (spec
+    section 3).
 
-    `weight` marks the rows that count for batch moments in training; None normalises by the remembered ones.
+    `weight` marks the rows that count for batch moments in training; None normalises by the
+    remembered ones.
     """
 
     sizes: Sizes
@@ -222,7 +250,11 @@ class Generator(nn.Module):
         self.decoder = Decoder(self.sizes, self.shape)
 
     def __call__(
-        self, x: Float[Array, "B G"], condition: Condition, noise: GeneratorNoise, weight: Float[Array, "B"] | None
+        self,
+        x: Float[Array, "B G"],
+        condition: Condition,
+        noise: GeneratorNoise,
+        weight: Float[Array, "B"] | None,
     ) -> Generated:
         mean, log_variance = self.encoder(x, condition, noise.encoder, weight)
         z = mean if noise.normal is None else mean + jnp.exp(log_variance / 2) * noise.normal
@@ -234,13 +266,17 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Logit of a row being real, given its true conditions (spec section 4); `first` and `tail` are its two halves."""
+    """Logit of a row being real, given its true conditions (spec section 4); `first` and `tail` are
+    its two halves."""
 
     sizes: Sizes
 
     def setup(self):
         sizes = self.sizes
-        blocks = (("expression", sizes.genes), *condition_blocks(sizes, sizes.targets, sizes.strata))
+        blocks = (
+            ("expression", sizes.genes),
+            *condition_blocks(sizes, sizes.targets, sizes.strata),
+        )
         self.first = Joint(blocks, sizes.hidden[0])
         for i, width in enumerate(sizes.hidden, 1):
             if i > 1:
@@ -250,7 +286,8 @@ class Critic(nn.Module):
         self.last = Linear(sizes.hidden[-1], 1)
 
     def expression(self, x: Picked | Float[Array, "B G"]) -> Float[Array, "B H"]:
-        """What expression gives to the first layer: linear, so that mixtures of rows need no product of their own."""
+        """What expression gives to the first layer: linear, so that mixtures of rows need no
+        product of their own."""
         return self.first.share(0, x)
 
     def conditions(self, condition: Condition) -> Float[Array, "B H"]:
@@ -265,5 +302,7 @@ class Critic(nn.Module):
             h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
         return self.last(h)[:, 0]
 
-    def __call__(self, x: Float[Array, "B G"], condition: Condition, keep: Keep) -> Float[Array, "B"]:
+    def __call__(
+        self, x: Float[Array, "B G"], condition: Condition, keep: Keep
+    ) -> Float[Array, "B"]:
         return self.tail(self.expression(x) + self.conditions(condition), keep)

@@ -10,11 +10,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jaxpert.models.cycseq.layers import Keep
-from jaxpert.models.cycseq.network import LATENTS, GeneratorNoise, Shape, Sizes, layer_sites, trunk_sites
+from jaxpert.models.cycseq.network import (
+    LATENTS,
+    GeneratorNoise,
+    Shape,
+    Sizes,
+    layer_sites,
+    trunk_sites,
+)
 
 
 class CriticNoise(NamedTuple):
-    """Of the four times that a critic is asked, and where between real and fake rows its slope is measured."""
+    """Of the four times that a critic is asked, and where between real and fake rows its slope is
+    measured."""
 
     generator: Keep
     """On fakes, for the generators."""
@@ -37,8 +45,11 @@ class StepNoise(NamedTuple):
     y: CriticNoise
 
 
-def draw(key: PRNGKeyArray, slot: Int[Array, "B"], sizes: Sizes, shape: Shape, dtype: Any) -> StepNoise:
-    """Noise of one step; a row's depends on the key and its slot alone, so that devices change nothing."""
+def draw(
+    key: PRNGKeyArray, slot: Int[Array, "B"], sizes: Sizes, shape: Shape, dtype: Any
+) -> StepNoise:
+    """Noise of one step; a row's depends on the key and its slot alone, so that devices change
+    nothing."""
     trunk, critic = trunk_sites(sizes, shape), layer_sites(sizes.hidden, sizes.rate)
     passes = [{"encoder": trunk, "decoder": trunk}] * 4
     calls = [dict.fromkeys(("generator", "real", "fake", "mixed"), critic)] * 2
@@ -53,7 +64,8 @@ def draw(key: PRNGKeyArray, slot: Int[Array, "B"], sizes: Sizes, shape: Shape, d
 
 
 def masks(keys: Key[Array, "B"], sites: Any) -> Any:
-    """Units to keep at every site of a pytree of `Sites`: uniform numbers of 16 bits, two from each word.
+    """Units to keep at every site of a pytree of `Sites`: uniform numbers of 16 bits, two from each
+    word.
 
     A unit is kept with probability round(65536 (1 - rate)) / 65536.
     """
@@ -62,7 +74,9 @@ def masks(keys: Key[Array, "B"], sites: Any) -> Any:
     total = sum(widths)
     if not total:
         return jax.tree.unflatten(form, [])
-    bounds = np.concatenate([np.full(width, round((1 - rate) * 2**16), np.uint32) for width, rate in flat])
+    bounds = np.concatenate(
+        [np.full(width, round((1 - rate) * 2**16), np.uint32) for width, rate in flat]
+    )
     words = jax.vmap(lambda key: jax.random.bits(key, (-(-total // 2),), jnp.uint32))(keys)
     halves = jnp.stack([words & 0xFFFF, words >> 16], -1).reshape(len(keys), -1)[:, :total]
     kept: Bool[Array, "B _"] = halves < bounds

@@ -1,4 +1,5 @@
-"""From settings and data to the CycSeq networks and what its functions close over; fine-tuning a trained one."""
+"""From settings and data to the CycSeq networks and what its functions close over; fine-tuning a
+trained one."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from jaxpert.models.cycseq.network import STILL, Critic, Generator, Shape, Sizes
 from jaxpert.nn.adversarial import KINDS
 
 GENERATORS, CRITICS = ("p2n", "n2p"), ("x", "y")
-"""Perturbed to control (G in the paper) and control to perturbed (F); critics of perturbed and of control rows."""
+"""Perturbed to control (G in the paper) and control to perturbed (F); critics of perturbed and of
+control rows."""
 
 CHOICES: dict[str, tuple] = {
     "profile": ("default", "paper", "reference"),
@@ -39,15 +41,17 @@ CHOICES: dict[str, tuple] = {
 class Settings:
     """Hyperparameters; the defaults are profile "default" (spec section 10, last column).
 
-    A profile changes what `PROFILES` lists, and everything can be set by itself. The rows of the spec's table that
-    concern cells, splits and the optimiser are settings of the data and of training.
+    A profile changes what `PROFILES` lists, and everything can be set by itself. The rows of the
+    spec's table that concern cells, splits and the optimiser are settings of the data and of
+    training.
     """
 
     profile: str = "default"
-    """"default", "paper" (the printed equations, every weight 1) or "reference" (the published code's numbers)."""
+    """"default", "paper" (the printed equations, every weight 1) or "reference" (the published
+    code's numbers)."""
     columns: str = "genes"
-    """Perturbation columns: one per measured gene and one per unmeasured target, so that any gene can be asked for
-    ("genes"), or one per treatment ("perturbed")."""
+    """Perturbation columns: one per measured gene and one per unmeasured target, so that any gene
+    can be asked for ("genes"), or one per treatment ("perturbed")."""
     hidden: Sequence[int] = (1024, 512, 256)
     """Widths of the linear layers, of generators and critics."""
     latent_dim: int = 128
@@ -55,9 +59,11 @@ class Settings:
     blocks: int = 2
     """Residual blocks of encoder and decoder each."""
     residual: str = "normalized"
-    """"normalized" (as published) or "plain" (the paper's: no normalisation, no dropout at the end)."""
+    """"normalized" (as published) or "plain" (the paper's: no normalisation, no dropout at the
+    end)."""
     attention: str | None = "single"
-    """"single" (over one token, which makes it a gated linear layer), "tokens" (over parts of the row), or None."""
+    """"single" (over one token, which makes it a gated linear layer), "tokens" (over parts of the
+    row), or None."""
     tokens: int = 16
     batch_norm: bool = False
     """Also normalise the encoder's linear layers."""
@@ -65,7 +71,8 @@ class Settings:
     """Embed conditions by normal tables without bias."""
     dropout: float = 0.2
     residual_dropout: float | None = None
-    """In residual blocks; None for `dropout` (the published switch turns off only that of the linear layers)."""
+    """In residual blocks; None for `dropout` (the published switch turns off only that of the
+    linear layers)."""
     expression_head: str = "prelu"
     """"tanh" needs rows scaled into [-1, 1]."""
     condition_head: str = "identity"
@@ -80,7 +87,8 @@ class Settings:
     expression_loss: str = "scaled"
     """Mean squared error over the batch's variance, or as it is ("mse")."""
     condition_loss: str = "cross_entropy"
-    """"binary" for the published loss in the right order of arguments, "swapped" for the published order."""
+    """"binary" for the published loss in the right order of arguments, "swapped" for the published
+    order."""
     kl: str = "mean"
     """Over the dimensions of a latent."""
     adversarial_weight: float = 1.0
@@ -198,9 +206,14 @@ def initial(net: CycSeq, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
     critics = jax.vmap(lambda key: net.critic.init(key, x, condition, {}))(keys[2:])
 
     def each(variables: PyTree, names: tuple[str, ...]) -> dict[str, PyTree]:
-        return {name: jax.tree.map(operator.itemgetter(i), variables) for i, name in enumerate(names)}
+        return {
+            name: jax.tree.map(operator.itemgetter(i), variables) for i, name in enumerate(names)
+        }
 
-    params = {"generators": each(generators["params"], GENERATORS), "critics": each(critics["params"], CRITICS)}
+    params = {
+        "generators": each(generators["params"], GENERATORS),
+        "critics": each(critics["params"], CRITICS),
+    }
     return params, each(generators.get("batch_stats", {}), GENERATORS)
 
 
@@ -208,21 +221,32 @@ def _check(s: Settings) -> None:
     for name, allowed in CHOICES.items():
         if getattr(s, name) not in allowed:
             shown = ", ".join(map(str, allowed))
-            raise InputError(f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {shown}")
+            raise InputError(
+                f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {shown}"
+            )
     at_least = {"blocks": 0, "samples": 0, "placeholders": 0}
     for field in fields(s):
         value, least = getattr(s, field.name), at_least.get(field.name, 1)
-        if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least {least}")
+        if field.type == "int" and (
+            isinstance(value, bool) or not isinstance(value, int) or value < least
+        ):
+            raise InputError(
+                f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least {least}"
+            )
         if field.name.endswith("_weight") and value < 0:
             raise InputError(f"model.kwargs.{field.name} is {value}, expected 0 or more")
         if field.name.endswith("dropout") and value is not None and not 0 <= value < 1:
-            raise InputError(f"model.kwargs.{field.name} is {value}, expected at least 0 and less than 1")
+            raise InputError(
+                f"model.kwargs.{field.name} is {value}, expected at least 0 and less than 1"
+            )
     if not s.hidden or min(s.hidden) < 1:
-        raise InputError(f"model.kwargs.hidden is {s.hidden!r}, expected widths such as (1024, 512, 256)")
+        raise InputError(
+            f"model.kwargs.hidden is {s.hidden!r}, expected widths such as (1024, 512, 256)"
+        )
     if s.attention == "tokens" and s.hidden[-1] % s.tokens:
         raise InputError(
-            f"model.kwargs.tokens is {s.tokens}, expected a divisor of the last width {s.hidden[-1]}: set another"
+            f"model.kwargs.tokens is {s.tokens}, expected a divisor of the last width "
+            f"{s.hidden[-1]}: set another"
         )
 
 
@@ -235,12 +259,15 @@ def _targets(spec: Spec, s: Settings) -> tuple[str, ...]:
     return (*spec.genes, *(name for name in spec.treatments if name not in measured))
 
 
-def _places(names: Sequence[str], columns: Sequence[str], what: str, setting: str) -> Int[np.ndarray, "_"]:
+def _places(
+    names: Sequence[str], columns: Sequence[str], what: str, setting: str
+) -> Int[np.ndarray, "_"]:
     place = {name: i for i, name in enumerate(columns)}
     missing = [name for name in names if name not in place]
     if missing:
         raise InputError(
-            f"{len(missing)} names of the data have no {what} column ({', '.join(missing[:4])}), expected all among "
+            f"{len(missing)} names of the data have no {what} column ({', '.join(missing[:4])}), "
+            "expected all among "
             f"model.kwargs.{setting}: add them to the trained model with cycseq.grow"
         )
     return np.array([place[name] for name in names], int)

@@ -1,4 +1,5 @@
-"""A finished CycSeq run as the start of another: its networks, parameters and what its rows were scaled by."""
+"""A finished CycSeq run as the start of another: its networks, parameters and what its rows were
+scaled by."""
 
 from __future__ import annotations
 
@@ -19,8 +20,21 @@ from jaxpert.tasks.translation import CombatReference
 from jaxpert.tasks.translation.load import NONE, START
 
 Config = dict[str, Any]
-SHAPES = ("columns", "hidden", "latent_dim", "embedding_dim", "blocks", "residual", "attention", "tokens", "batch_norm",
-          "lookup", "expression_head", "condition_head", "dose")  # fmt: skip
+SHAPES = (
+    "columns",
+    "hidden",
+    "latent_dim",
+    "embedding_dim",
+    "blocks",
+    "residual",
+    "attention",
+    "tokens",
+    "batch_norm",
+    "lookup",
+    "expression_head",
+    "condition_head",
+    "dose",
+)
 """Settings that the parameters depend on."""
 REFERENCE = "combat_reference"
 """Of `describe`; None where there was no ComBat."""
@@ -46,7 +60,9 @@ class Grown(NamedTuple):
     notes: tuple[str, ...]
 
 
-def describe(net: CycSeq, unit_scale: np.ndarray | None, aligned_to: CombatReference | None) -> dict[str, Any]:
+def describe(
+    net: CycSeq, unit_scale: np.ndarray | None, aligned_to: CombatReference | None
+) -> dict[str, Any]:
     """What is kept beside the parameters, so that the run can be gone on from without its data."""
     reference = None
     if aligned_to is not None:  # the genes stand beside it
@@ -67,17 +83,20 @@ def describe(net: CycSeq, unit_scale: np.ndarray | None, aligned_to: CombatRefer
 def read(workdir: str | Path, own: Config) -> Start:
     """Read the best parameters of the finished run in a folder.
 
-    Raises InputError where there is no finished CycSeq run, and where `own` (`model.kwargs` of the run to come) asks
-    for networks of another shape.
+    Raises InputError where there is no finished CycSeq run, and where `own` (`model.kwargs` of the
+    run to come) asks for networks of another shape.
     """
     workdir = Path(workdir).absolute()
     config = _config(workdir)
     kwargs = config["model"]["kwargs"]
     differing = [name for name in SHAPES if _plain(own.get(name)) != _plain(kwargs.get(name))]
     if differing:
-        listed = "; ".join(f"{name} {kwargs.get(name)} there and {own.get(name)} here" for name in differing)
+        listed = "; ".join(
+            f"{name} {kwargs.get(name)} there and {own.get(name)} here" for name in differing
+        )
         raise InputError(
-            f"model.kwargs differ from those of the run in train.start, {workdir} ({listed}), expected networks of the "
+            f"model.kwargs differ from those of the run in train.start, {workdir} ({listed}), "
+            "expected networks of the "
             "same shape: give the same values"
         )
     with checkpoint.open(workdir) as manager:
@@ -89,52 +108,75 @@ def read(workdir: str | Path, own: Config) -> Start:
 
 
 def reference(start: Start | None, config: Config) -> CombatReference | None:
-    """What `data.combat_reference=start` stands for; None where a config says something else, or names no run.
+    """What `data.combat_reference=start` stands for; None where a config says something else, or
+    names no run.
 
-    Raises InputError where the run was not aligned, or is of a version that did not keep what it was aligned to.
+    Raises InputError where the run was not aligned, or is of a version that did not keep what it
+    was aligned to.
     """
     if start is None or config["data"]["combat_reference"] != START:
         return None
     if REFERENCE not in start.network:
         raise InputError(
-            f"{ASKED}, which is of an older version that kept no moments of its reference: run it again in another "
+            f"{ASKED}, which is of an older version that kept no moments of its reference: run it "
+            "again in another "
             "folder, or set data.combat_reference=largest"
         )
     kept = start.network[REFERENCE]
     if kept is None:
-        raise InputError(f"{ASKED}, which was trained without ComBat: set data.combat_reference= (empty) here too")
+        raise InputError(
+            f"{ASKED}, which was trained without ComBat: set data.combat_reference= (empty) here "
+            "too"
+        )
     moments = {name: np.array(kept[name], float) for name in ("mean", "variance")}
     return CombatReference(**kept | moments, genes=start.net.spec.genes)
 
 
-def alignment_notes(start: Start, config: Config, aligned_to: CombatReference | None) -> tuple[str, ...]:
+def alignment_notes(
+    start: Start, config: Config, aligned_to: CombatReference | None
+) -> tuple[str, ...]:
     """A note where rows are aligned otherwise than those that the run was trained on."""
     kept = start.network.get(REFERENCE, {"name": "a batch of which it kept nothing"})
     if config["data"]["combat_reference"] == START or kept is aligned_to is None:
         return ()
     there = "not aligned" if kept is None else f"aligned to {kept['name']}"
-    here = "are not aligned" if aligned_to is None else f"are aligned to {aligned_to.name} of these data"
+    here = (
+        "are not aligned"
+        if aligned_to is None
+        else f"are aligned to {aligned_to.name} of these data"
+    )
     return (
-        f"the run in train.start was trained on rows {there} by ComBat, and rows here {here}: its networks meet "
+        f"the run in train.start was trained on rows {there} by ComBat, and rows here {here}: its "
+        "networks meet "
         "another scale",
     )
 
 
 def grow(start: Start, spec: Spec, own: Config, seed: int) -> Grown:
     """The networks of a run for other data; settings that change no shape are those of `own`."""
-    net, params, state, notes = cycseq.grow(start.net, start.params, start.state, spec, jax.random.key(seed))
-    settings = own | {name: getattr(net.settings, name) for name in ("lines", "targets", "placeholders")}
+    net, params, state, notes = cycseq.grow(
+        start.net, start.params, start.state, spec, jax.random.key(seed)
+    )
+    settings = own | {
+        name: getattr(net.settings, name) for name in ("lines", "targets", "placeholders")
+    }
     return Grown(make(spec, **settings), params, state, notes)
 
 
 def begin(grown: Grown, fresh: TrainState) -> TrainState:
-    """A fresh training state with the parameters of the grown run; the optimiser and all counters start anew."""
+    """A fresh training state with the parameters of the grown run; the optimiser and all counters
+    start anew."""
 
     def values(new: Any, old: jax.Array) -> jax.Array:
         return jnp.array(jnp.broadcast_to(new, old.shape), old.dtype, copy=True)
 
-    params, state = (jax.tree.map(values, *two) for two in ((grown.params, fresh.params), (grown.state, fresh.state)))
-    best = fresh.best._replace(params=jax.tree.map(jnp.copy, params), state=jax.tree.map(jnp.copy, state))
+    params, state = (
+        jax.tree.map(values, *two)
+        for two in ((grown.params, fresh.params), (grown.state, fresh.state))
+    )
+    best = fresh.best._replace(
+        params=jax.tree.map(jnp.copy, params), state=jax.tree.map(jnp.copy, state)
+    )
     return fresh._replace(params=params, state=state, best=best)
 
 
@@ -142,8 +184,12 @@ def like(net: CycSeq, config: Config) -> TrainState:
     """Structure, shapes and types of the training state of a run of one seed."""
     settings = config["train"]
     rate = optim.decayed(settings["learning_rate"], settings["decay"], 1)
-    parts = {name: tuple(p for p in settings[name].split(",") if p) for name in ("clip_parts", "freeze")}
-    options: dict[str, Any] = {name: settings[name] for name in ("b1", "weight_decay", "clip_kind")} | parts
+    parts = {
+        name: tuple(p for p in settings[name].split(",") if p) for name in ("clip_parts", "freeze")
+    }
+    options: dict[str, Any] = {
+        name: settings[name] for name in ("b1", "weight_decay", "clip_kind")
+    } | parts
     optimizer = optim.build(settings["optimizer"], rate, clip=settings["clip"] or None, **options)
 
     def state() -> TrainState:
@@ -158,18 +204,21 @@ def like(net: CycSeq, config: Config) -> TrainState:
 def _config(workdir: Path) -> Config:
     if not (workdir / "config.json").exists() or not (workdir / "checkpoints").is_dir():
         raise InputError(
-            f"train.start is {str(workdir)!r}, where there is no run with checkpoints, expected the work directory of "
+            f"train.start is {str(workdir)!r}, where there is no run with checkpoints, expected "
+            "the work directory of "
             "a finished CycSeq run: train one with configs/cycseq_pretrain.py"
         )
     if not (workdir / "metrics.json").exists():
         raise InputError(
-            f"the run in train.start, {workdir}, is not finished (it has no metrics.json): run its command again first"
+            f"the run in train.start, {workdir}, is not finished (it has no metrics.json): run "
+            "its command again first"
         )
     config = json.loads((workdir / "config.json").read_text())
     name, seeds = config["model"]["name"], config["train"]["seeds"]
     if name != "cycseq" or seeds != 1:
         raise InputError(
-            f"the run in train.start, {workdir}, has model.name={name} and train.seeds={seeds}, expected cycseq and "
+            f"the run in train.start, {workdir}, has model.name={name} and train.seeds={seeds}, "
+            "expected cycseq and "
             "one seed: give another run"
         )
     return config
@@ -183,7 +232,8 @@ def _meta(manager: Any, workdir: Path) -> dict[str, Any]:
         return manager.restore(manager.latest_step(), args=args)["meta"]["meta"]
     except Exception as error:  # orbax, tensorstore and json each have their own for a damaged file
         raise InputError(
-            f"the newest checkpoint of the run in train.start, {workdir}, cannot be read ({type(error).__name__}): run "
+            f"the newest checkpoint of the run in train.start, {workdir}, cannot be read "
+            f"({type(error).__name__}): run "
             "it again in another folder"
         ) from error
 
@@ -206,7 +256,9 @@ def _network(genes: list[str], treatments: list[str], network: dict[str, Any]) -
         treatment_cells=np.array(network["treatment_cells"], int),
         condition_cells=np.zeros(2, int),
     )
-    return make(spec, **network["settings"] | {"lines": network["lines"], "targets": network["targets"]})
+    return make(
+        spec, **network["settings"] | {"lines": network["lines"], "targets": network["targets"]}
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,5 @@
-"""The GEARS paper's scores of a prediction, on every group of held-out conditions, with its baselines beside it."""
+"""The GEARS paper's scores of a prediction, on every group of held-out conditions, with its
+baselines beside it."""
 
 from __future__ import annotations
 
@@ -21,16 +22,19 @@ LN2 = float(np.log(2))
 HOPS = {"linear_propagation": ("paper", 3), "linear_propagation_script": ("script", 1)}
 """Both forms of the paper's linear baseline: as its text has it, and as its scripts ran last."""
 FIT_CELLS = 5000
-"""Training control cells behind the weights of linear propagation, at most: evenly spaced in file order."""
+"""Training control cells behind the weights of linear propagation, at most: evenly spaced in file
+order."""
 
 
 def scores(dataset: Dataset, prediction: Prediction) -> dict[str, Any]:
-    """{"model": {group: {score: value}}, "baselines": {name: the same}, "conditions": {group: number}, "notes": [...]}.
+    """{"model": {group: {score: value}}, "baselines": {name: the same}, "conditions": {group:
+    number}, "notes": [...]}.
 
-    Groups are "test" and "val" (all their conditions, the control left out) and the data set's subgroups of test.
-    Scores are those of `evaluation.gears_metrics` on ln(1 + 1e4 x / sum x), and `normalised_<mse ...>`: each squared
-    error divided by that of no change. Everything is scored on all cells of the condition (QC-passed where there are
-    labels); baselines see training cells only.
+    Groups are "test" and "val" (all their conditions, the control left out) and the data set's
+    subgroups of test. Scores are those of `evaluation.gears_metrics` on ln(1 + 1e4 x / sum x), and
+    `normalised_<mse ...>`: each squared error divided by that of no change. Everything is scored on
+    all cells of the condition (QC-passed where there are labels); baselines see training cells
+    only.
     """
     truth = gears_scores.measure(dataset)
     baselines, notes = _baselines(dataset)
@@ -44,25 +48,39 @@ def scores(dataset: Dataset, prediction: Prediction) -> dict[str, Any]:
                 groups, counts = _groups(dataset, scored, split)
                 found.setdefault(name, {}).update(groups)
                 sizes |= counts
-    found = {name: {group: _with_normalised(of, found["no_change"][group]) for group, of in groups.items()}
-             for name, groups in found.items()}  # fmt: skip
+    found = {
+        name: {
+            group: _with_normalised(of, found["no_change"][group]) for group, of in groups.items()
+        }
+        for name, groups in found.items()
+    }
     model = found.pop(benchmark.MODEL, {})
-    return benchmark.json_safe({"model": model, "baselines": found, "conditions": sizes, "notes": notes})
+    return benchmark.json_safe(
+        {"model": model, "baselines": found, "conditions": sizes, "notes": notes}
+    )
 
 
-def _groups(dataset: Dataset, scored: gears_scores.Scores, split: str) -> tuple[dict[str, Any], dict[str, int]]:
+def _groups(
+    dataset: Dataset, scored: gears_scores.Scores, split: str
+) -> tuple[dict[str, Any], dict[str, int]]:
     control = dataset.conditions[dataset.control]
     every = [name for name in scored.conditions if name != control]
     members = {split: every}
     if split == "test":
-        members |= {name: [m for m in of if m in scored.conditions] for name, of in dataset.subgroups.items()}
+        members |= {
+            name: [m for m in of if m in scored.conditions]
+            for name, of in dataset.subgroups.items()
+        }
     members = {name: of for name, of in members.items() if of}
     means = {name: gears_metrics.mean_scores(scored.conditions, of) for name, of in members.items()}
     return means, {name: len(of) for name, of in members.items()}
 
 
 def _with_normalised(own: dict[str, float], no_change: dict[str, float]) -> dict[str, float]:
-    return own | {f"normalised_{name}": value for name, value in gears_metrics.normalised(own, no_change).items()}
+    return own | {
+        f"normalised_{name}": value
+        for name, value in gears_metrics.normalised(own, no_change).items()
+    }
 
 
 def _model_means(dataset: Dataset, prediction: Prediction) -> Float[np.ndarray, "C G"]:

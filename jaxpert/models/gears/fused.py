@@ -1,9 +1,11 @@
-"""The heavy part of a GEARS training step, row by row: two normalised layers over R x G hidden vectors, read out.
+"""The heavy part of a GEARS training step, row by row: two normalised layers over R x G hidden
+vectors, read out.
 
-A row (the G hidden vectors of one perturbation set) and all that is made of it stay in the processor's caches, so that
-only the second layer's input and output are ever stored whole; rows without cells are skipped. The derivative is
-written out: the first layer's output enters it through the covariance of what the layer reads, and is neither stored
-nor computed again. Genes come last within a row: products that sum over them are twice as fast that way on CPUs.
+A row (the G hidden vectors of one perturbation set) and all that is made of it stay in the
+processor's caches, so that only the second layer's input and output are ever stored whole; rows
+without cells are skipped. The derivative is written out: the first layer's output enters it through
+the covariance of what the layer reads, and is neither stored nor computed again. Genes come last
+within a row: products that sum over them are twice as fast that way on CPUs.
 """
 
 from __future__ import annotations
@@ -50,17 +52,25 @@ class Kept(NamedTuple):
     pulls: tuple[Callable, Callable]
 
 
-def _normalize(layer: Layer, weight: Float[Array, "R"], genes: int, spread: Spread) -> tuple[Affine, Callable]:
-    """The map of the normalisation, and its derivative: from that of the map to those of layer and spread."""
+def _normalize(
+    layer: Layer, weight: Float[Array, "R"], genes: int, spread: Spread
+) -> tuple[Affine, Callable]:
+    """The map of the normalisation, and its derivative: from that of the map to those of layer and
+    spread."""
 
     def affine(scale: Array, offset: Array, remembered: Moments, spread: Spread) -> Affine:
-        return normalizer(scale, offset, joined(spread.mean, spread.variance, weight, genes), remembered)
+        return normalizer(
+            scale, offset, joined(spread.mean, spread.variance, weight, genes), remembered
+        )
 
     return jax.vjp(affine, layer.scale, layer.offset, layer.remembered, spread)
 
 
-def _rows(one: Callable[..., PyTree], start: PyTree, weight: Float[Array, "R"], *xs: PyTree) -> tuple[PyTree, PyTree]:
-    """Scan `one(*row) -> (added to the sums, kept of the row)` over the rows that have cells: (sums, what was kept)."""
+def _rows(
+    one: Callable[..., PyTree], start: PyTree, weight: Float[Array, "R"], *xs: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Scan `one(*row) -> (added to the sums, kept of the row)` over the rows that have cells:
+    (sums, what was kept)."""
     shapes = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], xs))[1]
 
     def step(sums: PyTree, row: tuple) -> tuple[PyTree, PyTree]:
@@ -80,10 +90,11 @@ def _rows(one: Callable[..., PyTree], start: PyTree, weight: Float[Array, "R"], 
 def recover(
     inputs: Inputs, layers: tuple[Layer, Layer], onto: Float[Array, "G W"]
 ) -> tuple[Float[Array, "R G"], tuple[Spread, Spread]]:
-    """Each gene's product of its recovered vector with its own row of `onto`, and what both normalisations saw.
+    """Each gene's product of its recovered vector with its own row of `onto`, and what both
+    normalisations saw.
 
-    The recovered vectors are normalise(relu(normalise(h @ kernel + bias)) @ kernel + bias), with moments over all
-    cells and genes. The second result has no derivative.
+    The recovered vectors are normalise(relu(normalise(h @ kernel + bias)) @ kernel + bias), with
+    moments over all cells and genes. The second result has no derivative.
     """
     return _forward(inputs, layers, onto)[0]
 
@@ -127,45 +138,80 @@ def _backward(residuals: tuple, slopes: tuple) -> tuple[Inputs, tuple[Layer, Lay
     left, genes = inputs.left.swapaxes(1, 2), onto.shape[0]
     (affine1, affine2), (pull1, pull2) = kept.affines, kept.pulls
 
-    pulled, _ = _rows(lambda dz, output: (dz * output, ()), jnp.zeros_like(onto.T), weight, dz, kept.output)
+    pulled, _ = _rows(
+        lambda dz, output: (dz * output, ()), jnp.zeros_like(onto.T), weight, dz, kept.output
+    )
     of_gene, pulled = dz.sum(0), pulled.T
     d_onto = pulled * affine2.scale + of_gene[:, None] * affine2.shift
     *of_norm2, at_outer = pull2(Affine((pulled * onto).sum(0), of_gene @ onto))
     scaled, kernel = (onto * affine2.scale).T, first.kernel * affine1.scale
 
     def outer(
-        dz: Array, hidden: Array, output: Array, mean: Array, at: Spread, right: Array, variant: Array
+        dz: Array,
+        hidden: Array,
+        output: Array,
+        mean: Array,
+        at: Spread,
+        right: Array,
+        variant: Array,
     ) -> tuple[tuple, Array]:
         slope, constant = 2 / genes * at.variance, (at.mean - 2 * at.variance * mean) / genes
         d_output = dz * scaled + (output * slope[:, None] + constant[:, None])
         d_hidden = jnp.where(hidden > 0, second.kernel @ d_output, 0)
         h = jax.nn.relu(left[variant] + right[:, None])
-        return (hidden @ d_output.T, d_output.sum(1), d_hidden @ h.T, d_hidden.sum(1)), kernel @ d_hidden
+        return (
+            hidden @ d_output.T,
+            d_output.sum(1),
+            d_hidden @ h.T,
+            d_hidden.sum(1),
+        ), kernel @ d_hidden
 
     empty = (second.kernel, second.bias, first.kernel.T, first.bias)
     (d_kernel2, d_bias2, products, shifts), partly = _rows(
-        outer, jax.tree.map(jnp.zeros_like, empty), weight,
-        dz, kept.hidden, kept.output, kept.output_mean, at_outer, right, variant,
-    )  # fmt: skip
+        outer,
+        jax.tree.map(jnp.zeros_like, empty),
+        weight,
+        dz,
+        kept.hidden,
+        kept.output,
+        kept.output_mean,
+        at_outer,
+        right,
+        variant,
+    )
     products = products.T
-    *of_norm1, at_inner = pull1(Affine((first.kernel * products).sum(0) + first.bias * shifts, shifts))
+    *of_norm1, at_inner = pull1(
+        Affine((first.kernel * products).sum(0) + first.bias * shifts, shifts)
+    )
     twice = 2 * at_inner.variance[:, None]
     d_kernel1 = products * affine1.scale + kept.read.mean.T @ at_inner.mean
     d_kernel1 += ((kept.read.variance @ first.kernel) * twice).sum(0)
     d_bias1 = shifts * affine1.scale + at_inner.mean.sum(0)
     squares = (first.kernel * twice) @ first.kernel.T / genes
-    constant = at_inner.mean @ first.kernel.T / genes - jnp.einsum("rij,rj->ri", squares, kept.read.mean)
+    constant = at_inner.mean @ first.kernel.T / genes - jnp.einsum(
+        "rij,rj->ri", squares, kept.read.mean
+    )
 
-    def inner(partly: Array, square: Array, constant: Array, right: Array, variant: Array) -> tuple[Array, Array]:
+    def inner(
+        partly: Array, square: Array, constant: Array, right: Array, variant: Array
+    ) -> tuple[Array, Array]:
         h = jax.nn.relu(left[variant] + right[:, None])
         d_sum = jnp.where(h > 0, partly + (square @ h + constant[:, None]), 0)
-        return d_sum if len(left) == 1 else jnp.zeros_like(left).at[variant].set(d_sum), d_sum.sum(1)
+        return d_sum if len(left) == 1 else jnp.zeros_like(left).at[variant].set(d_sum), d_sum.sum(
+            1
+        )
 
     start = jnp.zeros_like(left[0] if len(left) == 1 else left)
     d_left, d_right = _rows(inner, start, weight, partly, squares, constant, right, variant)
     no_slope: Any = np.zeros(variant.shape, jax.dtypes.float0)
-    d_inputs = Inputs(d_left.reshape(left.shape).swapaxes(1, 2), d_right, no_slope, jnp.zeros_like(weight))
-    return d_inputs, (Layer(d_kernel1, d_bias1, *of_norm1), Layer(d_kernel2, d_bias2, *of_norm2)), d_onto
+    d_inputs = Inputs(
+        d_left.reshape(left.shape).swapaxes(1, 2), d_right, no_slope, jnp.zeros_like(weight)
+    )
+    return (
+        d_inputs,
+        (Layer(d_kernel1, d_bias1, *of_norm1), Layer(d_kernel2, d_bias2, *of_norm2)),
+        d_onto,
+    )
 
 
 recover.defvjp(_forward, _backward)

@@ -27,7 +27,8 @@ class Layer(NamedTuple):
 
 
 class Mlp(nn.Module):
-    """Linear, BatchNorm, ReLU, ..., Linear, BatchNorm: normalised after the last layer too, without a last ReLU."""
+    """Linear, BatchNorm, ReLU, ..., Linear, BatchNorm: normalised after the last layer too, without
+    a last ReLU."""
 
     widths: tuple[int, ...]
     repeat_single: bool = False
@@ -43,7 +44,8 @@ class Mlp(nn.Module):
         return len(self.widths) - 2
 
     def normalized(self, i: int, x: Float[Array, "*r H"], weight: Weight | None) -> Affine:
-        """The normalisation of layer i for its linear output; with the remembered moments without weights."""
+        """The normalisation of layer i for its linear output; with the remembered moments without
+        weights."""
         return getattr(self, f"norm{i}")(None if weight is None else moments(x, weight))
 
     def hidden(self, x: Float[Array, "*r W"], weight: Weight | None) -> Float[Array, "*r V"]:
@@ -58,19 +60,28 @@ class Mlp(nn.Module):
         return self.normalized(self.last, y, weight)(y)
 
     def projected(self, x: Float[Array, "R G W"], onto: Float[Array, "G H"]) -> Float[Array, "R G"]:
-        """Each gene's product of the output, normalised by remembered moments, with its own row of `onto`.
+        """Each gene's product of the output, normalised by remembered moments, with its own row of
+        `onto`.
 
         The last layer and its normalisation go into that row, so that they cost nothing per cell.
         """
         *_, layer = self.layers()
         scale, shift = self.normalized(self.last, x, None)
         constant = onto @ (layer.bias * scale + shift)
-        return jnp.einsum("rgh,gh->rg", self.hidden(x, None), (onto * scale) @ layer.kernel.T) + constant
+        return (
+            jnp.einsum("rgh,gh->rg", self.hidden(x, None), (onto * scale) @ layer.kernel.T)
+            + constant
+        )
 
     def layers(self) -> tuple[Layer, ...]:
         """What the layers are made of."""
-        pairs = [(getattr(self, f"linear{i}"), getattr(self, f"norm{i}")) for i in range(self.last + 1)]
-        return tuple(Layer(one.kernel, one.bias, norm.scale, norm.bias, norm.remembered()) for one, norm in pairs)
+        pairs = [
+            (getattr(self, f"linear{i}"), getattr(self, f"norm{i}")) for i in range(self.last + 1)
+        ]
+        return tuple(
+            Layer(one.kernel, one.bias, norm.scale, norm.bias, norm.remembered())
+            for one, norm in pairs
+        )
 
     def remember(self, batch: Sequence[Moments]) -> None:
         """Take in the moments of a batch that went through `layers` elsewhere."""
@@ -79,8 +90,8 @@ class Mlp(nn.Module):
 
 
 class GraphConvolution(nn.Module):
-    """Layers of one hop each along a graph, ReLU between them: weighted SGConv or GCN (the operator's weights tell
-    them apart, spec 3), or attention."""
+    """Layers of one hop each along a graph, ReLU between them: weighted SGConv or GCN (the
+    operator's weights tell them apart, spec 3), or attention."""
 
     width: int
     layers: int
@@ -90,7 +101,11 @@ class GraphConvolution(nn.Module):
         for i in range(self.layers):
             setattr(self, f"layer{i}", Linear(self.width, self.width))
             if self.attention:
-                setattr(self, f"attention{i}", self.param(f"attention{i}", uniform_fan_in, (2, self.width), self.width))
+                setattr(
+                    self,
+                    f"attention{i}",
+                    self.param(f"attention{i}", uniform_fan_in, (2, self.width), self.width),
+                )
 
     def __call__(self, x: Float[Array, "P H"], hops: Hops) -> Float[Array, "n H"]:
         x = x[hops.inputs]
@@ -114,5 +129,6 @@ def project(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
 
 
 def capped(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
-    """`project` in value, the identity in its gradient: that of a plain look-up at the projected rows."""
+    """`project` in value, the identity in its gradient: that of a plain look-up at the projected
+    rows."""
     return table + jax.lax.stop_gradient(project(table) - table)

@@ -36,8 +36,11 @@ class Weights(NamedTuple):
     uncertainty_weight: float = 1.0
 
 
-def cell_shares(condition: Int[Array, "B"], mask: Bool[Array, "B"], conditions: int, dtype) -> Float[Array, "B"]:
-    """Weight of each cell: 1 / (conditions in the batch x cells of its own), so that each condition counts alike."""
+def cell_shares(
+    condition: Int[Array, "B"], mask: Bool[Array, "B"], conditions: int, dtype
+) -> Float[Array, "B"]:
+    """Weight of each cell: 1 / (conditions in the batch x cells of its own), so that each condition
+    counts alike."""
     held = psum(jax.ops.segment_sum(mask.astype(dtype), condition, conditions))
     present = (held > 0).sum().astype(dtype)
     return mask / (jnp.maximum(held, 1)[condition] * jnp.maximum(present, 1))
@@ -46,7 +49,8 @@ def cell_shares(condition: Int[Array, "B"], mask: Bool[Array, "B"], conditions: 
 def gene_shares(
     kept: Bool[Array, "C G"] | None, condition: Int[Array, "B"], control: int, genes: int, dtype
 ) -> Float[Array, "#B G"]:
-    """Weight of each gene of each cell: 1 / |kept genes of its condition|; the control keeps all, and None does."""
+    """Weight of each gene of each cell: 1 / |kept genes of its condition|; the control keeps all,
+    and None does."""
     if kept is None:
         return jnp.full((1, genes), 1 / genes, dtype)
     whole = (jnp.asarray(kept) | (jnp.arange(len(kept)) == control)[:, None]).astype(dtype)
@@ -54,9 +58,13 @@ def gene_shares(
 
 
 def direction_errors(
-    target: Float[Array, "B G"], predicted: Float[Array, "B G"], control: Float[Array, "G"], kind: str
+    target: Float[Array, "B G"],
+    predicted: Float[Array, "B G"],
+    control: Float[Array, "G"],
+    kind: str,
 ) -> Float[Array, "B G"]:
-    """Squared difference of the two directions of change, hard (no gradient, as published) or by tanh."""
+    """Squared difference of the two directions of change, hard (no gradient, as published) or by
+    tanh."""
     way = {"sign": jnp.sign, "tanh": jnp.tanh}[kind]
     return jnp.square(way(target - control) - way(predicted - control))
 
@@ -64,21 +72,30 @@ def direction_errors(
 def error_terms(cells: Cells, weights: Weights) -> Float[Array, "B G"]:
     """|error|^(2 + gamma), as it is or in the form that the uncertainty asks for.
 
-    "shipped" is e^4 (1 + rho exp(-s)), which has no term in s alone: s is held back only by its own normalisation and
-    the weight decay. "gaussian" is the negative log-likelihood of a normal with variance exp(s).
+    "shipped" is e^4 (1 + rho exp(-s)), which has no term in s alone: s is held back only by its own
+    normalisation and the weight decay. "gaussian" is the negative log-likelihood of a normal with
+    variance exp(s).
     """
     error = cells.predicted - cells.target
     s = cells.log_variance
     if weights.uncertainty == "gaussian" and s is not None:
         return 0.5 * (s + jnp.square(error) * jnp.exp(-s)) + HALF_LOG_TAU
-    power = jnp.abs(error) ** (2 + weights.gamma) if weights.gamma % 2 else error ** int(2 + weights.gamma)
+    power = (
+        jnp.abs(error) ** (2 + weights.gamma)
+        if weights.gamma % 2
+        else error ** int(2 + weights.gamma)
+    )
     if weights.uncertainty == "shipped" and s is not None:
         return power * (1 + weights.uncertainty_weight * jnp.exp(-s))
     return power
 
 
 def objective(
-    cells: Cells, share: Float[Array, "B"], genes: Float[Array, "#B G"], control: Float[Array, "G"], weights: Weights
+    cells: Cells,
+    share: Float[Array, "B"],
+    genes: Float[Array, "#B G"],
+    control: Float[Array, "G"],
+    weights: Weights,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """The loss of the whole batch and its terms: error + direction_weight * direction.
 

@@ -1,10 +1,12 @@
-"""GEARS: a graph network that predicts the effect of perturbing genes, alone or together, never perturbed before.
+"""GEARS: a graph network that predicts the effect of perturbing genes, alone or together, never
+perturbed before.
 
-Expression enters only as the profile to which the predicted change is added: x + delta(perturbation set), so one pass
-per set replaces one per cell. Differs from the published code (`compat="reference"` restores it): every cell, not only
-the first of a batch, sees the co-expression graph; a lone perturbed cell is normalised by remembered moments, not by
-its own. As published, and unlike the paper, the direction loss is a hard sign without gradient (`direction="tanh"`).
-Source: Roohani et al., Nature Biotechnology 2023; spec sections 4, 5 and 12.
+Expression enters only as the profile to which the predicted change is added: x + delta(perturbation
+set), so one pass per set replaces one per cell. Differs from the published code
+(`compat="reference"` restores it): every cell, not only the first of a batch, sees the
+co-expression graph; a lone perturbed cell is normalised by remembered moments, not by its own. As
+published, and unlike the paper, the direction loss is a hard sign without gradient
+(`direction="tanh"`). Source: Roohani et al., Nature Biotechnology 2023; spec sections 4, 5 and 12.
 """
 
 from __future__ import annotations
@@ -27,8 +29,20 @@ from jaxpert.models.gears.sets import Members, members_of, stand_ins, support_of
 from jaxpert.models.gears.setup import Gears, Settings, make
 from jaxpert.nn.transforms import log1p_normalize
 
-__all__ = ["Gears", "Members", "Settings", "build", "cap", "changes", "embeddings", "evaluate", "make", "members_of",
-           "of", "support_of"]  # fmt: skip
+__all__ = [
+    "Gears",
+    "Members",
+    "Settings",
+    "build",
+    "cap",
+    "changes",
+    "embeddings",
+    "evaluate",
+    "make",
+    "members_of",
+    "of",
+    "support_of",
+]
 
 TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 """Parameters whose rows are capped at norm 1."""
@@ -42,15 +56,18 @@ def build(spec: Spec, **settings: Any) -> Model:
     """GEARS for the data that `spec` describes; predicts mean log-normalised expression.
 
     Args:
-        spec: its `graphs` are `graphs.NamedGraph`s by name (`data.add_graphs`), by default "coexpression" (between
-            measured genes) and "ontology" (between perturbed genes; may hold genes without cells, for `changes`).
+        spec: its `graphs` are `graphs.NamedGraph`s by name (`data.add_graphs`), by default
+            "coexpression" (between measured genes) and "ontology" (between perturbed genes; may
+            hold genes without cells, for `changes`).
         **settings: fields of `Settings`; another one is a TypeError.
 
-    Batches need `extras["expressed"] [C, G]` (True where the mean expression of a condition is not zero) unless
-    `genes="all"`, and for validation `extras["ranked"] [C, 20]` (genes that differ most from control, -1 for none).
+    Batches need `extras["expressed"] [C, G]` (True where the mean expression of a condition is not
+    zero) unless `genes="all"`, and for validation `extras["ranked"] [C, 20]` (genes that differ
+    most from control, -1 for none).
 
     Raises:
-        InputError: for a setting out of range, a graph that `spec` lacks, a treatment that no graph holds.
+        InputError: for a setting out of range, a graph that `spec` lacks, a treatment that no graph
+            holds.
     """
     gears = make(spec, **settings)
     return Model(
@@ -76,15 +93,19 @@ def init(gears: Gears, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]
 def cap(params: PyTree) -> PyTree:
     """Project the embedding tables (`Model.constrain`).
 
-    The published code overwrites the stored rows before each look-up, outside the gradient, so that the next step and
-    the weight decay start from capped rows; to project after the step before is the same. The loss caps once more
-    (which changes nothing then) and passes gradients through unchanged.
+    The published code overwrites the stored rows before each look-up, outside the gradient, so that
+    the next step and the weight decay start from capped rows; to project after the step before is
+    the same. The loss caps once more (which changes nothing then) and passes gradients through
+    unchanged.
     """
     return {name: project(part) if name in TABLES else part for name, part in params.items()}
 
 
-def apply(gears: Gears, params: PyTree, state: PyTree, method: str, *args: Any, train: bool = False) -> Any:
-    """Call a method of the network: (value, state after it) in training, the value alone otherwise."""
+def apply(
+    gears: Gears, params: PyTree, state: PyTree, method: str, *args: Any, train: bool = False
+) -> Any:
+    """Call a method of the network: (value, state after it) in training, the value alone
+    otherwise."""
     variables = {"params": params, "batch_stats": state}
     if not train:
         return gears.network.apply(variables, *args, method=method)
@@ -126,11 +147,23 @@ def pool(gears: Gears, batch: Batch) -> Pooled:
     return Pooled(table, cells[held], jnp.zeros(len(held), int), jnp.minimum(row, len(held) - 1))
 
 
-def changes_in_training(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> tuple[Change, PyTree]:
-    """Predicted change of each row, normalised by the moments of the batch, and the moments to remember."""
+def changes_in_training(
+    gears: Gears, params: PyTree, state: PyTree, pooled: Pooled
+) -> tuple[Change, PyTree]:
+    """Predicted change of each row, normalised by the moments of the batch, and the moments to
+    remember."""
     variants = jax.ops.segment_sum(pooled.cells, pooled.variant, len(gears.gene_hops))
     base, state = apply(gears, params, state, "base", gears.gene_hops, variants, train=True)
-    return apply(gears, params, state, "decode", base, rows_of(gears, params, state, pooled), pooled.cells, train=True)
+    return apply(
+        gears,
+        params,
+        state,
+        "decode",
+        base,
+        rows_of(gears, params, state, pooled),
+        pooled.cells,
+        train=True,
+    )
 
 
 def changes_in_evaluation(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> Change:
@@ -146,18 +179,23 @@ def rows_of(gears: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> Rows
     return Rows(composed, perturbed, pooled.variant)
 
 
-def compare(gears: Gears, pooled: Pooled, change: Change, batch: Batch, x: Array, y: Array) -> losses.Cells:
+def compare(
+    gears: Gears, pooled: Pooled, change: Change, batch: Batch, x: Array, y: Array
+) -> losses.Cells:
     """Put the change of its row to each cell's profile x, beside the cell y."""
     spread = None if change.log_variance is None else change.log_variance[pooled.row]
     return losses.Cells(y, x + change.mean[pooled.row], spread, batch.condition, batch.mask)
 
 
 def profiles(batch: Batch) -> tuple[Float[Array, "B G"], Float[Array, "B G"]]:
-    """(x, y), log-normalised: the profile to be shifted and the cell itself; a control cell is shifted from itself."""
+    """(x, y), log-normalised: the profile to be shifted and the cell itself; a control cell is
+    shifted from itself."""
     real = batch.mask[:, None]
     perturbed = (batch.treatment != 0).any(1)[:, None]
     y = log1p_normalize(jnp.where(real, batch.x, 1))
-    return jnp.where(perturbed, log1p_normalize(jnp.where(real & perturbed, batch.control, 1)), y), y
+    return jnp.where(
+        perturbed, log1p_normalize(jnp.where(real & perturbed, batch.control, 1)), y
+    ), y
 
 
 def total(gears: Gears, cells: losses.Cells, batch: Batch) -> tuple[Array, dict[str, Array]]:
@@ -165,7 +203,9 @@ def total(gears: Gears, cells: losses.Cells, batch: Batch) -> tuple[Array, dict[
     s, spec, dtype = gears.settings, gears.spec, cells.predicted.dtype
     kept = batch.extras["expressed"] if s.genes == "expressed" else None
     share = losses.cell_shares(cells.condition, cells.mask, len(spec.conditions), dtype)
-    weights = losses.Weights(s.gamma, s.direction, s.direction_weight, s.uncertainty, s.uncertainty_weight)
+    weights = losses.Weights(
+        s.gamma, s.direction, s.direction_weight, s.uncertainty, s.uncertainty_weight
+    )
     if s.loss == "mse":
         share = losses.cell_shares(jnp.zeros_like(cells.condition), cells.mask, 1, dtype)
         kept, weights = None, weights._replace(gamma=0.0, direction_weight=0.0)
@@ -174,7 +214,12 @@ def total(gears: Gears, cells: losses.Cells, batch: Batch) -> tuple[Array, dict[
 
 
 def loss(
-    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch, read: Reader = profiles
+    gears: Gears,
+    params: PyTree,
+    state: PyTree,
+    key: PRNGKeyArray,
+    batch: Batch,
+    read: Reader = profiles,
 ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
     """`Model.loss`: the whole batch's, normalised by its own moments."""
     pooled = pool(gears, batch)
@@ -183,7 +228,9 @@ def loss(
     return value, (state, terms)
 
 
-def evaluate(gears: Gears, params: PyTree, state: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
+def evaluate(
+    gears: Gears, params: PyTree, state: PyTree, batch: Batch
+) -> tuple[Array, dict[str, Array]]:
     """The loss and its terms normalised by the remembered moments, as published code validates."""
     pooled = pool(gears, batch)
     change = changes_in_evaluation(gears, params, state, pooled)
@@ -191,10 +238,15 @@ def evaluate(gears: Gears, params: PyTree, state: PyTree, batch: Batch) -> tuple
 
 
 def validation_sums(
-    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch, read: Reader = profiles
+    gears: Gears,
+    params: PyTree,
+    state: PyTree,
+    key: PRNGKeyArray,
+    batch: Batch,
+    read: Reader = profiles,
 ) -> PyTree:
-    """Predicted minus measured expression, normalised by the remembered moments, summed by condition: of all genes, and
-    of the ranked ones, with the cells behind each."""
+    """Predicted minus measured expression, normalised by the remembered moments, summed by
+    condition: of all genes, and of the ranked ones, with the cells behind each."""
     del key
     pooled = pool(gears, batch)
     x, y = read(batch)
@@ -203,13 +255,18 @@ def validation_sums(
     error = jax.ops.segment_sum((cells.predicted - y) * mask[:, None], batch.condition, count)
     ranked = jnp.asarray(batch.extras["ranked"])
     top = jnp.where(ranked >= 0, jnp.take_along_axis(error, jnp.maximum(ranked, 0), axis=1), 0)
-    held = jax.ops.segment_sum(mask * (batch.condition != gears.spec.control), batch.condition, count)
-    return psum({"error": error, "top": top, "cells": held, "ranked": held[:, None] * (ranked >= 0)})
+    held = jax.ops.segment_sum(
+        mask * (batch.condition != gears.spec.control), batch.condition, count
+    )
+    return psum(
+        {"error": error, "top": top, "cells": held, "ranked": held[:, None] * (ranked >= 0)}
+    )
 
 
 def validation_score(sums: PyTree) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Squared error of predicted means over the 20 genes that differ most, averaged over perturbed conditions (all
-    genes, where no condition has ranked ones): what the published code chooses its epoch by."""
+    """Squared error of predicted means over the 20 genes that differ most, averaged over perturbed
+    conditions (all genes, where no condition has ranked ones): what the published code chooses its
+        epoch by."""
     cells = sums["cells"]
     scored, per_cell = cells > 0, 1 / jnp.maximum(cells, 1)[:, None]
     every = jnp.square(sums["error"] * per_cell).mean(1)
@@ -225,16 +282,19 @@ def validation_score(sums: PyTree) -> tuple[Float[Array, ""], dict[str, Array]]:
 
 
 def uncertainty(gears: Gears, params: PyTree, state: PyTree, request: Request) -> Float[Array, "R"]:
-    """`Model.uncertainty`: mean log variance over genes, higher for less sure (the published code reports exp(-mean),
-    whose sign users read wrongly; spec 5)."""
+    """`Model.uncertainty`: mean log variance over genes, higher for less sure (the published code
+    reports exp(-mean), whose sign users read wrongly; spec 5)."""
     composed = request.treatment @ embeddings(gears, params, state)
     spread = _changes(gears, params, state, composed, (request.treatment != 0).any(1)).log_variance
     assert spread is not None
     return spread.mean(1)
 
 
-def predict(gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
-    """`Model.predict`: each row's control profile (the mean training control where none is given) plus its change."""
+def predict(
+    gears: Gears, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request
+) -> Float[Array, "R G"]:
+    """`Model.predict`: each row's control profile (the mean training control where none is given)
+    plus its change."""
     composed = request.treatment @ embeddings(gears, params, state)
     change = _changes(gears, params, state, composed, (request.treatment != 0).any(1)).mean
     if request.control is not None:
@@ -249,11 +309,13 @@ def changes(
     members: Int[Array, "R M"],
     signs: Float[Array, "R M"] | None = None,
 ) -> Change:
-    """Change of expression for sets of any nodes of the perturbation graphs, with or without cells in the data.
+    """Change of expression for sets of any nodes of the perturbation graphs, with or without cells
+    in the data.
 
     Args:
-        members: node numbers (`gears.nodes` has their names), padded with -1; any number of genes, in any order.
-            `members_of` makes them from names, where the two numbers past the last node stand for genes in no graph.
+        members: node numbers (`gears.nodes` has their names), padded with -1; any number of genes,
+            in any order. `members_of` makes them from names, where the two numbers past the last
+            node stand for genes in no graph.
         signs: +1 (activated) or -1 (repressed) for each member; None for +1.
     """
     table = apply(gears, params, state, "perturbations", gears.every)
@@ -263,28 +325,39 @@ def changes(
     return _changes(gears, params, state, composed, used.any(1))
 
 
-def _changes(gears: Gears, params: PyTree, state: PyTree, composed: Float[Array, "R H"], perturbed: Array) -> Change:
+def _changes(
+    gears: Gears, params: PyTree, state: PyTree, composed: Float[Array, "R H"], perturbed: Array
+) -> Change:
     """Changes block by block, so that thousands of sets fit; that of the empty set is 0.
 
-    The network gives the empty set a small change, which training draws towards 0: a prediction for control cells is
-    the control itself. In published behaviour one of `control_draws` cells sees the co-expression graph, and the
-    prediction is the mean over them.
+    The network gives the empty set a small change, which training draws towards 0: a prediction for
+    control cells is the control itself. In published behaviour one of `control_draws` cells sees
+    the co-expression graph, and the prediction is the mean over them.
     """
     base = apply(gears, params, state, "base", gears.gene_hops, None)
 
     def one(row: tuple[Array, Array]) -> Change:
         rows = Rows(row[0][None], row[1][None], jnp.zeros(1, int))
-        each = [apply(gears, params, state, "decode", variant[None], rows, None) for variant in base]
+        each = [
+            apply(gears, params, state, "decode", variant[None], rows, None) for variant in base
+        ]
         share = 1 / gears.settings.control_draws
-        found = jax.tree.map(lambda *of: (of[0] if len(of) == 1 else share * of[0] + (1 - share) * of[1])[0], *each)
+        found = jax.tree.map(
+            lambda *of: (of[0] if len(of) == 1 else share * of[0] + (1 - share) * of[1])[0], *each
+        )
         return found._replace(mean=found.mean * row[1])
 
     hidden = 2 * gears.settings.hidden_dim * len(gears.spec.genes)
-    return jax.lax.map(one, (composed, perturbed.astype(composed.dtype)), batch_size=max(1, BLOCK_NUMBERS // hidden))
+    return jax.lax.map(
+        one,
+        (composed, perturbed.astype(composed.dtype)),
+        batch_size=max(1, BLOCK_NUMBERS // hidden),
+    )
 
 
 def support(gears: Gears, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """`Model.support`: whether a row's genes, and the row itself, were trained on, or else how near they are."""
+    """`Model.support`: whether a row's genes, and the row itself, were trained on, or else how near
+    they are."""
     names = np.asarray(gears.spec.treatments, object)
     return support_of(gears, [names[row].tolist() for row in np.asarray(treatment) != 0])
 
@@ -293,24 +366,39 @@ def of(model: Model) -> Gears:
     """What is behind a model that `build` made; InputError for another model."""
     held = getattr(model.predict, "args", ())
     if not held or not isinstance(held[0], Gears):
-        raise InputError("the model is no GEARS, expected one of jaxpert.models.gears: sets of genes are its own")
+        raise InputError(
+            "the model is no GEARS, expected one of jaxpert.models.gears: sets of genes are its own"
+        )
     return held[0]
 
 
 def check(gears: Gears, dataset: Dataset) -> tuple[str, ...]:
-    """`Model.check`: refuse cells without counts, which have no log-normalised profile; note what stands in."""
+    """`Model.check`: refuse cells without counts, which have no log-normalised profile; note what
+    stands in."""
     empty = np.diff(dataset.counts.indptr) == 0
     used = np.concatenate([dataset.rows(split) for split in ("train", "val", "test")])
     if empty[used].any():
         raise InputError(
-            f"{int(empty[used].sum())} cells of {dataset.name!r} have no counts in the chosen genes, expected at "
+            f"{int(empty[used].sum())} cells of {dataset.name!r} have no counts in the chosen "
+            "genes, expected at "
             "least one in each: leave these cells out, or choose more genes"
         )
-    absent = [name for name, node in zip(gears.spec.treatments, gears.node, strict=True) if node < 0]
-    alone = [name for name in gears.spec.treatments if name in gears.nodes and not gears.neighbours.get(name)]
+    absent = [
+        name for name, node in zip(gears.spec.treatments, gears.node, strict=True) if node < 0
+    ]
+    alone = [
+        name
+        for name in gears.spec.treatments
+        if name in gears.nodes and not gears.neighbours.get(name)
+    ]
     notes = []
     if absent:
-        notes.append(f"{len(absent)} perturbed genes are in no graph; the average stands in: {', '.join(absent)}")
+        notes.append(
+            f"{len(absent)} perturbed genes are in no graph; the average stands in: "
+            f"{', '.join(absent)}"
+        )
     if alone and gears.settings.perturbation_graphs:
-        notes.append(f"{len(alone)} perturbed genes have no neighbour in a graph: {', '.join(alone)}")
+        notes.append(
+            f"{len(alone)} perturbed genes have no neighbour in a graph: {', '.join(alone)}"
+        )
     return tuple(notes)

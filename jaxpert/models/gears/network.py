@@ -1,7 +1,8 @@
 """The GEARS network: predicted change of every gene for sets of perturbed genes (spec section 4).
 
-The change does not depend on the control cell, only on the perturbation set, so everything here runs over R distinct
-rows with a number of cells each, and all before the composition once, on G and T rows.
+The change does not depend on the control cell, only on the perturbation set, so everything here
+runs over R distinct rows with a number of cells each, and all before the composition once, on G and
+T rows.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Rows(NamedTuple):
     perturbed: Float[Array, "R"]
     """0 for the empty set, else 1."""
     variant: Int[Array, "R"]
-    """Which gene base the row has: 0 of one, or (published behaviour) 0 with and 1 without the co-expression graph."""
+    """Which gene base the row has: 0 of one, or (published behaviour) 0 with and 1 without the
+    co-expression graph."""
 
 
 class Change(NamedTuple):
@@ -41,7 +43,8 @@ class Change(NamedTuple):
 
 
 class Network(nn.Module):
-    """`weight` is the number of cells of each row in training; None evaluates with remembered moments."""
+    """`weight` is the number of cells of each row in training; None evaluates with remembered
+    moments."""
 
     genes: int
     nodes: int
@@ -73,7 +76,9 @@ class Network(nn.Module):
         self.fusion_mlp = Mlp((d, d, d), self.published)
         self.base_norm = BatchNorm(d)
         self.recovery_mlp = Mlp((d, wide, d))
-        self.decoder = Decoder(self.genes, 1 if self.shared_decoder else self.genes, d, self.cross_gene)
+        self.decoder = Decoder(
+            self.genes, 1 if self.shared_decoder else self.genes, d, self.cross_gene
+        )
         if self.cross_gene:
             self.cross_gene_mlp = Mlp((self.genes, d, d))
         if self.head == "shared":
@@ -84,12 +89,17 @@ class Network(nn.Module):
     def perturbations(self, hops: Mapping[str, Hops]) -> Float[Array, "n H"]:
         """Embeddings of the nodes that the hops lead to, summed over the graphs."""
         table = capped(self.perturbation_embedding)
-        each = [getattr(self, f"perturbation_conv_{name}")(table, hops[name]) for name in self.perturbation_graphs]
+        each = [
+            getattr(self, f"perturbation_conv_{name}")(table, hops[name])
+            for name in self.perturbation_graphs
+        ]
         return functools.reduce(operator.add, each)
 
-    def base(self, hops: tuple[Hops, ...], cells: Float[Array, "V"] | None) -> Float[Array, "V G H"]:
-        """Gene vectors before the composition; one variant for each given graph, of which the first `cells` have seen
-        the first, and so on."""
+    def base(
+        self, hops: tuple[Hops, ...], cells: Float[Array, "V"] | None
+    ) -> Float[Array, "V G H"]:
+        """Gene vectors before the composition; one variant for each given graph, of which the first
+        `cells` have seen the first, and so on."""
         embedded, position = capped(self.gene_embedding), capped(self.position_embedding)
         every = None if cells is None else moments(embedded, cells.sum()[None])
         embedded = nn.relu(self.gene_norm(every)(embedded))
@@ -99,11 +109,15 @@ class Network(nn.Module):
         weight = None if cells is None else cells[:, None]
         return self.gene_mlp(embedded + self.position_weight * convolved, weight)
 
-    def decode(self, base: Float[Array, "V G H"], rows: Rows, weight: Float[Array, "R"] | None) -> Change:
+    def decode(
+        self, base: Float[Array, "V G H"], rows: Rows, weight: Float[Array, "R"] | None
+    ) -> Change:
         """Compose each row with every gene, and decode."""
         active = None if weight is None else weight * rows.perturbed
         fused = self.fusion_mlp(rows.composed, active) * rows.perturbed[:, None]
-        scale, shift = self.base_norm(None if weight is None else _sum_moments(base, fused, rows.variant, weight))
+        scale, shift = self.base_norm(
+            None if weight is None else _sum_moments(base, fused, rows.variant, weight)
+        )
         left, right = base * scale + shift, fused * scale
         z = self.recovered(left, right, rows.variant, weight) + self.decoder.first_bias
         self.sow("intermediates", "fused", fused)
@@ -115,18 +129,26 @@ class Network(nn.Module):
         return Change(self.decoder.second(z, across), spread)
 
     def recovered(
-        self, left: Float[Array, "V G H"], right: Float[Array, "R H"], variant: Int[Array, "R"], weight: Weight | None
+        self,
+        left: Float[Array, "V G H"],
+        right: Float[Array, "R H"],
+        variant: Int[Array, "R"],
+        weight: Weight | None,
     ) -> Float[Array, "R G"]:
         """Each gene's own value of each row, before the bias."""
         mlp, onto = self.recovery_mlp, self.decoder.first()
         if weight is None:
-            return mlp.projected(nn.relu((left if len(left) == 1 else left[variant]) + right[:, None]), onto)
+            return mlp.projected(
+                nn.relu((left if len(left) == 1 else left[variant]) + right[:, None]), onto
+            )
         first, second = mlp.layers()
         z, seen = recover(Inputs(left, right, variant, weight), (first, second), onto)
         mlp.remember([joined(one.mean, one.variance, weight, self.genes) for one in seen])
         return z
 
-    def spread(self, h: Float[Array, "R G H"], weight: Float[Array, "R"] | None) -> Float[Array, "R G"] | None:
+    def spread(
+        self, h: Float[Array, "R G H"], weight: Float[Array, "R"] | None
+    ) -> Float[Array, "R G"] | None:
         """Log variances, from the head for them."""
         if self.head == "gene":
             return self.uncertainty(h)
@@ -140,7 +162,10 @@ class Network(nn.Module):
 
 
 def _sum_moments(
-    base: Float[Array, "V G H"], fused: Float[Array, "R H"], variant: Int[Array, "R"], weight: Float[Array, "R"]
+    base: Float[Array, "V G H"],
+    fused: Float[Array, "R H"],
+    variant: Int[Array, "R"],
+    weight: Float[Array, "R"],
 ) -> Moments:
     """Moments of base[variant][r, g] + fused[r] over all r and g, without forming the sums."""
     within = jnp.square(base - base.mean(1, keepdims=True)).mean(1)[variant]
@@ -148,7 +173,8 @@ def _sum_moments(
 
 
 class Decoder(nn.Module):
-    """Gene-specific read-outs before and after the genes are looked at together; one row for all genes if shared."""
+    """Gene-specific read-outs before and after the genes are looked at together; one row for all
+    genes if shared."""
 
     genes: int
     rows: int
@@ -157,7 +183,9 @@ class Decoder(nn.Module):
 
     def setup(self):
         rows, d = self.rows, self.width
-        self.first_kernel = self.param("first_kernel", nn.initializers.normal((2 / (rows + d)) ** 0.5), (rows, d))
+        self.first_kernel = self.param(
+            "first_kernel", nn.initializers.normal((2 / (rows + d)) ** 0.5), (rows, d)
+        )
         small = nn.initializers.normal((2 / (rows + 1)) ** 0.5)
         self.first_bias = self.param("first_bias", small, (rows,))
         if self.cross_gene:
@@ -169,11 +197,15 @@ class Decoder(nn.Module):
         """What each gene's own value is the product with."""
         return jnp.broadcast_to(self.first_kernel, (self.genes, self.width))
 
-    def second(self, z: Float[Array, "R G"], across: Float[Array, "R H"] | None) -> Float[Array, "R G"]:
+    def second(
+        self, z: Float[Array, "R G"], across: Float[Array, "R H"] | None
+    ) -> Float[Array, "R G"]:
         """Own value and cross-gene vector, in factorised form: nothing of size R x G x H."""
         if across is None:
             return z
-        return z * self.second_kernel[:, 0] + across @ self.second_kernel[:, 1:].T + self.second_bias
+        return (
+            z * self.second_kernel[:, 0] + across @ self.second_kernel[:, 1:].T + self.second_bias
+        )
 
 
 class Readout(nn.Module):

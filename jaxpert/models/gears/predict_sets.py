@@ -1,4 +1,5 @@
-"""Predictions of GEARS for any sets of genes, with or without cells in the data, and what each one rests on."""
+"""Predictions of GEARS for any sets of genes, with or without cells in the data, and what each one
+rests on."""
 
 from __future__ import annotations
 
@@ -46,29 +47,35 @@ def predict_sets(
     separator: str = "+",
     chunk: int = CHUNK,
 ) -> AnnData:
-    """Predict perturbations of any genes of the graphs, one row each, one pass of the network per set.
+    """Predict perturbations of any genes of the graphs, one row each, one pass of the network per
+    set.
 
-    `X` is the mean of ln(1 + 1e4 x / sum x) after the perturbation: the mean over all training control cells plus the
-    predicted change, which no control cell alters (spec section 0). Layers: `effect`, the change, and `log_variance`
-    where the model has an uncertainty head. `obs`: `set` as asked for, `genes` (sorted, so "B+A" and "A+B" agree, as
-    do their numbers), `size`, `measured` (the data hold cells of it), `support` ("trained", "new combination of trained
-    genes", or for each gene without training cells how many trained neighbours it has in the graphs), and
-    `uncertainty`, the mean log variance over genes: higher is less certain. With `uncertainty="gaussian"` that is the
-    log of the variance that the model expects of single cells; the shipped form has no log term in its loss, so that
-    only the order of its values means anything, and the authors found even that to depend on the data: compare
-    it with the errors on held-out sets before using it.
+    `X` is the mean of ln(1 + 1e4 x / sum x) after the perturbation: the mean over all training
+    control cells plus the predicted change, which no control cell alters (spec section 0). Layers:
+    `effect`, the change, and `log_variance` where the model has an uncertainty head. `obs`: `set`
+    as asked for, `genes` (sorted, so "B+A" and "A+B" agree, as do their numbers), `size`,
+    `measured` (the data hold cells of it), `support` ("trained", "new combination of trained
+    genes", or for each gene without training cells how many trained neighbours it has in the
+    graphs), and `uncertainty`, the mean log variance over genes: higher is less certain. With
+    `uncertainty="gaussian"` that is the log of the variance that the model expects of single cells;
+    the shipped form has no log term in its loss, so that only the order of its values means
+    anything, and the authors found even that to depend on the data: compare it with the errors on
+    held-out sets before using it.
 
     Args:
         fitted: a GEARS of one seed (`workflow.pick_seed` takes one of several).
         dataset: that it was trained on.
         sets: "A", "A+ctrl", "A+B", "C+B+A" or sequences of names; control alone is the empty set.
-        absent: for genes in no graph: "refuse", or what stands in for them, "average" (the mean embedding of trained
-            genes) or "isolated" (an unlinked node at the mean of the untrained ones). `support` says so.
-        signs: +1 or -1 (activated, repressed) for genes that are no treatment of the data; +1 where not given.
+        absent: for genes in no graph: "refuse", or what stands in for them, "average" (the mean
+            embedding of trained genes) or "isolated" (an unlinked node at the mean of the untrained
+            ones). `support` says so.
+        signs: +1 or -1 (activated, repressed) for genes that are no treatment of the data; +1 where
+            not given.
         separator: between the genes of a set in text.
         chunk: sets at a time.
 
-    Raises InputError for another model, a gene that `absent` refuses, and a set that is asked for twice.
+    Raises InputError for another model, a gene that `absent` refuses, and a set that is asked for
+    twice.
     """
     parsed = parse_sets(dataset, sets, separator)
     net = gears.of(fitted.model)
@@ -86,17 +93,28 @@ def parse_sets(dataset: Dataset, sets: Sets, separator: str = "+") -> list[tuple
     def one(given: str | Sequence[str]) -> tuple[str, ...]:
         if isinstance(given, str) and given in rows:
             return tuple(names[rows[given]].tolist())
-        parts = [part.strip() for part in (given.split(separator) if isinstance(given, str) else given)]
+        parts = [
+            part.strip() for part in (given.split(separator) if isinstance(given, str) else given)
+        ]
         if not all(parts):
-            raise InputError(f"{given!r} has an empty part, expected names of genes such as A{separator}B: correct it")
+            raise InputError(
+                f"{given!r} has an empty part, expected names of genes such as A{separator}B: "
+                "correct it"
+            )
         return tuple(part for part in parts if part != control)
 
     if not len(sets):
         raise InputError(f"no set of genes was given, expected some such as A{separator}B")
     asked = [one if isinstance(one, str) else separator.join(one) for one in sets]
-    twice = sorted({name for name in asked if asked.count(name) > 1}) if len(set(asked)) < len(asked) else []
+    twice = (
+        sorted({name for name in asked if asked.count(name) > 1})
+        if len(set(asked)) < len(asked)
+        else []
+    )
     if twice:
-        raise InputError(f"sets are asked for twice ({', '.join(twice[:4])}), expected each once: leave one out")
+        raise InputError(
+            f"sets are asked for twice ({', '.join(twice[:4])}), expected each once: leave one out"
+        )
     return [one(given) for given in sets]
 
 
@@ -108,15 +126,26 @@ def measured_sets(dataset: Dataset) -> set[frozenset[str]]:
 
 
 def predictor(fitted: Fitted, chunk: int = CHUNK) -> Callable[[np.ndarray, np.ndarray], Changes]:
-    """(nodes [m, M], signs [m, M]) -> changes, for at most `chunk` rows; compiled once for each M."""
+    """(nodes [m, M], signs [m, M]) -> changes, for at most `chunk` rows; compiled once for each
+    M."""
     if np.ndim(fitted.params["gene_embedding"]) != 2:
-        raise InputError("the model holds several seeds, expected one: choose it with workflow.pick_seed(fitted, 0)")
+        raise InputError(
+            "the model holds several seeds, expected one: choose it with "
+            "workflow.pick_seed(fitted, 0)"
+        )
     change = jax.jit(partial(gears.changes, gears.of(fitted.model)))
 
     def predict(nodes: np.ndarray, signs: np.ndarray) -> Changes:
         rows = np.minimum(np.arange(chunk), len(nodes) - 1)
-        found = change(fitted.params, fitted.state, jnp.asarray(nodes[rows]), jnp.asarray(signs[rows], jnp.float32))
-        spread = None if found.log_variance is None else np.asarray(found.log_variance)[: len(nodes)]
+        found = change(
+            fitted.params,
+            fitted.state,
+            jnp.asarray(nodes[rows]),
+            jnp.asarray(signs[rows], jnp.float32),
+        )
+        spread = (
+            None if found.log_variance is None else np.asarray(found.log_variance)[: len(nodes)]
+        )
         return Changes(np.asarray(found.mean)[: len(nodes)], spread)
 
     return predict
@@ -133,7 +162,12 @@ def predict_members(fitted: Fitted, members: gears.Members, *, chunk: int = CHUN
 
 
 def _to_anndata(
-    dataset: Dataset, net: gears.Gears, names: list[str], sets: list[tuple[str, ...]], members: Any, changes: Changes
+    dataset: Dataset,
+    net: gears.Gears,
+    names: list[str],
+    sets: list[tuple[str, ...]],
+    members: Any,
+    changes: Changes,
 ) -> AnnData:
     import anndata
     import pandas as pd

@@ -37,15 +37,16 @@ class Settings:
     coexpression_graph: str | None = "coexpression"
     """Name in `spec.graphs` of the graph between measured genes; None (or "none") for none."""
     perturbation_graphs: Sequence[str] = ("ontology",)
-    """Names in `spec.graphs` of the graphs between perturbed genes (or joined by commas in one text), each with its own
-    layers; empty (or "none") for none."""
+    """Names in `spec.graphs` of the graphs between perturbed genes (or joined by commas in one
+    text), each with its own layers; empty (or "none") for none."""
     position_weight: float = 0.2
     cross_gene: bool = True
     shared_decoder: bool = False
     loss: str = "autofocus"
     """"autofocus" (spec 5) or "mse", the plain mean over cells and genes."""
     genes: str = "expressed"
-    """Genes of a perturbed condition that the loss sees: "expressed" (`Batch.extras["expressed"] [C, G]`) or "all"."""
+    """Genes of a perturbed condition that the loss sees: "expressed" (`Batch.extras["expressed"]
+    [C, G]`) or "all"."""
     gamma: float = 2.0
     direction: str = "sign"
     direction_weight: float = 0.1
@@ -54,14 +55,16 @@ class Settings:
     uncertainty_head: str = "shared"
     """"shared" by all genes, as published, or a linear form of each "gene", as in the paper."""
     signs: Mapping[str, int | float] | None = None
-    """+1 (activated) or -1 (repressed) for each treatment, by name; None for +1 throughout, as published."""
+    """+1 (activated) or -1 (repressed) for each treatment, by name; None for +1 throughout, as
+    published."""
     absent: str = "refuse"
-    """A treatment that no perturbation graph holds: "refuse", a node of its own ("isolated"), or the "average"
-    embedding of the trained treatments."""
+    """A treatment that no perturbation graph holds: "refuse", a node of its own ("isolated"), or
+    the "average" embedding of the trained treatments."""
     compat: str | None = None
     """"reference" for the published behaviour within a batch."""
     control_draws: int = 300
-    """With `compat="reference"`: control cells over which a prediction is the mean, one of which sees the graph."""
+    """With `compat="reference"`: control cells over which a prediction is the mean, one of which
+    sees the graph."""
 
 
 class Gears(NamedTuple):
@@ -119,7 +122,9 @@ def make(spec: Spec, **settings: Any) -> Gears:
         sign=_signs(spec, s),
         average=_averages(spec, node),
         gene_hops=_gene_hops(spec, s),
-        hops={name: graphs.hops(one, s.perturbation_layers, wanted) for name, one in operators.items()},
+        hops={
+            name: graphs.hops(one, s.perturbation_layers, wanted) for name, one in operators.items()
+        },
         every={name: graphs.hops(one, s.perturbation_layers) for name, one in operators.items()},
         neighbours=_neighbours(merged),
     )
@@ -139,14 +144,21 @@ def _check(s: Settings) -> None:
     for name, allowed in CHOICES.items():
         if getattr(s, name) not in allowed:
             shown = ", ".join(map(str, allowed))
-            raise InputError(f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {shown}")
+            raise InputError(
+                f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {shown}"
+            )
     for field in fields(s):
         value = getattr(s, field.name)
-        if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1")
+        if field.type == "int" and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
+            raise InputError(
+                f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1"
+            )
     if len(set(s.perturbation_graphs)) < len(s.perturbation_graphs):
         raise InputError(
-            f"model.kwargs.perturbation_graphs is {', '.join(s.perturbation_graphs)}, expected different names of "
+            f"model.kwargs.perturbation_graphs is {', '.join(s.perturbation_graphs)}, expected "
+            "different names of "
             "graphs: name each once"
         )
     if s.gamma < 0:
@@ -164,35 +176,46 @@ def _graph(spec: Spec, name: str, setting: str) -> graphs.NamedGraph:
 
 
 def _gene_hops(spec: Spec, s: Settings) -> tuple[graphs.Hops, ...]:
-    """Along the co-expression graph, and in published behaviour also along none, for all cells but the first."""
+    """Along the co-expression graph, and in published behaviour also along none, for all cells but
+    the first."""
     operator = graphs.OPERATORS[s.graph]
     none = np.zeros(0, int)
-    alone = graphs.hops(operator(graphs.named_graph(spec.genes, none, none, np.zeros(0)).graph), s.gene_layers)
+    alone = graphs.hops(
+        operator(graphs.named_graph(spec.genes, none, none, np.zeros(0)).graph), s.gene_layers
+    )
     if s.coexpression_graph is None:
         return (alone,)
     graph = _graph(spec, s.coexpression_graph, "coexpression_graph")
     strangers = sorted(set(graph.names) - set(spec.genes))
     if strangers:
         raise InputError(
-            f"the graph {s.coexpression_graph!r} has {len(strangers)} nodes that are no measured gene "
-            f"({', '.join(strangers[:4])} ...), expected measured genes: make it from the same data set"
+            f"the graph {s.coexpression_graph!r} has {len(strangers)} nodes that are no measured "
+            "gene "
+            f"({', '.join(strangers[:4])} ...), expected measured genes: make it from the same "
+            "data set"
         )
     linked = graphs.hops(operator(graphs.over(graph, spec.genes).graph), s.gene_layers)
     return (linked,) if s.compat is None else (linked, alone)
 
 
-def _perturbation_graphs(spec: Spec, s: Settings) -> tuple[tuple[str, ...], dict[str, graphs.NamedGraph]]:
-    """Nodes of all the graphs together, and each graph over them; without a graph the treatments, each by itself."""
+def _perturbation_graphs(
+    spec: Spec, s: Settings
+) -> tuple[tuple[str, ...], dict[str, graphs.NamedGraph]]:
+    """Nodes of all the graphs together, and each graph over them; without a graph the treatments,
+    each by itself."""
     found = {name: _graph(spec, name, "perturbation_graphs") for name in s.perturbation_graphs}
     nodes = tuple(dict.fromkeys(name for graph in found.values() for name in graph.names))
     missing = [name for name in spec.treatments if name not in set(nodes)]
     if not found:
         none = np.zeros(0, int)
-        return spec.treatments, {"none": graphs.named_graph(spec.treatments, none, none, np.zeros(0))}
+        return spec.treatments, {
+            "none": graphs.named_graph(spec.treatments, none, none, np.zeros(0))
+        }
     if missing and s.absent == "refuse":
         raise InputError(
             f"{len(missing)} perturbed genes are in none of the graphs {', '.join(found)} "
-            f"({', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''}), expected all: leave their cells out, or "
+            f"({', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''}), expected all: leave "
+            "their cells out, or "
             "choose what stands in with model.kwargs.absent (isolated or average)"
         )
     if s.absent == "isolated":
@@ -202,23 +225,30 @@ def _perturbation_graphs(spec: Spec, s: Settings) -> tuple[tuple[str, ...], dict
 
 def _signs(spec: Spec, s: Settings) -> Float[np.ndarray, "T"]:
     given = dict(s.signs or {})
-    wrong = {name: sign for name, sign in given.items() if name not in spec.treatments or sign not in (-1, 1)}
+    wrong = {
+        name: sign
+        for name, sign in given.items()
+        if name not in spec.treatments or sign not in (-1, 1)
+    }
     if wrong or (given and len(given) < len(spec.treatments)):
         raise InputError(
-            f"model.kwargs.signs has {len(given)} entries ({len(wrong)} of them wrong: {wrong}), expected +1 or -1 for "
+            f"model.kwargs.signs has {len(given)} entries ({len(wrong)} of them wrong: {wrong}), "
+            "expected +1 or -1 for "
             f"each of the {len(spec.treatments)} treatments by name"
         )
     return np.array([given.get(name, 1.0) for name in spec.treatments], float)
 
 
 def _averages(spec: Spec, node: Int[np.ndarray, "T"]) -> Float[np.ndarray, "T T"] | None:
-    """Identity rows for treatments with a node; for the others the mean over those of them that are trained."""
+    """Identity rows for treatments with a node; for the others the mean over those of them that are
+    trained."""
     if (node >= 0).all():
         return None
     trained = (node >= 0) & (spec.treatment_cells > 0)
     if not trained.any():
         raise InputError(
-            "model.kwargs.absent='average' finds no treatment that is both in a graph and in training, expected at "
+            "model.kwargs.absent='average' finds no treatment that is both in a graph and in "
+            "training, expected at "
             "least one: give a graph with the perturbed genes"
         )
     return np.where((node >= 0)[:, None], np.eye(len(node)), trained / trained.sum())

@@ -1,4 +1,5 @@
-"""GEARS beside CycSeq: trained on the same training pairs of rows, scored on the same rows in the same space."""
+"""GEARS beside CycSeq: trained on the same training pairs of rows, scored on the same rows in the
+same space."""
 
 from __future__ import annotations
 
@@ -34,10 +35,11 @@ TRAINING: dict[str, Any] = {
 }
 """As published, but for when the rate is halved."""
 HALVED_AFTER = 1650
-"""Steps: those of an epoch of the screen that the published code was made for, which halves the rate after each epoch.
-An epoch of pairs of rows may have only ten."""
+"""Steps: those of an epoch of the screen that the published code was made for, which halves the
+rate after each epoch. An epoch of pairs of rows may have only ten."""
 UNLINKED = "unlinked"
-"""Graph without an edge between the trained perturbations, where the config has no graph of perturbed genes."""
+"""Graph without an edge between the trained perturbations, where the config has no graph of
+perturbed genes."""
 
 
 def why_not(prepared: spectra.Prepared) -> str:
@@ -50,25 +52,35 @@ def why_not(prepared: spectra.Prepared) -> str:
 
 
 def check(config: Config, prepared: spectra.Prepared, truth: Any) -> None:
-    """Raise InputError for graphs that GEARS cannot be given, which would otherwise be found only after training."""
+    """Raise InputError for graphs that GEARS cannot be given, which would otherwise be found only
+    after training."""
     dataset, named = linked(config, prepared, truth, coexpression=False)
     build(spec_of(prepared, dataset), perturbation_graphs=named, coexpression_graph=None)
 
 
 def fit(
-    config: Config, prepared: spectra.Prepared, truth: Any, *, epochs: int, seed: int, **settings: Any
+    config: Config,
+    prepared: spectra.Prepared,
+    truth: Any,
+    *,
+    epochs: int,
+    seed: int,
+    **settings: Any,
 ) -> tuple[Predictor, list[str]]:
-    """Train GEARS on the training pairs of rows and return what predicts perturbed rows with it, and notes.
+    """Train GEARS on the training pairs of rows and return what predicts perturbed rows with it,
+    and notes.
 
-    The rows are those that all methods are scored on: adjusted for batch, in their units (a CycSeq that ends in tanh
-    divides them by each gene's largest value for itself). Each perturbed row is predicted from the control row that it
-    is paired with. GEARS has no way back from perturbed to control.
+    The rows are those that all methods are scored on: adjusted for batch, in their units (a CycSeq
+    that ends in tanh divides them by each gene's largest value for itself). Each perturbed row is
+    predicted from the control row that it is paired with. GEARS has no way back from perturbed to
+    control.
 
     Args:
-        config: of its sections, `graphs` says what the graphs are made of and how, as for a run of GEARS itself, and
-            `train.layout` how cells are held.
+        config: of its sections, `graphs` says what the graphs are made of and how, as for a run of
+            GEARS itself, and `train.layout` how cells are held.
         truth: behind simulated cells, for their annotations; else None.
-        epochs: at most so many passes over the training pairs; the rows of validation choose the best.
+        epochs: at most so many passes over the training pairs; the rows of validation choose the
+            best.
         **settings: of `gears.build`.
     """
     dataset, named = linked(config, prepared, truth)
@@ -76,20 +88,24 @@ def fit(
     feeds = feeds_of(prepared, config["train"]["layout"])
     often = max(1, round(HALVED_AFTER / feeds[0].steps))
     said = [
-        f"GEARS was trained beside on the training pairs of rows, {epochs} epochs of {feeds[0].steps} steps at most",
-        "GEARS knows no line: a perturbation changes the rows of all lines alike; it has no entry for p2n, as it only "
+        f"GEARS was trained beside on the training pairs of rows, {epochs} epochs of "
+        f"{feeds[0].steps} steps at most",
+        "GEARS knows no line: a perturbation changes the rows of all lines alike; it has no entry "
+        "for p2n, as it only "
         "predicts from control to perturbed",
         *notes(prepared, dataset, gears.of(model)),
     ]
-    fitted = workflow.fit(model, dataset, epochs=epochs, seed=seed, feeds=feeds, decay_every=often, **TRAINING)
+    fitted = workflow.fit(
+        model, dataset, epochs=epochs, seed=seed, feeds=feeds, decay_every=often, **TRAINING
+    )
     return predictor(prepared, fitted), said
 
 
 def linked(
     config: Config, prepared: spectra.Prepared, truth: Any, *, coexpression: bool = True
 ) -> tuple[Dataset, tuple[str, ...]]:
-    """The data set with its graphs, made of training cells and the files of the config, and the names of those between
-    perturbed genes."""
+    """The data set with its graphs, made of training cells and the files of the config, and the
+    names of those between perturbed genes."""
     annotated = bool(config["graphs"]["ontology"]) or truth is not None
     terms = inputs.terms_of(config, truth) if annotated else None
     dataset = inputs.link(config, prepared.dataset, (COEXPRESSION,) if coexpression else (), terms)
@@ -106,7 +122,9 @@ def spec_of(prepared: spectra.Prepared, dataset: Dataset) -> Spec:
     """What GEARS must know: `Spec` on the scale of the rows, where a cell is a pair of rows."""
     control = spectra.control_means(prepared)
     train = prepared.pair_numbers("train")
-    rows = np.bincount(prepared.pairs.condition[train], minlength=len(dataset.conditions)).astype(np.int32)
+    rows = np.bincount(prepared.pairs.condition[train], minlength=len(dataset.conditions)).astype(
+        np.int32
+    )
     return replace(
         data.make_spec(dataset),
         control_mean=np.average(control.mean, axis=0, weights=control.cells),
@@ -116,12 +134,15 @@ def spec_of(prepared: spectra.Prepared, dataset: Dataset) -> Spec:
 
 
 def build(spec: Spec, **settings: Any) -> Model:
-    """GEARS that reads rows as they are; a perturbed gene that no graph holds has the average of the trained ones."""
+    """GEARS that reads rows as they are; a perturbed gene that no graph holds has the average of
+    the trained ones."""
     base = gears.build(spec, absent="average", **settings)
     net = gears.of(base)
     return base._replace(
         loss=partial(gears.loss, net, read=rows_of),
-        validate=Validation(partial(gears.validation_sums, net, read=rows_of), gears.validation_score),
+        validate=Validation(
+            partial(gears.validation_sums, net, read=rows_of), gears.validation_score
+        ),
         check=None,
     )
 
@@ -132,10 +153,13 @@ def rows_of(batch: Batch) -> tuple[Float[Array, "B G"], Float[Array, "B G"]]:
 
 
 def feeds_of(prepared: spectra.Prepared, layout: str) -> tuple[Feed, Feed | None]:
-    """The pairs of rows as CycSeq is given them, with the tables that GEARS reads: genes that are expressed in the
-    training cells of each condition, and those that differ most from control in cells of the split (of training, where
-    a replicate of it validates)."""
-    dataset, deep = prepared.dataset, prepared.draws.cells.shape[2] if prepared.unit == "cell" else 1
+    """The pairs of rows as CycSeq is given them, with the tables that GEARS reads: genes that are
+    expressed in the training cells of each condition, and those that differ most from control in
+    cells of the split (of training, where a replicate of it validates)."""
+    dataset, deep = (
+        prepared.dataset,
+        prepared.draws.cells.shape[2] if prepared.unit == "cell" else 1,
+    )
     size = min(TRAINING["batch_size"], deep * len(prepared.pair_numbers("train")))
     train, valid = spectra.make_feeds(prepared, size, layout=layout)
     train = with_tables(train, {"expressed": data.split_tables(dataset, "train")["expressed"]})
@@ -163,10 +187,15 @@ def predictor(prepared: spectra.Prepared, fitted: workflow.Fitted) -> Predictor:
     net, conditions = gears.of(fitted.model), np.unique(prepared.pairs.condition)
     sets = [genes_of(prepared.dataset, condition) for condition in conditions.tolist()]
     members = jnp.asarray(gears.members_of(net, sets).nodes)
-    change = np.asarray(jax.jit(partial(gears.changes, net))(fitted.params, fitted.state, members).mean)
+    change = np.asarray(
+        jax.jit(partial(gears.changes, net))(fitted.params, fitted.state, members).mean
+    )
 
     def predict(rows: spectra.Rows) -> dict[str, np.ndarray]:
-        return {"n2p": rows.control + change[np.searchsorted(conditions, prepared.pairs.condition[rows.pair])]}
+        return {
+            "n2p": rows.control
+            + change[np.searchsorted(conditions, prepared.pairs.condition[rows.pair])]
+        }
 
     return predict
 
@@ -184,16 +213,22 @@ def notes(prepared: spectra.Prepared, dataset: Dataset, net: gears.Gears) -> lis
     absent = [name for name, node in zip(dataset.treatments, net.node, strict=True) if node < 0]
     if absent:
         found.append(
-            f"GEARS: {len(absent)} perturbed genes are in no graph; the average of the trained ones stands in, and no "
+            f"GEARS: {len(absent)} perturbed genes are in no graph; the average of the trained "
+            "ones stands in, and no "
             f"cell is left out: {shown(absent)}"
         )
     unmeasured = sorted(set(dataset.treatments) - set(dataset.genes))
     if unmeasured:
-        found.append(f"GEARS: {len(unmeasured)} perturbed genes are not measured, which it can do without")
+        found.append(
+            f"GEARS: {len(unmeasured)} perturbed genes are not measured, which it can do without"
+        )
     scored = prepared.pairs.part != SPLITS.index("train")
     sets = [genes_of(dataset, c) for c in np.unique(prepared.pairs.condition[scored]).tolist()]
     behind = zip(sets, gears.support_of(net, sets), strict=True)
     untrained = [f"{'+'.join(genes)} ({words})" for genes, words in behind if words != "trained"]
     if untrained:
-        found.append(f"GEARS: {len(untrained)} held-out perturbations have no training row: {shown(untrained)}")
+        found.append(
+            f"GEARS: {len(untrained)} held-out perturbations have no training row: "
+            f"{shown(untrained)}"
+        )
     return found

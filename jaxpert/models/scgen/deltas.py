@@ -1,4 +1,5 @@
-"""Deltas of scGen: which cells stand behind the latent vector of a perturbation, and how it is drawn from them."""
+"""Deltas of scGen: which cells stand behind the latent vector of a perturbation, and how it is
+drawn from them."""
 
 from __future__ import annotations
 
@@ -17,25 +18,33 @@ def delta(
     """Difference of mean latents between perturbed and control cells (spec section 14).
 
     Args:
-        latent: cells of the source set, the cells to be predicted left out; posterior means (`latent_means`).
+        latent: cells of the source set, the cells to be predicted left out; posterior means
+            (`latent_means`).
         perturbed: which of them are perturbed; the others are control.
-        cell_type: of each; where a side has several, as many cells as its commonest type has are drawn of each type
-            with replacement. Then as many cells as the smaller side has are drawn of each side without replacement.
+        cell_type: of each; where a side has several, as many cells as its commonest type has are
+            drawn of each type with replacement. Then as many cells as the smaller side has are
+            drawn of each side without replacement.
         rng: behind the draws.
     """
     sides = [_balanced(np.flatnonzero(perturbed == side), cell_type, rng) for side in (True, False)]
     count = min(map(len, sides))
     if not count:
         raise InputError(
-            f"a delta has {int(perturbed.sum())} perturbed and {int((~perturbed).sum())} control cells, expected at "
+            f"a delta has {int(perturbed.sum())} perturbed and {int((~perturbed).sum())} control "
+            "cells, expected at "
             "least one of each: give training cells of both"
         )
-    means = [latent[rng.choice(rows, count, replace=False)].mean(0, dtype=np.float64) for rows in sides]
+    means = [
+        latent[rng.choice(rows, count, replace=False)].mean(0, dtype=np.float64) for rows in sides
+    ]
     return means[0] - means[1]
 
 
-def _balanced(rows: Int[np.ndarray, "n"], cell_type: np.ndarray, rng: np.random.Generator) -> Int[np.ndarray, "m"]:
-    """Equally many rows of each type, drawn with replacement; the rows themselves where there is one type."""
+def _balanced(
+    rows: Int[np.ndarray, "n"], cell_type: np.ndarray, rng: np.random.Generator
+) -> Int[np.ndarray, "m"]:
+    """Equally many rows of each type, drawn with replacement; the rows themselves where there is
+    one type."""
     types, counts = np.unique(cell_type[rows], return_counts=True)
     if len(types) < 2:
         return rows
@@ -43,14 +52,21 @@ def _balanced(rows: Int[np.ndarray, "n"], cell_type: np.ndarray, rng: np.random.
 
 
 def source_rows(
-    condition: Int[np.ndarray, "n"], stratum: Int[np.ndarray, "n"], perturbation: int, control: int, own: int | None
+    condition: Int[np.ndarray, "n"],
+    stratum: Int[np.ndarray, "n"],
+    perturbation: int,
+    control: int,
+    own: int | None,
 ) -> Int[np.ndarray, "m"]:
-    """Cells behind a delta: the perturbed and control cells of the strata that have both (see `settle`)."""
+    """Cells behind a delta: the perturbed and control cells of the strata that have both (see
+    `settle`)."""
     either = (condition == perturbation) | (condition == control)
     both = np.intersect1d(stratum[condition == perturbation], stratum[condition == control])
     others = both[both != own]
     chosen = others if len(others) else both
-    return np.flatnonzero(either & np.isin(stratum, chosen)) if len(chosen) else np.flatnonzero(either)
+    return (
+        np.flatnonzero(either & np.isin(stratum, chosen)) if len(chosen) else np.flatnonzero(either)
+    )
 
 
 def trained_conditions(spec: Spec) -> Int[np.ndarray, "_"]:
@@ -61,14 +77,17 @@ def trained_conditions(spec: Spec) -> Int[np.ndarray, "_"]:
 
 def single_conditions(spec: Spec) -> Bool[np.ndarray, "T C"]:
     """Trained conditions in which each treatment stands alone."""
-    table, trained = np.not_equal(spec.condition_treatments, 0), np.zeros(len(spec.conditions), bool)
+    table, trained = (
+        np.not_equal(spec.condition_treatments, 0),
+        np.zeros(len(spec.conditions), bool),
+    )
     trained[trained_conditions(spec)] = True
     return np.logical_and(table.T, (table.sum(1) == 1) & trained)
 
 
 def delta_weights(spec: Spec) -> Float[np.ndarray, "T C"]:
-    """Share of each condition's delta in that of a treatment given alone: its own conditions, or, where training has
-    none, all single (or else all) perturbations."""
+    """Share of each condition's delta in that of a treatment given alone: its own conditions, or,
+    where training has none, all single (or else all) perturbations."""
     single = single_conditions(spec)
     every = np.isin(np.arange(len(spec.conditions)), trained_conditions(spec))
     stand_in = single.any(0) if single.any() else every

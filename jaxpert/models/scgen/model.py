@@ -1,11 +1,14 @@
-"""scGen: an autoencoder of cells in whose latent space a perturbation is one vector, the same for every cell type.
+"""scGen: an autoencoder of cells in whose latent space a perturbation is one vector, the same for
+every cell type.
 
-The vector ("delta") of a perturbation is the difference of mean latents between cells with it and control cells; a
-prediction decodes a control cell's latent mean plus that vector, so a cell type that never met the perturbation can be
-predicted. Deltas are no parameters: `settle` computes them once, after training, from the training cells, and the
-state carries them. The default network is that of 2019 without two of its accidents (the variants "v1" and "v2" are
-the public versions); in all of them layers before a normalisation have no bias, which changes no function that can be
-learned, and remembered variances are unbiased. Source: Lotfollahi et al., Nature Methods 2019; spec section 14.
+The vector ("delta") of a perturbation is the difference of mean latents between cells with it and
+control cells; a prediction decodes a control cell's latent mean plus that vector, so a cell type
+that never met the perturbation can be predicted. Deltas are no parameters: `settle` computes them
+once, after training, from the training cells, and the state carries them. The default network is
+that of 2019 without two of its accidents (the variants "v1" and "v2" are the public versions); in
+all of them layers before a normalisation have no bias, which changes no function that can be
+learned, and remembered variances are unbiased. Source: Lotfollahi et al., Nature Methods 2019; spec
+section 14.
 """
 
 from __future__ import annotations
@@ -21,7 +24,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.parallel import psum
 from jaxpert.core.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec, Validation
-from jaxpert.models.scgen.deltas import delta, delta_weights, single_conditions, source_rows, trained_conditions
+from jaxpert.models.scgen.deltas import (
+    delta,
+    delta_weights,
+    single_conditions,
+    source_rows,
+    trained_conditions,
+)
 from jaxpert.models.scgen.network import VARIANTS, Network, Noise
 from jaxpert.nn.transforms import log1p_normalize
 
@@ -40,14 +49,15 @@ class Settings:
     """Of the encoder, and of the decoder but for "v2", whose decoder has one."""
     dropout: float = 0.2
     kl_weight: float = 5e-5
-    """Alpha: of the KL term beside half the squared error summed over genes ("v2" takes half of it)."""
+    """Alpha: of the KL term beside half the squared error summed over genes ("v2" takes half of
+    it)."""
     variant: str = "default"
-    """"default": leaky ReLU 0.01, plain affine output. "v1" (2019): slope 0.2, the decoder's last hidden layer not
-    normalised, ReLU on the output, deltas of drawn latents. "v2" (scvi-tools): one hidden decoder layer, output
-    normalised, leaky and dropped out, half the KL weight."""
+    """"default": leaky ReLU 0.01, plain affine output. "v1" (2019): slope 0.2, the decoder's last
+    hidden layer not normalised, ReLU on the output, deltas of drawn latents. "v2" (scvi-tools): one
+    hidden decoder layer, output normalised, leaky and dropped out, half the KL weight."""
     delta_from: str = "all"
-    """Training cells behind the delta for a stratum (cell type, line): of "all" strata, or of the "others" only (its
-    own where no other has the perturbation)."""
+    """Training cells behind the delta for a stratum (cell type, line): of "all" strata, or of the
+    "others" only (its own where no other has the perturbation)."""
 
 
 class ScGen(NamedTuple):
@@ -67,17 +77,19 @@ def make(spec: Spec, **settings: Any) -> ScGen:
 
 
 def build(spec: Spec, **settings: Any) -> Model:
-    """scGen for the data that `spec` describes; predicts mean log-normalised expression of shifted control cells.
+    """scGen for the data that `spec` describes; predicts mean log-normalised expression of shifted
+    control cells.
 
     Args:
         spec: its strata are the cell types over which deltas are balanced.
         **settings: fields of `Settings`; another one is a TypeError.
 
-    A request's row is its control cell (the mean training control where none is given) shifted by the delta of its
-    treatment, with `delta_from="others"` that for its stratum. A combination without training cells is shifted by the
-    sum of its treatments' deltas; for a treatment that training never gave alone the mean delta stands in (`support`
-    and `check` name these). Until `Model.settle` (called by `workflow.fit`) has seen the training cells, deltas are
-    those of the batch that `init` saw.
+    A request's row is its control cell (the mean training control where none is given) shifted by
+    the delta of its treatment, with `delta_from="others"` that for its stratum. A combination
+    without training cells is shifted by the sum of its treatments' deltas; for a treatment that
+    training never gave alone the mean delta stands in (`support` and `check` name these). Until
+    `Model.settle` (called by `workflow.fit`) has seen the training cells, deltas are those of the
+    batch that `init` saw.
 
     Raises:
         InputError: for a setting out of range.
@@ -101,18 +113,24 @@ def build(spec: Spec, **settings: Any) -> Model:
 def _check_settings(s: Settings) -> None:
     for name, allowed in (("variant", tuple(VARIANTS)), ("delta_from", SOURCES)):
         if getattr(s, name) not in allowed:
-            raise InputError(f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {', '.join(allowed)}")
+            raise InputError(
+                f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {', '.join(allowed)}"
+            )
     for field in fields(s):
         value = getattr(s, field.name)
-        if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1")
+        if field.type == "int" and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
+            raise InputError(
+                f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1"
+            )
     if not 0 <= s.dropout < 1:
         raise InputError(f"model.kwargs.dropout is {s.dropout}, expected a share in [0, 1)")
     if not s.kl_weight >= 0:
         raise InputError(f"model.kwargs.kl_weight is {s.kl_weight}, expected 0 or more")
 
 
-# ---- training -----------------------------------------------------------------------------------------------------
+# training
 
 
 def expression(batch: Batch) -> Float[Array, "B G"]:
@@ -130,7 +148,9 @@ def init(net: ScGen, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
     sums = jax.ops.segment_sum(mean * batch.mask[:, None], batch.condition, count)
     cells = jax.ops.segment_sum(batch.mask.astype(mean.dtype), batch.condition, count)[:, None]
     means = sums / jnp.maximum(cells, 1)
-    deltas = jnp.where((cells > 0) & (cells[net.spec.control] > 0), means - means[net.spec.control], 0)
+    deltas = jnp.where(
+        (cells > 0) & (cells[net.spec.control] > 0), means - means[net.spec.control], 0
+    )
     return variables["params"], state | {"deltas": jnp.tile(deltas, (_strata(net), 1, 1))}
 
 
@@ -140,9 +160,13 @@ def _strata(net: ScGen) -> int:
 
 
 def cell_losses(
-    mean: Float[Array, "B Z"], variance: Float[Array, "B Z"], predicted: Float[Array, "B G"], x: Float[Array, "B G"]
+    mean: Float[Array, "B Z"],
+    variance: Float[Array, "B Z"],
+    predicted: Float[Array, "B G"],
+    x: Float[Array, "B G"],
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
-    """Half the squared error summed over genes, and the KL divergence from N(0, I), of each cell (unweighted)."""
+    """Half the squared error summed over genes, and the KL divergence from N(0, I), of each cell
+    (unweighted)."""
     error = 0.5 * jnp.square(x - predicted).sum(1)
     return error, 0.5 * (variance + jnp.square(mean) - 1 - jnp.log(variance)).sum(1)
 
@@ -156,19 +180,25 @@ def total(net: ScGen, error: Array, kl: Array) -> tuple[Array, dict[str, Array]]
 def loss(
     net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
 ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
-    """`Model.loss`: mean over the batch's cells of half the squared error plus the weighted KL term."""
+    """`Model.loss`: mean over the batch's cells of half the squared error plus the weighted KL
+    term."""
     x, mask = expression(batch), batch.mask.astype(batch.x.dtype)
     noise = Noise(mask, jax.vmap(jax.random.fold_in, (None, 0))(key, batch.slot))
     variables = {"params": params, "batch_stats": state["batch_stats"]}
-    (mean, variance, predicted), changed = net.network.apply(variables, x, noise, mutable=["batch_stats"])
+    (mean, variance, predicted), changed = net.network.apply(
+        variables, x, noise, mutable=["batch_stats"]
+    )
     share = mask / psum(mask.sum())
     error, kl = cell_losses(mean, variance, predicted, x)
     value, terms = total(net, psum((share * error).sum()), psum((share * kl).sum()))
     return value, (state | changed, terms)
 
 
-def validation_sums(net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
-    """Both terms summed over cells in inference mode (remembered moments, no dropout, z at its mean), and the cells."""
+def validation_sums(
+    net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+) -> PyTree:
+    """Both terms summed over cells in inference mode (remembered moments, no dropout, z at its
+    mean), and the cells."""
     del key
     x = expression(batch)
     mean, variance, predicted = _apply(net, params, state, x, None)
@@ -183,13 +213,17 @@ def validation_loss(net: ScGen, sums: PyTree) -> tuple[Array, dict[str, Array]]:
 
 
 def _apply(net: ScGen, params: PyTree, state: PyTree, *args: Any, method: str = "__call__") -> Any:
-    return net.network.apply({"params": params, "batch_stats": state["batch_stats"]}, *args, method=method)
+    return net.network.apply(
+        {"params": params, "batch_stats": state["batch_stats"]}, *args, method=method
+    )
 
 
-# ---- prediction ---------------------------------------------------------------------------------------------------
+# prediction
 
 
-def latent_means(net: ScGen, params: PyTree, state: PyTree, x: Float[Array, "B G"]) -> Float[Array, "B Z"]:
+def latent_means(
+    net: ScGen, params: PyTree, state: PyTree, x: Float[Array, "B G"]
+) -> Float[Array, "B Z"]:
     """Posterior means of cells, `x` log-normalised, in inference mode."""
     return _apply(net, params, state, x, method="encode")[0]
 
@@ -205,7 +239,8 @@ def predict_cells(
     """Cells moved along a delta: decode(m(x) + sign delta).
 
     Args:
-        x: cells to move, log-normalised: control cells, or with `sign=-1` perturbed ones that lose their perturbation.
+        x: cells to move, log-normalised: control cells, or with `sign=-1` perturbed ones that lose
+            their perturbation.
         delta: one for all cells or one for each.
         sign: 1 adds the perturbation, -1 takes it away.
     """
@@ -213,18 +248,25 @@ def predict_cells(
     return _apply(net, params, state, z, method="decode")
 
 
-def predict(net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request) -> Float[Array, "R G"]:
+def predict(
+    net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request
+) -> Float[Array, "R G"]:
     """`Model.predict`: each row's control cell shifted by the delta of its treatment."""
     rows, genes = len(request.treatment), len(net.spec.genes)
     if request.control is None:
         x = jnp.broadcast_to(jnp.asarray(net.spec.control_mean, jnp.float32), (rows, genes))
     else:
         x = log1p_normalize(request.control)
-    return predict_cells(net, params, state, x, shifts(net, state, request.treatment, request.stratum))
+    return predict_cells(
+        net, params, state, x, shifts(net, state, request.treatment, request.stratum)
+    )
 
 
-def shifts(net: ScGen, state: PyTree, treatment: Float[Array, "R T"], stratum: Int[Array, "R"]) -> Float[Array, "R Z"]:
-    """Delta of each row: that of its condition where training had it, else the sum over its treatments."""
+def shifts(
+    net: ScGen, state: PyTree, treatment: Float[Array, "R T"], stratum: Int[Array, "R"]
+) -> Float[Array, "R Z"]:
+    """Delta of each row: that of its condition where training had it, else the sum over its
+    treatments."""
     spec, deltas = net.spec, state["deltas"]
     trained = np.zeros((len(spec.conditions), 1))
     trained[trained_conditions(spec)] = 1
@@ -238,19 +280,25 @@ def shifts(net: ScGen, state: PyTree, treatment: Float[Array, "R T"], stratum: I
     return jnp.take_along_axis(moved, of[:, None, None], axis=1)[:, 0]
 
 
-def embed(net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> dict[str, Array]:
+def embed(
+    net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
+) -> dict[str, Array]:
     """`Model.embed`: posterior means, perturbation included."""
     return {"z": latent_means(net, params, state, expression(batch))}
 
 
-# ---- deltas -------------------------------------------------------------------------------------------------------
+# deltas
 
 
-def settle(net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, dataset: Dataset) -> PyTree:
-    """`Model.settle`: the state with the deltas of all trained conditions, from the training cells of `dataset`.
+def settle(
+    net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, dataset: Dataset
+) -> PyTree:
+    """`Model.settle`: the state with the deltas of all trained conditions, from the training cells
+    of `dataset`.
 
-    The source of a delta are the strata with training cells of both the perturbation and control (all cells, where no
-    stratum has both), with `delta_from="others"` other ones than the stratum to be predicted where there are any.
+    The source of a delta are the strata with training cells of both the perturbation and control
+    (all cells, where no stratum has both), with `delta_from="others"` other ones than the stratum
+    to be predicted where there are any.
     """
     rows = dataset.rows("train")
     latent = latents_of(net, params, state, key, dataset, rows)
@@ -267,7 +315,12 @@ def settle(net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, dataset
 
 
 def latents_of(
-    net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, dataset: Dataset, rows: Int[np.ndarray, "n"]
+    net: ScGen,
+    params: PyTree,
+    state: PyTree,
+    key: PRNGKeyArray,
+    dataset: Dataset,
+    rows: Int[np.ndarray, "n"],
 ) -> Float[np.ndarray, "n Z"]:
     """Latents of cells of a data set: posterior means; drawn ones in the variant "v1"."""
 
@@ -281,44 +334,60 @@ def latents_of(
     found = []
     for number, start in enumerate(range(0, len(rows), BLOCK)):
         block = rows[start : start + BLOCK]
-        counts = jnp.asarray(dataset.counts[np.resize(block, min(BLOCK, len(rows)))].toarray(), jnp.float32)
-        found.append(np.asarray(encode(params, state, jax.random.fold_in(key, number), counts))[: len(block)])
+        counts = jnp.asarray(
+            dataset.counts[np.resize(block, min(BLOCK, len(rows)))].toarray(), jnp.float32
+        )
+        found.append(
+            np.asarray(encode(params, state, jax.random.fold_in(key, number), counts))[: len(block)]
+        )
     return np.concatenate(found)
 
 
-# ---- what users are told ------------------------------------------------------------------------------------------
+# what users are told
 
 
 def support(net: ScGen, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """`Model.support`: whether a row has a delta of its own, the sum of its treatments', or the mean one."""
+    """`Model.support`: whether a row has a delta of its own, the sum of its treatments', or the
+    mean one."""
     spec = net.spec
     trained = {
-        tuple(row) for row in (np.asarray(spec.condition_treatments) != 0)[[spec.control, *trained_conditions(spec)]]
+        tuple(row)
+        for row in (np.asarray(spec.condition_treatments) != 0)[
+            [spec.control, *trained_conditions(spec)]
+        ]
     }
-    return tuple(_support_of(spec, row, tuple(row) in trained) for row in np.asarray(treatment) != 0)
+    return tuple(
+        _support_of(spec, row, tuple(row) in trained) for row in np.asarray(treatment) != 0
+    )
 
 
 def _support_of(spec: Spec, row: np.ndarray, trained: bool) -> str:
     if trained:
         return "trained"
     new = [spec.treatments[t] for t in np.flatnonzero(row & ~single_conditions(spec).any(1))]
-    return f"never given alone in training: {', '.join(new)}" if new else "sum of trained treatments"
+    return (
+        f"never given alone in training: {', '.join(new)}" if new else "sum of trained treatments"
+    )
 
 
 def check(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
-    """`Model.check`: refuse cells without counts and training without control or perturbation; note stand-ins."""
+    """`Model.check`: refuse cells without counts and training without control or perturbation; note
+    stand-ins."""
     used = np.concatenate([dataset.rows(split) for split in ("train", "val", "test")])
     empty = int((np.diff(dataset.counts.indptr)[used] == 0).sum())
     if empty:
         raise InputError(
-            f"{empty} cells of {dataset.name!r} have no counts in the chosen genes, expected at least one in each: "
+            f"{empty} cells of {dataset.name!r} have no counts in the chosen genes, expected at "
+            "least one in each: "
             "leave these cells out, or choose more genes"
         )
     spec = net.spec
     if not spec.condition_cells[spec.control] or not len(trained_conditions(spec)):
         raise InputError(
-            f"training has {int(spec.condition_cells[spec.control])} control cells and {len(trained_conditions(spec))} "
-            "perturbations, expected some of both, between which a delta is the difference: change the split"
+            f"training has {int(spec.condition_cells[spec.control])} control cells and "
+            f"{len(trained_conditions(spec))} "
+            "perturbations, expected some of both, between which a delta is the difference: "
+            "change the split"
         )
     missing = [spec.treatments[t] for t in np.flatnonzero(~single_conditions(spec).any(1))]
     return _missing(missing) + _apart(net, dataset)
@@ -328,13 +397,15 @@ def _missing(names: list[str]) -> tuple[str, ...]:
     if not names:
         return ()
     return (
-        f"{len(names)} treatments were never given alone in training, so the mean delta stands in where a prediction "
+        f"{len(names)} treatments were never given alone in training, so the mean delta stands in "
+        "where a prediction "
         f"needs theirs: {', '.join(names)}",
     )
 
 
 def _apart(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
-    """Perturbations that no stratum has together with control: their delta holds the strata's difference too."""
+    """Perturbations that no stratum has together with control: their delta holds the strata's
+    difference too."""
     rows = dataset.rows("train")
     held = np.zeros((len(dataset.strata), len(dataset.conditions)), bool)
     held[dataset.stratum[rows], dataset.condition[rows]] = True
@@ -346,6 +417,7 @@ def _apart(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
     if not apart:
         return ()
     return (
-        f"{len(apart)} perturbations share no stratum of {dataset.name!r} with control cells, so that their delta "
+        f"{len(apart)} perturbations share no stratum of {dataset.name!r} with control cells, so "
+        "that their delta "
         f"holds the difference of the strata too: {', '.join(apart)}",
     )

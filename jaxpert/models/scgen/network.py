@@ -1,4 +1,5 @@
-"""The scGen network: a variational autoencoder of log-normalised expression with normalised, dropped-out layers."""
+"""The scGen network: a variational autoencoder of log-normalised expression with normalised,
+dropped-out layers."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Form(NamedTuple):
     last_norm: bool = True
     """Whether the decoder's last hidden layer is normalised."""
     output: str = "affine"
-    """"affine", "relu" after it, or "layer": normalised, leaky and dropped out as the hidden ones."""
+    """"affine", "relu" after it, or "layer": normalised, leaky and dropped out as the hidden
+    ones."""
 
 
 VARIANTS = {
@@ -49,7 +51,8 @@ class Noise(NamedTuple):
 
 
 class Layer(nn.Module):
-    """Product, batch normalisation, leaky ReLU, dropout; no bias, which the normalisation would take away again."""
+    """Product, batch normalisation, leaky ReLU, dropout; no bias, which the normalisation would
+    take away again."""
 
     inputs: int
     features: int
@@ -60,7 +63,9 @@ class Layer(nn.Module):
     normalized: bool = True
 
     def setup(self):
-        self.kernel = self.param("kernel", uniform_fan_in, (self.inputs, self.features), self.inputs)
+        self.kernel = self.param(
+            "kernel", uniform_fan_in, (self.inputs, self.features), self.inputs
+        )
         if self.normalized:
             self.norm = BatchNorm(self.features, epsilon=EPSILON, momentum=MOMENTUM)
 
@@ -72,10 +77,13 @@ class Layer(nn.Module):
         return y if noise is None or not self.dropout else self.dropped(y, noise)
 
     def dropped(self, y: Float[Array, "B H"], noise: Noise) -> Float[Array, "B H"]:
-        """Values kept with probability 1 - dropout and then scaled up, each cell's by its own key."""
+        """Values kept with probability 1 - dropout and then scaled up, each cell's by its own
+        key."""
 
         def kept(key: PRNGKeyArray) -> Array:
-            return jax.random.bernoulli(jax.random.fold_in(key, self.number), 1 - self.dropout, y.shape[1:])
+            return jax.random.bernoulli(
+                jax.random.fold_in(key, self.number), 1 - self.dropout, y.shape[1:]
+            )
 
         return jnp.where(jax.vmap(kept)(noise.keys), y / (1 - self.dropout), 0)
 
@@ -96,7 +104,9 @@ class Stack(nn.Module):
         for k in range(self.layers):
             width = self.hidden if k else self.inputs
             normalized = self.last_norm or k + 1 < self.layers
-            layer = Layer(width, self.hidden, self.first + k, self.form.slope, self.dropout, normalized)
+            layer = Layer(
+                width, self.hidden, self.first + k, self.form.slope, self.dropout, normalized
+            )
             setattr(self, f"layer{k}", layer)
 
     def __call__(self, x: Float[Array, "B W"], noise: Noise | None) -> Float[Array, "B H"]:
@@ -138,7 +148,9 @@ class Decoder(nn.Module):
 
     def setup(self):
         form, rate = self.form, self.dropout
-        self.trunk = Stack(self.latent, self.hidden, self.layers, self.first, form, rate, form.last_norm)
+        self.trunk = Stack(
+            self.latent, self.hidden, self.layers, self.first, form, rate, form.last_norm
+        )
         if form.output == "layer":
             self.layer = Layer(self.hidden, self.genes, self.first + self.layers, form.slope, rate)
         else:
@@ -165,7 +177,9 @@ class Network(nn.Module):
         sizes = {"genes": self.genes, "latent": self.latent, "hidden": self.hidden}
         both = {"form": self.form, "dropout": self.dropout}
         self.encoder = Encoder(**sizes, **both, layers=self.layers)
-        self.decoder = Decoder(**sizes, **both, layers=self.form.decoder_layers or self.layers, first=self.layers)
+        self.decoder = Decoder(
+            **sizes, **both, layers=self.form.decoder_layers or self.layers, first=self.layers
+        )
 
     def encode(self, x: Float[Array, "B G"]) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"]]:
         """Mean and variance of the posterior, in inference mode."""

@@ -1,4 +1,5 @@
-"""scGen beside CycSeq: trained on the same training cells, scored on the same rows in the same space (spec 14)."""
+"""scGen beside CycSeq: trained on the same training cells, scored on the same rows in the same
+space (spec 14)."""
 
 from __future__ import annotations
 
@@ -22,24 +23,37 @@ from jaxpert.tasks.translation.combat import apply_affine
 VALIDATION_SHARE = 0.1
 BLOCK = 512
 SCALES = ("log2_cp10k", "ln_cp10k_zscore")
-TRAINING: dict[str, Any] = {"batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.0, "clip": None, "patience": 25}
+TRAINING: dict[str, Any] = {
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "clip": None,
+    "patience": 25,
+}
 """As in its tutorials."""
 
 
 def why_not(prepared: spectra.Prepared) -> str:
     """Why these rows have no scGen beside them; empty where they can."""
     if prepared.scale.kind not in SCALES:
-        return f"scGen predicts log-normalised expression, which rows with data.lognorm={prepared.scale.kind} are not"
+        return (
+            "scGen predicts log-normalised expression, which rows with "
+            f"data.lognorm={prepared.scale.kind} are not"
+        )
     if prepared.pairs.dose is not None:
         return "scGen knows perturbations, not steps from one dose to the next"
     return "scGen is compared on means of cells only" if prepared.unit == "cell" else ""
 
 
-def fit(prepared: spectra.Prepared, *, epochs: int, seed: int, **settings: Any) -> tuple[Predictor, list[str]]:
-    """Train scGen on the training cells of all lines and return what predicts rows with it, and notes.
+def fit(
+    prepared: spectra.Prepared, *, epochs: int, seed: int, **settings: Any
+) -> tuple[Predictor, list[str]]:
+    """Train scGen on the training cells of all lines and return what predicts rows with it, and
+    notes.
 
-    The shift of a perturbation in a line comes from the other lines that have it, else from the line's own training
-    cells. Predicted cells (decoded latent means) are averaged over the cells behind the input row.
+    The shift of a perturbation in a line comes from the other lines that have it, else from the
+    line's own training cells. Predicted cells (decoded latent means) are averaged over the cells
+    behind the input row.
     """
     dataset, empty = training_cells(prepared, seed)
     net = scgen.make(data.make_spec(dataset), delta_from="others", **settings)
@@ -51,12 +65,15 @@ def fit(prepared: spectra.Prepared, *, epochs: int, seed: int, **settings: Any) 
     if empty:
         notes.append(f"scGen: {empty} training cells without counts were left out")
     size = min(TRAINING["batch_size"], len(dataset.rows("train")))
-    fitted = workflow.fit(model, dataset, epochs=epochs, seed=seed, **TRAINING | {"batch_size": size})
+    fitted = workflow.fit(
+        model, dataset, epochs=epochs, seed=seed, **TRAINING | {"batch_size": size}
+    )
     return predictor(prepared, net, fitted), notes
 
 
 def training_cells(prepared: spectra.Prepared, seed: int) -> tuple[Dataset, int]:
-    """The training cells, a tenth of them for validation, with lines as strata; and how many have no counts."""
+    """The training cells, a tenth of them for validation, with lines as strata; and how many have
+    no counts."""
     dataset, lines = prepared.dataset, prepared.spectra.lines
     train = dataset.split == SPLITS.index("train")
     empty = train & (np.diff(dataset.counts.indptr) == 0)
@@ -87,10 +104,14 @@ def predictor(prepared: spectra.Prepared, net: scgen.ScGen, fitted: workflow.Fit
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
             counts = jnp.asarray(dataset.counts[np.resize(block, BLOCK)].toarray(), jnp.float32)
-            found.append(np.asarray(decode(fitted.params, fitted.state, counts, delta))[: len(block)])
+            found.append(
+                np.asarray(decode(fitted.params, fitted.state, counts, delta))[: len(block)]
+            )
         return np.concatenate(found) / prepared.scale.unit
 
-    def one(pool: int, replicates: Int[np.ndarray, "r"], condition: int, line: int, sign: int) -> np.ndarray:
+    def one(
+        pool: int, replicates: Int[np.ndarray, "r"], condition: int, line: int, sign: int
+    ) -> np.ndarray:
         treatment = jnp.asarray(dataset.condition_treatments[condition][None], jnp.float32)
         shift = sign * delta(fitted.state, treatment, jnp.asarray([line], jnp.int32))
         distinct, column = np.unique(draws.cells[pool, replicates], return_inverse=True)
@@ -106,7 +127,9 @@ def predictor(prepared: spectra.Prepared, net: scgen.ScGen, fitted: workflow.Fit
             kinds, of = np.unique(key, axis=0, return_inverse=True)
             for number, (p, condition, line) in enumerate(kinds):
                 own = np.flatnonzero(of.ravel() == number)
-                out[name][own] = one(int(p), pairs.replicate[rows.pair[own]], int(condition), int(line), sign)
+                out[name][own] = one(
+                    int(p), pairs.replicate[rows.pair[own]], int(condition), int(line), sign
+                )
         return out
 
     return predict

@@ -1,10 +1,16 @@
 """The figures of a run: arrays in, one PNG file out, all in one style.
 
-Every function writes its file whole or not at all, returns its path, and draws through matplotlib's object-oriented
-interface, so that neither a display nor the caller's own matplotlib settings matter.
+Every function writes its file whole or not at all, returns its path, and draws through matplotlib's
+object-oriented interface, so that neither a display nor the caller's own matplotlib settings
+matter.
 """
 
-from jaxpert.models.cradle.paper.plots import generated_tsne, latent_comparison, quality_distributions, tsne_embedding
+from jaxpert.models.cradle.paper.plots import (
+    generated_tsne,
+    latent_comparison,
+    quality_distributions,
+    tsne_embedding,
+)
 from jaxpert.models.cradle.plots_latent import effect_heatmap, factor_genes, similarity_map
 from jaxpert.models.cycseq.paper.plots import (
     change_panels,
@@ -28,7 +34,13 @@ from jaxpert.models.gears.paper.plots_interactions import (
     interaction_space,
     non_additive,
 )
-from jaxpert.report.plots.cells import QUALITY_GROUPS, QUALITY_METRICS, latent_umap, quality_violins, umap_embedding
+from jaxpert.report.plots.cells import (
+    QUALITY_GROUPS,
+    QUALITY_METRICS,
+    latent_umap,
+    quality_violins,
+    umap_embedding,
+)
 from jaxpert.report.plots.effects import ate_scatter, effect_panels, recovery
 from jaxpert.report.plots.scores import MAIN_METRICS, baseline_bars
 from jaxpert.report.plots.training import loss_curves

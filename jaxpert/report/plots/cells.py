@@ -11,7 +11,19 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from jaxpert.core.types import InputError
-from jaxpert.report.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILLION, YELLOW, canvas
+from jaxpert.report.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    YELLOW,
+    canvas,
+)
 
 QUALITY_GROUPS = {
     "real_passed": ("real, passed", BLUE),
@@ -19,7 +31,8 @@ QUALITY_GROUPS = {
     "real_failed": ("real, failed", VERMILLION),
     "generated_failed": ("generated, artifact = 1", "#f4b183"),
 }
-"""Cell groups of `quality_violins`: label and colour (hue tells the artifact, shade tells real from generated)."""
+"""Cell groups of `quality_violins`: label and colour (hue tells the artifact, shade tells real from
+generated)."""
 
 ROUND = tuple(m * 10**e for e in range(7) for m in (1, 3))
 """Ticks of the panels that are logarithmic."""
@@ -39,15 +52,24 @@ def quality_violins(
     path: str | Path,
     multiplier: int | None = None,
 ) -> Path:
-    """Quality metrics of real and generated cells, one row for each chosen perturbation (the paper's Figure 3).
+    """Quality metrics of real and generated cells, one row for each chosen perturbation (the
+    paper's Figure 3).
 
-    `cells[perturbation][group][metric]` is an array over cells; groups are the keys of `QUALITY_GROUPS` and metrics
-    those of `QUALITY_METRICS` (absent ones leave a gap). `thresholds` are the bounds of the MAD multiplier that was
-    used; above each violin stands the share of its cells beyond the bound.
+    `cells[perturbation][group][metric]` is an array over cells; groups are the keys of
+    `QUALITY_GROUPS` and metrics those of `QUALITY_METRICS` (absent ones leave a gap). `thresholds`
+    are the bounds of the MAD multiplier that was used; above each violin stands the share of its
+    cells beyond the bound.
     """
-    metrics = [m for m in QUALITY_METRICS if any(m in g for groups in cells.values() for g in groups.values())]
+    metrics = [
+        m
+        for m in QUALITY_METRICS
+        if any(m in g for groups in cells.values() for g in groups.values())
+    ]
     if not metrics:
-        raise InputError(f"no quality metric to draw: expected some of {', '.join(QUALITY_METRICS)} for the cells")
+        raise InputError(
+            f"no quality metric to draw: expected some of {', '.join(QUALITY_METRICS)} for the "
+            "cells"
+        )
     with canvas(path, 2.15 * len(metrics) + 0.6, 2.0 * len(cells) + 0.9) as figure:
         axes = figure.subplots(len(cells), len(metrics), squeeze=False, sharex=True, sharey="col")
         for row, (name, groups) in zip(axes, cells.items(), strict=True):
@@ -61,7 +83,9 @@ def quality_violins(
     return Path(path)
 
 
-def _violin_panel(axis: Any, metric: str, groups: Mapping[str, Mapping[str, np.ndarray]], bound: float | None) -> None:
+def _violin_panel(
+    axis: Any, metric: str, groups: Mapping[str, Mapping[str, np.ndarray]], bound: float | None
+) -> None:
     from matplotlib.ticker import FixedLocator
 
     low_side = metric in ("umi_count", "n_genes")
@@ -72,11 +96,22 @@ def _violin_panel(axis: Any, metric: str, groups: Mapping[str, Mapping[str, np.n
             _violin(axis, place, np.log10(np.maximum(values, 1)) if low_side else values, colour)
         if len(values) and bound is not None:
             beyond = np.mean(values < bound if low_side else values > bound)
-            axis.text(place, 1.01, f"{beyond:.0%}", transform=axis.get_xaxis_transform(), ha="center", fontsize=8)
+            axis.text(
+                place,
+                1.01,
+                f"{beyond:.0%}",
+                transform=axis.get_xaxis_transform(),
+                ha="center",
+                fontsize=8,
+            )
     if bound is not None and not (low_side and bound < 1):
-        axis.axhline(np.log10(bound) if low_side else bound, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        axis.axhline(
+            np.log10(bound) if low_side else bound, color=INK, linewidth=1, linestyle=(0, (4, 3))
+        )
     elif bound is not None:
-        axis.set_xlabel(f"threshold {bound:,.0f}: never fires".replace("-", "−"), fontsize=8.5, color=GREY)
+        axis.set_xlabel(
+            f"threshold {bound:,.0f}: never fires".replace("-", "−"), fontsize=8.5, color=GREY
+        )
     axis.set_xticks([])
     axis.set_xlim(-0.6, len(QUALITY_GROUPS) - 0.4)
     if low_side:
@@ -85,11 +120,14 @@ def _violin_panel(axis: Any, metric: str, groups: Mapping[str, Mapping[str, np.n
 
 
 def _violin(axis: Any, place: int, values: np.ndarray, colour: str) -> None:
-    """A violin with median and quartiles, or the points themselves where cells are too few or all the same."""
+    """A violin with median and quartiles, or the points themselves where cells are too few or all
+    the same."""
     if len(values) < 5 or np.ptp(values) < 1e-9:
         axis.plot(np.full(len(values), place), values, "o", color=colour, markersize=4)
         return
-    for body in axis.violinplot(values, [place], widths=0.85, showextrema=False, points=200)["bodies"]:
+    for body in axis.violinplot(values, [place], widths=0.85, showextrema=False, points=200)[
+        "bodies"
+    ]:
         body.set(facecolor=colour, edgecolor="none", alpha=1)
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     axis.vlines(place, low, high, color=INK, linewidth=2.5)
@@ -101,7 +139,11 @@ def _group_legend(figure: Any, note: str) -> None:
 
     patches = [Patch(color=colour, label=label) for label, colour in QUALITY_GROUPS.values()]
     figure.legend(handles=patches, loc="outside upper center", ncols=len(patches))
-    figure.supxlabel(f"number above a violin: share of its cells beyond the threshold{note}", fontsize=9, color=GREY)
+    figure.supxlabel(
+        f"number above a violin: share of its cells beyond the threshold{note}",
+        fontsize=9,
+        color=GREY,
+    )
 
 
 def latent_umap(
@@ -111,13 +153,18 @@ def latent_umap(
     path: str | Path,
     most: int = 7,
 ) -> Path:
-    """Two dimensions of a latent, coloured by quality label and by perturbation (the paper's Figure 9).
+    """Two dimensions of a latent, coloured by quality label and by perturbation (the paper's Figure
+    9).
 
     The `most` perturbations with the most cells have their own colours; the others share grey.
     """
     # Drawn in random order, so that no group hides another.
     order = np.random.default_rng(0).permutation(len(embedding))
-    points, bad, names = embedding[order], np.asarray(failed)[order] > 0, np.asarray(labels, object)[order]
+    points, bad, names = (
+        embedding[order],
+        np.asarray(failed)[order] > 0,
+        np.asarray(labels, object)[order],
+    )
     shown, hues = _most_common(names, most)
     quality = {f"passed ({np.sum(~bad):,})": BLUE, f"failed ({np.sum(bad):,})": VERMILLION}
     with canvas(path, 9.4, 5.9) as figure:
@@ -128,31 +175,53 @@ def latent_umap(
 
 
 def _most_common(names: np.ndarray, most: int) -> tuple[np.ndarray, Mapping[str, str]]:
-    """Names with the rarer ones replaced by "<n> others", and a colour for each name that is left."""
+    """Names with the rarer ones replaced by "<n> others", and a colour for each name that is
+    left."""
     kinds, counts = np.unique(names.astype(str), return_counts=True)
     common = kinds[np.argsort(-counts, kind="stable")[:most]].tolist()
-    hues = dict(zip(common, (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, INK), strict=False))
+    hues = dict(
+        zip(common, (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, INK), strict=False)
+    )
     if len(kinds) == len(hues):
         return names, hues
     rest = f"{len(kinds) - len(hues)} others"
     return np.array([name if name in hues else rest for name in names], object), hues | {rest: PALE}
 
 
-def _cloud(axis: Any, points: np.ndarray, names: np.ndarray, hues: Mapping[str, str], title: str) -> None:
-    axis.scatter(*points.T, c=[hues[name] for name in names], s=np.clip(16000 / len(points), 1.5, 14), linewidths=0,
-                 alpha=0.75, rasterized=True)  # fmt: skip
+def _cloud(
+    axis: Any, points: np.ndarray, names: np.ndarray, hues: Mapping[str, str], title: str
+) -> None:
+    axis.scatter(
+        *points.T,
+        c=[hues[name] for name in names],
+        s=np.clip(16000 / len(points), 1.5, 14),
+        linewidths=0,
+        alpha=0.75,
+        rasterized=True,
+    )
     axis.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     axis.set_box_aspect(1)
-    dots = [axis.plot([], [], "o", color=hue, label=name, markersize=6)[0] for name, hue in hues.items()]
-    axis.legend(handles=dots, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3 if len(dots) > 2 else 2,
-                handletextpad=0.1, columnspacing=1.2)  # fmt: skip
+    dots = [
+        axis.plot([], [], "o", color=hue, label=name, markersize=6)[0] for name, hue in hues.items()
+    ]
+    axis.legend(
+        handles=dots,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.07),
+        ncols=3 if len(dots) > 2 else 2,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
 
 
 def umap_embedding(latent: Float[np.ndarray, "n Z"], seed: int) -> Float[np.ndarray, "n 2"]:
-    """UMAP of a latent in two dimensions; the same seed gives the same picture on the same machine."""
+    """UMAP of a latent in two dimensions; the same seed gives the same picture on the same
+    machine."""
     if len(latent) < 5 or not np.isfinite(latent).all():
-        raise InputError(f"a UMAP needs at least 5 cells with finite latents; {len(latent)} cells were given"
-                         + ("" if np.isfinite(latent).all() else ", some of them not finite"))  # fmt: skip
+        raise InputError(
+            f"a UMAP needs at least 5 cells with finite latents; {len(latent)} cells were given"
+            + ("" if np.isfinite(latent).all() else ", some of them not finite")
+        )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         import umap

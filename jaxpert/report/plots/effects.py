@@ -36,9 +36,10 @@ def ate_scatter(
 ) -> Path:
     """Effects in the data against the model's, by subset, as a density of gene-perturbation pairs.
 
-    Effects are mean differences from control in log2. `split_of_each` names the subset of every perturbation, or all
-    subsets that it has cells in. `metrics` (`{subset: {"ate_pearson": ..., "ate_r2": ...}}`) is printed as given, so
-    that panel and table agree. Pairs that are not finite are left out and counted in the panel.
+    Effects are mean differences from control in log2. `split_of_each` names the subset of every
+    perturbation, or all subsets that it has cells in. `metrics` (`{subset: {"ate_pearson": ...,
+    "ate_r2": ...}}`) is printed as given, so that panel and table agree. Pairs that are not finite
+    are left out and counted in the panel.
     """
     members = [(s,) if isinstance(s, str) else tuple(s) for s in split_of_each]
     present = {s for sets in members for s in sets}
@@ -50,9 +51,13 @@ def ate_scatter(
         for axis, subset in zip(axes, subsets, strict=True):
             here = np.flatnonzero([subset in sets for sets in members])
             bins.append(_density(axis, observed[here], predicted[here], limit))
-            _worst_misses(axis, observed[here], predicted[here], [names[int(i)] for i in here], limit)
+            _worst_misses(
+                axis, observed[here], predicted[here], [names[int(i)] for i in here], limit
+            )
             axis.set_title(f"{subset} ({len(here)} perturbations)")
-            axis.text(0.03, 0.97, _scores((metrics or {}).get(subset)), transform=axis.transAxes, va="top")
+            axis.text(
+                0.03, 0.97, _scores((metrics or {}).get(subset)), transform=axis.transAxes, va="top"
+            )
         _density_scale(figure, axes, bins)
         figure.supxlabel("effect in the data (log2 difference from control)", fontsize=10)
         figure.supylabel("effect in the model", fontsize=10)
@@ -65,7 +70,11 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _scores(scores: Mapping[str, float | None] | None) -> str:
-    known = [(label, key) for label, key in (("ρ", "ate_pearson"), ("R²", "ate_r2")) if scores and key in scores]
+    known = [
+        (label, key)
+        for label, key in (("ρ", "ate_pearson"), ("R²", "ate_r2"))
+        if scores and key in scores
+    ]
     return "\n".join(f"{label} = {number(scores[key])}" for label, key in known if scores)
 
 
@@ -77,8 +86,15 @@ def _density(axis: Any, x: np.ndarray, y: np.ndarray, limit: float) -> Any:
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axis.axhline(0, color=PALE, linewidth=0.8, zorder=0)
     axis.axvline(0, color=PALE, linewidth=0.8, zorder=0)
-    bins = axis.hexbin(x[good], y[good], gridsize=55, mincnt=1, extent=(-limit, limit, -limit, limit), linewidths=0.1,
-                       cmap=LinearSegmentedColormap.from_list("density", DENSITY))  # fmt: skip
+    bins = axis.hexbin(
+        x[good],
+        y[good],
+        gridsize=55,
+        mincnt=1,
+        extent=(-limit, limit, -limit, limit),
+        linewidths=0.1,
+        cmap=LinearSegmentedColormap.from_list("density", DENSITY),
+    )
     axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     axis.locator_params(nbins=5)
     return bins
@@ -87,7 +103,9 @@ def _density(axis: Any, x: np.ndarray, y: np.ndarray, limit: float) -> Any:
 def _density_scale(figure: Any, axes: Sequence[Any], bins: Sequence[Any]) -> None:
     """One logarithmic colour scale for all panels."""
     _share_norm(bins)
-    scale = figure.colorbar(bins[0], ax=list(axes), shrink=0.7, aspect=25, pad=0.02, format=thousands)
+    scale = figure.colorbar(
+        bins[0], ax=list(axes), shrink=0.7, aspect=25, pad=0.02, format=thousands
+    )
     scale.set_label("pairs per bin")
     scale.ax.minorticks_off()
     scale.outline.set_visible(False)
@@ -101,8 +119,11 @@ def _share_norm(bins: Sequence[Any]) -> None:
         each.set_norm(LogNorm(1, most))
 
 
-def _worst_misses(axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str], limit: float) -> None:
-    """Ring the farthest point on either side of the line of equality and name its perturbation in the corner."""
+def _worst_misses(
+    axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str], limit: float
+) -> None:
+    """Ring the farthest point on either side of the line of equality and name its perturbation in
+    the corner."""
     notes = []
     for side, word in ((1, "above"), (-1, "below")):
         miss = np.where(np.isfinite(y - x), side * (y - x), 0)
@@ -112,11 +133,21 @@ def _worst_misses(axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str],
             notes.append(f"farthest {word}: {names[row]}")
     undefined = np.sum(~np.isfinite(x - y))
     notes += [f"undefined pairs left out: {undefined:,}"] if undefined else []
-    axis.text(0.98, 0.02, "\n".join(notes), transform=axis.transAxes, ha="right", fontsize=8, color=GREY)
+    axis.text(
+        0.98, 0.02, "\n".join(notes), transform=axis.transAxes, ha="right", fontsize=8, color=GREY
+    )
 
 
 def _ring(axis: Any, x: float, y: float) -> None:
-    axis.plot(x, y, "o", markersize=8, markerfacecolor="none", markeredgecolor=VERMILLION, markeredgewidth=1.3)
+    axis.plot(
+        x,
+        y,
+        "o",
+        markersize=8,
+        markerfacecolor="none",
+        markeredgecolor=VERMILLION,
+        markeredgewidth=1.3,
+    )
 
 
 def effect_panels(
@@ -129,10 +160,11 @@ def effect_panels(
     lower: Float[np.ndarray, "P G"] | None = None,
     upper: Float[np.ndarray, "P G"] | None = None,
 ) -> Path:
-    """The `k` genes that each perturbation moves most in the data: observed effect beside the predicted one.
+    """The `k` genes that each perturbation moves most in the data: observed effect beside the
+    predicted one.
 
-    `lower` and `upper` bound the model's predictive interval and are drawn as bars where given. One panel for every
-    row, so the caller chooses the rows.
+    `lower` and `upper` bound the model's predictive interval and are drawn as bars where given. One
+    panel for every row, so the caller chooses the rows.
     """
     rows, columns = grid_shape(len(names))
     shown = min(k, len(genes))
@@ -141,7 +173,9 @@ def effect_panels(
         for i, axis in enumerate(axes):
             top = _top_genes(observed[i], shown)
             interval = None if lower is None or upper is None else (lower[i, top], upper[i, top])
-            _effect_panel(axis, observed[i, top], predicted[i, top], [genes[int(g)] for g in top], interval)
+            _effect_panel(
+                axis, observed[i, top], predicted[i, top], [genes[int(g)] for g in top], interval
+            )
             axis.set_title(names[i])
         figure.supxlabel("effect (log2 difference from control)", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -150,19 +184,39 @@ def effect_panels(
 
 
 def _top_genes(effect: np.ndarray, k: int) -> np.ndarray:
-    """The k largest absolute effects, ordered by signed effect; undefined effects come last in the choice."""
+    """The k largest absolute effects, ordered by signed effect; undefined effects come last in the
+    choice."""
     chosen = np.argsort(-np.where(np.isfinite(effect), np.abs(effect), -1), kind="stable")[:k]
     return chosen[np.argsort(effect[chosen])]
 
 
-def _effect_panel(axis: Any, observed: np.ndarray, predicted: np.ndarray, genes: Sequence[str], interval: Any) -> None:
+def _effect_panel(
+    axis: Any, observed: np.ndarray, predicted: np.ndarray, genes: Sequence[str], interval: Any
+) -> None:
     place = np.arange(len(genes))
     axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     axis.hlines(place, observed, predicted, color=PALE, linewidth=1.2, zorder=1)
     if interval is not None:
-        axis.hlines(place, *interval, color=BLUE, alpha=0.35, linewidth=4, zorder=2, label="predictive interval")
+        axis.hlines(
+            place,
+            *interval,
+            color=BLUE,
+            alpha=0.35,
+            linewidth=4,
+            zorder=2,
+            label="predictive interval",
+        )
     axis.plot(predicted, place, "o", color=BLUE, markersize=5, zorder=3, label="predicted")
-    axis.plot(observed, place, "D", color=INK, markersize=4.5, zorder=4, label="observed", markerfacecolor="white")
+    axis.plot(
+        observed,
+        place,
+        "D",
+        color=INK,
+        markersize=4.5,
+        zorder=4,
+        label="observed",
+        markerfacecolor="white",
+    )
     axis.set_yticks(place, genes, fontsize=8.5)
     axis.set_ylim(-0.7, len(genes) - 0.3)
     axis.locator_params(axis="x", nbins=5)
@@ -178,20 +232,31 @@ def recovery(
     estimated_artifact: Float[np.ndarray, "G"] | None = None,
     genes: Sequence[str] | None = None,
 ) -> Path:
-    """A simulated screen's planted effects against the model's, and its planted artifact against the model's.
+    """A simulated screen's planted effects against the model's, and its planted artifact against
+    the model's.
 
-    The artifact's two vectors hold, for every gene, how far the artifact moves it (log2); with `genes` the two that
-    the planted artifact raises and lowers most are named.
+    The artifact's two vectors hold, for every gene, how far the artifact moves it (log2); with
+    `genes` the two that the planted artifact raises and lowers most are named.
     """
     both = true_artifact is not None and estimated_artifact is not None
     with canvas(path, 9.0 if both else 4.8, 4.6) as figure:
         axes = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
         limit = 1.05 * max(_largest(true_effect), _largest(predicted_effect))
         _share_norm([_density(axes[0], true_effect, predicted_effect, limit)])
-        axes[0].set(title="Effects of perturbations", xlabel="planted (log2)", ylabel="model (log2)")
-        axes[0].text(0.03, 0.97, _agreement(true_effect, predicted_effect), transform=axes[0].transAxes, va="top")
+        axes[0].set(
+            title="Effects of perturbations", xlabel="planted (log2)", ylabel="model (log2)"
+        )
+        axes[0].text(
+            0.03,
+            0.97,
+            _agreement(true_effect, predicted_effect),
+            transform=axes[0].transAxes,
+            va="top",
+        )
         if both:
-            _artifact_panel(axes[1], np.asarray(true_artifact), np.asarray(estimated_artifact), genes)
+            _artifact_panel(
+                axes[1], np.asarray(true_artifact), np.asarray(estimated_artifact), genes
+            )
     return Path(path)
 
 
@@ -204,9 +269,20 @@ def _agreement(x: np.ndarray, y: np.ndarray) -> str:
     )
 
 
-def _artifact_panel(axis: Any, truth: np.ndarray, estimate: np.ndarray, genes: Sequence[str] | None) -> None:
+def _artifact_panel(
+    axis: Any, truth: np.ndarray, estimate: np.ndarray, genes: Sequence[str] | None
+) -> None:
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    axis.plot(truth, estimate, "o", color=VERMILLION, markersize=4, alpha=0.5, markeredgewidth=0, rasterized=True)
+    axis.plot(
+        truth,
+        estimate,
+        "o",
+        color=VERMILLION,
+        markersize=4,
+        alpha=0.5,
+        markeredgewidth=0,
+        rasterized=True,
+    )
     axis.set(title="The artifact's direction", xlabel="planted (log2)", ylabel="model (log2)")
     axis.text(0.03, 0.97, _agreement(truth, estimate), transform=axis.transAxes, va="top")
     axis.margins(0.15)
@@ -214,5 +290,12 @@ def _artifact_panel(axis: Any, truth: np.ndarray, estimate: np.ndarray, genes: S
     if genes is not None and np.isfinite(truth).any():
         for g in {int(np.nanargmax(truth)), int(np.nanargmin(truth))}:
             _ring(axis, truth[g], estimate[g])
-            axis.annotate(genes[g], (truth[g], estimate[g]), xytext=(-8 if truth[g] > 0 else 8, 0), fontsize=8.5,
-                          textcoords="offset points", va="center", ha="right" if truth[g] > 0 else "left")  # fmt: skip
+            axis.annotate(
+                genes[g],
+                (truth[g], estimate[g]),
+                xytext=(-8 if truth[g] > 0 else 8, 0),
+                fontsize=8.5,
+                textcoords="offset points",
+                va="center",
+                ha="right" if truth[g] > 0 else "left",
+            )

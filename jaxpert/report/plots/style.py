@@ -12,20 +12,45 @@ import numpy as np
 
 # Okabe and Ito's colours, told apart under the common forms of colour blindness.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, YELLOW = (
-    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442")  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#E69F00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+)
 INK, GREY, PALE = "#222222", "#7a7a7a", "#cfcfcf"
 DENSITY = ("#9ecae1", "#3a8fc4", "#0b4f8a", "#06182e")
 """Few to many points; the lightest shade still shows on white, so that single genes are seen."""
 
 STYLE = {
-    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
-    "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.8, "lines.linewidth": 1.8,
-    "axes.formatter.limits": (-4, 6), "axes.formatter.useoffset": False,
-    "figure.facecolor": "white", "text.parse_math": False,  # a perturbation may hold a dollar sign
-    "savefig.dpi": 160, "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
-}  # fmt: skip
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "axes.formatter.limits": (-4, 6),
+    "axes.formatter.useoffset": False,
+    "figure.facecolor": "white",
+    "text.parse_math": False,  # a perturbation may hold a dollar sign
+    "savefig.dpi": 160,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
+}
 
 SUBSETS = ("test", "val", "train", "all")
 """Order of the panels: what was held out comes first."""
@@ -33,7 +58,8 @@ SUBSETS = ("test", "val", "train", "all")
 
 @contextmanager
 def canvas(path: str | Path, width: float, height: float) -> Iterator[Any]:
-    """A figure of `width` x `height` inches, saved under `path` when the block ends without an error."""
+    """A figure of `width` x `height` inches, saved under `path` when the block ends without an
+    error."""
     import matplotlib.style
     from matplotlib.figure import Figure
 

@@ -13,14 +13,21 @@ from jaxpert.report.plots.style import BLUE, GREY, INK, VERMILLION, canvas, thou
 
 
 def loss_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Training loss by step, validation loss by epoch with its best epoch, and every loss term in a panel of its own.
+    """Training loss by step, validation loss by epoch with its best epoch, and every loss term in a
+    panel of its own.
 
-    `rows` are those of `metrics.jsonl`: `step`, `epoch` and any of `train/loss`, `train/<term>`, `val/loss`,
-    `val/<term>`; values that are missing or not finite are left out of the curves.
+    `rows` are those of `metrics.jsonl`: `step`, `epoch` and any of `train/loss`, `train/<term>`,
+    `val/loss`, `val/<term>`; values that are missing or not finite are left out of the curves.
     """
-    terms = list(dict.fromkeys(k.split("/", 1)[1] for row in rows for k in row if k.startswith(("train/", "val/"))))
+    terms = list(
+        dict.fromkeys(
+            k.split("/", 1)[1] for row in rows for k in row if k.startswith(("train/", "val/"))
+        )
+    )
     if "loss" not in terms:
-        raise InputError("no row of metrics.jsonl holds train/loss or val/loss, so there is no curve to draw")
+        raise InputError(
+            "no row of metrics.jsonl holds train/loss or val/loss, so there is no curve to draw"
+        )
     terms.remove("loss")
     columns = min(4, max(len(terms), 1))
     small = -(-len(terms) // columns)
@@ -34,7 +41,11 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
 
 def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the rows in which `key` is a finite number."""
-    found = [(row["step"], row[key]) for row in rows if row.get(key) is not None and np.isfinite(row[key])]
+    found = [
+        (row["step"], row[key])
+        for row in rows
+        if row.get(key) is not None and np.isfinite(row[key])
+    ]
     steps, values = np.array(found, float).reshape(-1, 2).T
     return steps, values
 
@@ -61,16 +72,31 @@ def _loss_panel(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.legend(loc="upper right")
 
 
-def _mark_best(axis: Any, rows: Sequence[Mapping[str, Any]], steps: np.ndarray, val: np.ndarray) -> None:
+def _mark_best(
+    axis: Any, rows: Sequence[Mapping[str, Any]], steps: np.ndarray, val: np.ndarray
+) -> None:
     best = int(np.argmin(val))
-    epoch = next(row.get("epoch") for row in rows if row["step"] == steps[best] and row.get("val/loss") == val[best])
+    epoch = next(
+        row.get("epoch")
+        for row in rows
+        if row["step"] == steps[best] and row.get("val/loss") == val[best]
+    )
     axis.axvline(steps[best], color=GREY, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-    axis.plot(steps[best], val[best], "o", color=VERMILLION, markersize=9, markeredgecolor=INK, linestyle="none",
-              label=f"best validation: {val[best]:,.2f}" + ("" if epoch is None else f", epoch {epoch}"))  # fmt: skip
+    axis.plot(
+        steps[best],
+        val[best],
+        "o",
+        color=VERMILLION,
+        markersize=9,
+        markeredgecolor=INK,
+        linestyle="none",
+        label=f"best validation: {val[best]:,.2f}" + ("" if epoch is None else f", epoch {epoch}"),
+    )
 
 
 def _focus(axis: Any, values: np.ndarray) -> None:
-    """Leave the first, far higher losses outside the panel where they would flatten the rest, and say so."""
+    """Leave the first, far higher losses outside the panel where they would flatten the rest, and
+    say so."""
     if len(values) < 20:
         return
     low, middle, high = values.min(), np.quantile(values, 0.95), values.max()
@@ -85,7 +111,9 @@ def _term_panel(axis: Any, rows: Sequence[Mapping[str, Any]], term: str) -> None
     curves = [_series(rows, f"{part}/{term}") for part in ("train", "val")]
     for (steps, values), colour in zip(curves, (BLUE, VERMILLION), strict=True):
         if len(values):
-            axis.plot(steps, _smooth(values) if colour == BLUE else values, color=colour, linewidth=1.4)
+            axis.plot(
+                steps, _smooth(values) if colour == BLUE else values, color=colour, linewidth=1.4
+            )
     inner = [np.quantile(values, (0.02, 0.98)) for _, values in curves if len(values) >= 20]
     if inner and np.ptp(inner) > 0:
         axis.set_ylim(np.min(inner) - 0.1 * np.ptp(inner), np.max(inner) + 0.1 * np.ptp(inner))

@@ -32,8 +32,8 @@ def draw_scores(
     rows: list[dict[str, Any]],
     shown: Sequence[str] = (),
 ) -> list[int]:
-    """Loss curves, the model beside its baselines, and predicted effects against measured ones; returns the
-    conditions shown."""
+    """Loss curves, the model beside its baselines, and predicted effects against measured ones;
+    returns the conditions shown."""
     plots.loss_curves([_mean_over_seeds(row) for row in rows], folder / "loss_curves.png")
     plots.baseline_bars(metrics, folder / "baselines.png")
     observed = pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control)
@@ -45,7 +45,9 @@ def draw_scores(
     members = [[name for name, own in subsets.items() if c in own] for c in measured]
     names = [dataset.conditions[c] for c in measured]
     path = folder / "ate_scatter.png"
-    plots.ate_scatter(observed[measured], predicted[measured], names, members, path, metrics["model"])
+    plots.ate_scatter(
+        observed[measured], predicted[measured], names, members, path, metrics["model"]
+    )
     chosen = shown_conditions(dataset, observed, shown)
     plots.effect_panels(
         observed[chosen],
@@ -60,10 +62,15 @@ def draw_scores(
 
 
 def _mean_over_seeds(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: float(np.mean(value)) if isinstance(value, list) else value for name, value in row.items()}
+    return {
+        name: float(np.mean(value)) if isinstance(value, list) else value
+        for name, value in row.items()
+    }
 
 
-def shown_conditions(dataset: Dataset, observed: Float[np.ndarray, "C G"], names: Sequence[str] = ()) -> list[int]:
+def shown_conditions(
+    dataset: Dataset, observed: Float[np.ndarray, "C G"], names: Sequence[str] = ()
+) -> list[int]:
     """The named conditions, or those with the largest measured effects, test conditions first."""
     if names:
         return named_conditions(dataset, names)
@@ -78,14 +85,18 @@ def named_conditions(dataset: Dataset, names: Sequence[str]) -> list[int]:
     unknown = [name for name in names if name not in dataset.conditions]
     if unknown:
         raise InputError(
-            f"evaluation.shown asks for {', '.join(map(repr, unknown))}, expected conditions of {dataset.name!r} "
+            f"evaluation.shown asks for {', '.join(map(repr, unknown))}, expected conditions of "
+            f"{dataset.name!r} "
             f"such as {', '.join(dataset.conditions[:5])}"
         )
     return [dataset.conditions.index(name) for name in names]
 
 
-def draw_quality(folder: Path, fitted: Fitted, dataset: Dataset, conditions: Sequence[int], *, seed: int = 0) -> None:
-    """Quality of real and generated cells of some conditions, with the thresholds of the modelled genes (Figure 3)."""
+def draw_quality(
+    folder: Path, fitted: Fitted, dataset: Dataset, conditions: Sequence[int], *, seed: int = 0
+) -> None:
+    """Quality of real and generated cells of some conditions, with the thresholds of the modelled
+    genes (Figure 3)."""
     quality = dataset.quality
     if quality is None:
         return
@@ -107,10 +118,15 @@ def draw_quality(folder: Path, fitted: Fitted, dataset: Dataset, conditions: Seq
 
 
 def _generated_quality(
-    fitted: Fitted, dataset: Dataset, chosen: Sequence[int], failed: float, seed: int, cells: int = 200
+    fitted: Fitted,
+    dataset: Dataset,
+    chosen: Sequence[int],
+    failed: float,
+    seed: int,
+    cells: int = 200,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Quality metrics of generated cells and the position of each one's condition in `chosen`; libraries are
-    resampled from passed control cells."""
+    """Quality metrics of generated cells and the position of each one's condition in `chosen`;
+    libraries are resampled from passed control cells."""
     passed = pseudobulk.passed_rows(dataset)
     passed = passed[dataset.condition[passed] == dataset.control]
     counts = generate.generated_counts(
@@ -130,9 +146,11 @@ def _of(metrics: dict[str, np.ndarray], which: np.ndarray) -> dict[str, np.ndarr
     return {name: values[which] for name, values in metrics.items() if name != "doublet"}
 
 
-def draw_latent(folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, seed: int = 0) -> None:
-    """UMAP of the latent (of several the basal one), by artifact and by perturbation (Figure 9), of evenly spaced
-    training cells."""
+def draw_latent(
+    folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, seed: int = 0
+) -> None:
+    """UMAP of the latent (of several the basal one), by artifact and by perturbation (Figure 9), of
+    evenly spaced training cells."""
     if fitted.model.embed is None or not cells:
         return
     rows = dataset.rows("train")
@@ -141,12 +159,16 @@ def draw_latent(folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, s
     latent = found["z_basal"] if "z_basal" in found else next(iter(found.values()))
     failed = np.zeros(len(rows), bool) if dataset.quality is None else dataset.quality.failed[rows]
     labels = [dataset.conditions[c] for c in dataset.condition[rows]]
-    plots.latent_umap(plots.umap_embedding(latent, seed), failed, labels, folder / "latent_umap.png")
+    plots.latent_umap(
+        plots.umap_embedding(latent, seed), failed, labels, folder / "latent_umap.png"
+    )
 
 
-def artifact_effect(fitted: Fitted, dataset: Dataset, *, cells: int, seed: int = 0) -> Float[np.ndarray, "G"]:
-    """How far the model's artifact moves each gene of control cells: log2 fold of the mean over generated cells of one
-    library size, with and without it."""
+def artifact_effect(
+    fitted: Fitted, dataset: Dataset, *, cells: int, seed: int = 0
+) -> Float[np.ndarray, "G"]:
+    """How far the model's artifact moves each gene of control cells: log2 fold of the mean over
+    generated cells of one library size, with and without it."""
     request = workflow.make_request(np.zeros((2, len(dataset.treatments)), np.float32))
     counts = generate.generated_counts(
         fitted.model,
@@ -160,7 +182,9 @@ def artifact_effect(fitted: Fitted, dataset: Dataset, *, cells: int, seed: int =
     return log2_fold(failed, clean)
 
 
-def log2_fold(after: Float[np.ndarray, "G"], before: Float[np.ndarray, "G"]) -> Float[np.ndarray, "G"]:
+def log2_fold(
+    after: Float[np.ndarray, "G"], before: Float[np.ndarray, "G"]
+) -> Float[np.ndarray, "G"]:
     """Log2 fold of counts per 10,000 with 0.1 added, so that genes without reads do not move."""
     return np.log2(after + 0.1) - np.log2(before + 0.1)
 
@@ -175,11 +199,14 @@ def draw_recovery(
     *,
     particles: int,
 ) -> dict[str, Any]:
-    """Predicted against planted effects, and the artifact where the model has one; returns how well they are found."""
+    """Predicted against planted effects, and the artifact where the model has one; returns how well
+    they are found."""
     where = {name: i for i, name in enumerate(prediction.names)}
     predicted = prediction.effects.effect[[where[name] for name in dataset.conditions]]
     perturbed = np.arange(len(planted)) != dataset.control
-    found: dict[str, Any] = {"effect_pearson": _correlation(planted[perturbed], predicted[perturbed])}
+    found: dict[str, Any] = {
+        "effect_pearson": _correlation(planted[perturbed], predicted[perturbed])
+    }
     test = benchmark.subsets(dataset).get("test", ())
     if len(test):
         found["effect_pearson_test"] = _correlation(planted[test], predicted[test])
@@ -193,13 +220,18 @@ def draw_recovery(
     return found
 
 
-def _planted_artifact(dataset: Dataset, truth: Any) -> tuple[Float[np.ndarray, "G"], dict[str, int]]:
-    """The mean profile of the artifact kinds among the cells that fail the quality criteria, clean ones included, since
-    that is all a model is told; and how many cells are meant."""
+def _planted_artifact(
+    dataset: Dataset, truth: Any
+) -> tuple[Float[np.ndarray, "G"], dict[str, int]]:
+    """The mean profile of the artifact kinds among the cells that fail the quality criteria, clean
+    ones included, since that is all a model is told; and how many cells are meant."""
     assert dataset.quality is not None
     failed = dataset.quality.failed
     kinds = np.bincount(truth.artifact[failed], minlength=len(truth.artifact_log_fold))
-    clean = 1e4 * truth.mean_proportion[list(truth.conditions).index(dataset.conditions[dataset.control])]
+    clean = (
+        1e4
+        * truth.mean_proportion[list(truth.conditions).index(dataset.conditions[dataset.control])]
+    )
     profile = log2_fold((kinds / kinds.sum()) @ (clean * np.exp(truth.artifact_log_fold)), clean)
     return profile, {
         "artifact_cells": int((truth.artifact > 0).sum()),

@@ -1,4 +1,5 @@
-"""What follows training: predictions, scores of every seed and quality threshold, figures, and the files of a run."""
+"""What follows training: predictions, scores of every seed and quality threshold, figures, and the
+files of a run."""
 
 from __future__ import annotations
 
@@ -27,20 +28,35 @@ from jaxpert.tasks.screen import predict as workflow
 from jaxpert.tasks.screen.predict import Fitted, Prediction
 
 Config = dict[str, Any]
-PACKAGES = ("jaxpert", "jax", "flax", "numpyro", "optax", "orbax-checkpoint", "anndata", "scanpy", "numpy")
+PACKAGES = (
+    "jaxpert",
+    "jax",
+    "flax",
+    "numpyro",
+    "optax",
+    "orbax-checkpoint",
+    "anndata",
+    "scanpy",
+    "numpy",
+)
 
 
-def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitted, truth: Any) -> None:
+def write_results(
+    config: Config, workdir: Path, dataset: Dataset, fitted: Fitted, truth: Any
+) -> None:
     """Everything that follows training; metrics.json comes last, as the sign of a finished run.
 
-    The first seed at the run's own MAD multiplier is reported in full. `scores` in metrics.json has every seed at every
-    multiplier of `evaluation.multipliers`; effects.npz (predicted effects of every seed) and statistics.npz (the sums
-    behind the scores, see `save_statistics`) serve comparisons with other runs.
+    The first seed at the run's own MAD multiplier is reported in full. `scores` in metrics.json has
+    every seed at every multiplier of `evaluation.multipliers`; effects.npz (predicted effects of
+    every seed) and statistics.npz (the sums behind the scores, see `save_statistics`) serve
+    comparisons with other runs.
     """
     settings = config["evaluation"]
     truth = None if truth is None else data.pool_truth(truth)
     each = seeds_of(config, fitted)
-    log.say(f"predicting {len(dataset.conditions)} conditions with {settings['particles']} particles")
+    log.say(
+        f"predicting {len(dataset.conditions)} conditions with {settings['particles']} particles"
+    )
     options = {"particles": settings["particles"], "library": settings["library"]}
     predictions = {
         seed: workflow.predict_effects(one, dataset, dataset.conditions, seed=seed, **options)
@@ -48,7 +64,11 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
     }
     planted = None if truth is None else planted_effects(dataset, truth)
     found = [
-        (seed, k, *_evaluated(config, labelled(dataset, k), each[seed], predictions[seed], planted, seed))
+        (
+            seed,
+            k,
+            *_evaluated(config, labelled(dataset, k), each[seed], predictions[seed], planted, seed),
+        )
         for k in multipliers_of(config)
         for seed in each
     ]
@@ -61,14 +81,18 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
     first = next(iter(each.values()))
     if settings["likelihood"] and first.model.score is not None:
         split = settings["likelihood"]
-        metrics["likelihood"] = {split: assess.log_likelihood(first, dataset, split, seed=config["seed"])}
+        metrics["likelihood"] = {
+            split: assess.log_likelihood(first, dataset, split, seed=config["seed"])
+        }
     metrics["data"] = describe(dataset)
     metrics["run"] = about(config, workdir, fitted)
     prediction = predictions[config["seed"]]
     workflow.to_anndata(prediction, dataset).write_h5ad(workdir / "predictions.h5ad")
     effects = {seed: effects_of(one, dataset) for seed, one in predictions.items()}
     save_effects(workdir / "effects.npz", dataset, effects)
-    save_statistics(workdir / "statistics.npz", dataset, multipliers_of(config), effects, planted, metrics)
+    save_statistics(
+        workdir / "statistics.npz", dataset, multipliers_of(config), effects, planted, metrics
+    )
     draw(config, workdir, dataset, first, prediction, metrics, truth)
     folder.write_json(workdir / "metrics.json", metrics)
     log.say(str(metrics["verdict"]))
@@ -77,7 +101,11 @@ def write_results(config: Config, workdir: Path, dataset: Dataset, fitted: Fitte
 def seeds_of(config: Config, fitted: Fitted) -> dict[int, Fitted]:
     """Every trained seed by its number: `seed`, `seed` + 1 ..."""
     first, count = config["seed"], config["train"]["seeds"]
-    return {first: fitted} if count == 1 else {first + i: workflow.pick_seed(fitted, i) for i in range(count)}
+    return (
+        {first: fitted}
+        if count == 1
+        else {first + i: workflow.pick_seed(fitted, i) for i in range(count)}
+    )
 
 
 def multipliers_of(config: Config) -> list[int]:
@@ -112,7 +140,9 @@ def _evaluated(
     return scores, _quality(config, dataset, fitted, seed)
 
 
-def _entry(seed: int, multiplier: int, scores: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
+def _entry(
+    seed: int, multiplier: int, scores: dict[str, Any], quality: dict[str, Any]
+) -> dict[str, Any]:
     """One member of `scores` in metrics.json."""
     kept = {name: scores[name] for name in ("model", "baselines", "truth", "perturbations")}
     rates = {library: rate["overall"] for library, rate in quality.get("pass_rate", {}).items()}
@@ -134,28 +164,38 @@ def save_statistics(
     planted: Float[np.ndarray, "C G"] | None,
     metrics: dict[str, Any],
 ) -> None:
-    """Sums per perturbation behind every score, from which other runs on the same data are compared with intervals.
+    """Sums per perturbation behind every score, from which other runs on the same data are compared
+    with intervals.
 
-    `sums|PREDICTOR|SEED|MULTIPLIER|SUBSET|SCORE` is an array of `evaluation.scoring` (baselines have the seed "any"),
-    `conditions|MULTIPLIER|SUBSET` names its rows, and `measured|MULTIPLIER` is a digest of the measured effects, equal
-    for runs that may be compared.
+    `sums|PREDICTOR|SEED|MULTIPLIER|SUBSET|SCORE` is an array of `evaluation.scoring` (baselines
+    have the seed "any"), `conditions|MULTIPLIER|SUBSET` names its rows, and `measured|MULTIPLIER`
+    is a digest of the measured effects, equal for runs that may be compared.
     """
     arrays: dict[str, np.ndarray] = {}
     for k in multipliers:
         cells = labelled(dataset, k)
         training, baselines, _ = assess.baseline_effects(cells)
         observed = pseudobulk.effects(pseudobulk.observed_means(cells), dataset.control)
-        held_out = pseudobulk.held_out_effects(cells) if benchmark.HELD_OUT in metrics["model"] else None
+        held_out = (
+            pseudobulk.held_out_effects(cells) if benchmark.HELD_OUT in metrics["model"] else None
+        )
         predictions = {f"model|{seed}": values for seed, values in effects.items()}
         predictions |= {f"{name}|any": values for name, values in baselines.items()}
         screen = assess.screen_of(cells, training)
-        names, sums = benchmark.statistics(observed, predictions, screen, held_out=held_out, truth=planted)
+        names, sums = benchmark.statistics(
+            observed, predictions, screen, held_out=held_out, truth=planted
+        )
         arrays |= {f"conditions|{k}|{subset}": np.array(rows) for subset, rows in names.items()}
-        arrays[f"measured|{k}"] = np.array(hashlib.sha256(np.round(observed, 6).tobytes()).hexdigest())
+        arrays[f"measured|{k}"] = np.array(
+            hashlib.sha256(np.round(observed, 6).tobytes()).hexdigest()
+        )
         for predictor, subsets in sums.items():
             for subset, scores in subsets.items():
                 who, seed = predictor.split("|")
-                arrays |= {f"sums|{who}|{seed}|{k}|{subset}|{score}": rows for score, rows in scores.items()}
+                arrays |= {
+                    f"sums|{who}|{seed}|{k}|{subset}|{score}": rows
+                    for score, rows in scores.items()
+                }
     folder.write_arrays(path, arrays)
 
 
@@ -171,16 +211,26 @@ def draw(
     """All figures; the recovery of a planted truth also goes into `metrics`."""
     pictures, settings, seed = workdir / "figures", config["evaluation"], config["seed"]
     chosen = figures.draw_scores(
-        pictures, dataset, prediction, metrics, log.read_metrics(workdir / "metrics.jsonl"), shown_of(config)
+        pictures,
+        dataset,
+        prediction,
+        metrics,
+        log.read_metrics(workdir / "metrics.jsonl"),
+        shown_of(config),
     )
     if fitted.model.scale == "counts" and fitted.model.stochastic:
         figures.draw_quality(pictures, fitted, dataset, chosen, seed=seed)
     figures.draw_latent(pictures, fitted, dataset, settings["umap_cells"], seed=seed)
     if truth is not None:
         metrics["recovery"] = figures.draw_recovery(
-            pictures, fitted, dataset, prediction, truth, planted_effects(dataset, truth),
+            pictures,
+            fitted,
+            dataset,
+            prediction,
+            truth,
+            planted_effects(dataset, truth),
             particles=settings["particles"],
-        )  # fmt: skip
+        )
 
 
 def shown_of(config: Config) -> list[str]:
@@ -202,7 +252,8 @@ def _quality(config: Config, dataset: Dataset, fitted: Fitted, seed: int) -> dic
     if quality is None:
         return {}
     shares = {
-        f"{k} MAD": float(data.failed(quality.metrics, bounds).mean()) for k, bounds in quality.thresholds.items()
+        f"{k} MAD": float(data.failed(quality.metrics, bounds).mean())
+        for k, bounds in quality.thresholds.items()
     }
     found: dict[str, Any] = {
         "multiplier": quality.multiplier,
@@ -257,12 +308,14 @@ def about(config: Config, workdir: Path, fitted: Fitted) -> dict[str, Any]:
         "best validation loss": np.asarray(fitted.train.best.loss).tolist(),
         "parameters": sum(leaf.size for leaf in leaves) // seeds,
         "cells per second (median)": float(np.median(speeds)) if speeds else None,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
+        | {"python": sys.version.split()[0]},
     }
 
 
 def _over_seeds(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation (ddof 1) over seeds of every score; undefined where any seed's is."""
+    """Mean and standard deviation (ddof 1) over seeds of every score; undefined where any seed's
+    is."""
 
     def summary(subset: str, metric: str) -> dict[str, float] | None:
         values = [one[subset][metric] for one in scores]
@@ -270,4 +323,7 @@ def _over_seeds(scores: list[dict[str, Any]]) -> dict[str, Any]:
             return None
         return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
 
-    return {subset: {metric: summary(subset, metric) for metric in of} for subset, of in scores[0].items()}
+    return {
+        subset: {metric: summary(subset, metric) for metric in of}
+        for subset, of in scores[0].items()
+    }

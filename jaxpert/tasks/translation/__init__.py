@@ -1,4 +1,5 @@
-"""CycSeq's data side in one place: from files of several cell lines to batches of paired pseudo-bulk rows.
+"""CycSeq's data side in one place: from files of several cell lines to batches of paired
+pseudo-bulk rows.
 
 dataset = spectra.load_lines(["norman.h5ad", "mcfaline.h5ad"])
 prepared = spectra.prepare(dataset, split="perturbation", cells_disjoint=True)

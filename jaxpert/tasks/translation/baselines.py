@@ -1,4 +1,5 @@
-"""What stands beside CycSeq on the same rows: no change, mean perturbation, mean change, all from training cells."""
+"""What stands beside CycSeq on the same rows: no change, mean perturbation, mean change, all from
+training cells."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Predictor = Callable[[spectra.Rows], Mapping[str, Float[np.ndarray, "n G"]]]
 
 
 class Groups(NamedTuple):
-    """K pairs of spectra (a perturbation in a batch of a line with its control, or two doses), whatever their split."""
+    """K pairs of spectra (a perturbation in a batch of a line with its control, or two doses),
+    whatever their split."""
 
     names: tuple[str, ...]
     """Such as "KLF1 in K562"."""
@@ -35,7 +37,8 @@ class Groups(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Mean rows of every group from all of its cells, and from those that training may draw (NaN without any)."""
+    """Mean rows of every group from all of its cells, and from those that training may draw (NaN
+    without any)."""
 
     upper: Float[np.ndarray, "K G"]
     lower: Float[np.ndarray, "K G"]
@@ -49,14 +52,21 @@ def find_groups(prepared: spectra.Prepared) -> Groups:
     two = np.stack([draws.spectrum[pairs.upper], draws.spectrum[pairs.lower]], 1)
     found, first, of_pair = np.unique(two, axis=0, return_index=True, return_inverse=True)
     of_pair = of_pair.ravel()
-    condition, batch, line = (getattr(pairs, name)[first] for name in ("condition", "batch", "line"))
-    names = tuple(f"{dataset.conditions[c]} in {dataset.strata[b]}" for c, b in zip(condition, batch, strict=True))
+    condition, batch, line = (
+        getattr(pairs, name)[first] for name in ("condition", "batch", "line")
+    )
+    names = tuple(
+        f"{dataset.conditions[c]} in {dataset.strata[b]}"
+        for c, b in zip(condition, batch, strict=True)
+    )
     trained = np.zeros(len(found), bool)
     trained[of_pair[pairs.part == SPLITS.index("train")]] = True
     return Groups(names, found[:, 0], found[:, 1], condition, batch, line, of_pair, trained)
 
 
-def moments_of(prepared: spectra.Prepared, wanted: Int[np.ndarray, "S"], *, training: bool = False) -> Moments:
+def moments_of(
+    prepared: spectra.Prepared, wanted: Int[np.ndarray, "S"], *, training: bool = False
+) -> Moments:
     """Moments of log values, before the adjustment for batch, of some spectra (sorted numbers)."""
     dataset, cells = prepared.dataset, prepared.spectra
     group = np.full(len(dataset.cells), -1)
@@ -86,8 +96,11 @@ def group_means(prepared: spectra.Prepared, groups: Groups) -> Means:
     return Means(every[upper], every[lower], train_upper, train[lower])
 
 
-def profiles(groups: Groups, means: Means, lines: int) -> tuple[dict[str, Float[np.ndarray, "L G"]], tuple[int, ...]]:
-    """Mean training target of each line by direction, that of all lines where a line has none, and those lines."""
+def profiles(
+    groups: Groups, means: Means, lines: int
+) -> tuple[dict[str, Float[np.ndarray, "L G"]], tuple[int, ...]]:
+    """Mean training target of each line by direction, that of all lines where a line has none, and
+    those lines."""
     trained = groups.trained & np.isfinite(means.train_lower).all(1)
     found, without = {}, ()
     for direction, target in (("n2p", means.train_upper), ("p2n", means.train_lower)):
@@ -97,9 +110,11 @@ def profiles(groups: Groups, means: Means, lines: int) -> tuple[dict[str, Float[
     return found, without
 
 
-def mean_changes(groups: Groups, means: Means) -> tuple[Float[np.ndarray, "K G"], Bool[np.ndarray, "K"]]:
-    """Mean training change of each group's condition over the lines that have it, that of all conditions where none
-    has; and which groups those are."""
+def mean_changes(
+    groups: Groups, means: Means
+) -> tuple[Float[np.ndarray, "K G"], Bool[np.ndarray, "K"]]:
+    """Mean training change of each group's condition over the lines that have it, that of all
+    conditions where none has; and which groups those are."""
     trained = groups.trained & np.isfinite(means.train_lower).all(1)
     change = means.train_upper - means.train_lower
     overall = change[trained].mean(0)
@@ -112,7 +127,9 @@ def mean_changes(groups: Groups, means: Means) -> tuple[Float[np.ndarray, "K G"]
     return found, ~same
 
 
-def predictors(prepared: spectra.Prepared, groups: Groups, means: Means) -> tuple[dict[str, Predictor], list[str]]:
+def predictors(
+    prepared: spectra.Prepared, groups: Groups, means: Means
+) -> tuple[dict[str, Predictor], list[str]]:
     """The three baselines, and notes on what stands in where training has nothing to go by."""
     lines = prepared.spectra.lines
     by_line, without = profiles(groups, means, len(lines))
@@ -126,12 +143,15 @@ def predictors(prepared: spectra.Prepared, groups: Groups, means: Means) -> tupl
         )
     if unseen.any():
         notes.append(
-            f"mean_change takes the mean over all perturbations for {int(unseen.sum())} of {len(unseen)} pairs of "
+            f"mean_change takes the mean over all perturbations for {int(unseen.sum())} of "
+            f"{len(unseen)} pairs of "
             "perturbation and line, whose perturbation no line trains"
         )
     return {
         "no_change": lambda rows: {"n2p": rows.control, "p2n": rows.x},
-        "mean_perturbation": lambda rows: {name: profile[line[rows.pair]] for name, profile in by_line.items()},
+        "mean_perturbation": lambda rows: {
+            name: profile[line[rows.pair]] for name, profile in by_line.items()
+        },
         "mean_change": lambda rows: {
             "n2p": rows.control + change[groups.of_pair[rows.pair]],
             "p2n": rows.x - change[groups.of_pair[rows.pair]],

@@ -13,18 +13,19 @@ from jaxpert.core.types import Batch
 
 
 class SpectraData(NamedTuple):
-    """What `Feed.data` holds on one device: Q of the S shards of the pairs; everything else is whole."""
+    """What `Feed.data` holds on one device: Q of the S shards of the pairs; everything else is
+    whole."""
 
     cells: dict[str, Array]
-    """Log values {"dense": [N, G]}, or {"genes": [nnz], "values": [nnz], "start": [N + 1], "factor": [N]} and for
-    clipped scales {"file": [N], "cap": [F, G]}."""
+    """Log values {"dense": [N, G]}, or {"genes": [nnz], "values": [nnz], "start": [N + 1],
+    "factor": [N]} and for clipped scales {"file": [N], "cap": [F, G]}."""
     shard: Int[Array, "Q"]
     size: Int[Array, "Q"]
     item: Int[Array, "Q L"]
     """Rows by number: the pair, or with unit "cell" the pair x D + the drawn cell."""
     pairs: dict[str, Array]
-    """`upper`, `lower`, `replicate`, `condition`, `batch` [M]; where lower rows are kept `lower_row [M]`, where there
-    are doses `dose [M]` and `control_dose [M]`."""
+    """`upper`, `lower`, `replicate`, `condition`, `batch` [M]; where lower rows are kept `lower_row
+    [M]`, where there are doses `dose [M]` and `control_dose [M]`."""
     draws: Int[Array, "S R D"]
     pool_batch: Int[Array, "S"]
     scale: Float[Array, "batches G"]
@@ -58,23 +59,33 @@ def draw_order(
     positions = jnp.arange(static.length, dtype=jnp.int32)
     if shuffle:
         key = jax.random.fold_in(key, epoch)
-        positions = jax.vmap(lambda s, n: _permutation(jax.random.fold_in(key, s), positions, n))(data.shard, data.size)
+        positions = jax.vmap(lambda s, n: _permutation(jax.random.fold_in(key, s), positions, n))(
+            data.shard, data.size
+        )
     else:
         positions = jnp.broadcast_to(positions, (data.shard.shape[0], static.length))
     return jnp.pad(positions, ((0, 0), (0, max(0, static.steps * static.share - static.length))))
 
 
-def _permutation(key: PRNGKeyArray, positions: Int[Array, "L"], size: Int[Array, ""]) -> Int[Array, "L"]:
+def _permutation(
+    key: PRNGKeyArray, positions: Int[Array, "L"], size: Int[Array, ""]
+) -> Int[Array, "L"]:
     bits = jax.random.bits(key, positions.shape, jnp.uint32)
     last = jnp.uint32(2**32 - 1)
-    # The sort is stable, so a row that happens to draw the highest number still comes before the padding.
+    # The sort is stable, so a row that happens to draw the highest number still comes before the
+    # padding.
     return positions[jnp.argsort(jnp.where(positions < size, bits, last), stable=True)]
 
 
 def draw_batch(
-    static: Layout, data: SpectraData, key: PRNGKeyArray, order: Int[Array, "Q drawn"], step: Int[Array, ""]
+    static: Layout,
+    data: SpectraData,
+    key: PRNGKeyArray,
+    order: Int[Array, "Q drawn"],
+    step: Int[Array, ""],
 ) -> Batch:
-    """The pairs that step `step` of the epoch takes from the shards on this device; nothing random is left."""
+    """The pairs that step `step` of the epoch takes from the shards on this device; nothing random
+    is left."""
     del key
     share = static.share
     drawn = jax.lax.dynamic_slice_in_dim(order, step * share, share, axis=1)
@@ -100,19 +111,30 @@ def draw_batch(
 
 
 def _rows(
-    static: Layout, data: SpectraData, pool: Int[Array, "B"], replicate: Int[Array, "B"], cell: Int[Array, "B"] | None
+    static: Layout,
+    data: SpectraData,
+    pool: Int[Array, "B"],
+    replicate: Int[Array, "B"],
+    cell: Int[Array, "B"] | None,
 ) -> Float[Array, "B G"]:
     """Means over the drawn cells (or the `cell`-th drawn cell), adjusted for batch."""
-    drawn = data.draws[pool, replicate] if cell is None else data.draws[pool, replicate, cell][:, None]
+    drawn = (
+        data.draws[pool, replicate] if cell is None else data.draws[pool, replicate, cell][:, None]
+    )
     batch = data.pool_batch[pool]
     return data.scale[batch] * _means(static, data.cells, drawn) + data.shift[batch]
 
 
-def _means(static: Layout, cells: dict[str, Array], drawn: Int[Array, "B D"]) -> Float[Array, "B G"]:
-    """Mean log values, one drawn cell of every row at a time, so that only [B, G] and one cell per row are held."""
+def _means(
+    static: Layout, cells: dict[str, Array], drawn: Int[Array, "B D"]
+) -> Float[Array, "B G"]:
+    """Mean log values, one drawn cell of every row at a time, so that only [B, G] and one cell per
+    row are held."""
     add = _add_dense if "dense" in cells else _add_sparse
     total = jnp.zeros((drawn.shape[0], static.genes), jnp.float32)
-    whole = jax.lax.fori_loop(0, drawn.shape[1], lambda i, total: add(static, cells, drawn[:, i], total), total)
+    whole = jax.lax.fori_loop(
+        0, drawn.shape[1], lambda i, total: add(static, cells, drawn[:, i], total), total
+    )
     return whole / drawn.shape[1]
 
 
@@ -126,11 +148,14 @@ def _add_dense(
 def _add_sparse(
     static: Layout, cells: dict[str, Array], cell: Int[Array, "B"], total: Float[Array, "B G"]
 ) -> Float[Array, "B G"]:
-    """Add one cell to each row, a window of its counts at a time, until the widest of them is through."""
+    """Add one cell to each row, a window of its counts at a time, until the widest of them is
+    through."""
     begin, end = cells["start"][cell], cells["start"][cell + 1]
     windows = (jnp.max(end - begin) + static.width - 1) // static.width
     add = functools.partial(_add_window, static, cells, cell, end)
-    return jax.lax.fori_loop(0, windows, lambda k, total: add(begin + k * static.width, total), total)
+    return jax.lax.fori_loop(
+        0, windows, lambda k, total: add(begin + k * static.width, total), total
+    )
 
 
 def _add_window(
@@ -141,9 +166,10 @@ def _add_window(
     begin: Int[Array, "B"],
     total: Float[Array, "B G"],
 ) -> Float[Array, "B G"]:
-    """Add the counts from `begin` on; what a window holds of other cells is scattered behind the last gene, which
-    drops it."""
-    # Near the end the window starts earlier instead of reading beyond: so the counts need no padding, hence no copy.
+    """Add the counts from `begin` on; what a window holds of other cells is scattered behind the
+    last gene, which drops it."""
+    # Near the end the window starts earlier instead of reading beyond: so the counts need no
+    # padding, hence no copy.
     at = jnp.minimum(begin, cells["genes"].shape[0] - static.width)
     window = at[:, None] + jnp.arange(static.width, dtype=jnp.int32)
     inside = (window >= begin[:, None]) & (window < end[:, None])

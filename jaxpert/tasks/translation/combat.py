@@ -1,4 +1,5 @@
-"""ComBat from moments: batch effects as one affine map per batch and gene, which pseudo-bulk means share."""
+"""ComBat from moments: batch effects as one affine map per batch and gene, which pseudo-bulk means
+share."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ CONSTANT = 1e-12
 
 
 class Affine(NamedTuple):
-    """y' = scale[b, g] y + shift[b, g] for every cell, and hence every mean of cells, of batch b."""
+    """y' = scale[b, g] y + shift[b, g] for every cell, and hence every mean of cells, of batch
+    b."""
 
     scale: Float[np.ndarray, "Q G"]
     shift: Float[np.ndarray, "Q G"]
@@ -29,22 +31,26 @@ class Combat(NamedTuple):
 
     affine: Affine
     untouched: Bool[np.ndarray, "Q G"]
-    """Genes left as they are: constant in the reference (or everywhere), a prior without spread, or the reference."""
+    """Genes left as they are: constant in the reference (or everywhere), a prior without spread, or
+    the reference."""
     iterations: Int[np.ndarray, "Q"]
 
 
 class CombatReference(NamedTuple):
-    """A reference batch kept as its moments, which are all that ComBat needs of it, for data that do not hold it."""
+    """A reference batch kept as its moments, which are all that ComBat needs of it, for data that
+    do not hold it."""
 
     name: str
     cells: int
     mean: Float[np.ndarray, "G"]
-    """Over its cells (see `combat_cells`), of log values after cap and z-score; float64, as `variance` (ddof 0)."""
+    """Over its cells (see `combat_cells`), of log values after cap and z-score; float64, as
+    `variance` (ddof 0)."""
     variance: Float[np.ndarray, "G"]
     genes: tuple[str, ...]
     lognorm: str
     combat_cells: str
-    """The cells that batches are aligned by, here and in data aligned to it: "controls" or "all"."""
+    """The cells that batches are aligned by, here and in data aligned to it: "controls" or
+    "all"."""
 
 
 class _Prior(NamedTuple):
@@ -61,22 +67,28 @@ def identity(batches: int, genes: int) -> Affine:
     return Affine(np.ones((batches, genes)), np.zeros((batches, genes)))
 
 
-def combat(moments: Moments, reference: int | CombatReference | None, *, stopping: str = "absolute") -> Combat:
-    """Fit parametric empirical-Bayes ComBat without covariates (Johnson et al. 2007) to the moments of each batch.
+def combat(
+    moments: Moments, reference: int | CombatReference | None, *, stopping: str = "absolute"
+) -> Combat:
+    """Fit parametric empirical-Bayes ComBat without covariates (Johnson et al. 2007) to the moments
+    of each batch.
 
-    With everything fixed the adjustment y' = s (z - g*) / sqrt(d*) + alpha, z = (y - alpha) / s, is affine in y. The
-    update of d* needs a batch's cells only by sum (z - g)^2 = n (var z + (mean z - g)^2), hence by moments alone.
+    With everything fixed the adjustment y' = s (z - g*) / sqrt(d*) + alpha, z = (y - alpha) / s, is
+    affine in y. The update of d* needs a batch's cells only by sum (z - g)^2 = n (var z + (mean z -
+    g)^2), hence by moments alone.
 
     Args:
       moments: per batch (ddof 0); batches without cells are left as they are.
-      reference: the batch that the others are aligned to: alpha and s are its mean and standard deviation, and its own
-        cells stay as they are. With a kept one, which is none of the batches, all of them move. None is the joint form:
-        alpha and s are pooled over the batches and all of them move.
-      stopping: "absolute" ends when no g* or d* changes by more than 1e-4 of its size; "signed" divides by the old
-        value with its sign as published implementations do, so that negative ones never block stopping.
+      reference: the batch that the others are aligned to: alpha and s are its mean and standard
+        deviation, and its own cells stay as they are. With a kept one, which is none of the
+        batches, all of them move. None is the joint form: alpha and s are pooled over the batches
+        and all of them move.
+      stopping: "absolute" ends when no g* or d* changes by more than 1e-4 of its size; "signed"
+        divides by the old value with its sign as published implementations do, so that negative
+        ones never block stopping.
 
-    A gene of no variance (s = 0), and a batch whose genes all have one variance (its prior has no spread), are left
-    untouched. Raises ValueError for an unknown `stopping`.
+    A gene of no variance (s = 0), and a batch whose genes all have one variance (its prior has no
+    spread), are left untouched. Raises ValueError for an unknown `stopping`.
     """
     if stopping not in ("absolute", "signed"):
         raise ValueError(f"stopping is {stopping!r}, expected 'absolute' or 'signed'")
@@ -97,7 +109,10 @@ def combat(moments: Moments, reference: int | CombatReference | None, *, stoppin
             continue
         g, d, iterations[b] = _posterior(int(moments.cells[b]), shift, spread, prior, stopping)
         a = 1 / np.sqrt(d)
-        affine.scale[b, varies], affine.shift[b, varies] = a, alpha[varies] - (alpha[varies] + s * g) * a
+        affine.scale[b, varies], affine.shift[b, varies] = (
+            a,
+            alpha[varies] - (alpha[varies] + s * g) * a,
+        )
         untouched[b, varies] = False
     return Combat(affine, untouched, iterations)
 
@@ -112,10 +127,14 @@ def standardised_moments(moments: Moments, scale: LogScale, file: Int[np.ndarray
 
 
 def after_standardising(affine: Affine, scale: LogScale, file: Int[np.ndarray, "Q"]) -> Affine:
-    """The map from (capped) log values to adjusted ones: z-scoring first, where the scale has it."""
+    """The map from (capped) log values to adjusted ones: z-scoring first, where the scale has
+    it."""
     if scale.mean is None or scale.std is None:
         return affine
-    return Affine(affine.scale / scale.std[file], affine.shift - affine.scale * scale.mean[file] / scale.std[file])
+    return Affine(
+        affine.scale / scale.std[file],
+        affine.shift - affine.scale * scale.mean[file] / scale.std[file],
+    )
 
 
 def apply_affine(affine: Affine, batch: Int[np.ndarray, "n"], values: Any) -> Any:
@@ -123,26 +142,38 @@ def apply_affine(affine: Affine, batch: Int[np.ndarray, "n"], values: Any) -> An
     return affine.scale[batch] * values + affine.shift[batch]
 
 
-def require_comparable(reference: CombatReference, genes: tuple[str, ...], lognorm: str, combat_cells: str) -> None:
-    """Refuse a kept reference whose moments are of other genes, on another scale or of other cells than asked for."""
+def require_comparable(
+    reference: CombatReference, genes: tuple[str, ...], lognorm: str, combat_cells: str
+) -> None:
+    """Refuse a kept reference whose moments are of other genes, on another scale or of other cells
+    than asked for."""
     said = f"the kept ComBat reference {reference.name!r}"
     for key, here in (("lognorm", lognorm), ("combat_cells", combat_cells)):
         there = getattr(reference, key)
         if here != there:
             raise InputError(
-                f"{said} was fitted with data.{key}={there} and here it is {here}, expected the same: set "
-                f"data.{key}={there}, or align to a batch of these data (data.combat_reference=largest)"
+                f"{said} was fitted with data.{key}={there} and here it is {here}, expected the "
+                "same: set "
+                f"data.{key}={there}, or align to a batch of these data "
+                "(data.combat_reference=largest)"
             )
     if reference.genes != genes:
         absent = [gene for gene in reference.genes if gene not in set(genes)]
-        what = f"{len(absent)} of them missing here ({shown(absent)})" if absent else "in another order or fewer"
+        what = (
+            f"{len(absent)} of them missing here ({shown(absent)})"
+            if absent
+            else "in another order or fewer"
+        )
         raise InputError(
-            f"the data have {len(genes)} genes and {said} {len(reference.genes)}, {what}; expected the same genes in "
+            f"the data have {len(genes)} genes and {said} {len(reference.genes)}, {what}; "
+            "expected the same genes in "
             "the same order: choose the genes of its run when reading the data"
         )
 
 
-def _standard(moments: Moments, reference: int | CombatReference | None) -> tuple[np.ndarray, np.ndarray]:
+def _standard(
+    moments: Moments, reference: int | CombatReference | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Alpha and s^2 of each gene."""
     if isinstance(reference, CombatReference):
         return reference.mean, reference.variance
@@ -157,7 +188,9 @@ def _prior(shift: np.ndarray, spread: np.ndarray) -> _Prior | None:
     if variance <= CONSTANT * mean**2:
         return None
     shape = (2 * variance + mean**2) / variance
-    return _Prior(float(shift.mean()), float(shift.var()), shape, (mean * variance + mean**3) / variance)
+    return _Prior(
+        float(shift.mean()), float(shift.var()), shape, (mean * variance + mean**3) / variance
+    )
 
 
 def _posterior(
@@ -181,4 +214,6 @@ def _change(old: np.ndarray, new: np.ndarray, stopping: str) -> float:
     """Largest change relative to the old value; one from exactly 0 to 0 is none."""
     size = old if stopping == "signed" else np.abs(old)
     moved = np.abs(new - old)
-    return float(np.divide(moved, size, out=np.where(moved > 0, np.inf, 0.0), where=size != 0).max())
+    return float(
+        np.divide(moved, size, out=np.where(moved > 0, np.inf, 0.0), where=size != 0).max()
+    )

@@ -17,7 +17,15 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import column, shown
 from jaxpert.data.labels import Labels, text_labels
 from jaxpert.tasks.translation.draws import Spectra, control_of, find_spectra
-from jaxpert.tasks.translation.lines import PLACEHOLDERS, Names, Part, join, per_source, read_parts, require_controls
+from jaxpert.tasks.translation.lines import (
+    PLACEHOLDERS,
+    Names,
+    Part,
+    join,
+    per_source,
+    read_parts,
+    require_controls,
+)
 from jaxpert.tasks.translation.prepare import Prepared
 from jaxpert.tasks.translation.prepare import prepare as prepare_spectra
 from jaxpert.tasks.translation.splits import TEST, TRAIN, Edges
@@ -50,27 +58,35 @@ def load_doses(
     placeholders: int = PLACEHOLDERS,
     name: str | None = None,
 ) -> Dataset:
-    """Read a screen of compounds at several doses; a condition is a compound at a dose (`compound@dose`).
+    """Read a screen of compounds at several doses; a condition is a compound at a dose
+    (`compound@dose`).
 
     Args:
       sources, line, batch, layer, normalised, placeholders: as for `load_lines`.
-      targets: compound -> its target genes (a sequence, or one text with `;`, `|`, `,` or blanks between), or the path
-        of a table (.csv, else tab-separated, with a header) whose first two columns are these.
+      targets: compound -> its target genes (a sequence, or one text with `;`, `|`, `,` or blanks
+        between), or the path of a table (.csv, else tab-separated, with a header) whose first two
+        columns are these.
       compound: column of the compound.
       dose: column of the dose, a number in any unit; ignored for vehicle cells.
-      vehicle: the compound label of untreated cells; cells of any compound at dose 0 are vehicle cells too.
+      vehicle: the compound label of untreated cells; cells of any compound at dose 0 are vehicle
+          cells too.
 
-    The treatments of a condition are the compound's targets among the measured genes. Compounds without a measured
-    target are left out with their cells, counted and named. `obs` gets the columns `compound`, `dose` and
-    `annotated_targets` (how many the table has, measured or not).
+    The treatments of a condition are the compound's targets among the measured genes. Compounds
+    without a measured target are left out with their cells, counted and named. `obs` gets the
+    columns `compound`, `dose` and `annotated_targets` (how many the table has, measured or not).
 
-    Raises InputError for doses that are no numbers, compounds that the table of targets does not have, and lines
-    without vehicle cells.
+    Raises InputError for doses that are no numbers, compounds that the table of targets does not
+    have, and lines without vehicle cells.
     """
     annotated = read_targets(targets)
-    parts, genes, notes = read_parts(sources, line=line, batch=batch, layer=layer, normalised=normalised)
+    parts, genes, notes = read_parts(
+        sources, line=line, batch=batch, layer=layer, normalised=normalised
+    )
     columns = zip(
-        parts, per_source(compound, len(parts), "data.compound"), per_source(dose, len(parts), "data.dose"), strict=True
+        parts,
+        per_source(compound, len(parts), "data.compound"),
+        per_source(dose, len(parts), "data.dose"),
+        strict=True,
     )
     cells = [_cells(part, str(one), str(two), vehicle) for part, one, two in columns]
     measured = set(genes)
@@ -80,7 +96,8 @@ def load_doses(
     keep = [~np.isin(part.compound, lost) for part in cells]
     if not (found - set(lost)):
         raise InputError(
-            f"none of the {len(found)} compounds has a target among the {len(genes)} genes, expected gene names as in "
+            f"none of the {len(found)} compounds has a target among the {len(genes)} genes, "
+            "expected gene names as in "
             f"var_names (such as {shown(genes[:2])}): check data.targets"
         )
     kept = [_Cells(part.compound[k], part.dose[k]) for part, k in zip(cells, keep, strict=True)]
@@ -88,28 +105,39 @@ def load_doses(
     labels = _labels(kept, vehicle, {c: sorted(measured & set(annotated[c])) for c in found})
     dataset = join(parts, genes, labels, placeholders, name)
     require_controls(dataset)
-    remarks = _remarks(lost, sum(int((~k).sum()) for k in keep), {c: annotated[c] for c in found - set(lost)}, measured)
+    remarks = _remarks(
+        lost,
+        sum(int((~k).sum()) for k in keep),
+        {c: annotated[c] for c in found - set(lost)},
+        measured,
+    )
     return replace(dataset, notes=(*dataset.notes, *notes, *remarks))
 
 
 def prepare(
     dataset: Dataset, *, pairs: str = "adjacent", test: Sequence[str] | None = None, **settings: Any
 ) -> Prepared:
-    """Pair the doses of each compound: the higher one is `x` (as a perturbed row), the lower one its control row.
+    """Pair the doses of each compound: the higher one is `x` (as a perturbed row), the lower one
+    its control row.
 
     Args:
-      pairs: "adjacent" joins every dose with the next lower one that there are cells of, the lowest one with vehicle;
-        "lowest_to_highest" trains on the lowest dose with vehicle alone and tests the highest dose from the lowest.
+      pairs: "adjacent" joins every dose with the next lower one that there are cells of, the lowest
+        one with vehicle; "lowest_to_highest" trains on the lowest dose with vehicle alone and tests
+        the highest dose from the lowest.
       test: compounds that are tested; None takes those with exactly one annotated target.
-      settings: of `spectra.prepare` but for the split: one replicate of the training pairs validates.
+      settings: of `spectra.prepare` but for the split: one replicate of the training pairs
+          validates.
 
-    `Pairs.dose` is log10 of both doses; vehicle stands a factor 10 below the lowest dose of the data set. Doses are
-    compared within a batch, with vehicle of the same batch (or the largest of the line).
+    `Pairs.dose` is log10 of both doses; vehicle stands a factor 10 below the lowest dose of the
+    data set. Doses are compared within a batch, with vehicle of the same batch (or the largest of
+    the line).
 
     Raises InputError for unknown compounds and where training or test would have no pair.
     """
     if pairs not in PAIRS:
-        raise InputError(f"the dose pairs are {pairs!r}, expected one of {', '.join(PAIRS)}: change data.pairs")
+        raise InputError(
+            f"the dose pairs are {pairs!r}, expected one of {', '.join(PAIRS)}: change data.pairs"
+        )
     tested = _tested(dataset, test)
     spectra = find_spectra(dataset)
     first = spectra.cells[spectra.start[:-1]]
@@ -119,7 +147,8 @@ def prepare(
     counts = [len(np.unique(compound[edges.upper[edges.part == part]])) for part in (TRAIN, TEST)]
     if not all(counts):
         raise InputError(
-            f"{counts[0]} compounds train and {counts[1]} are tested, expected some of both (tested are those with one "
+            f"{counts[0]} compounds train and {counts[1]} are tested, expected some of both "
+            "(tested are those with one "
             "annotated target): name some with data.test_compounds, or give more compounds"
         )
     lowest = np.log10(dose[dose > 0].min())
@@ -132,15 +161,22 @@ def prepare(
 
 
 def read_targets(targets: Targets) -> dict[str, tuple[str, ...]]:
-    """Compound -> its annotated target genes, from a mapping or a table; several lines of one compound are joined."""
+    """Compound -> its annotated target genes, from a mapping or a table; several lines of one
+    compound are joined."""
     if isinstance(targets, Mapping):
         pairs = [(str(name), genes) for name, genes in targets.items()]
     else:
         pairs = _read_table(Path(os.path.expanduser(os.fspath(targets))))
     found: dict[str, tuple[str, ...]] = {}
     for name, genes in pairs:
-        listed = re.split(r"[;|,\s]+", genes) if isinstance(genes, str) else [str(gene) for gene in genes or ()]
-        found[name] = tuple(dict.fromkeys((*found.get(name, ()), *(gene for gene in listed if gene))))
+        listed = (
+            re.split(r"[;|,\s]+", genes)
+            if isinstance(genes, str)
+            else [str(gene) for gene in genes or ()]
+        )
+        found[name] = tuple(
+            dict.fromkeys((*found.get(name, ()), *(gene for gene in listed if gene)))
+        )
     return found
 
 
@@ -149,13 +185,15 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
 
     if not path.is_file():
         raise InputError(
-            f"there is no file {path}, expected a table of compounds and their targets: check data.targets"
+            f"there is no file {path}, expected a table of compounds and their targets: check "
+            "data.targets"
         )
     separator = "," if path.suffix == ".csv" else "\t"
     table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     if table.shape[1] < 2:
         raise InputError(
-            f"{path} has {table.shape[1]} column, expected compound and targets (.csv with commas, else tabs between): "
+            f"{path} has {table.shape[1]} column, expected compound and targets (.csv with "
+            "commas, else tabs between): "
             "write the table with two columns and a header"
         )
     return list(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
@@ -164,7 +202,9 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
 def _cells(part: Part, compound: str, dose: str, vehicle: str) -> _Cells:
     import pandas as pd
 
-    names = text_labels(part.obs, compound, "data.compound", "label them or leave them out").astype(str)
+    names = text_labels(part.obs, compound, "data.compound", "label them or leave them out").astype(
+        str
+    )
     values = column(part.obs, dose, "data.dose")
     numbers = np.asarray(pd.to_numeric(values.astype(str), errors="coerce"), float)
     numbers = np.where(names == vehicle, 0.0, numbers)
@@ -172,7 +212,8 @@ def _cells(part: Part, compound: str, dose: str, vehicle: str) -> _Cells:
     if bad.any():
         raise InputError(
             f"{int(bad.sum())} cells of {part.name} have a dose that is no number from 0 (such as "
-            f"{str(values.iloc[int(np.argmax(bad))])!r} in column {dose!r}), expected one number in one unit for all: "
+            f"{str(values.iloc[int(np.argmax(bad))])!r} in column {dose!r}), expected one number "
+            "in one unit for all: "
             "mend the column or set data.dose to another one"
         )
     return _Cells(np.where(numbers == 0, vehicle, names), numbers)
@@ -183,20 +224,26 @@ def _require_annotated(found: set[str], annotated: Mapping[str, Any]) -> None:
     if unknown:
         close = get_close_matches(unknown[0], list(annotated), n=1)
         raise InputError(
-            f"{len(unknown)} compounds of the cells are unknown to the table of targets ({shown(unknown)}"
-            f"{f'; did you mean {close[0]!r}' if close else ''}), expected a line for each: add them to data.targets, "
+            f"{len(unknown)} compounds of the cells are unknown to the table of targets "
+            f"({shown(unknown)}"
+            f"{f'; did you mean {close[0]!r}' if close else ''}), expected a line for each: add "
+            "them to data.targets, "
             "with no gene to leave them out"
         )
 
 
-def _keep(part: Part, keep: np.ndarray, cells: _Cells, annotated: Mapping[str, Sequence[str]]) -> Part:
+def _keep(
+    part: Part, keep: np.ndarray, cells: _Cells, annotated: Mapping[str, Sequence[str]]
+) -> Part:
     taken = {name: f"{name}_in_file" for name in OWN if name in part.obs.columns}
     number = [len(annotated.get(name, ())) for name in cells.compound]
     obs = part.obs[keep].rename(columns=taken)
     obs = obs.assign(compound=cells.compound, dose=cells.dose, annotated_targets=number)
     whole = bool(keep.all())
     counts = part.counts if whole else part.counts[keep]
-    return Part(part.name, counts, obs, part.line[keep], None if part.batch is None else part.batch[keep])
+    return Part(
+        part.name, counts, obs, part.line[keep], None if part.batch is None else part.batch[keep]
+    )
 
 
 def _labels(parts: Sequence[_Cells], vehicle: str, targets: Mapping[str, Sequence[str]]) -> Labels:
@@ -204,12 +251,16 @@ def _labels(parts: Sequence[_Cells], vehicle: str, targets: Mapping[str, Sequenc
     dose = np.concatenate([part.dose for part in parts])
     keys = sorted(set(zip(compound.tolist(), dose.tolist(), strict=True)) - {(vehicle, 0.0)})
     index = {key: i for i, key in enumerate([(vehicle, 0.0), *keys])}
-    condition = np.array([index[key] for key in zip(compound.tolist(), dose.tolist(), strict=True)], np.int32)
+    condition = np.array(
+        [index[key] for key in zip(compound.tolist(), dose.tolist(), strict=True)], np.int32
+    )
     treatments = tuple(sorted({gene for name, _ in keys for gene in targets[name]}))
     table = np.zeros((len(index), len(treatments)), np.float32)
     for i, (name, _) in enumerate(keys, start=1):
         table[i] = np.isin(treatments, targets[name])
-    return Labels((vehicle, *(f"{name}@{value:g}" for name, value in keys)), condition, 0, treatments, table)
+    return Labels(
+        (vehicle, *(f"{name}@{value:g}" for name, value in keys)), condition, 0, treatments, table
+    )
 
 
 def _remarks(
@@ -217,11 +268,15 @@ def _remarks(
 ) -> tuple[str, ...]:
     notes = []
     if lost:
-        notes.append(f"{len(lost)} compounds without a measured target are left out, {cells} cells: {shown(lost, 20)}")
+        notes.append(
+            f"{len(lost)} compounds without a measured target are left out, {cells} cells: "
+            f"{shown(lost, 20)}"
+        )
     outside = sorted({gene for genes in annotated.values() for gene in genes} - measured)
     if outside:
         notes.append(
-            f"{len(outside)} annotated targets are not measured and are no part of treatments: {shown(outside)}"
+            f"{len(outside)} annotated targets are not measured and are no part of treatments: "
+            f"{shown(outside)}"
         )
     return tuple(notes)
 
@@ -229,7 +284,8 @@ def _remarks(
 def _tested(dataset: Dataset, test: Sequence[str] | None) -> list[str]:
     if not set(OWN) <= set(dataset.obs.columns):
         raise InputError(
-            f"{dataset.name!r} has no compounds and doses, expected a dose series: read it with load_doses"
+            f"{dataset.name!r} has no compounds and doses, expected a dose series: read it with "
+            "load_doses"
         )
     compound = np.asarray(dataset.obs["compound"], str)
     known = sorted(set(compound[dataset.condition != dataset.control].tolist()))
@@ -239,14 +295,20 @@ def _tested(dataset: Dataset, test: Sequence[str] | None) -> list[str]:
     if unknown:
         close = get_close_matches(unknown[0], known, n=1)
         raise InputError(
-            f"there is no compound {unknown[0]!r} in {dataset.name!r} (or it has no measured target): did you mean "
+            f"there is no compound {unknown[0]!r} in {dataset.name!r} (or it has no measured "
+            "target): did you mean "
             f"{(close or known)[0]!r}? The {len(known)} compounds are {shown(known)}"
         )
     return list(test)
 
 
 def _edges(
-    dataset: Dataset, spectra: Spectra, compound: np.ndarray, dose: np.ndarray, tested: np.ndarray, pairs: str
+    dataset: Dataset,
+    spectra: Spectra,
+    compound: np.ndarray,
+    dose: np.ndarray,
+    tested: np.ndarray,
+    pairs: str,
 ) -> Edges:
     """Pairs of spectra, batch by batch and compound by compound."""
     vehicle = control_of(dataset, spectra)

@@ -1,4 +1,5 @@
-"""Spectra (the cells of one condition in one batch) and the cells drawn from them, as tables of row numbers."""
+"""Spectra (the cells of one condition in one batch) and the cells drawn from them, as tables of row
+numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ from jaxtyping import Int
 from jaxpert.core.types import Dataset, InputError
 
 PUBLISHED_SEED = 2992
-"""Seed of the published code's first replicate; the r-th (from 0) takes this + r, whatever the spectrum."""
+"""Seed of the published code's first replicate; the r-th (from 0) takes this + r, whatever the
+spectrum."""
 DRAWS = ("seeded", "published")
 _KEY_MASK = 2**64 - 1
 
 
 class Spectra(NamedTuple):
-    """K spectra, sorted by batch column and there by condition; a batch column belongs to one line."""
+    """K spectra, sorted by batch column and there by condition; a batch column belongs to one
+    line."""
 
     condition: Int[np.ndarray, "K"]
     batch: Int[np.ndarray, "K"]
@@ -47,7 +50,9 @@ class Draws(NamedTuple):
 def find_spectra(dataset: Dataset) -> Spectra:
     """Group the cells of an integrated data set (see `load_lines`)."""
     if "line" not in dataset.obs:
-        raise InputError(f"{dataset.name!r} has no column 'line', expected one: read it with spectra.load_lines")
+        raise InputError(
+            f"{dataset.name!r} has no column 'line', expected one: read it with spectra.load_lines"
+        )
     lines, line = np.unique(np.asarray(dataset.obs["line"], str), return_inverse=True)
     key = dataset.stratum.astype(np.int64) * len(dataset.conditions) + dataset.condition
     present, first, cells = np.unique(key, return_index=True, return_counts=True)
@@ -58,7 +63,8 @@ def find_spectra(dataset: Dataset) -> Spectra:
 
 
 def control_of(dataset: Dataset, spectra: Spectra) -> Int[np.ndarray, "K"]:
-    """The control spectrum of each perturbed one (-1 for controls): its own batch's, else the largest of its line."""
+    """The control spectrum of each perturbed one (-1 for controls): its own batch's, else the
+    largest of its line."""
     size = np.diff(spectra.start)
     control = np.flatnonzero(spectra.condition == dataset.control)
     here = {int(spectra.batch[k]): int(k) for k in control}
@@ -80,14 +86,17 @@ def draw_cells(
     cells_per_draw: int,
     draw: str = "seeded",
 ) -> Int[np.ndarray, "S R D"]:
-    """Draw `cells_per_draw` of each pool's cells, `replicates` times: without replacement from pools of more cells.
+    """Draw `cells_per_draw` of each pool's cells, `replicates` times: without replacement from
+    pools of more cells.
 
-    Replicate r of a pool takes the random stream of (seed, the pool's name, r): neither other pools nor the number of
-    replicates change it. `draw="published"` repeats the published draws: NumPy's legacy generator seeded 2992 + r, so
-    that pools of equal size get equal positions.
+    Replicate r of a pool takes the random stream of (seed, the pool's name, r): neither other pools
+    nor the number of replicates change it. `draw="published"` repeats the published draws: NumPy's
+    legacy generator seeded 2992 + r, so that pools of equal size get equal positions.
     """
     if draw not in DRAWS:
-        raise InputError(f"the draw is {draw!r}, expected one of {', '.join(DRAWS)}: change data.draw")
+        raise InputError(
+            f"the draw is {draw!r}, expected one of {', '.join(DRAWS)}: change data.draw"
+        )
     out = np.empty((len(pools), replicates, cells_per_draw), np.int32)
     if draw == "published":
         _draw_published(pools, out)
@@ -97,10 +106,15 @@ def draw_cells(
     for pool, name, rows in zip(pools, names, out, strict=True):
         number = zlib.crc32(name.encode())
         for r in range(replicates):
-            # Setting the key is what a new generator of (seed, pool, r) would be, twenty times faster.
+            # Setting the key is what a new generator of (seed, pool, r) would be, twenty times
+            # faster.
             fresh["state"]["key"][:] = seed & _KEY_MASK, number << 32 | r
             philox.state = fresh
-            rows[r] = pool[rng.choice(len(pool), cells_per_draw, replace=len(pool) <= cells_per_draw, shuffle=False)]
+            rows[r] = pool[
+                rng.choice(
+                    len(pool), cells_per_draw, replace=len(pool) <= cells_per_draw, shuffle=False
+                )
+            ]
     return out
 
 

@@ -16,7 +16,8 @@ CONTROL = "control"
 
 
 class Changes(NamedTuple):
-    """Changes from the control row of the same line, the control itself (no change) in front: [K + 1, G]."""
+    """Changes from the control row of the same line, the control itself (no change) in front: [K +
+    1, G]."""
 
     names: tuple[str, ...]
     observed: Float[np.ndarray, "C G"]
@@ -24,8 +25,11 @@ class Changes(NamedTuple):
     truth: Float[np.ndarray, "C G"] | None
 
 
-def changes(prepared: spectra.Prepared, groups: Groups, means: Means, model: Predictor, truth: Any = None) -> Changes:
-    """Mean rows of perturbed cells less those of their control, measured and predicted (from the mean control row)."""
+def changes(
+    prepared: spectra.Prepared, groups: Groups, means: Means, model: Predictor, truth: Any = None
+) -> Changes:
+    """Mean rows of perturbed cells less those of their control, measured and predicted (from the
+    mean control row)."""
     start = means.lower.astype(np.float32)
     first = np.unique(groups.of_pair, return_index=True)[1]
     made = []
@@ -49,14 +53,19 @@ def changes(prepared: spectra.Prepared, groups: Groups, means: Means, model: Pre
     )
 
 
-def planted_changes(prepared: spectra.Prepared, groups: Groups, truth: Any) -> Float[np.ndarray, "K G"] | None:
-    """True changes in the space of the rows (ComBat's scale included); None where conditions of the truth are none of
-    perturbation and line, and on other scales than log2."""
+def planted_changes(
+    prepared: spectra.Prepared, groups: Groups, truth: Any
+) -> Float[np.ndarray, "K G"] | None:
+    """True changes in the space of the rows (ComBat's scale included); None where conditions of the
+    truth are none of perturbation and line, and on other scales than log2."""
     where = {str(name): i for i, name in enumerate(truth.conditions)}
     if prepared.scale.kind != "log2_cp10k" or prepared.pairs.dose is not None:
         return None
     dataset, lines = prepared.dataset, prepared.spectra.lines
-    names = [f"{dataset.conditions[c]} in {lines[i]}" for c, i in zip(groups.condition, groups.line, strict=True)]
+    names = [
+        f"{dataset.conditions[c]} in {lines[i]}"
+        for c, i in zip(groups.condition, groups.line, strict=True)
+    ]
     control = [f"{dataset.conditions[dataset.control]} in {lines[i]}" for i in groups.line]
     if not set(names) | set(control) <= set(where):
         return None
@@ -66,7 +75,9 @@ def planted_changes(prepared: spectra.Prepared, groups: Groups, truth: Any) -> F
     return prepared.affine.scale[groups.batch] * change
 
 
-def compare(prepared: spectra.Prepared, groups: Groups, means: Means, found: Changes, seed: int) -> dict[str, Any]:
+def compare(
+    prepared: spectra.Prepared, groups: Groups, means: Means, found: Changes, seed: int
+) -> dict[str, Any]:
     """`benchmark.compare` over pairs of perturbation and line: the main table of the report."""
     pairs, dataset = prepared.pairs, prepared.dataset
     subsets = {"all": np.arange(1, len(found.names))}

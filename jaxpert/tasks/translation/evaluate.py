@@ -1,4 +1,5 @@
-"""Scores of the CycSeq paper: rows predicted in both directions, beside baselines, line by line (spec section 9)."""
+"""Scores of the CycSeq paper: rows predicted in both directions, beside baselines, line by line
+(spec section 9)."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ BLOCK = 256
 TRAINED = ("scgen", "gears")
 """Methods that may be trained beside."""
 UNITS_NOTE = (
-    "all methods are scored on the same rows and in the same units; published MAE and MSE are in units that the paper "
+    "all methods are scored on the same rows and in the same units; published MAE and MSE are in "
+    "units that the paper "
     "does not state and very probably differ between its methods, so only R2 can be set beside them"
 )
 
@@ -44,7 +46,11 @@ class Scored(NamedTuple):
 
 
 def predictor(
-    net: CycSeq, params: PyTree, state: PyTree, prepared: spectra.Prepared, unit_scale: Float[np.ndarray, "G"] | None
+    net: CycSeq,
+    params: PyTree,
+    state: PyTree,
+    prepared: spectra.Prepared,
+    unit_scale: Float[np.ndarray, "G"] | None,
 ) -> Predictor:
     """The model, in evaluation mode: latent means (or `samples` draws) and remembered moments."""
     dataset, pairs = prepared.dataset, prepared.pairs
@@ -55,7 +61,10 @@ def predictor(
     def both(params: Any, state: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
         if net.settings.samples:
             dose = batch.extras.get("dose")
-            own, condition = batch.extras.get("control_dose", dose), (batch.treatment, batch.stratum)
+            own, condition = (
+                batch.extras.get("control_dose", dose),
+                (batch.treatment, batch.stratum),
+            )
             one, two = jax.random.split(key)
             run = partial(cycseq.translate, net, params, state)
             up = run(batch.control, *condition, direction="n2p", key=one, dose=own)
@@ -72,7 +81,11 @@ def predictor(
             return jnp.asarray(np.resize(values, (max(n, size), *values.shape[1:])))
 
         condition = pairs.condition[own]
-        doses = {} if pairs.dose is None else {"dose": pairs.dose[own, 0], "control_dose": pairs.dose[own, 1]}
+        doses = (
+            {}
+            if pairs.dose is None
+            else {"dose": pairs.dose[own, 0], "control_dose": pairs.dose[own, 1]}
+        )
         batch = Batch(
             x=column((rows.x / unit).astype(np.float32)),
             control=column((rows.control / unit).astype(np.float32)),
@@ -84,7 +97,9 @@ def predictor(
             extras={name: column(values) for name, values in doses.items()},
         )
         made = both(params, state, jax.random.fold_in(key, int(own[0])), batch)
-        return {name: np.asarray(found)[:n] * unit for name, found in zip(DIRECTIONS, made, strict=True)}
+        return {
+            name: np.asarray(found)[:n] * unit for name, found in zip(DIRECTIONS, made, strict=True)
+        }
 
     size = min(BLOCK, max(len(prepared.pair_numbers("val")), len(prepared.pair_numbers("test"))))
     return predict
@@ -96,8 +111,8 @@ def evaluated_split(prepared: spectra.Prepared) -> str:
 
 
 def gene_sets(prepared: spectra.Prepared, groups: Groups) -> tuple[cycseq_metrics.Tops, int]:
-    """Genes that differ most between the cells of each group and of its control (Welch's t), for scoring only; and the
-    number of groups with too few cells for a ranking."""
+    """Genes that differ most between the cells of each group and of its control (Welch's t), for
+    scoring only; and the number of groups with too few cells for a ranking."""
     wanted = np.unique([groups.upper, groups.lower])
     upper, lower = (np.searchsorted(wanted, side) for side in (groups.upper, groups.lower))
     found = moments_of(prepared, wanted)
@@ -106,11 +121,15 @@ def gene_sets(prepared: spectra.Prepared, groups: Groups) -> tuple[cycseq_metric
     reference = np.arange(len(wanted))
     reference[upper] = lower
     ranking = differential.rank(
-        pseudobulk.Pseudobulk(found.mean, found.cells, np.zeros(len(wanted), int), variance), reference
+        pseudobulk.Pseudobulk(found.mean, found.cells, np.zeros(len(wanted), int), variance),
+        reference,
     )
     genes = prepared.dataset.genes
     sizes = [k for k in cycseq_metrics.TOPS if k < len(genes)]
-    tops = {name: of if of is None else of[upper] for name, of in cycseq_metrics.gene_sets(ranking, sizes).items()}
+    tops = {
+        name: of if of is None else of[upper]
+        for name, of in cycseq_metrics.gene_sets(ranking, sizes).items()
+    }
     return tops, int((~ranking.ranked[upper]).sum())
 
 
@@ -121,12 +140,13 @@ def score(
     facets: tuple[str, ...],
     facet: Int[np.ndarray, "K"],
 ) -> Scored:
-    """Score "model" and baselines on every row of the evaluated split, row by row and as means of each group; a method
-    has no entry in a direction that it does not predict.
+    """Score "model" and baselines on every row of the evaluated split, row by row and as means of
+    each group; a method has no entry in a direction that it does not predict.
 
-    `facets` are what tables are made for (lines, or compounds), `facet` the one of each group. Groups of the table are
-    "DIRECTION all" and "DIRECTION FACET"; scores are those of `cycseq_metrics.METRICS`, with `_top20` and `_top100` for
-    the genes that differ most, and `mean_` in front at the level of means.
+    `facets` are what tables are made for (lines, or compounds), `facet` the one of each group.
+    Groups of the table are "DIRECTION all" and "DIRECTION FACET"; scores are those of
+    `cycseq_metrics.METRICS`, with `_top20` and `_top100` for the genes that differ most, and
+    `mean_` in front at the level of means.
     """
     split = evaluated_split(prepared)
     tops, unranked = gene_sets(prepared, groups)
@@ -143,7 +163,10 @@ def score(
                 blocks[d].setdefault(name, []).append(cycseq_metrics.score(both, group, tops))
                 sums[d][name] = cycseq_metrics.add(sums[d].get(name, none), both, group)
     numbers = np.concatenate(pair)
-    joined = {d: {name: cycseq_metrics.join(of) for name, of in each.items()} for d, each in blocks.items()}
+    joined = {
+        d: {name: cycseq_metrics.join(of) for name, of in each.items()}
+        for d, each in blocks.items()
+    }
     present = np.unique(groups.of_pair[numbers])
     tables: dict[str, dict[str, Any]] = {name: {} for name in methods}
     for d in DIRECTIONS:
@@ -153,24 +176,42 @@ def score(
             some = cycseq_metrics.Pairs(*(one[present] for one in means))
             by_mean = _tables(cycseq_metrics.score(some, present, tops), facet[present], facets)
             for where in by_row:
-                tables[name][f"{d} {where}"] = by_row[where] | {f"mean_{k}": v for k, v in by_mean[where].items()}
+                tables[name][f"{d} {where}"] = by_row[where] | {
+                    f"mean_{k}": v for k, v in by_mean[where].items()
+                }
     model = tables.pop(benchmark.MODEL)
     notes = [UNITS_NOTE]
     if unranked:
-        notes.append(f"{unranked} of {len(groups.names)} groups have too few cells for their most changed genes")
-    sizes = {f"{d} {where}": n for d in DIRECTIONS for where, n in _sizes(facet[present], facets).items()}
-    table = {"model": model, "baselines": tables, "conditions": sizes, "notes": notes, "split": split}
+        notes.append(
+            f"{unranked} of {len(groups.names)} groups have too few cells for their most changed "
+            "genes"
+        )
+    sizes = {
+        f"{d} {where}": n for d in DIRECTIONS for where, n in _sizes(facet[present], facets).items()
+    }
+    table = {
+        "model": model,
+        "baselines": tables,
+        "conditions": sizes,
+        "notes": notes,
+        "split": split,
+    }
     return Scored(table, joined, numbers)
 
 
-def as_pairs(rows: spectra.Rows, direction: str, predicted: Float[np.ndarray, "n G"]) -> cycseq_metrics.Pairs:
+def as_pairs(
+    rows: spectra.Rows, direction: str, predicted: Float[np.ndarray, "n G"]
+) -> cycseq_metrics.Pairs:
     """Predicted, target and input rows of a direction."""
     target, start = (rows.x, rows.control) if direction == "n2p" else (rows.control, rows.x)
     return cycseq_metrics.Pairs(predicted, target, start)
 
 
-def triangular(prepared: spectra.Prepared, groups: Groups, model: Predictor, named: tuple[str, ...]) -> dict[str, Any]:
-    """Triangular validation (spec 9.3) of every evaluated group, those of `named` genes first, by direction."""
+def triangular(
+    prepared: spectra.Prepared, groups: Groups, model: Predictor, named: tuple[str, ...]
+) -> dict[str, Any]:
+    """Triangular validation (spec 9.3) of every evaluated group, those of `named` genes first, by
+    direction."""
     found: dict[str, list[cycseq_metrics.Triangle]] = {d: [] for d in DIRECTIONS}
     numbers = []
     for rows in spectra.rows(prepared, evaluated_split(prepared), block=BLOCK):
@@ -184,13 +225,17 @@ def triangular(prepared: spectra.Prepared, groups: Groups, model: Predictor, nam
     order = sorted(names, key=lambda name: (name.rsplit(" in ", 1)[0] not in named, name))
     tables = {}
     for d, parts in found.items():
-        whole = cycseq_metrics.Triangle(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        whole = cycseq_metrics.Triangle(
+            *(np.concatenate(each) for each in zip(*parts, strict=True))
+        )
         table = cycseq_metrics.triangle_table(whole, place.ravel(), names)
         tables[d] = {name: table[name] for name in order}
     return tables
 
 
-def _tables(scores: cycseq_metrics.Scores, facet: Int[np.ndarray, "n"], facets: tuple[str, ...]) -> dict[str, Any]:
+def _tables(
+    scores: cycseq_metrics.Scores, facet: Int[np.ndarray, "n"], facets: tuple[str, ...]
+) -> dict[str, Any]:
     """{facet: {score: value}} of those that have rows, all together first."""
     every = cycseq_metrics.by_line(scores, np.zeros(len(facet), int), [ALL])
     if len(facets) > 1:
@@ -211,4 +256,7 @@ def _flat(of: dict[str, Any]) -> dict[str, float]:
 
 def _sizes(facet: Int[np.ndarray, "k"], facets: tuple[str, ...]) -> dict[str, int]:
     counts = {name: int((facet == i).sum()) for i, name in enumerate(facets)}
-    return {ALL: len(facet), **({name: n for name, n in counts.items() if n} if len(facets) > 1 else {})}
+    return {
+        ALL: len(facet),
+        **({name: n for name, n in counts.items() if n} if len(facets) > 1 else {}),
+    }

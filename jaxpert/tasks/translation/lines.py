@@ -1,4 +1,5 @@
-"""Several files, or one with several lines, as one `Dataset`: common genes, lines, batch columns, pooled labels."""
+"""Several files, or one with several lines, as one `Dataset`: common genes, lines, batch columns,
+pooled labels."""
 
 from __future__ import annotations
 
@@ -51,34 +52,48 @@ def load_lines(
     placeholders: int = PLACEHOLDERS,
     name: str | None = None,
 ) -> Dataset:
-    """Read one or several .h5ad paths or AnnData objects into one data set over the genes that all have.
+    """Read one or several .h5ad paths or AnnData objects into one data set over the genes that all
+    have.
 
-    Every column name, control label and layer is one text for all sources or a sequence of one per source.
+    Every column name, control label and layer is one text for all sources or a sequence of one per
+    source.
 
     Args:
       sources: a path or AnnData, or a sequence of them.
-      perturbation: column of labels such as `A+B`; the same label in two files is the same perturbation.
+      perturbation: column of labels such as `A+B`; the same label in two files is the same
+          perturbation.
       control: the control label.
       separator: what stands between treatments; None takes each label as one treatment.
-      line: column of the cell line (or cell type); None takes each file as one line of the file's name.
-      batch: column of the experimental batch within a line; None takes each line of each file as one batch. A column
-        that tells treated from control (one lane each) is none: adjusting for it would remove the effect.
+      line: column of the cell line (or cell type); None takes each file as one line of the file's
+          name.
+      batch: column of the experimental batch within a line; None takes each line of each file as
+        one batch. A column that tells treated from control (one lane each) is none: adjusting for
+        it would remove the effect.
       layer: layer with raw counts, X where None.
-      normalised: the values are no counts but normalised before (kept as float32); `lognorm` is then "given".
-      targets: "perturbed" has one treatment per perturbed gene; "genes" one per gene of the data set in its order, then
-        the perturbed ones outside it (K_p = N: any gene can be addressed).
-      placeholders: free batch columns behind the real ones, for lines that come later (`assign_columns`).
+      normalised: the values are no counts but normalised before (kept as float32); `lognorm` is
+          then "given".
+      targets: "perturbed" has one treatment per perturbed gene; "genes" one per gene of the data
+        set in its order, then the perturbed ones outside it (K_p = N: any gene can be addressed).
+      placeholders: free batch columns behind the real ones, for lines that come later
+          (`assign_columns`).
 
-    Genes are sorted by name. `stratum` is the batch column, numbered file by file and there by label; its name is the
-    line, the batch where there is one, and the file where that leaves two alike. `obs` gets the columns `line`,
-    `batch` (the column's name) and `file`; columns of the files with these names become `line_in_file` and so on.
+    Genes are sorted by name. `stratum` is the batch column, numbered file by file and there by
+    label; its name is the line, the batch where there is one, and the file where that leaves two
+    alike. `obs` gets the columns `line`, `batch` (the column's name) and `file`; columns of the
+    files with these names become `line_in_file` and so on.
 
-    Raises InputError for no common gene, missing labels or columns, and lines without a control cell. Notes count and
-    name the genes left out per file and the perturbed genes that are not measured.
+    Raises InputError for no common gene, missing labels or columns, and lines without a control
+    cell. Notes count and name the genes left out per file and the perturbed genes that are not
+    measured.
     """
     if targets not in TARGETS:
-        raise InputError(f"the targets are {targets!r}, expected one of {', '.join(TARGETS)}: change data.targets")
-    parts, genes, notes = read_parts(sources, line=line, batch=batch, layer=layer, normalised=normalised)
+        raise InputError(
+            f"the targets are {targets!r}, expected one of {', '.join(TARGETS)}: change "
+            "data.targets"
+        )
+    parts, genes, notes = read_parts(
+        sources, line=line, batch=batch, layer=layer, normalised=normalised
+    )
     columns = per_source(perturbation, len(parts), "data.perturbation")
     own = per_source(control, len(parts), "data.control")
 
@@ -96,28 +111,36 @@ def load_lines(
 
 
 def address_genes(dataset: Dataset, *, substring: bool = False) -> Dataset:
-    """Give every gene a treatment column (K_p = N), in the order of the genes, then the perturbed ones outside it.
+    """Give every gene a treatment column (K_p = N), in the order of the genes, then the perturbed
+    ones outside it.
 
-    `substring` marks every gene whose name contains a target's, as the published code does (target AR also marks PARP1
-    and SART1), and has no column for targets outside the genes.
+    `substring` marks every gene whose name contains a target's, as the published code does (target
+    AR also marks PARP1 and SART1), and has no column for targets outside the genes.
     """
-    outside = () if substring else tuple(t for t in dataset.treatments if t not in set(dataset.genes))
+    outside = (
+        () if substring else tuple(t for t in dataset.treatments if t not in set(dataset.genes))
+    )
     columns = (*dataset.genes, *outside)
     table = np.zeros((len(dataset.conditions), len(columns)), np.float32)
     place = {gene: i for i, gene in enumerate(columns)}
     for condition, treatment in zip(*np.nonzero(dataset.condition_treatments), strict=True):
         target = dataset.treatments[treatment]
-        hits = [i for i, gene in enumerate(columns) if target in gene] if substring else [place[target]]
+        hits = (
+            [i for i, gene in enumerate(columns) if target in gene]
+            if substring
+            else [place[target]]
+        )
         table[condition, hits] = 1
     return replace(dataset, treatments=columns, condition_treatments=table)
 
 
 def assign_columns(dataset: Dataset, columns: Sequence[str], *, as_new: bool = False) -> Dataset:
-    """Move the batches of a data set to the batch columns of a trained model: those of the same name to their own, new
-    ones to free placeholders in order, which from then on carry the new name.
+    """Move the batches of a data set to the batch columns of a trained model: those of the same
+    name to their own, new ones to free placeholders in order, which from then on carry the new
+    name.
 
-    `as_new` takes every batch for a new one (another experiment on a line of the same name, such as a dose series);
-    its column is then called `batch@data set`.
+    `as_new` takes every batch for a new one (another experiment on a line of the same name, such as
+    a dose series); its column is then called `batch@data set`.
 
     Raises InputError where the placeholders do not suffice.
     """
@@ -127,16 +150,26 @@ def assign_columns(dataset: Dataset, columns: Sequence[str], *, as_new: bool = F
     free = [i for i, name in enumerate(columns) if name.startswith(PLACEHOLDER)]
     if len(new) > len(free):
         raise InputError(
-            f"{dataset.name!r} has {len(new)} batches that the trained model does not know ({shown(new)}) and the "
-            f"model has {len(free)} free batch columns: pre-train with more data.placeholders or give fewer new lines"
+            f"{dataset.name!r} has {len(new)} batches that the trained model does not know "
+            f"({shown(new)}) and the "
+            f"model has {len(free)} free batch columns: pre-train with more data.placeholders or "
+            "give fewer new lines"
         )
     names = list(columns)
     for i, name in zip(free, new, strict=False):
         names[i] = name
     place = [names.index(called[name]) if name in called else -1 for name in dataset.strata]
     moved = np.array(place, np.int32)[dataset.stratum]
-    note = f"new batches take placeholder columns: {shown(f'{n} -> {columns[names.index(n)]}' for n in new)}"
-    return replace(dataset, strata=tuple(names), stratum=moved, notes=(*dataset.notes, *([note] if new else [])))
+    note = (
+        "new batches take placeholder columns: "
+        f"{shown(f'{n} -> {columns[names.index(n)]}' for n in new)}"
+    )
+    return replace(
+        dataset,
+        strata=tuple(names),
+        stratum=moved,
+        notes=(*dataset.notes, *([note] if new else [])),
+    )
 
 
 def per_source(value: Any, sources: int, key: str) -> list[Any]:
@@ -144,14 +177,17 @@ def per_source(value: Any, sources: int, key: str) -> list[Any]:
     if value is None or isinstance(value, str):
         return [value] * sources
     if len(value) != sources:
-        raise InputError(f"{key} names {len(value)} for {sources} files, expected one for all or one per file")
+        raise InputError(
+            f"{key} names {len(value)} for {sources} files, expected one for all or one per file"
+        )
     return list(value)
 
 
 def read_parts(
     sources: Any, *, line: Names | None, batch: Names | None, layer: Names | None, normalised: bool
 ) -> tuple[list[Part], tuple[str, ...], tuple[str, ...]]:
-    """Read every source over the genes that all have: the parts, the genes, notes on genes left out."""
+    """Read every source over the genes that all have: the parts, the genes, notes on genes left
+    out."""
     listed = list(sources) if isinstance(sources, list | tuple) else [sources]
     if not listed:
         raise InputError("there is no file to read, expected at least one: set data.source")
@@ -159,7 +195,9 @@ def read_parts(
     lines = per_source(line, len(listed), "data.line")
     batches = per_source(batch, len(listed), "data.batch")
     with ExitStack() as stack:
-        tables = [stack.enter_context(opened(s, chosen)) for s, chosen in zip(listed, layers, strict=True)]
+        tables = [
+            stack.enter_context(opened(s, chosen)) for s, chosen in zip(listed, layers, strict=True)
+        ]
         for table in tables:
             check_names(table)
         names = _file_names(tables)
@@ -169,19 +207,30 @@ def read_parts(
                 name,
                 _read_matrix(table, genes, normalised),
                 table.obs,
-                np.full(len(table.obs), name) if line is None else _labels(table, line, "data.line"),
+                np.full(len(table.obs), name)
+                if line is None
+                else _labels(table, line, "data.line"),
                 None if batch is None else _labels(table, batch, "data.batch"),
             )
             for name, table, line, batch in zip(names, tables, lines, batches, strict=True)
         ]
-        lost = {name: len(table.var) - len(genes) for name, table in zip(names, tables, strict=True)}
+        lost = {
+            name: len(table.var) - len(genes) for name, table in zip(names, tables, strict=True)
+        }
     told = [f"{name} {count}" for name, count in lost.items() if count]
-    notes = (f"{len(genes)} genes are in every file; left out because another file lacks them: {shown(told, 20)}",)
+    notes = (
+        f"{len(genes)} genes are in every file; left out because another file lacks them: "
+        f"{shown(told, 20)}",
+    )
     return parts, genes, notes if told else ()
 
 
 def join(
-    parts: list[Part], genes: tuple[str, ...], labels: Labels, placeholders: int, name: str | None = None
+    parts: list[Part],
+    genes: tuple[str, ...],
+    labels: Labels,
+    placeholders: int,
+    name: str | None = None,
 ) -> Dataset:
     """Put read parts and the labels of all their cells together."""
     import pandas as pd
@@ -190,7 +239,11 @@ def join(
     file = np.repeat([part.name for part in parts], [len(part.obs) for part in parts])
     line = np.concatenate([part.line for part in parts])
     frames = [part.obs.rename(columns=_taken(part)) for part in parts]
-    obs = frames[0].copy() if len(frames) == 1 else pd.concat([frame.astype(object) for frame in frames])
+    obs = (
+        frames[0].copy()
+        if len(frames) == 1
+        else pd.concat([frame.astype(object) for frame in frames])
+    )
     obs = obs.assign(line=line, batch=np.asarray(strata, object)[stratum], file=file)
     if not obs.index.is_unique:
         obs.index = pd.Index([f"{f}/{cell}" for f, cell in zip(file, obs.index, strict=True)])
@@ -210,15 +263,20 @@ def _labels(table: Table, name: str, key: str) -> np.ndarray:
 
 def _file_names(tables: Sequence[Table]) -> list[str]:
     names = [table.name for table in tables]
-    return [f"{n}{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+    return [
+        f"{n}{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)
+    ]
 
 
 def _common_genes(tables: Sequence[Table]) -> tuple[str, ...]:
-    common = set(map(str, tables[0].var.index)).intersection(*(map(str, table.var.index) for table in tables[1:]))
+    common = set(map(str, tables[0].var.index)).intersection(
+        *(map(str, table.var.index) for table in tables[1:])
+    )
     if not common:
         firsts = [f"{table.source} (such as {shown(table.var.index[:2])})" for table in tables]
         raise InputError(
-            f"no gene is in all of {shown(firsts, 20)}, expected common gene names: give all files the same kind of "
+            f"no gene is in all of {shown(firsts, 20)}, expected common gene names: give all "
+            "files the same kind of "
             "name (symbols or identifiers) as var_names"
         )
     return tuple(sorted(common))
@@ -240,13 +298,19 @@ def _read_values(table: Table) -> Any:
     from scipy import sparse
 
     stored = Labelled(
-        table.matrix, np.asarray(table.obs.index), np.asarray(table.var.index), table.source, table.layer, table.layers
+        table.matrix,
+        np.asarray(table.obs.index),
+        np.asarray(table.var.index),
+        table.source,
+        table.layer,
+        table.layers,
     )
     blocks = []
     for _, block in stored_blocks(stored):
         if not np.isfinite(block.data).all():
             raise InputError(
-                f"layer {table.layer!r} of {table.source} holds NaN or infinite values, expected normalised "
+                f"layer {table.layer!r} of {table.source} holds NaN or infinite values, expected "
+                "normalised "
                 "expression: fill them in or leave those genes out"
             )
         blocks.append(block.astype(np.float32))
@@ -254,7 +318,8 @@ def _read_values(table: Table) -> Any:
 
 
 def _stack(parts: Sequence[Part]) -> Any:
-    """All cells in one CSR matrix of the smallest type, aligned so that JAX on CPU can use it in place."""
+    """All cells in one CSR matrix of the smallest type, aligned so that JAX on CPU can use it in
+    place."""
     from scipy import sparse
 
     whole = all(part.counts.dtype.kind == "u" for part in parts)
@@ -270,22 +335,31 @@ def _stack(parts: Sequence[Part]) -> Any:
         start = stop
     indptr = np.concatenate(stops)
     indptr = indptr.astype(np.int32) if entries <= np.iinfo(np.int32).max else indptr
-    return sparse.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, parts[0].counts.shape[1]), copy=False)
+    return sparse.csr_matrix(
+        (data, indices, indptr), shape=(len(indptr) - 1, parts[0].counts.shape[1]), copy=False
+    )
 
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     """Uninitialised array that starts at a multiple of 64 bytes."""
-    # Of the type itself, not of bytes: SciPy copies an array that has less than half the elements of its base.
+    # Of the type itself, not of bytes: SciPy copies an array that has less than half the elements
+    # of its base.
     raw = np.empty(size + ALIGNMENT // dtype.itemsize, dtype)
     offset = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
     return raw[offset : offset + size]
 
 
-def _batch_columns(parts: Sequence[Part], placeholders: int) -> tuple[tuple[str, ...], Int[np.ndarray, "N"]]:
+def _batch_columns(
+    parts: Sequence[Part], placeholders: int
+) -> tuple[tuple[str, ...], Int[np.ndarray, "N"]]:
     """Names of the batch columns, in order of the files and there by label, and each cell's."""
     full, short, index = [], [], []
     for part in parts:
-        own = part.line if part.batch is None else np.char.add(np.char.add(part.line, "/"), part.batch)
+        own = (
+            part.line
+            if part.batch is None
+            else np.char.add(np.char.add(part.line, "/"), part.batch)
+        )
         names, inverse = np.unique(own, return_inverse=True)
         index.append(inverse + len(short))
         short += [str(n) for n in names]
@@ -301,8 +375,10 @@ def require_controls(dataset: Dataset) -> None:
     without = sorted(set(line) - set(line[dataset.condition == dataset.control]))
     if without:
         raise InputError(
-            f"{len(without)} lines have no control cell ({shown(without)}), expected some cells labelled "
-            f"{dataset.conditions[dataset.control]!r} in each: add them, leave those lines out, or check data.line"
+            f"{len(without)} lines have no control cell ({shown(without)}), expected some cells "
+            "labelled "
+            f"{dataset.conditions[dataset.control]!r} in each: add them, leave those lines out, "
+            "or check data.line"
         )
 
 
@@ -311,6 +387,7 @@ def _unmeasured(dataset: Dataset) -> tuple[str, ...]:
     if not outside:
         return ()
     return (
-        f"{len(outside)} perturbed genes are not among the {len(dataset.genes)} common genes and are kept as targets: "
+        f"{len(outside)} perturbed genes are not among the {len(dataset.genes)} common genes and "
+        "are kept as targets: "
         f"{shown(outside)}",
     )

@@ -1,4 +1,5 @@
-"""From a config to the rows of CycSeq: read cells of several lines (or doses), pair, split and align them."""
+"""From a config to the rows of CycSeq: read cells of several lines (or doses), pair, split and
+align them."""
 
 from __future__ import annotations
 
@@ -23,8 +24,11 @@ START = "start"
 """Value of `data.combat_reference`: the reference of the run in `train.start`."""
 
 
-def load(config: Config, kept: spectra.CombatReference | None = None) -> tuple[spectra.Prepared, Any]:
-    """The paired, split and aligned rows, and the truth behind them where they are simulated (else None).
+def load(
+    config: Config, kept: spectra.CombatReference | None = None
+) -> tuple[spectra.Prepared, Any]:
+    """The paired, split and aligned rows, and the truth behind them where they are simulated (else
+    None).
 
     `kept` is what `data.combat_reference=start` stands for.
     """
@@ -32,17 +36,28 @@ def load(config: Config, kept: spectra.CombatReference | None = None) -> tuple[s
     reference = settings["combat_reference"]
     if reference == START and kept is None:
         raise InputError(
-            "data.combat_reference is start but train.start is empty, expected the run whose reference that is: set "
+            "data.combat_reference is start but train.start is empty, expected the run whose "
+            "reference that is: set "
             "train.start to a finished CycSeq run, or data.combat_reference=largest"
         )
     dataset, truth = read(config)
-    names = ("lognorm", "combat_cells", "replicates", "cells_per_draw", "unit", "cells_disjoint", "draw")
+    names = (
+        "lognorm",
+        "combat_cells",
+        "replicates",
+        "cells_per_draw",
+        "unit",
+        "cells_disjoint",
+        "draw",
+    )
     options: dict[str, Any] = {name: settings[name] for name in names}
     align = {START: kept} | dict.fromkeys(NONE)
     options |= {"seed": split["seed"], "combat_reference": align.get(reference, reference)}
     if settings["compound"]:
         tested = split_names(settings["test_compounds"])
-        return doses.prepare(dataset, pairs=settings["pairs"], test=tested or None, **options), truth
+        return doses.prepare(
+            dataset, pairs=settings["pairs"], test=tested or None, **options
+        ), truth
     options |= {"held_out": _held_out(split) or None}
     if split["kind"] not in ("replicate", "none"):  # these hold out no share
         options |= {"test_share": split["test_share"], "val_share": split["val_share"]}
@@ -50,10 +65,13 @@ def load(config: Config, kept: spectra.CombatReference | None = None) -> tuple[s
 
 
 def read(config: Config) -> tuple[Dataset, Any]:
-    """The integrated cells, those of `data.lines` alone and with the most variable genes where so asked."""
+    """The integrated cells, those of `data.lines` alone and with the most variable genes where so
+    asked."""
     settings = config["data"]
     source, truth = _sources(settings)
-    common: dict[str, Any] = {name: _listed(settings[name]) or None for name in ("line", "batch", "layer")}
+    common: dict[str, Any] = {
+        name: _listed(settings[name]) or None for name in ("line", "batch", "layer")
+    }
     common |= {"normalised": settings["normalised"], "placeholders": 0}
     if truth is not None:
         common["name"] = "simulated"
@@ -61,14 +79,25 @@ def read(config: Config) -> tuple[Dataset, Any]:
         targets = settings["targets"] or (source.uns.get("targets") if truth is not None else None)
         if not targets:
             raise InputError(
-                "data.targets is empty but data.compound asks for doses, expected a table of compounds and their "
+                "data.targets is empty but data.compound asks for doses, expected a table of "
+                "compounds and their "
                 "target genes: set data.targets to a .csv file of two columns"
             )
-        own: dict[str, Any] = {"compound": _listed(settings["compound"]), "dose": _listed(settings["dose"])}
-        dataset = doses.load_doses(source, targets=targets, vehicle=settings["vehicle"], **own, **common)
+        own: dict[str, Any] = {
+            "compound": _listed(settings["compound"]),
+            "dose": _listed(settings["dose"]),
+        }
+        dataset = doses.load_doses(
+            source, targets=targets, vehicle=settings["vehicle"], **own, **common
+        )
     else:
-        own = {"perturbation": _listed(settings["perturbation"]), "control": _listed(settings["control"])}
-        dataset = spectra.load_lines(source, separator=settings["separator"] or None, **own, **common)
+        own = {
+            "perturbation": _listed(settings["perturbation"]),
+            "control": _listed(settings["control"]),
+        }
+        dataset = spectra.load_lines(
+            source, separator=settings["separator"] or None, **own, **common
+        )
     dataset = _keep_lines(dataset, split_names(settings["lines"]))
     if settings["variable_genes"]:
         dataset = data.keep_variable(dataset, settings["variable_genes"])
@@ -113,5 +142,7 @@ def _held_out(split: Config) -> list[Any]:
     pairs = [name.rsplit(IN, 1) for name in names]
     wrong = [name for name, pair in zip(names, pairs, strict=True) if len(pair) != 2]
     if wrong:
-        raise InputError(f"split.held_out names {wrong[0]!r}, expected pairs such as `KLF1 in K562`: write it so")
+        raise InputError(
+            f"split.held_out names {wrong[0]!r}, expected pairs such as `KLF1 in K562`: write it so"
+        )
     return [tuple(pair) for pair in pairs]

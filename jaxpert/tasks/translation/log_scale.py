@@ -1,4 +1,5 @@
-"""The logarithmic scale of cells of several lines: from stored counts, block by block, never dense."""
+"""The logarithmic scale of cells of several lines: from stored counts, block by block, never
+dense."""
 
 from __future__ import annotations
 
@@ -13,13 +14,15 @@ from jaxpert.data.counts import row_blocks
 
 LIBRARY = 1e4
 LOGNORM = ("log2_cp10k", "log2_raw", "ln_cp10k_zscore", "given")
-"""log2(1 + 1e4 x / sum x), log2(1 + x), ln(1 + 1e4 x / sum x) z-scored over the file, and values left as they are."""
+"""log2(1 + 1e4 x / sum x), log2(1 + x), ln(1 + 1e4 x / sum x) z-scored over the file, and values
+left as they are."""
 CLIP = 10.0
 """Largest z-score."""
 
 
 class Moments(NamedTuple):
-    """Gene-wise mean and variance (ddof 0) over the cells of each group, in float64; zeros for a group of no cells."""
+    """Gene-wise mean and variance (ddof 0) over the cells of each group, in float64; zeros for a
+    group of no cells."""
 
     cells: Int[np.ndarray, "Q"]
     mean: Float[np.ndarray, "Q G"]
@@ -27,11 +30,13 @@ class Moments(NamedTuple):
 
 
 class LogScale(NamedTuple):
-    """From counts to log values: y = min(ln(1 + factor x) / unit, cap) at a stored entry and 0 elsewhere.
+    """From counts to log values: y = min(ln(1 + factor x) / unit, cap) at a stored entry and 0
+    elsewhere.
 
-    A z-score that is clipped from above, min((y - mean) / std, 10), is the affine image of min(y, mean + 10 std). A
-    gene that is not stored has y = 0 <= mean and is never clipped. So the clip is `cap` on stored entries, and what
-    follows is affine: the mean of clipped z-scores is exactly the image of the mean of capped values.
+    A z-score that is clipped from above, min((y - mean) / std, 10), is the affine image of min(y,
+    mean + 10 std). A gene that is not stored has y = 0 <= mean and is never clipped. So the clip is
+    `cap` on stored entries, and what follows is affine: the mean of clipped z-scores is exactly the
+    image of the mean of capped values.
     """
 
     kind: str
@@ -46,17 +51,25 @@ class LogScale(NamedTuple):
     cap: Float[np.ndarray, "F G"] | None = None
 
 
-def fit_log_scale(counts: Any, lognorm: str, file: Int[np.ndarray, "N"], keep: Bool[np.ndarray, "N"]) -> LogScale:
-    """Return the scale called `lognorm` (one of LOGNORM); z-scores take the moments of the kept cells of each file.
+def fit_log_scale(
+    counts: Any, lognorm: str, file: Int[np.ndarray, "N"], keep: Bool[np.ndarray, "N"]
+) -> LogScale:
+    """Return the scale called `lognorm` (one of LOGNORM); z-scores take the moments of the kept
+    cells of each file.
 
     Differs from the published helper, which scales by every cell of a file, held-out ones included.
     """
     if lognorm not in LOGNORM:
-        raise InputError(f"the log transform is {lognorm!r}, expected one of {', '.join(LOGNORM)}: change data.lognorm")
+        raise InputError(
+            f"the log transform is {lognorm!r}, expected one of {', '.join(LOGNORM)}: change "
+            "data.lognorm"
+        )
     whole = counts.dtype.kind in "ui"
     if whole == (lognorm == "given"):
         found, fix = ("counts", LOGNORM[0]) if whole else ("values normalised before", "given")
-        raise InputError(f"the log transform is {lognorm!r} but the cells hold {found}: set data.lognorm={fix}")
+        raise InputError(
+            f"the log transform is {lognorm!r} but the cells hold {found}: set data.lognorm={fix}"
+        )
     factor = np.ones(counts.shape[0])
     if "cp10k" in lognorm:
         total = library(counts)
@@ -67,10 +80,14 @@ def fit_log_scale(counts: Any, lognorm: str, file: Int[np.ndarray, "N"], keep: B
 
 def library(counts: Any) -> Float[np.ndarray, "N"]:
     """Total of each cell, block by block."""
-    return np.concatenate([np.asarray(block.sum(axis=1), np.float64).ravel() for _, block in row_blocks(counts)])
+    return np.concatenate(
+        [np.asarray(block.sum(axis=1), np.float64).ravel() for _, block in row_blocks(counts)]
+    )
 
 
-def log_values(scale: LogScale, block: Any, rows: slice | Int[np.ndarray, "n"]) -> Float[np.ndarray, "nnz"]:
+def log_values(
+    scale: LogScale, block: Any, rows: slice | Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "nnz"]:
     """Log values of a CSR block's stored entries; `rows` are the numbers of its cells."""
     values = block.data.astype(np.float64)
     if scale.kind == "given":
@@ -80,20 +97,31 @@ def log_values(scale: LogScale, block: Any, rows: slice | Int[np.ndarray, "n"]) 
     np.log1p(values, out=values)
     values /= scale.unit
     if scale.cap is not None:
-        np.minimum(values, scale.cap[np.repeat(scale.file[rows], stored), block.indices], out=values)
+        np.minimum(
+            values, scale.cap[np.repeat(scale.file[rows], stored), block.indices], out=values
+        )
     return values
 
 
 def group_moments(
-    counts: Any, scale: LogScale, group: Int[np.ndarray, "N"], groups: int, keep: Bool[np.ndarray, "N"]
+    counts: Any,
+    scale: LogScale,
+    group: Int[np.ndarray, "N"],
+    groups: int,
+    keep: Bool[np.ndarray, "N"],
 ) -> Moments:
     """Moments of log values over the kept cells of each group: two passes over the stored entries.
 
-    The spread is summed around the mean, so that a gene without counts in a group has variance 0 exactly.
+    The spread is summed around the mean, so that a gene without counts in a group has variance 0
+    exactly.
     """
     genes = counts.shape[1]
     cells = np.bincount(group[keep], minlength=groups)
-    total, stored, spread = np.zeros(groups * genes), np.zeros(groups * genes), np.zeros(groups * genes)
+    total, stored, spread = (
+        np.zeros(groups * genes),
+        np.zeros(groups * genes),
+        np.zeros(groups * genes),
+    )
     for place, value in _entries(counts, scale, group, keep):
         total += np.bincount(place, value, len(total))
         stored += np.bincount(place, minlength=len(total))
@@ -113,7 +141,8 @@ def _entries(
         number = np.flatnonzero(keep[rows]) + rows.start
         part = block if len(number) == block.shape[0] else block[keep[rows]]
         yield (
-            np.repeat(group[number].astype(np.int64), np.diff(part.indptr)) * part.shape[1] + part.indices,
+            np.repeat(group[number].astype(np.int64), np.diff(part.indptr)) * part.shape[1]
+            + part.indices,
             log_values(scale, part, number),
         )
 
@@ -123,7 +152,8 @@ def _with_z_score(counts: Any, scale: LogScale, keep: Bool[np.ndarray, "N"]) -> 
     kept = np.bincount(scale.file[keep], minlength=files)
     if (kept < 2).any():
         raise InputError(
-            f"file {int(np.argmin(kept)) + 1} of {files} has {kept.min()} training cells, expected at least 2 to "
+            f"file {int(np.argmin(kept)) + 1} of {files} has {kept.min()} training cells, "
+            "expected at least 2 to "
             "z-score by: set data.lognorm=log2_cp10k or hold out less"
         )
     found = group_moments(counts, scale, scale.file, files, keep)

@@ -1,9 +1,11 @@
-"""Scores of predicted expression rows (pseudo-bulk, cells or means) pair by pair, as the CycSeq comparison needs them.
+"""Scores of predicted expression rows (pseudo-bulk, cells or means) pair by pair, as the CycSeq
+comparison needs them.
 
-A pair is an input row, the row predicted from it, and the measured row that it should equal, all on one log scale:
-control to perturbed ("n2p"), perturbed to control ("p2n"), or a dose to the next one. Everything works on blocks of
-rows: scores are per row, and means of rows add up in `Sums`. What the input leaves undefined (a correlation with a
-constant row, a ranking of too few genes) is NaN, never 0. Source: spec section 9.
+A pair is an input row, the row predicted from it, and the measured row that it should equal, all on
+one log scale: control to perturbed ("n2p"), perturbed to control ("p2n"), or a dose to the next
+one. Everything works on blocks of rows: scores are per row, and means of rows add up in `Sums`.
+What the input leaves undefined (a correlation with a constant row, a ranking of too few genes) is
+NaN, never 0. Source: spec section 9.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ METRICS = {
 """Scores of a row: over genes, so R2 is 1 - SSE/SST with SST around the row's own mean."""
 TOPS = (20, 100)
 SMALLEST_SPREAD = 0.2
-"""Of a gene in `signal`, as a share of its mean (and of 1 where that is 0), so that constant genes do not lead."""
+"""Of a gene in `signal`, as a share of its mean (and of 1 where that is 0), so that constant genes
+do not lead."""
 
 Rows = Float[np.ndarray, "n G"]
 PerRow = Float[np.ndarray, "n"]
@@ -46,7 +49,8 @@ class Pairs(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Pairs added up by group (a perturbation in a line, say), for means over rows that are never all in memory."""
+    """Pairs added up by group (a perturbation in a line, say), for means over rows that are never
+    all in memory."""
 
     predicted: Float[np.ndarray, "K G"]
     target: Float[np.ndarray, "K G"]
@@ -64,7 +68,8 @@ class Triangle(NamedTuple):
     start_target: PerRow
     """t: what copying the input would reach."""
     change_r: PerRow
-    """Signed correlation of the predicted with the true change, which noise beside the input does not raise."""
+    """Signed correlation of the predicted with the true change, which noise beside the input does
+    not raise."""
     nearer_target: Bool[np.ndarray, "n"]
     """a > c: the published criterion."""
     beats_copying: Bool[np.ndarray, "n"]
@@ -72,8 +77,13 @@ class Triangle(NamedTuple):
 
 
 def row_scores(pairs: Pairs, genes: Int[np.ndarray, "n k"] | None = None) -> dict[str, PerRow]:
-    """METRICS of every row, over all genes or over its own k `genes` (NaN for a row with a -1 among them)."""
-    chosen = pairs if genes is None else Pairs(*(np.take_along_axis(one, genes, axis=1) for one in pairs))
+    """METRICS of every row, over all genes or over its own k `genes` (NaN for a row with a -1 among
+    them)."""
+    chosen = (
+        pairs
+        if genes is None
+        else Pairs(*(np.take_along_axis(one, genes, axis=1) for one in pairs))
+    )
     predicted, target, start = (one.astype(np.float64) for one in chosen)
     error = predicted - target
     mse = (error**2).mean(1)
@@ -93,20 +103,25 @@ def row_scores(pairs: Pairs, genes: Int[np.ndarray, "n k"] | None = None) -> dic
 
 
 def correlation(a: Rows, b: Rows) -> PerRow:
-    """Pearson correlation of every row of `a` with that of `b`; NaN where either is constant but for rounding."""
+    """Pearson correlation of every row of `a` with that of `b`; NaN where either is constant but
+    for rounding."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     spread = np.sqrt(_variance(a) * _variance(b))
     return ((a - a.mean(1, keepdims=True)) * (b - b.mean(1, keepdims=True))).mean(1) / spread
 
 
 def _variance(rows: Rows, size: PerRow | None = None) -> PerRow:
-    """Population variance of every row, NaN where it is rounding beside the mean square (or `size`)."""
+    """Population variance of every row, NaN where it is rounding beside the mean square (or
+    `size`)."""
     variance = rows.var(1)
-    return np.where(variance > CONSTANT * ((rows**2).mean(1) if size is None else size), variance, np.nan)
+    return np.where(
+        variance > CONSTANT * ((rows**2).mean(1) if size is None else size), variance, np.nan
+    )
 
 
 def _change(predicted: Rows, target: Rows, start: Rows) -> PerRow:
-    """Correlation of changes; one that is rounding beside the rows it is the difference of is constant."""
+    """Correlation of changes; one that is rounding beside the rows it is the difference of is
+    constant."""
     size = (start**2).mean(1)
     changes = predicted - start, target - start
     defined = np.isfinite(_variance(changes[0], size) + _variance(changes[1], size))
@@ -121,12 +136,18 @@ def score(pairs: Pairs, group: Int[np.ndarray, "n"], tops: Tops) -> Scores:
         group: of each row, a row of the tables in `tops`.
         tops: gene sets by name: None for all genes, else genes of every group (`gene_sets`).
     """
-    return {name: row_scores(pairs, None if genes is None else genes[group]) for name, genes in tops.items()}
+    return {
+        name: row_scores(pairs, None if genes is None else genes[group])
+        for name, genes in tops.items()
+    }
 
 
-def gene_sets(ranking: differential.Ranking, sizes: Sequence[int] = TOPS) -> dict[str, Int[np.ndarray, "K _"] | None]:
-    """All genes, and the first of each group's ranking by Welch's t; rank training cells, each group (perturbation in
-    a line) against the control of its own line. Groups without a ranking have -1."""
+def gene_sets(
+    ranking: differential.Ranking, sizes: Sequence[int] = TOPS
+) -> dict[str, Int[np.ndarray, "K _"] | None]:
+    """All genes, and the first of each group's ranking by Welch's t; rank training cells, each
+    group (perturbation in a line) against the control of its own line. Groups without a ranking
+    have -1."""
     found: dict[str, Int[np.ndarray, "K _"] | None] = {"all": None}
     for k in sizes:
         found[f"top{k}"] = np.where(ranking.ranked[:, None], differential.top(ranking.order, k), -1)
@@ -141,9 +162,12 @@ def join(blocks: Sequence[dict[str, dict[str, np.ndarray]]]) -> Scores:
     }
 
 
-def by_line(scores: Scores, line: Int[np.ndarray, "n"], lines: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Mean over the defined pairs of every line: {line: {set: {metric: value}}}, with `pairs`, their number, and in
-    each set `undefined`, the number of those for which some metric is not defined."""
+def by_line(
+    scores: Scores, line: Int[np.ndarray, "n"], lines: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Mean over the defined pairs of every line: {line: {set: {metric: value}}}, with `pairs`,
+    their number, and in each set `undefined`, the number of those for which some metric is not
+    defined."""
     table: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(lines):
         own = line == number
@@ -160,7 +184,8 @@ def _mean(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-# ---- means of rows, and baselines ---------------------------------------------------------------------------------
+# ---- means of rows, and baselines
+# ---------------------------------------------------------------------------------
 
 
 def empty_sums(groups: int, genes: int) -> Sums:
@@ -173,7 +198,9 @@ def add(sums: Sums, pairs: Pairs, group: Int[np.ndarray, "n"]) -> Sums:
     """With a block of pairs added to their groups."""
     member = np.zeros((len(sums.rows), len(group)))
     member[group, np.arange(len(group))] = 1
-    predicted, target, start = (old + member @ rows for old, rows in zip(sums[:3], pairs, strict=True))
+    predicted, target, start = (
+        old + member @ rows for old, rows in zip(sums[:3], pairs, strict=True)
+    )
     return Sums(predicted, target, start, sums.rows + member.sum(1).astype(np.int64))
 
 
@@ -184,47 +211,67 @@ def means(sums: Sums) -> Pairs:
 
 
 def no_change(pairs: Pairs) -> Pairs:
-    """The baseline that predicts the input row itself; its change is constant, so `change_r` is NaN."""
+    """The baseline that predicts the input row itself; its change is constant, so `change_r` is
+    NaN."""
     return pairs._replace(predicted=pairs.start)
 
 
 def line_profiles(
-    target: Float[np.ndarray, "K G"], line: Int[np.ndarray, "K"], lines: int, trained: Bool[np.ndarray, "K"]
+    target: Float[np.ndarray, "K G"],
+    line: Int[np.ndarray, "K"],
+    lines: int,
+    trained: Bool[np.ndarray, "K"],
 ) -> Float[np.ndarray, "L G"]:
-    """Unweighted mean of the trained groups' mean targets in every line (`means(...).target`); NaN for a line without
-    any."""
+    """Unweighted mean of the trained groups' mean targets in every line (`means(...).target`); NaN
+    for a line without any."""
     member = (line == np.arange(lines)[:, None]) & trained
     count = member.sum(1, keepdims=True)
-    return member.astype(float) @ np.where(trained[:, None], target, 0) / np.where(count > 0, count, np.nan)
+    return (
+        member.astype(float)
+        @ np.where(trained[:, None], target, 0)
+        / np.where(count > 0, count, np.nan)
+    )
 
 
-def mean_perturbation(pairs: Pairs, line: Int[np.ndarray, "n"], profiles: Float[np.ndarray, "L G"]) -> Pairs:
-    """The baseline that predicts the line's mean training target (`line_profiles`), whatever the perturbation."""
+def mean_perturbation(
+    pairs: Pairs, line: Int[np.ndarray, "n"], profiles: Float[np.ndarray, "L G"]
+) -> Pairs:
+    """The baseline that predicts the line's mean training target (`line_profiles`), whatever the
+    perturbation."""
     return pairs._replace(predicted=profiles[line])
 
 
-# ---- triangular validation, mixing, ranking of genes --------------------------------------------------------------
+# ---- triangular validation, mixing, ranking of genes
+# --------------------------------------------------------------
 
 
 def triangle(pairs: Pairs) -> Triangle:
-    """Triangular validation of every pair; a prediction should pass both comparisons in both directions.
+    """Triangular validation of every pair; a prediction should pass both comparisons in both
+    directions.
 
-    The published check is only that the output is nearer to the target than to the input (a > c), which noise
-    orthogonal to the input passes too; hence the other two.
+    The published check is only that the output is nearer to the target than to the input (a > c),
+    which noise orthogonal to the input passes too; hence the other two.
     """
     predicted, target, start = pairs
-    a, c, t = (correlation(*two) ** 2 for two in ((target, predicted), (start, predicted), (start, target)))
+    a, c, t = (
+        correlation(*two) ** 2 for two in ((target, predicted), (start, predicted), (start, target))
+    )
     change = _change(*(one.astype(np.float64) for one in pairs))
     return Triangle(a, c, t, change, a > c, a > t)
 
 
-def triangle_table(found: Triangle, group: Int[np.ndarray, "n"], names: Sequence[str]) -> dict[str, dict[str, float]]:
+def triangle_table(
+    found: Triangle, group: Int[np.ndarray, "n"], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Means of every group's defined pairs, and the shares of all its pairs that pass."""
     passed = {"passed": found.nearer_target & found.beats_copying}
     table = {}
     for number, name in enumerate(names):
         own = group == number
-        values = {key: _mean(np.asarray(each[own], float)) for key, each in (found._asdict() | passed).items()}
+        values = {
+            key: _mean(np.asarray(each[own], float))
+            for key, each in (found._asdict() | passed).items()
+        }
         table[name] = values | {"pairs": int(own.sum())}
     return table
 
@@ -240,9 +287,10 @@ def label_mixing(
 ) -> dict[str, dict[str, float | int]]:
     """How well predicted rows mix with the real ones of each label (dose): {label: scores}.
 
-    `mixing` is the share of nearest neighbours of the other kind (real among predicted, predicted among real) over its
-    expectation under chance: 1 well mixed, 0 apart; the rest as in `mixing.separation`. Labels that only one side has,
-    or of fewer than two rows on either, are left out.
+    `mixing` is the share of nearest neighbours of the other kind (real among predicted, predicted
+    among real) over its expectation under chance: 1 well mixed, 0 apart; the rest as in
+    `mixing.separation`. Labels that only one side has, or of fewer than two rows on either, are
+    left out.
     """
     found: dict[str, dict[str, float | int]] = {}
     for label in np.unique(real_label):
@@ -257,11 +305,14 @@ def label_mixing(
     return found
 
 
-def signal(predicted: Rows, start: Float[np.ndarray, "m G"], kind: str = "difference") -> Float[np.ndarray, "G"]:
+def signal(
+    predicted: Rows, start: Float[np.ndarray, "m G"], kind: str = "difference"
+) -> Float[np.ndarray, "G"]:
     """By how much a prediction moves every gene, to rank genes by for an enrichment.
 
-    "difference" is mean predicted - mean input; "signal_to_noise" divides it by the sum of both standard deviations
-    (ddof 1), each at least a fifth of its mean, as preranked enrichment is usually fed.
+    "difference" is mean predicted - mean input; "signal_to_noise" divides it by the sum of both
+    standard deviations (ddof 1), each at least a fifth of its mean, as preranked enrichment is
+    usually fed.
     """
     a, b = predicted.astype(np.float64), start.astype(np.float64)
     difference = a.mean(0) - b.mean(0)

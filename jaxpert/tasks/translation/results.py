@@ -1,4 +1,5 @@
-"""What follows the training of CycSeq: scores in both directions, changes, figures, and the files of a run."""
+"""What follows the training of CycSeq: scores in both directions, changes, figures, and the files
+of a run."""
 
 from __future__ import annotations
 
@@ -36,16 +37,19 @@ def check(config: Config, prepared: spectra.Prepared, truth: Any) -> None:
     unknown = [name for name in split_names(config["evaluation"]["shown"]) if name not in names]
     if unknown:
         raise InputError(
-            f"evaluation.shown asks for {unknown[0]!r}, expected pairs of perturbation and line such as {names[0]!r}"
+            f"evaluation.shown asks for {unknown[0]!r}, expected pairs of perturbation and line "
+            f"such as {names[0]!r}"
         )
     if config["train"]["seeds"] != 1:
         raise InputError(
-            f"train.seeds is {config['train']['seeds']}, expected 1 for CycSeq: run each seed in a work directory of "
+            f"train.seeds is {config['train']['seeds']}, expected 1 for CycSeq: run each seed in "
+            "a work directory of "
             "its own"
         )
     if not (prepared.pairs.part != SPLITS.index("train")).any():
         raise InputError(
-            f"split.kind is {config['split']['kind']!r}, which leaves no rows to score, expected replicate, "
+            f"split.kind is {config['split']['kind']!r}, which leaves no rows to score, expected "
+            "replicate, "
             "perturbation, cell_line or perturbation_in_line"
         )
     if config["evaluation"]["gears"] and not cycseq_gears.why_not(prepared):
@@ -63,8 +67,8 @@ def write(
 ) -> None:
     """Everything that follows training; metrics.json comes last, as the sign of a finished run.
 
-    rows.npz has every score of every evaluated row, predictions.h5ad the mean row and change that the model predicts
-    for each pair of perturbation and line.
+    rows.npz has every score of every evaluated row, predictions.h5ad the mean row and change that
+    the model predicts for each pair of perturbation and line.
     """
     groups = cycseq_baselines.find_groups(prepared)
     means = cycseq_baselines.group_means(prepared, groups)
@@ -90,7 +94,9 @@ def write(
     log.say(str(metrics["verdict"]))
 
 
-def _beside(config: Config, prepared: spectra.Prepared, truth: Any) -> tuple[dict[str, Predictor], list[str]]:
+def _beside(
+    config: Config, prepared: spectra.Prepared, truth: Any
+) -> tuple[dict[str, Predictor], list[str]]:
     """The models that are trained beside, and what to know of them or why they cannot be."""
     found: dict[str, Predictor] = {}
     said: list[str] = []
@@ -110,8 +116,13 @@ def _beside(config: Config, prepared: spectra.Prepared, truth: Any) -> tuple[dic
 
 
 def _alone(name: str) -> str:
-    """Why one process, which writes the results of several, cannot train a model on the devices of all."""
-    return f"{name} is not trained beside in a run of several processes" if jax.process_count() > 1 else ""
+    """Why one process, which writes the results of several, cannot train a model on the devices of
+    all."""
+    return (
+        f"{name} is not trained beside in a run of several processes"
+        if jax.process_count() > 1
+        else ""
+    )
 
 
 def facets_of(prepared: spectra.Prepared, groups: Groups) -> tuple[tuple[str, ...], np.ndarray]:
@@ -126,24 +137,38 @@ def facets_of(prepared: spectra.Prepared, groups: Groups) -> tuple[tuple[str, ..
 def describe(prepared: spectra.Prepared) -> dict[str, Any]:
     """The data in numbers."""
     pairs = {name: len(prepared.pair_numbers(name)) for name in SPLITS[:3]}
-    return results.describe(prepared.dataset) | {"lines": len(prepared.spectra.lines), "pairs of rows": pairs}
+    return results.describe(prepared.dataset) | {
+        "lines": len(prepared.spectra.lines),
+        "pairs of rows": pairs,
+    }
 
 
 def save_rows(path: Path, groups: Groups, scored: cycseq_assess.Scored) -> None:
-    """`pair` and `group` of each evaluated row, names of groups, and DIRECTION|METHOD|GENES|SCORE of each."""
+    """`pair` and `group` of each evaluated row, names of groups, and DIRECTION|METHOD|GENES|SCORE
+    of each."""
     group = groups.of_pair[scored.pair]
-    arrays: dict[str, np.ndarray] = {"pair": scored.pair, "group": group, "groups": np.array(groups.names)}
+    arrays: dict[str, np.ndarray] = {
+        "pair": scored.pair,
+        "group": group,
+        "groups": np.array(groups.names),
+    }
     for direction, methods in scored.rows.items():
         for method, sets in methods.items():
             for genes, metrics in sets.items():
-                arrays |= {f"{direction}|{method}|{genes}|{name}": of for name, of in metrics.items()}
+                arrays |= {
+                    f"{direction}|{method}|{genes}|{name}": of for name, of in metrics.items()
+                }
     folder.write_arrays(path, arrays)
 
 
 def to_anndata(
-    prepared: spectra.Prepared, groups: Groups, means: cycseq_baselines.Means, found: cycseq_effects.Changes
+    prepared: spectra.Prepared,
+    groups: Groups,
+    means: cycseq_baselines.Means,
+    found: cycseq_effects.Changes,
 ) -> Any:
-    """Predicted mean rows of each pair of perturbation and line; layers have the change, and both as measured."""
+    """Predicted mean rows of each pair of perturbation and line; layers have the change, and both
+    as measured."""
     import anndata
     import pandas as pd
 
@@ -157,7 +182,12 @@ def to_anndata(
         },
         index=pd.Index(groups.names),
     )
-    layers = {"effect": effect, "measured": means.upper, "measured_effect": found.observed[1:], "control": means.lower}
+    layers = {
+        "effect": effect,
+        "measured": means.upper,
+        "measured_effect": found.observed[1:],
+        "control": means.lower,
+    }
     return anndata.AnnData(
         X=(means.lower + effect).astype(np.float32),
         obs=obs,
@@ -182,16 +212,23 @@ def draw(
     found: cycseq_effects.Changes,
     metrics: dict[str, Any],
 ) -> None:
-    """Training curves, the model beside its baselines, and predicted changes against measured ones."""
+    """Training curves, the model beside its baselines, and predicted changes against measured
+    ones."""
     pictures, rows = workdir / "figures", log.read_metrics(workdir / "metrics.jsonl")
     if rows:
         plots.loss_curves(rows, pictures / "loss_curves.png")
     plots.baseline_bars(metrics, pictures / "baselines.png")
     observed, predicted = found.observed[1:], found.predicted[benchmark.MODEL][1:]
     members = [["train"] if trained else ["test"] for trained in groups.trained]
-    plots.ate_scatter(observed, predicted, groups.names, members, pictures / "ate_scatter.png", metrics["model"])
+    plots.ate_scatter(
+        observed, predicted, groups.names, members, pictures / "ate_scatter.png", metrics["model"]
+    )
     shown = split_names(config["evaluation"]["shown"])
     strength = np.abs(observed).mean(1) - 1e9 * groups.trained
-    chosen = [groups.names.index(name) for name in shown] or np.argsort(-strength)[:MOST_SHOWN].tolist()
+    chosen = [groups.names.index(name) for name in shown] or np.argsort(-strength)[
+        :MOST_SHOWN
+    ].tolist()
     names = [groups.names[k] for k in chosen]
-    plots.effect_panels(observed[chosen], predicted[chosen], prepared.dataset.genes, names, pictures / "effects.png")
+    plots.effect_panels(
+        observed[chosen], predicted[chosen], prepared.dataset.genes, names, pictures / "effects.png"
+    )

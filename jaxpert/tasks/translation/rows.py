@@ -1,4 +1,5 @@
-"""Rows on the host, block by block and exact: for evaluation, per-spectrum means and what scales them."""
+"""Rows on the host, block by block and exact: for evaluation, per-spectrum means and what scales
+them."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class ControlMeans(NamedTuple):
 
 
 def rows(prepared: Prepared, split: str, *, block: int = BLOCK) -> Iterator[Rows]:
-    """Go through the rows of the pairs of a split in order, `block` at a time (float32, summed in float64)."""
+    """Go through the rows of the pairs of a split in order, `block` at a time (float32, summed in
+    float64)."""
     numbers = prepared.pair_numbers(split)
     if prepared.unit == "cell":
         numbers = np.repeat(numbers, prepared.draws.cells.shape[2])
@@ -69,7 +71,8 @@ def drawn_rows(
     replicate: Int[np.ndarray, "n"],
     place: Int[np.ndarray, "n"] | None = None,
 ) -> Float[np.ndarray, "n G"]:
-    """Rows of replicates of pools in float64: the mean of the drawn cells, or the `place`-th of them."""
+    """Rows of replicates of pools in float64: the mean of the drawn cells, or the `place`-th of
+    them."""
     from scipy import sparse
 
     draws, dataset = prepared.draws, prepared.dataset
@@ -77,17 +80,22 @@ def drawn_rows(
     cells = cells if place is None else cells[np.arange(len(pool)), place][:, None]
     distinct, column = np.unique(cells, return_inverse=True)
     part = dataset.counts[distinct]
-    y = sparse.csr_matrix((log_values(prepared.scale, part, distinct), part.indices, part.indptr), part.shape)
+    y = sparse.csr_matrix(
+        (log_values(prepared.scale, part, distinct), part.indices, part.indptr), part.shape
+    )
     n, deep = cells.shape
     weights = sparse.csr_matrix(
         (np.full(n * deep, 1 / deep), column.ravel(), np.arange(n + 1) * deep), (n, len(distinct))
     )
     mean: Any = weights @ y
-    return apply_affine(prepared.affine, prepared.spectra.batch[draws.spectrum[pool]], mean.toarray())
+    return apply_affine(
+        prepared.affine, prepared.spectra.batch[draws.spectrum[pool]], mean.toarray()
+    )
 
 
 def spectrum_means(prepared: Prepared, split: str) -> SpectrumMeans:
-    """Average the rows of each pair of spectra over the replicates that the split has ("mean" level of evaluation)."""
+    """Average the rows of each pair of spectra over the replicates that the split has ("mean" level
+    of evaluation)."""
     numbers, pairs = prepared.pair_numbers(split), prepared.pairs
     key = np.stack([pairs.upper, pairs.lower], 1)[numbers]
     _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
@@ -104,24 +112,31 @@ def spectrum_means(prepared: Prepared, split: str) -> SpectrumMeans:
         np.add.at(count, own, 1)
     total /= np.maximum(count, 1)[None, :, None]
     chosen = numbers[first[order]]
-    return SpectrumMeans(pairs.condition[chosen], pairs.batch[chosen], pairs.line[chosen], count, total[0], total[1])
+    return SpectrumMeans(
+        pairs.condition[chosen], pairs.batch[chosen], pairs.line[chosen], count, total[0], total[1]
+    )
 
 
 def control_means(prepared: Prepared) -> ControlMeans:
     """Mean of each batch column's training control cells on the scale of the rows."""
     dataset = prepared.dataset
     keep = (dataset.split == SPLITS.index("train")) & (dataset.condition == dataset.control)
-    found = group_moments(dataset.counts, prepared.scale, dataset.stratum, len(dataset.strata), keep)
+    found = group_moments(
+        dataset.counts, prepared.scale, dataset.stratum, len(dataset.strata), keep
+    )
     batches = np.arange(len(dataset.strata))
-    mean = np.where((found.cells > 0)[:, None], apply_affine(prepared.affine, batches, found.mean), 0)
+    mean = np.where(
+        (found.cells > 0)[:, None], apply_affine(prepared.affine, batches, found.mean), 0
+    )
     return ControlMeans(mean, found.cells)
 
 
 def adjust(
     prepared: Prepared, batch: Int[np.ndarray, "n"], values: Float[np.ndarray, "n G"]
 ) -> Float[np.ndarray, "n G"]:
-    """Bring means of log values (of cells or predictions, on the scale named `lognorm`, before any z-score) to rows of
-    the given batch columns, so that every model is scored in one space. Exact for means, since the map is affine."""
+    """Bring means of log values (of cells or predictions, on the scale named `lognorm`, before any
+    z-score) to rows of the given batch columns, so that every model is scored in one space. Exact
+    for means, since the map is affine."""
     return apply_affine(prepared.affine, batch, values)
 
 
@@ -133,10 +148,11 @@ def unadjust(
 
 
 def training_rows_per_gene_scale(prepared: Prepared) -> Float[np.ndarray, "G"]:
-    """Largest |x| of each gene over both rows of every training pair, 1 for genes that are always 0.
+    """Largest |x| of each gene over both rows of every training pair, 1 for genes that are always
+    0.
 
-    For generators that end in tanh: train on `to_unit(x, scale)`, undo by `from_unit` before any metric. Goes through
-    all training rows once.
+    For generators that end in tanh: train on `to_unit(x, scale)`, undo by `from_unit` before any
+    metric. Goes through all training rows once.
     """
     largest = np.zeros(len(prepared.dataset.genes))
     for made in rows(prepared, "train"):
@@ -145,12 +161,16 @@ def training_rows_per_gene_scale(prepared: Prepared) -> Float[np.ndarray, "G"]:
     return np.where(largest > 0, largest, 1.0)
 
 
-def to_unit(x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]) -> Float[np.ndarray, "*b G"]:
+def to_unit(
+    x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]
+) -> Float[np.ndarray, "*b G"]:
     """Rows divided by the gene's largest training value: within [-1, 1] in training."""
     return x / scale
 
 
-def from_unit(x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]) -> Float[np.ndarray, "*b G"]:
+def from_unit(
+    x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]
+) -> Float[np.ndarray, "*b G"]:
     """Inverse of `to_unit`."""
     return x * scale
 
@@ -158,8 +178,8 @@ def from_unit(x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]) -> Fl
 def spectra_spec(prepared: Prepared) -> Spec:
     """The `Spec` of the training cells; strata are the batch columns, placeholders included.
 
-    For values that were normalised before there is no ln(1 + x): `log_mean`, `log_std` and `control_mean` are those of
-    the values as given.
+    For values that were normalised before there is no ln(1 + x): `log_mean`, `log_std` and
+    `control_mean` are those of the values as given.
     """
     if prepared.scale.kind != "given":
         return make_spec(prepared.dataset)
@@ -170,10 +190,14 @@ def _given_spec(prepared: Prepared) -> Spec:
     dataset: Dataset = prepared.dataset
     train = np.asarray(dataset.split == SPLITS.index("train"))
     if train.sum() < 2:
-        raise InputError(f"the training cells are {train.sum()}, expected at least 2: hold out less")
+        raise InputError(
+            f"the training cells are {train.sum()}, expected at least 2: hold out less"
+        )
     one = np.zeros(len(train), np.int64)
     every = group_moments(dataset.counts, prepared.scale, one, 1, train)
-    control = group_moments(dataset.counts, prepared.scale, one, 1, train & (dataset.condition == dataset.control))
+    control = group_moments(
+        dataset.counts, prepared.scale, one, 1, train & (dataset.condition == dataset.control)
+    )
     return Spec(
         genes=dataset.genes,
         treatments=dataset.treatments,

@@ -17,13 +17,16 @@ from jaxpert.tasks.translation.draws import Spectra
 KINDS = ("replicate", "perturbation", "cell_line", "perturbation_in_line", "none")
 TRAIN, VAL, TEST = range(3)
 SHARES = {"perturbation": (0.2, 0.1), "cell_line": (0.2, 0.0), "perturbation_in_line": (0.2, 0.1)}
-"""Shares of what is held out for test and for validation; without the latter one replicate of training validates."""
+"""Shares of what is held out for test and for validation; without the latter one replicate of
+training validates."""
 CELL_SHARE = 0.2
-"""Share of a spectrum's cells that each part but training takes, where parts that share a spectrum share no cell."""
+"""Share of a spectrum's cells that each part but training takes, where parts that share a spectrum
+share no cell."""
 
 
 class Edges(NamedTuple):
-    """Pairs of spectra, upper (perturbed or higher dose) with lower (control or lower dose), each in one part."""
+    """Pairs of spectra, upper (perturbed or higher dose) with lower (control or lower dose), each
+    in one part."""
 
     upper: Int[np.ndarray, "E"]
     lower: Int[np.ndarray, "E"]
@@ -44,7 +47,8 @@ class Audit(NamedTuple):
     """What to know of a split before believing scores on it."""
 
     shared: dict[str, tuple[int, int]]
-    """{"val", "test"}: cells that its perturbed rows are drawn from, and how many of them training draws too."""
+    """{"val", "test"}: cells that its perturbed rows are drawn from, and how many of them training
+    draws too."""
     shared_controls: dict[str, tuple[int, int]]
     """The same of its control rows."""
     crossing: tuple[str, ...]
@@ -69,50 +73,69 @@ def hold_out(
     """Place the pairs into parts.
 
     Args:
-      kind: "replicate" and "none" train on every pair; "perturbation" holds out perturbations in all lines, "cell_line"
-        lines, "perturbation_in_line" a perturbation in one line that is trained in another.
-      held_out: what is tested: names of conditions or of lines, or (condition, line) pairs; None draws a share.
+      kind: "replicate" and "none" train on every pair; "perturbation" holds out perturbations in
+        all lines, "cell_line" lines, "perturbation_in_line" a perturbation in one line that is
+        trained in another.
+      held_out: what is tested: names of conditions or of lines, or (condition, line) pairs; None
+          draws a share.
       test_share: share of the units held out for test; None takes 0.2.
-      val_share: share held out for validation; 0 validates on a replicate of training. None takes 0.1, 0 for lines.
+      val_share: share held out for validation; 0 validates on a replicate of training. None takes
+          0.1, 0 for lines.
 
     Raises InputError for unknown names, and where training would be left without pairs.
     """
     if kind not in KINDS:
-        raise InputError(f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind")
+        raise InputError(
+            f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind"
+        )
     if kind in ("replicate", "none"):
         if (held_out, test_share, val_share) != (None, None, None):
             raise InputError(
-                f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is set: take another "
+                f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is "
+                "set: take another "
                 "split.kind or leave these unset"
             )
         return edges
     units, names = _units(dataset, spectra, edges, kind)
-    rng, lines = np.random.default_rng([seed, 0]), len(spectra.lines) if kind == "perturbation_in_line" else 0
+    rng, lines = (
+        np.random.default_rng([seed, 0]),
+        len(spectra.lines) if kind == "perturbation_in_line" else 0,
+    )
     given = zip((test_share, val_share), SHARES[kind], strict=True)
     shares = [default if own is None else own for own, default in given]
     if min(shares) < 0 or sum(shares) >= 1:
         raise InputError(
-            f"split.test_share and split.val_share are {shares[0]:g} and {shares[1]:g}, expected shares from 0 that "
+            f"split.test_share and split.val_share are {shares[0]:g} and {shares[1]:g}, expected "
+            "shares from 0 that "
             "leave some for training: lower them"
         )
     every = np.unique(units)
-    test = _drawn(rng, every, lines, shares[0], len(every)) if held_out is None else _named(held_out, names, kind)
+    test = (
+        _drawn(rng, every, lines, shares[0], len(every))
+        if held_out is None
+        else _named(held_out, names, kind)
+    )
     val = _drawn(rng, np.setdiff1d(every, test), lines, shares[1], len(every))
     part = np.where(np.isin(units, test), TEST, np.where(np.isin(units, val), VAL, TRAIN))
     if not (part == TRAIN).any() or not (part == TEST).any():
         raise InputError(
-            f"the split {kind!r} of {dataset.name!r} leaves {int((part == TRAIN).sum())} pairs of spectra for training "
-            f"and {int((part == TEST).sum())} for test, expected some of both: hold out less or take another split.kind"
+            f"the split {kind!r} of {dataset.name!r} leaves {int((part == TRAIN).sum())} pairs of "
+            "spectra for training "
+            f"and {int((part == TEST).sum())} for test, expected some of both: hold out less or "
+            "take another split.kind"
         )
     return edges._replace(part=part)
 
 
-def deal_cells(spectra: Spectra, edges: Edges, *, replicate_validates: bool, disjoint: bool, seed: int) -> Dealt:
+def deal_cells(
+    spectra: Spectra, edges: Edges, *, replicate_validates: bool, disjoint: bool, seed: int
+) -> Dealt:
     """The pools that cells are drawn from.
 
-    Whole spectra where parts may share cells (part -1); else the cells of every spectrum are dealt, before anything is
-    drawn, to the parts whose pairs use it: a fifth each (at least one cell) to validation and test, the rest to
-    training. A spectrum of fewer cells than parts gives none to the last ones.
+    Whole spectra where parts may share cells (part -1); else the cells of every spectrum are dealt,
+    before anything is drawn, to the parts whose pairs use it: a fifth each (at least one cell) to
+    validation and test, the rest to training. A spectrum of fewer cells than parts gives none to
+    the last ones.
     """
     uses = _uses(edges, len(spectra.condition), replicate_validates)
     if not disjoint:
@@ -126,7 +149,11 @@ def deal_cells(spectra: Spectra, edges: Edges, *, replicate_validates: bool, dis
         first = len(cells) - share * (len(wanted) - 1)
         if first < 1:
             share, first = 1, max(1, len(cells) - len(wanted) + 1)
-        bounds = [0, *np.minimum(first + share * np.arange(len(wanted) - 1), len(cells)).tolist(), len(cells)]
+        bounds = [
+            0,
+            *np.minimum(first + share * np.arange(len(wanted) - 1), len(cells)).tolist(),
+            len(cells),
+        ]
         for part, a, b in zip(wanted, bounds[:-1], bounds[1:], strict=True):
             if b > a:
                 pools.append(np.sort(cells[a:b]))
@@ -135,11 +162,25 @@ def deal_cells(spectra: Spectra, edges: Edges, *, replicate_validates: bool, dis
     return Dealt(pools, np.array(owner), np.array(parts))
 
 
-def audit(dataset: Dataset, spectra: Spectra, edges: Edges, drawn: dict[str, tuple[np.ndarray, np.ndarray]]) -> Audit:
-    """Audit a split: `drawn` has, for each part with pairs, the distinct cells behind upper and behind lower rows."""
-    conditions = {part: set(spectra.condition[edges.upper[edges.part == part]].tolist()) for part in (TRAIN, VAL, TEST)}
-    lines = {part: set(spectra.line[edges.upper[edges.part == part]].tolist()) for part in (TRAIN, VAL, TEST)}
-    targets = {part: dataset.condition_treatments[sorted(c)].any(axis=0) for part, c in conditions.items()}
+def audit(
+    dataset: Dataset,
+    spectra: Spectra,
+    edges: Edges,
+    drawn: dict[str, tuple[np.ndarray, np.ndarray]],
+) -> Audit:
+    """Audit a split: `drawn` has, for each part with pairs, the distinct cells behind upper and
+    behind lower rows."""
+    conditions = {
+        part: set(spectra.condition[edges.upper[edges.part == part]].tolist())
+        for part in (TRAIN, VAL, TEST)
+    }
+    lines = {
+        part: set(spectra.line[edges.upper[edges.part == part]].tolist())
+        for part in (TRAIN, VAL, TEST)
+    }
+    targets = {
+        part: dataset.condition_treatments[sorted(c)].any(axis=0) for part, c in conditions.items()
+    }
     unseen = np.flatnonzero((targets[VAL] | targets[TEST]) & ~targets[TRAIN])
 
     def shared(side: int) -> dict[str, tuple[int, int]]:
@@ -162,26 +203,34 @@ def audit_notes(found: Audit) -> tuple[str, ...]:
     """The audit in sentences, those of what is not there left out."""
     notes = [
         f"{same} of the {cells} cells behind the {rows} rows of {part} are drawn in training too"
-        + (", so scores measure the noise of drawing, not generalisation" if rows == "perturbed" else "")
+        + (
+            ", so scores measure the noise of drawing, not generalisation"
+            if rows == "perturbed"
+            else ""
+        )
         for rows, table in (("perturbed", found.shared), ("control", found.shared_controls))
         for part, (cells, same) in table.items()
         if same
     ]
     if found.crossing:
         notes.append(
-            f"{len(found.crossing)} perturbations are in both training and test pairs: {shown(found.crossing)}"
+            f"{len(found.crossing)} perturbations are in both training and test pairs: "
+            f"{shown(found.crossing)}"
         )
     if found.untrained_lines:
         notes.append(f"lines evaluated without any training pair: {shown(found.untrained_lines)}")
     if found.untrained_targets:
         notes.append(
-            f"{len(found.untrained_targets)} targets are evaluated without having been trained on, their columns keep "
+            f"{len(found.untrained_targets)} targets are evaluated without having been trained "
+            "on, their columns keep "
             f"the values they start with: {shown(found.untrained_targets)}"
         )
     return tuple(notes)
 
 
-def _units(dataset: Dataset, spectra: Spectra, edges: Edges, kind: str) -> tuple[np.ndarray, dict[Any, int]]:
+def _units(
+    dataset: Dataset, spectra: Spectra, edges: Edges, kind: str
+) -> tuple[np.ndarray, dict[Any, int]]:
     """What each pair is held out by, as a number, and the numbers' names."""
     condition, line = spectra.condition[edges.upper], spectra.line[edges.upper]
     if kind == "perturbation":
@@ -193,10 +242,13 @@ def _units(dataset: Dataset, spectra: Spectra, edges: Edges, kind: str) -> tuple
     return units, {(dataset.conditions[c], spectra.lines[i]): u for u, (c, i) in split.items()}
 
 
-def _drawn(rng: np.random.Generator, units: np.ndarray, lines: int, share: float, every: int) -> np.ndarray:
+def _drawn(
+    rng: np.random.Generator, units: np.ndarray, lines: int, share: float, every: int
+) -> np.ndarray:
     """A random share of `every`, at least one where the share is not 0.
 
-    Where units are perturbations in `lines` lines, each perturbation keeps one of its lines in training.
+    Where units are perturbations in `lines` lines, each perturbation keeps one of its lines in
+    training.
     """
     if share <= 0:
         return units[:0]
@@ -213,7 +265,8 @@ def _named(held_out: Sequence[Any], names: dict[Any, int], kind: str) -> np.ndar
     if unknown:
         close = get_close_matches(str(unknown[0]), list(map(str, names)), n=1, cutoff=0.5)
         raise InputError(
-            f"split.held_out names {unknown[0]!r}, which is none of the {len(names)} that {kind!r} can hold out "
+            f"split.held_out names {unknown[0]!r}, which is none of the {len(names)} that "
+            f"{kind!r} can hold out "
             f"({shown(names)}): did you mean {close[0] if close else next(iter(names))!r}?"
         )
     return np.array([names[unit] for unit in wanted])

@@ -1,4 +1,5 @@
-"""The ranked table of pairs: the same from arrays and from a predictor, in any chunks, best first."""
+"""The ranked table of pairs: the same from arrays and from a predictor, in any chunks, best
+first."""
 
 import numpy as np
 import pytest
@@ -16,12 +17,17 @@ def effects() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     singles, pairs = rng.normal(size=(5, G)), screens.all_pairs(5)
     slope = np.linspace(0.3, 2, len(pairs))[:, None]
-    both = slope * (singles[pairs[:, 0]] + singles[pairs[:, 1]]) + 0.2 * rng.normal(size=(len(pairs), G))
+    both = slope * (singles[pairs[:, 0]] + singles[pairs[:, 1]]) + 0.2 * rng.normal(
+        size=(len(pairs), G)
+    )
     return singles, pairs, both
 
 
 def test_all_pairs():
-    assert screens.all_pairs(3).tolist() == [[0, 1], [0, 2], [1, 2]] and len(screens.all_pairs(105)) == 5460
+    assert (
+        screens.all_pairs(3).tolist() == [[0, 1], [0, 2], [1, 2]]
+        and len(screens.all_pairs(105)) == 5460
+    )
 
 
 @pytest.mark.parametrize("chunk", [3, 256])
@@ -62,7 +68,9 @@ def test_given_pairs_and_combinations_as_members(effects):
     units = np.concatenate([singles, both[:1]])
     triple = both[:1] + singles[2]
     table = screens.screen([*NAMES, "A+B"], units, triple, pairs=np.array([[5, 2]]))
-    assert table["pair"].tolist() == ["A+B+C"] and table["deviation"][0] == pytest.approx(0, abs=1e-9)
+    assert table["pair"].tolist() == ["A+B+C"] and table["deviation"][0] == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,9 @@ def test_uncertainty_for_some_pairs_only(effects):
     singles, _, both = effects
 
     def predict(part):
-        return screens.Prediction(both[: len(part)], np.zeros(len(part)) if len(part) == 6 else None)
+        return screens.Prediction(
+            both[: len(part)], np.zeros(len(part)) if len(part) == 6 else None
+        )
 
     with pytest.raises(InputError, match="for some pairs only"):
         screens.screen(NAMES, singles, predict, chunk=6)

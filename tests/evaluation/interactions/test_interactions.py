@@ -1,4 +1,5 @@
-"""Interaction scores: the library oracles, planted interactions, order, chunks, undefined values."""
+"""Interaction scores: the library oracles, planted interactions, order, chunks, undefined
+values."""
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,9 @@ def test_theil_sen_is_scikit_learns(genes, most, tolerance):
 def test_genes_that_leave_the_slopes_open_get_the_least_ones():
     a, b = np.array([1.0, 2.0, 0.0]), np.array([2.0, 4.0, 0.0])
     with jax.enable_x64(True):
-        c1, c2 = theil_sen.exact_fits(*map(jnp.asarray, (a, b, a)), (jnp.array([0, 0]), jnp.array([1, 2])))
+        c1, c2 = theil_sen.exact_fits(
+            *map(jnp.asarray, (a, b, a)), (jnp.array([0, 0]), jnp.array([1, 2]))
+        )
     np.testing.assert_allclose(np.stack([c1, c2], 1), [[0.2, 0.4], [0.2, 0.4]])
     assert np.linalg.lstsq(np.stack([a, b], 1), a, rcond=None)[0] == pytest.approx([0.2, 0.4])
 
@@ -82,7 +85,9 @@ def test_distance_correlations_are_the_dcor_packages(n):
     pairs: list = [((0, 1), 2), ((0,), 1), ((0,), 2), ((1,), 2), ((0, 1, 2), 2)]
     with jax.enable_x64(True):
         found = distance_correlations(jnp.asarray(columns), pairs)
-    expected = [dcor.distance_correlation(columns[list(group)].T, columns[other]) for group, other in pairs]
+    expected = [
+        dcor.distance_correlation(columns[list(group)].T, columns[other]) for group, other in pairs
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
@@ -99,7 +104,9 @@ def plain_distance_correlation(x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_distance_correlation_by_its_definition_in_single_precision(vectors, scale):
     a, b, ab = (scale * v[0] + 5 for v in vectors)
-    found = distance_correlations(jnp.asarray(np.stack([a, b, ab]), jnp.float32), [((0, 1), 2), ((0,), 1)])
+    found = distance_correlations(
+        jnp.asarray(np.stack([a, b, ab]), jnp.float32), [((0, 1), 2), ((0,), 1)]
+    )
     expected = [plain_distance_correlation(np.stack([a, b], 1), ab[:, None])]
     expected.append(plain_distance_correlation(a[:, None], b[:, None]))
     np.testing.assert_allclose(found, expected, atol=2e-3 if scale < 1 else 2e-5)
@@ -140,7 +147,9 @@ def test_scores_are_free_of_the_scale_of_effects(vectors):
 def test_single_precision_is_near(vectors):
     double, single = score_pairs(*vectors), score_pairs(*vectors, precision="float32")
     for name in set(Scores._fields) - {"dominance"}:
-        np.testing.assert_allclose(getattr(single, name), getattr(double, name), atol=5e-3, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(single, name), getattr(double, name), atol=5e-3, err_msg=name
+        )
 
 
 def test_scores_vmap_and_jit(vectors):
@@ -195,9 +204,15 @@ def test_non_additive_genes(vectors):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a, b, ab: (a[:, :2], b[:, :2], ab[:, :2]), "on 2 genes, expected at least 1 pair and 3 genes"),
+        (
+            lambda a, b, ab: (a[:, :2], b[:, :2], ab[:, :2]),
+            "on 2 genes, expected at least 1 pair and 3 genes",
+        ),
         (lambda a, b, ab: (a[:0], b[:0], ab[:0]), "0 pairs"),
-        (lambda a, b, ab: (a, b, np.where(np.arange(N)[:, None] == 2, np.nan, ab)), "1 of 7 pairs .* number 2"),
+        (
+            lambda a, b, ab: (a, b, np.where(np.arange(N)[:, None] == 2, np.nan, ab)),
+            "1 of 7 pairs .* number 2",
+        ),
     ],
 )
 def test_vectors_that_cannot_be_scored(vectors, change, message):
@@ -207,19 +222,32 @@ def test_vectors_that_cannot_be_scored(vectors, change, message):
 
 @pytest.mark.parametrize("options", [{"fit": "spearman"}, {"precision": "bfloat16"}])
 def test_options_that_are_unknown(vectors, options):
-    with pytest.raises(InputError, match="expected fit to be one of pearson, distance and precision"):
+    with pytest.raises(
+        InputError, match="expected fit to be one of pearson, distance and precision"
+    ):
         score_pairs(*vectors, **options)
 
 
 def table(mag, fit=0.95) -> dict[str, np.ndarray]:
     mag = np.asarray(mag, float)
-    return {"mag": mag, "corr_fit": np.full(len(mag), fit), "dcor": 0 * mag, "eq_contr": 0 * mag + 1}
+    return {
+        "mag": mag,
+        "corr_fit": np.full(len(mag), fit),
+        "dcor": 0 * mag,
+        "eq_contr": 0 * mag + 1,
+    }
 
 
 def test_labels():
     scores = table([1.2, 0.5, 1.1, np.nan, 1.4])
     scores["corr_fit"][0] = 0.5
-    assert subtypes.labels(scores) == ["synergy, neomorphism", "suppression", "additive", "none", "synergy"]
+    assert subtypes.labels(scores) == [
+        "synergy, neomorphism",
+        "suppression",
+        "additive",
+        "none",
+        "synergy",
+    ]
 
 
 def test_the_most_extreme_come_first_and_undefined_last():
@@ -246,5 +274,7 @@ def test_chance_is_that_of_drawing_pairs_blindly():
 
 
 def test_an_unknown_subtype_lists_the_known_ones():
-    with pytest.raises(InputError, match="no interaction sub-type 'lethal', expected one of synergy, suppression"):
+    with pytest.raises(
+        InputError, match="no interaction sub-type 'lethal', expected one of synergy, suppression"
+    ):
         subtypes.agreement(table([1]), table([1]), "lethal")

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from jaxpert.models.cradle.artifact_recovery import CONDITION, KEPT, OBSERVED, REMOVED, passed_means, recovery
+from jaxpert.models.cradle.artifact_recovery import (
+    CONDITION,
+    KEPT,
+    OBSERVED,
+    REMOVED,
+    passed_means,
+    recovery,
+)
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.gamma(2, size=(40, 7))
@@ -24,13 +31,16 @@ def distance(x, truth):
 
 
 def test_distances_and_paired_intervals():
-    found = recovery(TRUTH, {OBSERVED: 30 * WORSE, KEPT: OFF, REMOVED: 7 * TRUTH}, KIND, CLUSTER, NAMES)
+    found = recovery(
+        TRUTH, {OBSERVED: 30 * WORSE, KEPT: OFF, REMOVED: 7 * TRUTH}, KIND, CLUSTER, NAMES
+    )
     assert set(found) == {"all", "none", "dying", "stressed"}
     one = found["dying"]
     far = distance(OFF, TRUTH)[KIND == 1]
     assert one["cells"] == 19 and one["clusters"] == 5
     assert one["cell_distance"] == pytest.approx(
-        {OBSERVED: distance(WORSE, TRUTH)[KIND == 1].mean(), KEPT: far.mean(), REMOVED: 0}, abs=1e-12
+        {OBSERVED: distance(WORSE, TRUTH)[KIND == 1].mean(), KEPT: far.mean(), REMOVED: 0},
+        abs=1e-12,
     )
     interval = stats.ttest_1samp(far, 0).confidence_interval(0.95)
     expected = {"mean": far.mean(), "low": interval.low, "high": interval.high, "share": 1.0}
@@ -38,7 +48,9 @@ def test_distances_and_paired_intervals():
 
 
 def test_a_removal_that_harms_is_called_so():
-    found = recovery(TRUTH, {KEPT: OFF, REMOVED: WORSE, CONDITION: OFF}, KIND, CLUSTER, NAMES)["all"]
+    found = recovery(TRUTH, {KEPT: OFF, REMOVED: WORSE, CONDITION: OFF}, KIND, CLUSTER, NAMES)[
+        "all"
+    ]
     gain = found["cell_gain"][f"{KEPT} - {REMOVED}"]
     assert gain["high"] < 0 and gain["share"] < 0.5
     assert found["cell_gain"][f"{CONDITION} - {REMOVED}"] == gain
@@ -52,7 +64,9 @@ def test_clusters_are_pooled_as_shares_before_the_logarithm():
         shares = x / x.sum(1, keepdims=True)
         return np.stack([shares[CLUSTER == c].mean(0) for c in range(5)])
 
-    assert found["cluster_distance"][KEPT] == pytest.approx(distance(pooled(OFF), pooled(TRUTH)).mean())
+    assert found["cluster_distance"][KEPT] == pytest.approx(
+        distance(pooled(OFF), pooled(TRUTH)).mean()
+    )
 
 
 def test_one_cell_has_no_interval_and_empty_cells_no_place():

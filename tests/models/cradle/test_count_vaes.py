@@ -39,7 +39,9 @@ def test_perturbations_add(name):
     effect = draw(params, jax.random.key(1))["effect"]
     blocks = jax.jit(model.latent.cells)(params, jax.random.key(2), minibatch.batch())
     shared = draw(params, jax.random.split(jax.random.key(2))[0])
-    np.testing.assert_allclose(blocks["perturbation"][4], shared["effect"][0] + shared["effect"][1], rtol=1e-6)
+    np.testing.assert_allclose(
+        blocks["perturbation"][4], shared["effect"][0] + shared["effect"][1], rtol=1e-6
+    )
     np.testing.assert_array_equal(blocks["perturbation"][0], 0)
     assert effect.shape == (3, 4)
 
@@ -59,7 +61,9 @@ def test_only_failed_cells_of_cradle_vae_carry_the_artifact():
     blocks = jax.jit(model.latent.cells)(started(model), jax.random.key(2), batch)
     failed = np.asarray(batch.extras["failed"]) == 1
     assert (blocks["artifact"][~failed] == 0).all()
-    assert (blocks["artifact"][failed] == blocks["artifact"][failed][0]).all() and blocks["artifact"][failed].any()
+    assert (blocks["artifact"][failed] == blocks["artifact"][failed][0]).all() and blocks[
+        "artifact"
+    ][failed].any()
 
 
 def test_the_guides_of_sams_vae():
@@ -86,9 +90,14 @@ def test_cpa_vae_is_sams_vae_with_every_mask_entry_one():
     sizes = {k: v for k, v in minibatch.SMALL_VAE.items() if "particles" not in k}
     sams = sams_vae.programs(minibatch.spec(), **sizes, guide="mean_field", mask_prior=0.9999999)
     cpa = cpa_vae.programs(minibatch.spec(), **sizes)
-    params = started(small(sams_vae, "sams_vae", guide="mean_field")) | {"mask_logits": jnp.full((3, 4), 60.0)}
+    params = started(small(sams_vae, "sams_vae", guide="mean_field")) | {
+        "mask_logits": jnp.full((3, 4), 60.0)
+    }
     bare = {name: value for name, value in params.items() if name != "mask_logits"}
-    draw = {"effect": jnp.full((1, 3, 4), 0.3), "z_basal": jnp.linspace(-1, 1, 64).reshape(1, 16, 4)}
+    draw = {
+        "effect": jnp.full((1, 3, 4), 0.3),
+        "z_basal": jnp.linspace(-1, 1, 64).reshape(1, 16, 4),
+    }
     both = draw | {"mask": jnp.full((1, 3, 4), 0.5)}
     batch = minibatch.batch()
     objective = partial(svi.negative_elbo, seeded=given_noise)
@@ -108,13 +117,19 @@ def test_masks_of_svae_plus_cost_nothing_beyond_their_probabilities():
 @pytest.fixture(scope="module")
 def pairs():
     screen, _ = data.simulate("tiny", cells=300, genes=120)
-    cells = data.add_quality(data.read(screen, perturbation="perturbation", control="ctrl"), doublets="none")
+    cells = data.add_quality(
+        data.read(screen, perturbation="perturbation", control="ctrl"), doublets="none"
+    )
     return data.add_split(cells, kind="combinations")
 
 
 def test_svae_plus_refuses_combinations_until_told_what_they_are(pairs):
-    refuse, own = (svae_plus.build(data.make_spec(pairs), combinations=c) for c in ("refuse", "own"))
-    with pytest.raises(InputError, match=r"holds 6 combinations such as '.*\+.*', for which sVAE\+ has no rule"):
+    refuse, own = (
+        svae_plus.build(data.make_spec(pairs), combinations=c) for c in ("refuse", "own")
+    )
+    with pytest.raises(
+        InputError, match=r"holds 6 combinations such as '.*\+.*', for which sVAE\+ has no rule"
+    ):
         refuse.check(pairs)
     assert "latents of its own" in own.check(pairs)[0]
     singles = np.flatnonzero(pairs.condition_treatments.sum(1) < 2)
@@ -128,12 +143,19 @@ def test_svae_plus_refuses_combinations_until_told_what_they_are(pairs):
 
 def test_svae_plus_says_what_it_knows_of_a_condition(pairs):
     model = svae_plus.build(data.make_spec(pairs), combinations="own")
-    held_out = np.setdiff1d(pairs.condition[pairs.rows("test")], pairs.condition[pairs.rows("train")])
+    held_out = np.setdiff1d(
+        pairs.condition[pairs.rows("test")], pairs.condition[pairs.rows("train")]
+    )
     words = model.support(pairs.condition_treatments)
-    assert {words[c] for c in held_out} == {"no training cells"} and words[pairs.control] == "trained"
+    assert {words[c] for c in held_out} == {"no training cells"} and words[
+        pairs.control
+    ] == "trained"
     known = {tuple(row) for row in pairs.condition_treatments}
     new = next(
-        row for row in np.eye(8)[:, None] + np.eye(8) for row in row if row.max() == 1 and tuple(row) not in known
+        row
+        for row in np.eye(8)[:, None] + np.eye(8)
+        for row in row
+        if row.max() == 1 and tuple(row) not in known
     )
     with pytest.raises(InputError, match=r"sVAE\+ has no latents for 'PERT\d+\+PERT\d+'"):
         model.support(new[None].astype(np.float32))
@@ -145,7 +167,10 @@ def test_a_treatment_without_training_cells_rests_on_the_prior(name):
     spec = replace(spec, treatment_cells=np.array([50, 40, 0]))
     module = __import__(f"jaxpert.models.{name}", fromlist=[name])
     model = module.build(spec, **minibatch.SMALL[name])
-    assert model.support(minibatch.TREATMENTS) == ("trained",) * 3 + ("no training cells: c", "trained")
+    assert model.support(minibatch.TREATMENTS) == ("trained",) * 3 + (
+        "no training cells: c",
+        "trained",
+    )
     whole = minibatch.batch()
     batch = minibatch.rows(whole, np.flatnonzero(np.asarray(whole.condition) != 3))
     tables = {"treatment_cells": jnp.array([50, 40, 0])}
@@ -153,15 +178,21 @@ def test_a_treatment_without_training_cells_rests_on_the_prior(name):
     params = started(model)
     slopes = jax.jit(jax.grad(model.loss, has_aux=True))(params, {}, jax.random.key(1), batch)[0]
     table = slopes["effect_loc" if name == "cpa_vae" else "mask_logits"]
-    assert (table[2] == 0).all() and table[:2].any(), "its latents are outside the loss, so they stay the initial ones"
+    assert (table[2] == 0).all() and table[:2].any(), (
+        "its latents are outside the loss, so they stay the initial ones"
+    )
     drawn = jax.jit(model.predict)(params, {}, jax.random.key(2), minibatch.request())
     assert np.isfinite(drawn).all()
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="model.kwargs.guide is 'free', expected one of correlated, mean_field"):
+    with pytest.raises(
+        InputError, match="model.kwargs.guide is 'free', expected one of correlated, mean_field"
+    ):
         small(sams_vae, "sams_vae", guide="free")
-    with pytest.raises(InputError, match="model.kwargs.latent_dim is 0, expected a whole number, at least 1"):
+    with pytest.raises(
+        InputError, match="model.kwargs.latent_dim is 0, expected a whole number, at least 1"
+    ):
         small(cpa_vae, "cpa_vae", latent_dim=0)
     with pytest.raises(TypeError, match="mask_prior"):
         small(cpa_vae, "cpa_vae", mask_prior=0.1)

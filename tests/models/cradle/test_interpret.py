@@ -1,4 +1,5 @@
-"""Interpretation says what a model of known inside has inside, for every kind of model, and the command writes it."""
+"""Interpretation says what a model of known inside has inside, for every kind of model, and the
+command writes it."""
 
 import json
 import pathlib
@@ -19,7 +20,9 @@ from jaxpert.models.cradle.interpret import interpret, recover_masks
 from jaxpert.tasks.screen.predict import Fitted
 from support import finished_run, minibatch
 
-INCLUSION = np.array([[0.9, 0.1, 0.6, 0.2], [0.8, 0.2, 0.1, 0.3], [0.1, 0.1, 0.1, 0.4], [0.2, 0.9, 0.9, 0.9]])
+INCLUSION = np.array(
+    [[0.9, 0.1, 0.6, 0.2], [0.8, 0.2, 0.1, 0.3], [0.1, 0.1, 0.1, 0.4], [0.2, 0.9, 0.9, 0.9]]
+)
 MEAN = np.array([[-2, 1, 1, 1], [-1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], float)
 BASE = np.linspace(-1, 1, minibatch.GENES)
 LOADINGS = np.random.default_rng(0).normal(size=(4, minibatch.GENES))
@@ -60,10 +63,18 @@ def transparent(masked: bool = True) -> Model:
         key_mask, key_effect = jax.random.split(key)
         embedding = params + 0.1 * jax.random.normal(key_effect, MEAN.shape)
         mask = jax.random.bernoulli(key_mask, jnp.asarray(INCLUSION)).astype(float)
-        return {"effect": mask * embedding, "inclusion": jnp.asarray(INCLUSION)} if masked else {"effect": embedding}
+        return (
+            {"effect": mask * embedding, "inclusion": jnp.asarray(INCLUSION)}
+            if masked
+            else {"effect": embedding}
+        )
 
     def decode(params, blocks, library):
-        logits = jnp.asarray(BASE) + blocks["perturbation"] @ jnp.asarray(LOADINGS) + 0 * blocks["basal"][:, :1]
+        logits = (
+            jnp.asarray(BASE)
+            + blocks["perturbation"] @ jnp.asarray(LOADINGS)
+            + 0 * blocks["basal"][:, :1]
+        )
         return library[:, None] * jax.nn.softmax(logits)
 
     def cells(params, key, batch):
@@ -89,9 +100,16 @@ def test_inclusion_and_embeddings_of_a_known_model():
     assert found.inclusion is not None
     np.testing.assert_allclose(found.inclusion, INCLUSION, rtol=1e-6)
     variance = INCLUSION * (MEAN**2 + 0.01) - (INCLUSION * MEAN) ** 2
-    np.testing.assert_allclose(found.embedding, INCLUSION * MEAN, atol=5 * np.sqrt(variance.max() / 2000))
+    np.testing.assert_allclose(
+        found.embedding, INCLUSION * MEAN, atol=5 * np.sqrt(variance.max() / 2000)
+    )
     np.testing.assert_allclose(found.embedding_sd, np.sqrt(variance), rtol=0.1)
-    assert list(found.embedding.index) == list(NAMES) and list(found.embedding.columns) == ["z0", "z1", "z2", "z3"]
+    assert list(found.embedding.index) == list(NAMES) and list(found.embedding.columns) == [
+        "z0",
+        "z1",
+        "z2",
+        "z3",
+    ]
 
 
 def test_factors_in_use_and_the_genes_they_move():
@@ -115,7 +133,9 @@ def test_top_genes_are_the_largest_changes_of_each_sign():
     top = found.top_genes(2)
     change = found.gene_change.loc["z0"].sort_values()
     of = top[top["factor"] == "z0"].set_index(["direction", "rank"])["gene"]
-    assert [of["up", 1], of["up", 2], of["down", 1], of["down", 2]] == [*change.index[[-1, -2, 0, 1]]]
+    assert [of["up", 1], of["up", 2], of["down", 1], of["down", 2]] == [
+        *change.index[[-1, -2, 0, 1]]
+    ]
     assert (np.sign(top["log2_change"]) == np.where(top["direction"] == "up", 1, -1)).all()
     assert len(found.top_genes(99)) == 2 * minibatch.GENES, "each gene either rises or falls"
 
@@ -127,9 +147,13 @@ def test_similarity_and_overlap():
     assert found.similarity.loc["g0", "g1"] == pytest.approx(by_hand)
     both = (INCLUSION[0] * INCLUSION[1]).sum()
     assert found.overlap is not None
-    assert found.overlap.loc["g1", "g0"] == pytest.approx(both / (INCLUSION[:2].sum() - both), rel=1e-5)
+    assert found.overlap.loc["g1", "g0"] == pytest.approx(
+        both / (INCLUSION[:2].sum() - both), rel=1e-5
+    )
     np.testing.assert_array_equal(np.diag(found.overlap), 1)
-    np.testing.assert_array_equal(interpretation.cosine(np.array([[0.0, 0], [3, 4]])), [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(
+        interpretation.cosine(np.array([[0.0, 0], [3, 4]])), [[0, 0], [0, 1]]
+    )
     np.testing.assert_array_equal(interpretation.mask_overlap(np.zeros((2, 3))), np.eye(2))
 
 
@@ -150,14 +174,17 @@ def test_a_model_that_uses_nothing():
 
 
 def test_draws_repeat_with_the_seed():
-    first, again, other = (interpret(fitted(transparent()), screen(), draws=5, seed=s).embedding for s in (0, 0, 1))
+    first, again, other = (
+        interpret(fitted(transparent()), screen(), draws=5, seed=s).embedding for s in (0, 0, 1)
+    )
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
 
 
 @pytest.mark.parametrize("name", minibatch.found())
 def test_every_model(name):
-    """Untrained parameters will do: every table has its shape, or the model says why it has none."""
+    """Untrained parameters will do: every table has its shape, or the model says why it has
+    none."""
     model = minibatch.built(name)
     params, state = jax.jit(model.init)(jax.random.key(0), minibatch.batch())
     dataset = replace(screen(), treatments=NAMES[:3], conditions=("control", *NAMES[:3], "g0+g1"))
@@ -175,9 +202,13 @@ def test_every_model(name):
     assert (found.inclusion is None) == (name == "cpa_vae")
     assert found.perturbations["learned"].all()
     assert found.gene_change.shape == (len(found.factors), minibatch.GENES)
-    assert np.isfinite(found.gene_change).all(axis=None) and np.isfinite(found.similarity).all(axis=None)
+    assert np.isfinite(found.gene_change).all(axis=None) and np.isfinite(found.similarity).all(
+        axis=None
+    )
     if name != "cpa_vae":
-        assert len(found.factors) == width and found.gene_change.to_numpy().any(), "masks start at 0.5: all in use"
+        assert len(found.factors) == width and found.gene_change.to_numpy().any(), (
+            "masks start at 0.5: all in use"
+        )
 
 
 def test_refusals():
@@ -188,7 +219,8 @@ def test_refusals():
 
 
 class Planted:
-    """The parts of a `Truth` that recovery reads: the transparent model's own programs in another order."""
+    """The parts of a `Truth` that recovery reads: the transparent model's own programs in another
+    order."""
 
     def __init__(self, masks: np.ndarray, treatments: list[str]):
         self.masks, self.treatments = masks, np.array(treatments)
@@ -197,7 +229,8 @@ class Planted:
 
 
 def test_recovery_finds_its_own_programs_by_name():
-    """Six perturbations; masks as planted, read through other orders of genes, treatments and programs."""
+    """Six perturbations; masks as planted, read through other orders of genes, treatments and
+    programs."""
     rng = np.random.default_rng(1)
     planted = rng.random((6, 2)) < 0.5
     planted[0], planted[1], planted[2], planted[3] = True, False, (True, False), (False, True)
@@ -213,8 +246,14 @@ def test_recovery_finds_its_own_programs_by_name():
     recovery = recover_masks(found, Planted(planted[order], [names[i] for i in order]))
     assert recovery.programs["factor"].tolist() == ["z2", "z0"]
     np.testing.assert_allclose(recovery.programs["correlation"], 1)
-    assert {name: score.auroc for name, score in recovery.entries.items()} == {"inclusion": 1, "embedding": 1}
-    assert {name: score.auroc for name, score in recovery.pairs.items()} == {"overlap": 1, "cosine": 1}
+    assert {name: score.auroc for name, score in recovery.entries.items()} == {
+        "inclusion": 1,
+        "embedding": 1,
+    }
+    assert {name: score.auroc for name, score in recovery.pairs.items()} == {
+        "overlap": 1,
+        "cosine": 1,
+    }
     with pytest.raises(InputError, match="no perturbation 'p0'"):
         recover_masks(found, Planted(planted, ["other", *names[1:]]))
 
@@ -222,7 +261,9 @@ def test_recovery_finds_its_own_programs_by_name():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> pathlib.Path:
     """A finished run of the smallest config, to write into."""
-    return shutil.copytree(finished_run.finished()[0], tmp_path_factory.mktemp("interpretation") / "work")
+    return shutil.copytree(
+        finished_run.finished()[0], tmp_path_factory.mktemp("interpretation") / "work"
+    )
 
 
 def test_command(run, capsys):
@@ -234,16 +275,29 @@ def test_command(run, capsys):
     assert "factors are in use" in said and "by chance" in said and "most alike" in said
     written = {path.name for path in stale.parent.iterdir()}
     assert written == {
-        "notes.txt", "perturbations.csv", "factors.csv", "inclusion.csv", "embedding.csv", "similarity.csv",
-        "overlap.csv", "factor_genes.csv", "embedding.png", "similarity.png", "factor_genes.png", "recovery.json",
+        "notes.txt",
+        "perturbations.csv",
+        "factors.csv",
+        "inclusion.csv",
+        "embedding.csv",
+        "similarity.csv",
+        "overlap.csv",
+        "factor_genes.csv",
+        "embedding.png",
+        "similarity.png",
+        "factor_genes.png",
+        "recovery.json",
         "planted_programs.csv",
-    }  # fmt: skip
+    }
     inclusion = pd.read_csv(stale.parent / "inclusion.csv", index_col=0)
     long = pd.read_csv(stale.parent / "embedding.csv")
     assert inclusion.shape == (8, 8) and ((inclusion > 0) & (inclusion < 1)).all(axis=None)
     assert list(long.columns) == ["perturbation", "factor", "mean", "sd"] and len(long) == 64
     scores = json.loads((stale.parent / "recovery.json").read_text())
-    assert set(scores["entries"]) == {"inclusion", "embedding"} and set(scores["pairs"]) == {"overlap", "cosine"}
+    assert set(scores["entries"]) == {"inclusion", "embedding"} and set(scores["pairs"]) == {
+        "overlap",
+        "cosine",
+    }
 
 
 @pytest.mark.parametrize(

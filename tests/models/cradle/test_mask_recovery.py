@@ -1,4 +1,5 @@
-"""Recovery of planted masks: perfect knowledge scores 1 in any order and sign, none scores what chance does."""
+"""Recovery of planted masks: perfect knowledge scores 1 in any order and sign, none scores what
+chance does."""
 
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def test_perfect_and_absent_knowledge(planted):
 
 
 def test_what_a_common_program_earns_is_chance(planted):
-    """Scores that know nothing but how often each program is planted stand above 0.5, and so does their chance."""
+    """Scores that know nothing but how often each program is planted stand above 0.5, and so does
+    their chance."""
     truth = np.random.default_rng(2).random((200, K)) < np.linspace(0.05, 0.9, K)
     rates = np.broadcast_to(truth.mean(0), truth.shape)
     found = masks.entry_score(rates, truth)
@@ -55,17 +57,21 @@ def test_noise_lies_in_the_range_of_chance():
     rng = np.random.default_rng(3)
     inside = 0
     for seed in range(20):
-        found = masks.entry_score(rng.random((T, K)), rng.random((T, K)) < 0.3, shuffles=60, seed=seed)
+        found = masks.entry_score(
+            rng.random((T, K)), rng.random((T, K)) < 0.3, shuffles=60, seed=seed
+        )
         inside += found.chance_low <= found.auroc <= found.chance_high
     assert 15 <= inside <= 20
 
 
 def test_programs_without_a_factor_are_missed():
-    """Two programs, one factor that is right about the first: by hand 2 of 4 planted entries are above all 6 empty
-    ones, the other 2 tie with them."""
+    """Two programs, one factor that is right about the first: by hand 2 of 4 planted entries are
+    above all 6 empty ones, the other 2 tie with them."""
     truth = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [0, 0]], bool)
     matching = masks.Matching(np.array([1]), np.array([0]), np.array([0.9]))
-    scores = masks.matched_scores(np.array([[9, 1], [9, 1], [9, 0], [9, 0], [9, 0]], float), matching, 2)
+    scores = masks.matched_scores(
+        np.array([[9, 1], [9, 1], [9, 0], [9, 0], [9, 0]], float), matching, 2
+    )
     np.testing.assert_array_equal(scores, [[1, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
     assert masks.entry_score(scores, truth).auroc == pytest.approx((2 * 6 + 2 * 6 * 0.5) / 24)
     np.testing.assert_array_equal(masks.program_scores(scores, truth), [1, 0.5])
@@ -73,7 +79,9 @@ def test_programs_without_a_factor_are_missed():
 
 def test_programs_that_no_or_every_target_moves_have_no_score_of_their_own():
     truth = np.array([[1, 0, 1], [1, 0, 0]], bool)
-    np.testing.assert_array_equal(masks.program_scores(np.ones((2, 3)), truth), [np.nan, np.nan, 0.5])
+    np.testing.assert_array_equal(
+        masks.program_scores(np.ones((2, 3)), truth), [np.nan, np.nan, 0.5]
+    )
 
 
 def test_pairs(planted):
@@ -92,7 +100,9 @@ def test_shuffles_repeat_with_the_seed(planted):
     assert masks.entry_score(noise, truth, seed=1) != masks.entry_score(noise, truth, seed=2)
 
 
-@pytest.mark.parametrize("truth", [np.ones((9, 2), bool), np.zeros((9, 2), bool), np.eye(4, dtype=bool)])
+@pytest.mark.parametrize(
+    "truth", [np.ones((9, 2), bool), np.zeros((9, 2), bool), np.eye(4, dtype=bool)]
+)
 def test_masks_that_cannot_be_scored(truth):
     with pytest.raises(InputError, match="expected at least 5 treatments"):
         masks.entry_score(np.zeros(truth.shape), truth)

@@ -1,4 +1,5 @@
-"""Figures of the latent space: a picture in the file, rows and columns together in one order, nothing undefined."""
+"""Figures of the latent space: a picture in the file, rows and columns together in one order,
+nothing undefined."""
 
 import numpy as np
 import pytest
@@ -24,8 +25,12 @@ def embedding() -> np.ndarray:
 
 def test_heat_map(embedding, tmp_path):
     path = plots.effect_heatmap(embedding, NAMES, FACTORS, tmp_path / "new/heat.png")
-    assert ink(path) > 0.1 and colour_share(path, style.VERMILLION) > 1e-3 < colour_share(path, style.BLUE)
-    with_masks = plots.effect_heatmap(embedding, NAMES, FACTORS, tmp_path / "both.png", np.full((T, F), 1.0))
+    assert ink(path) > 0.1 and colour_share(path, style.VERMILLION) > 1e-3 < colour_share(
+        path, style.BLUE
+    )
+    with_masks = plots.effect_heatmap(
+        embedding, NAMES, FACTORS, tmp_path / "both.png", np.full((T, F), 1.0)
+    )
     assert colour_share(with_masks, style.DENSITY[-1]) > 0.05
     again = plots.effect_heatmap(embedding, NAMES, FACTORS, tmp_path / "again.png")
     assert again.read_bytes() == path.read_bytes()
@@ -36,7 +41,10 @@ def test_heat_maps_of_all_sizes(shape, tmp_path):
     rows, columns = [str(i) for i in range(shape[0])], [str(i) for i in range(shape[1])]
     values = np.random.default_rng(0).normal(size=shape)
     values[0] = 0
-    assert ink(plots.effect_heatmap(values, rows, columns, tmp_path / "heat.png", np.abs(values))) > 0.001
+    assert (
+        ink(plots.effect_heatmap(values, rows, columns, tmp_path / "heat.png", np.abs(values)))
+        > 0.001
+    )
 
 
 def test_alike_rows_stand_together():

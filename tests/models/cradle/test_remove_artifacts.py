@@ -32,10 +32,13 @@ def labelled(failed=None):
 
 
 def planted(noise: float) -> Model:
-    """Log-rates are base + noise per cell, effect, and an artifact that differs from draw to draw."""
+    """Log-rates are base + noise per cell, effect, and an artifact that differs from draw to
+    draw."""
 
     def cells(params, key, batch):
-        draw = jax.vmap(lambda slot: jax.random.normal(jax.random.fold_in(key, slot), (GENES,)))(batch.slot)
+        draw = jax.vmap(lambda slot: jax.random.normal(jax.random.fold_in(key, slot), (GENES,)))(
+            batch.slot
+        )
         shift = params["artifact"] * (1 + 0.5 * jax.random.normal(key))
         return {
             "basal": params["base"] + noise * draw,
@@ -73,9 +76,16 @@ def expected_draws(dataset, rows, noise, library, seed=0):
     effect = dataset.condition_treatments[dataset.condition[rows]] @ EFFECT
     clean, kept = [], []
     for key in keys:
-        cell = [np.asarray(jax.random.normal(jax.random.fold_in(key, i), (GENES,))) for i in range(len(rows))]
+        cell = [
+            np.asarray(jax.random.normal(jax.random.fold_in(key, i), (GENES,)))
+            for i in range(len(rows))
+        ]
         log_rate = BASE + noise * np.stack(cell) + effect
-        shift = dataset.quality.failed[rows][:, None] * ARTIFACT * (1 + 0.5 * float(jax.random.normal(key)))
+        shift = (
+            dataset.quality.failed[rows][:, None]
+            * ARTIFACT
+            * (1 + 0.5 * float(jax.random.normal(key)))
+        )
         clean.append(library * softmax(log_rate))
         kept.append(library * softmax(log_rate + shift))
     return np.stack(clean), np.stack(kept)
@@ -95,7 +105,9 @@ def test_removal_gives_back_the_planted_cells():
     assert (np.abs(removed.layers["with_artifact"] - truth) > 1).mean() > 0.5
     assert list(removed.obs_names) == [f"cell{i}" for i in rows]
     assert list(removed.var_names) == list(dataset.genes)
-    assert list(removed.obs["condition"]) == [dataset.conditions[c] for c in dataset.condition[rows]]
+    assert list(removed.obs["condition"]) == [
+        dataset.conditions[c] for c in dataset.condition[rows]
+    ]
     assert set(removed.obs["split"]) == {"train", "val"} and removed.obs["failed"].all()
 
 
@@ -115,16 +127,22 @@ def test_corrected_cells_keep_their_own_noise():
     dataset = labelled()
     removed = artifacts.remove_artifacts(fitted(planted(0.0)), dataset, draws=DRAWS)
     rows = np.flatnonzero(dataset.quality.failed)
-    expected = dataset.counts[rows].toarray() * np.asarray(removed.X) / removed.layers["with_artifact"]
+    expected = (
+        dataset.counts[rows].toarray() * np.asarray(removed.X) / removed.layers["with_artifact"]
+    )
     corrected = removed.layers["corrected"].toarray()
-    np.testing.assert_allclose(corrected, 1e4 * expected / expected.sum(1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(
+        corrected, 1e4 * expected / expected.sum(1, keepdims=True), rtol=1e-4
+    )
     assert ((corrected == 0) == (dataset.counts[rows].toarray() == 0)).all()
 
 
 def test_memory_does_not_grow_with_the_draws():
     model, batch = planted(0.7), artifacts.make_batch(labelled(), np.arange(100))
     sizes = [
-        artifacts._moments.lower(model.latent, PARAMS, jax.random.split(jax.random.key(0), n), batch, jnp.ones(100))
+        artifacts._moments.lower(
+            model.latent, PARAMS, jax.random.split(jax.random.key(0), n), batch, jnp.ones(100)
+        )
         .compile()
         .memory_analysis()
         .temp_size_in_bytes
@@ -144,14 +162,21 @@ def test_what_cannot_be_done_is_said():
         return {name: block for name, block in blocks.items() if name != "artifact"}
 
     blind = model._replace(latent=latent._replace(cells=without))
-    for unfit, said in ((model._replace(latent=None), "no latent space"), (blind, "latents are basal, perturbation")):
+    for unfit, said in (
+        (model._replace(latent=None), "no latent space"),
+        (blind, "latents are basal, perturbation"),
+    ):
         with pytest.raises(InputError, match=f"{said}.*CRADLE-VAE"):
             remove(fitted(unfit), labelled())
     with pytest.raises(InputError, match="none of the 203 cells of 'toy' fails quality"):
         remove(fitted(model), labelled(np.zeros(203, bool)))
     with pytest.raises(InputError, match="no quality labels"):
         remove(fitted(model), toy.dataset())
-    for bad, said in (({"draws": 1}, "draws is 1"), ({"library": 0.0}, "library is 0"), ({"cells": "bad"}, "'bad'")):
+    for bad, said in (
+        ({"draws": 1}, "draws is 1"),
+        ({"library": 0.0}, "library is 0"),
+        ({"cells": "bad"}, "'bad'"),
+    ):
         with pytest.raises(InputError, match=said):
             remove(fitted(model), labelled(), **bad)
 
@@ -163,16 +188,23 @@ def log2(x):
 def test_clean_cells_share_draws_and_states():
     model, dataset = planted(0.3), labelled()
     options = {"cells_per_perturbation": 9, "draws": 4, "states": 5, "library": 900.0}
-    cells, summary = clean_cells.clean_cells(fitted(model), dataset, ["a", "c+b", "ctrl", "a"], **options)
+    cells, summary = clean_cells.clean_cells(
+        fitted(model), dataset, ["a", "c+b", "ctrl", "a"], **options
+    )
     assert list(summary.obs_names) == ["ctrl", "a", "c+b"] and cells.n_obs == 27
-    assert list(cells.obs["draw"][:9]) == [0, 1, 2, 3, 0, 1, 2, 3, 0] and list(cells.obs["state"][:9]) == [0] * 4 + [
-        1
-    ] * 4 + [2]
+    assert list(cells.obs["draw"][:9]) == [0, 1, 2, 3, 0, 1, 2, 3, 0] and list(
+        cells.obs["state"][:9]
+    ) == [0] * 4 + [1] * 4 + [2]
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), clean_cells.GENERATE))[0]
     made = np.stack(
         [
             [
-                model.predict(PARAMS, {}, k, clean_cells.make_request(np.tile(np.float32(t), (5, 1)), library=900.0))
+                model.predict(
+                    PARAMS,
+                    {},
+                    k,
+                    clean_cells.make_request(np.tile(np.float32(t), (5, 1)), library=900.0),
+                )
                 for k in jax.random.split(key, 4)
             ]
             for t in ([0, 0, 0], [1, 0, 0], [0, 1, 1])
@@ -185,13 +217,20 @@ def test_clean_cells_share_draws_and_states():
     effect = mean - mean[0]
     for name, values in (("", mean), ("effect_", effect)):
         np.testing.assert_allclose(summary.layers[name + "sd"], values.std(1, ddof=1), atol=1e-4)
-        np.testing.assert_allclose(summary.layers[name + "lower"], np.percentile(values, 2.5, axis=1), atol=1e-4)
-        np.testing.assert_allclose(summary.layers[name + "upper"], np.percentile(values, 97.5, axis=1), atol=1e-4)
+        np.testing.assert_allclose(
+            summary.layers[name + "lower"], np.percentile(values, 2.5, axis=1), atol=1e-4
+        )
+        np.testing.assert_allclose(
+            summary.layers[name + "upper"], np.percentile(values, 97.5, axis=1), atol=1e-4
+        )
     np.testing.assert_allclose(summary.X, mean.mean(1), atol=1e-4)
     np.testing.assert_allclose(summary.layers["effect"], effect.mean(1), atol=1e-4)
     error = np.sqrt((log2(made) - log2(made[:1])).var(2, ddof=1).mean(1) / 5)
     np.testing.assert_allclose(summary.layers["effect_error"], error, atol=1e-4)
-    assert np.abs(summary.layers["effect"][0]).max() < 1e-6 and (summary.layers["effect_sd"][1:] > 0.05).any()
+    assert (
+        np.abs(summary.layers["effect"][0]).max() < 1e-6
+        and (summary.layers["effect_sd"][1:] > 0.05).any()
+    )
 
 
 def test_libraries_of_passed_control_cells():
@@ -200,7 +239,9 @@ def test_libraries_of_passed_control_cells():
 
     dataset = labelled()
     model = Model(None, None, predict)  # pyright: ignore
-    cells, _ = clean_cells.clean_cells(fitted(model), dataset, ["b"], draws=2, states=60, library=None)
+    cells, _ = clean_cells.clean_cells(
+        fitted(model), dataset, ["b"], draws=2, states=60, library=None
+    )
     totals = np.asarray(dataset.counts.sum(1)).ravel()
     passed = (dataset.condition == 0) & ~dataset.quality.failed
     made = cells.X.toarray()[:, 0]
@@ -222,7 +263,8 @@ def test_clean_cells_that_cannot_be():
 
 
 def test_recovery_of_a_simulated_screen():
-    """The true answer in the model's place has no distance left, whatever the order of cells and genes."""
+    """The true answer in the model's place has no distance left, whatever the order of cells and
+    genes."""
     adata, truth = data.simulate("tiny", seed=0)
     dataset = data.add_quality(data.read(adata, perturbation="perturbation"), doublets="none")
     assert dataset.quality is not None
@@ -232,9 +274,16 @@ def test_recovery_of_a_simulated_screen():
     wrong = np.roll(clean, 1, 0)
     removed = artifacts._removed(dataset, rows, artifacts.Moments(clean, clean, wrong), 2, 1e4)  # pyright: ignore
     found = artifacts.removal_recovery(removed, dataset, truth)
-    assert found["all"]["cell_distance"]["artifact_removed"] < 1e-9 < found["all"]["cell_distance"]["artifact_kept"]
+    assert (
+        found["all"]["cell_distance"]["artifact_removed"]
+        < 1e-9
+        < found["all"]["cell_distance"]["artifact_kept"]
+    )
     assert sum(group["cells"] for kind, group in found.items() if kind != "all") == len(rows)
-    assert found["dying"]["cells"] == (truth.artifact[rows] == artifacts.ARTIFACTS.index("dying")).sum()
+    assert (
+        found["dying"]["cells"]
+        == (truth.artifact[rows] == artifacts.ARTIFACTS.index("dying")).sum()
+    )
     with pytest.raises(InputError, match="another screen"):
         artifacts.removal_recovery(removed, labelled(), truth)
 
@@ -246,19 +295,41 @@ def command(capsys, *argv: str) -> tuple[int, str]:
 
 def test_command_writes_all_it_says(capsys, tmp_path):
     run = f"--run={finished_run.finished()[0]}"
-    argv = [run, f"--output={tmp_path}/clean.h5ad", "--perturbations=PERT001,PERT001+PERT002", "--draws=3"]
+    argv = [
+        run,
+        f"--output={tmp_path}/clean.h5ad",
+        "--perturbations=PERT001,PERT001+PERT002",
+        "--draws=3",
+    ]
     status, said = command(capsys, *argv, "--generated_cells=6")
     assert status == 0 and "had failed quality" in said and "removal gains" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "clean.h5ad", "clean_generated.h5ad", "clean_summary.h5ad",
-    ]  # fmt: skip
+        "clean.h5ad",
+        "clean_generated.h5ad",
+        "clean_summary.h5ad",
+    ]
     clean, made = (anndata.read_h5ad(tmp_path / f"clean{name}.h5ad") for name in ("", "_generated"))
     assert np.asarray(clean.X).sum(1) == pytest.approx(1e4, rel=1e-3)
-    assert list(made.obs["condition"].unique()) == ["ctrl", "PERT001", "PERT001+PERT002"] and made.n_obs == 18
+    assert (
+        list(made.obs["condition"].unique()) == ["ctrl", "PERT001", "PERT001+PERT002"]
+        and made.n_obs == 18
+    )
     before = (tmp_path / "clean.h5ad").read_bytes()
     status, said = command(capsys, *argv)
-    assert status == 2 and "there already" in said and (tmp_path / "clean.h5ad").read_bytes() == before
-    assert command(capsys, run, f"--output={tmp_path}/clean.h5ad", "--draws=3", "--cells=all", "--overwrite")[0] == 0
+    assert (
+        status == 2 and "there already" in said and (tmp_path / "clean.h5ad").read_bytes() == before
+    )
+    assert (
+        command(
+            capsys,
+            run,
+            f"--output={tmp_path}/clean.h5ad",
+            "--draws=3",
+            "--cells=all",
+            "--overwrite",
+        )[0]
+        == 0
+    )
     assert anndata.read_h5ad(tmp_path / "clean.h5ad").n_obs == 600
 
 
@@ -281,7 +352,9 @@ def test_command_writes_all_it_says(capsys, tmp_path):
     ],
 )
 def test_command_refuses(argv, said, capsys, tmp_path):
-    status, text = command(capsys, f"--run={finished_run.finished()[0]}", f"--output={tmp_path}/clean.h5ad", *argv)
+    status, text = command(
+        capsys, f"--run={finished_run.finished()[0]}", f"--output={tmp_path}/clean.h5ad", *argv
+    )
     assert status == 2 and said in text and "Traceback" not in text
     assert text.count("error: ") == 1 and not list(tmp_path.iterdir())
 
@@ -299,7 +372,9 @@ def test_command_leaves_nothing_of_a_write_that_failed(capsys, tmp_path, monkeyp
     monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail_second)
     argv = [f"--run={finished_run.finished()[0]}", f"--output={tmp_path}/clean.h5ad", "--draws=3"]
     status, said = command(capsys, *argv, "--perturbations=PERT001")
-    assert status == 2 and "No space left" in said and len(calls) == 2 and not list(tmp_path.iterdir())
+    assert (
+        status == 2 and "No space left" in said and len(calls) == 2 and not list(tmp_path.iterdir())
+    )
 
 
 def test_command_on_another_file(capsys, tmp_path):
@@ -312,9 +387,13 @@ def test_command_on_another_file(capsys, tmp_path):
     status, said = command(capsys, *argv, f"--output={tmp_path}/other.h5ad")
     assert status == 0 and "fail quality by the thresholds" in said and "removal gains" not in said
     own, other = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("own", "other"))
-    assert list(own.obs_names) == list(other.obs_names) and list(own.var_names) == list(other.var_names)
+    assert list(own.obs_names) == list(other.obs_names) and list(own.var_names) == list(
+        other.var_names
+    )
     np.testing.assert_allclose(own.X, other.X, rtol=1e-5)
     assert set(other.obs["split"]) == {"none"}
     adata[:, :50].copy().write_h5ad(tmp_path / "few.h5ad")
-    status, said = command(capsys, *argv, f"--source={tmp_path}/few.h5ad", f"--output={tmp_path}/few_clean.h5ad")
+    status, said = command(
+        capsys, *argv, f"--source={tmp_path}/few.h5ad", f"--output={tmp_path}/few_clean.h5ad"
+    )
     assert status == 2 and "lacks 150 of the 200 genes" in said

@@ -1,4 +1,5 @@
-"""The linear baseline: known slopes are found, changes spread along edges only, unmeasured treatments are named."""
+"""The linear baseline: known slopes are found, changes spread along edges only, unmeasured
+treatments are named."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ GENES = ["A", "B", "C", "D"]
 
 @pytest.fixture
 def chain() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """B = 2 A + 3 and C = B - A + 1 exactly; D alone. Edges A -> B, A -> C, B -> C and a self edge."""
+    """B = 2 A + 3 and C = B - A + 1 exactly; D alone. Edges A -> B, A -> C, B -> C and a self
+    edge."""
     rng = np.random.default_rng(0)
     a, d, own = rng.normal(size=(3, 50))
     b = 2 * a + 3 + own
@@ -51,14 +53,27 @@ def test_means_of_conditions():
     weights[1, 0] = 0.5
     multi_hot = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
     found = lp.linear_propagation(
-        np.ones(4), weights, multi_hot, ["A", "X", "Y"], GENES, sign={"A": -1.0}, hops=1, form="script"
+        np.ones(4),
+        weights,
+        multi_hot,
+        ["A", "X", "Y"],
+        GENES,
+        sign={"A": -1.0},
+        hops=1,
+        form="script",
     )
-    np.testing.assert_allclose(found.means, [[1, 1, 1, 1], [0, 0.5, 1, 1], [0, 0.5, 1, 1], [1, 1, 1, 1]])
+    np.testing.assert_allclose(
+        found.means, [[1, 1, 1, 1], [0, 0.5, 1, 1], [0, 0.5, 1, 1], [1, 1, 1, 1]]
+    )
     assert found.fallback.tolist() == [False, False, True, True]
-    assert found.notes == ("baseline linear_propagation: 1 treatments are no measured genes, so they move nothing: X",)
+    assert found.notes == (
+        "baseline linear_propagation: 1 treatments are no measured genes, so they move nothing: X",
+    )
 
 
 @pytest.mark.parametrize("options", [{"form": "thesis"}, {"hops": 0}])
 def test_forms_that_are_unknown(options):
-    with pytest.raises(InputError, match="expected form to be one of paper, script and at least 1 hop"):
+    with pytest.raises(
+        InputError, match="expected form to be one of paper, script and at least 1 hop"
+    ):
         lp.propagate(np.zeros((2, 2)), np.zeros(2), **options)

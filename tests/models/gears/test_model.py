@@ -16,13 +16,29 @@ from jaxpert.nn import graphs
 from support import minibatch
 
 OPTIONS = {
-    "ablations": {"perturbation_graphs": (), "coexpression_graph": None, "cross_gene": False, "shared_decoder": True,
-                  "loss": "mse"},
-    "graphs": {"graph": "gcn", "gene_layers": 2, "perturbation_layers": 2, "direction": "tanh", "gamma": 1.0,
-               "perturbation_graphs": ("ontology", "coexpression"), "genes": "all"},
+    "ablations": {
+        "perturbation_graphs": (),
+        "coexpression_graph": None,
+        "cross_gene": False,
+        "shared_decoder": True,
+        "loss": "mse",
+    },
+    "graphs": {
+        "graph": "gcn",
+        "gene_layers": 2,
+        "perturbation_layers": 2,
+        "direction": "tanh",
+        "gamma": 1.0,
+        "perturbation_graphs": ("ontology", "coexpression"),
+        "genes": "all",
+    },
     "attention": {"graph": "gat", "uncertainty": "gaussian", "uncertainty_head": "gene"},
-    "published": {"compat": "reference", "uncertainty": "shipped", "signs": {"g0": 1, "g1": -1, "c": -1}},
-}  # fmt: skip
+    "published": {
+        "compat": "reference",
+        "uncertainty": "shipped",
+        "signs": {"g0": 1, "g1": -1, "c": -1},
+    },
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,24 +49,35 @@ def quick():
 
 @functools.cache
 def trained(option="default"):
-    """(model, params, state) after one step, so that remembered moments are not the initial ones."""
+    """(model, params, state) after one step, so that remembered moments are not the initial
+    ones."""
     settings = OPTIONS.get(option, {})
     model = gears.build(minibatch.spec(), hidden_dim=8, **settings)
 
     @jax.jit
     def start(key, batch):
         params, state = model.init(key, batch)
-        (value, (after, terms)), slopes = jax.value_and_grad(model.loss, has_aux=True)(params, state, key, batch)
+        (value, (after, terms)), slopes = jax.value_and_grad(model.loss, has_aux=True)(
+            params, state, key, batch
+        )
         return params, after, value, terms, slopes
 
-    return gears.make(minibatch.spec(), hidden_dim=8, **settings), *start(jax.random.key(0), minibatch.batch())
+    return gears.make(minibatch.spec(), hidden_dim=8, **settings), *start(
+        jax.random.key(0), minibatch.batch()
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options_train_and_differ(option):
     net, params, state, value, terms, slopes = trained(option)
-    assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((terms, slopes, state)))
-    dead = [jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(slopes) if not leaf.any()]
+    assert np.isfinite(value) and all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves((terms, slopes, state))
+    )
+    dead = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(slopes)
+        if not leaf.any()
+    ]
     assert not dead
     assert value != trained()[3]
     assert ("log_variance" in terms) == bool(net.settings.uncertainty)
@@ -61,20 +88,35 @@ def test_options_train_and_differ(option):
 
 def predicted(net, params, state, members, signs=None):
     signs = None if signs is None else jnp.asarray(signs, jnp.float32)
-    return np.asarray(jax.jit(functools.partial(gears.changes, net))(params, state, jnp.asarray(members), signs).mean)
+    return np.asarray(
+        jax.jit(functools.partial(gears.changes, net))(
+            params, state, jnp.asarray(members), signs
+        ).mean
+    )
 
 
 def test_sets_of_any_size_in_any_order_and_genes_without_cells():
     net, params, state, *_ = trained()
     assert net.nodes == ("g0", "g1", "c", "far")
-    sets = [[0, 1, 2, 3], [3, 1, 2, 0], [0, 1, -1, -1], [-1, 1, 0, -1], [3, -1, -1, -1], [-1, -1, -1, -1]]
+    sets = [
+        [0, 1, 2, 3],
+        [3, 1, 2, 0],
+        [0, 1, -1, -1],
+        [-1, 1, 0, -1],
+        [3, -1, -1, -1],
+        [-1, -1, -1, -1],
+    ]
     got = predicted(net, params, state, sets)
     np.testing.assert_allclose(got[0], got[1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got[2], got[3], rtol=1e-5, atol=1e-6)
     assert len({tuple(row) for row in got[[0, 2, 4, 5]].round(4).tolist()}) == 4
     request = minibatch.request(np.array([[1, 1, 0], [0, 0, 0]], np.float32))._replace(control=None)
-    by_treatment = jax.jit(functools.partial(gears.predict, net))(params, state, jax.random.key(0), request)
-    np.testing.assert_allclose(by_treatment, net.spec.control_mean + got[[2, 5]], rtol=1e-5, atol=1e-5)
+    by_treatment = jax.jit(functools.partial(gears.predict, net))(
+        params, state, jax.random.key(0), request
+    )
+    np.testing.assert_allclose(
+        by_treatment, net.spec.control_mean + got[[2, 5]], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_predictions_do_not_depend_on_the_block(monkeypatch):
@@ -88,20 +130,28 @@ def test_predictions_do_not_depend_on_the_block(monkeypatch):
 def test_signs_turn_the_embedding():
     net, params, state, *_ = trained("published")
     table, signed = trained()[0], gears.embeddings(net, params, state)
-    np.testing.assert_array_equal(signed, gears.embeddings(table, params, state) * np.array([[1], [-1], [-1]]))
+    np.testing.assert_array_equal(
+        signed, gears.embeddings(table, params, state) * np.array([[1], [-1], [-1]])
+    )
     got = predicted(net, params, state, [[0, 1]], [[1, -1]])
     request = minibatch.request(np.array([[1, 1, 0]], np.float32))._replace(control=None)
-    by_treatment = jax.jit(functools.partial(gears.predict, net))(params, state, jax.random.key(0), request)
+    by_treatment = jax.jit(functools.partial(gears.predict, net))(
+        params, state, jax.random.key(0), request
+    )
     np.testing.assert_allclose(by_treatment, net.spec.control_mean + got, rtol=1e-5, atol=1e-5)
 
 
 def test_the_hard_direction_has_no_gradient_and_tanh_has():
     y, control = jnp.array([[0.5, -1.0]]), jnp.zeros(2)
     for kind, expected in (("sign", False), ("tanh", True)):
-        slope = jax.grad(lambda p, kind=kind: gears_losses.direction_errors(y, p, control, kind).sum())
+        slope = jax.grad(
+            lambda p, kind=kind: gears_losses.direction_errors(y, p, control, kind).sum()
+        )
         assert bool(slope(jnp.array([[-0.3, 0.2]])).any()) == expected
     np.testing.assert_array_equal(
-        gears_losses.direction_errors(jnp.array([[1.0, 1, 0]]), jnp.array([[2.0, -1, 3]]), jnp.zeros(3), "sign"),
+        gears_losses.direction_errors(
+            jnp.array([[1.0, 1, 0]]), jnp.array([[2.0, -1, 3]]), jnp.zeros(3), "sign"
+        ),
         [[0, 4, 1]],
     )
 
@@ -120,7 +170,11 @@ def test_a_lone_perturbed_cell_keeps_its_signal():
     for option, alive in (("default", True), ("published", False)):
         net, params, state, *_ = trained(option)
         slopes = jax.jit(
-            jax.grad(lambda p, net=net, state=state: gears.loss(net, p, state, jax.random.key(0), batch)[0])
+            jax.grad(
+                lambda p, net=net, state=state: gears.loss(net, p, state, jax.random.key(0), batch)[
+                    0
+                ]
+            )
         )(params)
         assert (abs(slopes["perturbation_embedding"]).max() > 1e-7) == alive
 
@@ -130,7 +184,11 @@ def test_published_behaviour_depends_on_the_first_cell():
         net, params, state, *_ = trained(option)
         batch = minibatch.batch()
         other = batch._replace(slot=batch.slot[::-1])
-        run = jax.jit(lambda batch, net=net, params=params, state=state: gears.evaluate(net, params, state, batch)[0])
+        run = jax.jit(
+            lambda batch, net=net, params=params, state=state: gears.evaluate(
+                net, params, state, batch
+            )[0]
+        )
         assert (abs(run(batch) - run(other)) > 1e-7) == depends
 
 
@@ -141,17 +199,27 @@ def test_capping_keeps_rows_and_steps_alike():
     moved: Any = model.constrain(jax.tree.map(lambda leaf: leaf - 10, params))
     for name in gears.TABLES:
         step = np.asarray(params[name]) - 10
-        np.testing.assert_allclose(moved[name], step / np.linalg.norm(step, axis=1, keepdims=True), rtol=1e-5)
+        np.testing.assert_allclose(
+            moved[name], step / np.linalg.norm(step, axis=1, keepdims=True), rtol=1e-5
+        )
     np.testing.assert_allclose(moved["gene_norm"]["bias"], params["gene_norm"]["bias"] - 10)
 
 
 def without(name="c"):
     spec = minibatch.spec()
-    return replace(spec, graphs={**spec.graphs, "ontology": graphs.from_edges([("g0", "g1", 0.4), ("far", "g0", 0.3)])})
+    return replace(
+        spec,
+        graphs={
+            **spec.graphs,
+            "ontology": graphs.from_edges([("g0", "g1", 0.4), ("far", "g0", 0.3)]),
+        },
+    )
 
 
 def test_genes_in_no_graph():
-    with pytest.raises(InputError, match="1 perturbed genes are in none of the graphs ontology .c.*absent"):
+    with pytest.raises(
+        InputError, match="1 perturbed genes are in none of the graphs ontology .c.*absent"
+    ):
         gears.build(without())
     own = gears.make(without(), hidden_dim=4, absent="isolated")
     assert own.nodes == ("g0", "g1", "far", "c") and own.average is None
@@ -169,7 +237,9 @@ def supported(spec, rows, **settings):
 
 def test_support_of_rows():
     spec = minibatch.spec()
-    spec = replace(spec, treatment_cells=np.array([50, 0, 0]), condition_cells=np.array([20, 30, 0, 0, 0]))
+    spec = replace(
+        spec, treatment_cells=np.array([50, 0, 0]), condition_cells=np.array([20, 30, 0, 0, 0])
+    )
     assert supported(spec, minibatch.TREATMENTS) == (
         "trained",
         "trained",
@@ -178,8 +248,14 @@ def test_support_of_rows():
         "no training cells: g1 (1 trained graph neighbours)",
     )
     assert supported(minibatch.spec(), np.ones((1, 3))) == ("new combination of trained genes",)
-    spec = replace(without(), treatment_cells=np.array([1, 1, 0]), condition_cells=np.array([20, 30, 20, 0, 20]))
-    assert supported(spec, np.array([[0, 0, 1.0]]), absent="average") == ("no training cells: c (in no graph)",)
+    spec = replace(
+        without(),
+        treatment_cells=np.array([1, 1, 0]),
+        condition_cells=np.array([20, 30, 20, 0, 20]),
+    )
+    assert supported(spec, np.array([[0, 0, 1.0]]), absent="average") == (
+        "no training cells: c (in no graph)",
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""GEARS from a config: what its run leaves, how it chooses its epoch, which graphs and splits it can be given."""
+"""GEARS from a config: what its run leaves, how it chooses its epoch, which graphs and splits it
+can be given."""
 
 import functools
 import json
@@ -49,11 +50,15 @@ def test_the_validation_score_is_the_top_20_error_of_the_papers_metric():
     dataset, fitted = loaded(), trained()
     state = fitted.train
     _, valid = workflow.make_feeds(dataset, batch_size=64, pair_seed=1, ranked=True)
-    found = train._validation(fitted.model, valid, train._Plan(0, 1, 1, 1, 1, None))(state, valid.data)[1]
+    found = train._validation(fitted.model, valid, train._Plan(0, 1, 1, 1, 1, None))(
+        state, valid.data
+    )[1]
     truth = gears_scores.measure(dataset)
     rows = dataset.rows("val")
     pairs = workflow._pairs(dataset, 1)
-    predicted_means = workflow.predict_effects(fitted, dataset, dataset.conditions).effects.moments.mean
+    predicted_means = workflow.predict_effects(
+        fitted, dataset, dataset.conditions
+    ).effects.moments.mean
     changes = predicted_means * np.log(2) - data.make_spec(dataset).control_mean
     log = np.log1p(1e4 * dataset.counts.toarray() / dataset.counts.toarray().sum(1, keepdims=True))
     expected = []
@@ -85,7 +90,9 @@ def test_a_prediction_is_the_mean_control_plus_one_change_for_each_set():
     np.testing.assert_array_equal(found.X[1], found.X[2])
     assert found.obs["uncertainty"].notna().all() and found.obs["uncertainty"].std() > 0
     request = workflow.make_request(workflow.treatments_of(dataset, ["ctrl", *names]))
-    direct = fitted.model.predict(fitted.params, fitted.state, jax.random.key(9), request) / jnp.log(2)
+    direct = fitted.model.predict(
+        fitted.params, fitted.state, jax.random.key(9), request
+    ) / jnp.log(2)
     np.testing.assert_allclose(found.X, direct, rtol=1e-5, atol=1e-5)
 
 
@@ -94,15 +101,26 @@ def test_scores_stand_beside_every_baseline():
     prediction = workflow.predict_effects(fitted, dataset, dataset.conditions)
     found = gears_assess.scores(dataset, prediction)
     assert set(found["baselines"]) == {
-        "no_change", "mean_perturbation", "additive", "linear", "linear_propagation", "linear_propagation_script"
-    }  # fmt: skip
-    assert set(found["model"]) == {"test", "val", *(g for g, members in dataset.subgroups.items() if members)}
+        "no_change",
+        "mean_perturbation",
+        "additive",
+        "linear",
+        "linear_propagation",
+        "linear_propagation_script",
+    }
+    assert set(found["model"]) == {
+        "test",
+        "val",
+        *(g for g, members in dataset.subgroups.items() if members),
+    }
     assert found["conditions"]["test"] == len(np.unique(dataset.condition[dataset.rows("test")]))
     assert found["baselines"]["no_change"]["test"]["normalised_mse_de"] == 1
     assert found["baselines"]["no_change"]["test"]["pearson_delta"] is None
     groups = [g for g in found["model"] if g not in ("test", "val")]
     total = sum(found["conditions"][g] * found["model"][g]["mse"] for g in groups)
-    np.testing.assert_allclose(total / found["conditions"]["test"], found["model"]["test"]["mse"], rtol=1e-9)
+    np.testing.assert_allclose(
+        total / found["conditions"]["test"], found["model"]["test"]["mse"], rtol=1e-9
+    )
     json.dumps(found, allow_nan=False)
 
 
@@ -117,7 +135,9 @@ def test_scores_stand_beside_every_baseline():
     ],
 )
 def test_split_keys_reach_the_split(kind, own):
-    dataset, _ = inputs.load_dataset(config(split__kind=kind, **{f"split__{k}": v for k, v in own.items()}))
+    dataset, _ = inputs.load_dataset(
+        config(split__kind=kind, **{f"split__{k}": v for k, v in own.items()})
+    )
     test = {dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("test")])}
     if kind == "simulation":
         assert {name for name in test if "+" not in name} == {"PERT001"}
@@ -128,19 +148,30 @@ def test_a_custom_split_and_graphs_of_ones_own(tmp_path):
     names = [name for name in loaded().conditions if name != "ctrl"]
     lists = {"train": ["ctrl", *names[:-3]], "val": names[-3:-1], "test": names[-1:]}
     (tmp_path / "split.json").write_text(json.dumps(lists))
-    (tmp_path / "own.csv").write_text("source,target,importance\nPERT001,PERT002,0.5\nPERT003,PERT001,0.2\n")
+    (tmp_path / "own.csv").write_text(
+        "source,target,importance\nPERT001,PERT002,0.5\nPERT003,PERT001,0.2\n"
+    )
     given = config(
-        split__kind="custom", split__file=str(tmp_path / "split.json"), graphs__edges=f"own={tmp_path}/own.csv",
-        kwargs__perturbation_graphs="own,ontology", kwargs__absent="average",
-    )  # fmt: skip
+        split__kind="custom",
+        split__file=str(tmp_path / "split.json"),
+        graphs__edges=f"own={tmp_path}/own.csv",
+        kwargs__perturbation_graphs="own,ontology",
+        kwargs__absent="average",
+    )
     dataset, _ = inputs.load_dataset(given)
-    assert [dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("test")])] == names[-1:]
+    assert [
+        dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("test")])
+    ] == names[-1:]
     assert list(dataset.graphs) == ["coexpression", "ontology", "own"]
     assert run.build_model(given, dataset).support is not None
 
 
 def test_ablations_need_no_annotations():
-    given = config(kwargs__perturbation_graphs="none", kwargs__coexpression_graph="none", evaluation__gears=False)
+    given = config(
+        kwargs__perturbation_graphs="none",
+        kwargs__coexpression_graph="none",
+        evaluation__gears=False,
+    )
     dataset, _ = inputs.load_dataset(given)
     assert not dataset.graphs
     run.build_model(given, dataset)
@@ -155,7 +186,10 @@ BAD = [
     ({"split__kind": "custom"}, "set split.file"),
     ({"split__kind": "simulation", "split__gene_share": 1.5}, "gene_share is 1.5"),
     ({"split__kind": "simulation_single"}, "set split.kind=simulation"),
-    ({"split__kind": "simulation", "split__test_genes": "NOPE"}, "NOPE are to be held out but perturbed nowhere"),
+    (
+        {"split__kind": "simulation", "split__test_genes": "NOPE"},
+        "NOPE are to be held out but perturbed nowhere",
+    ),
 ]
 
 
@@ -170,7 +204,9 @@ def test_no_annotations_and_no_network(monkeypatch, tmp_path):
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr("pooch.retrieve", offline)
-    with pytest.raises(InputError, match="goa_human.gaf.gz .*could not be downloaded.*graphs.ontology.*demo"):
+    with pytest.raises(
+        InputError, match="goa_human.gaf.gz .*could not be downloaded.*graphs.ontology.*demo"
+    ):
         inputs.load_dataset(config(graphs__ontology="human", data__folder=str(tmp_path)))
     cells, _ = data.simulate("tiny", cells=200, genes=120)
     cells.write_h5ad(tmp_path / "mine.h5ad")
@@ -189,15 +225,21 @@ def test_an_empty_validation_split_and_a_condition_of_one_cell_are_said(tmp_path
     lists["test"] = [n for n in names if n not in lists["train"]]
     (tmp_path / "split.json").write_text(json.dumps(lists))
     given = config(
-        data__source=str(tmp_path / "mine.h5ad"), split__kind="custom", split__file=str(tmp_path / "split.json"),
+        data__source=str(tmp_path / "mine.h5ad"),
+        split__kind="custom",
+        split__file=str(tmp_path / "split.json"),
         kwargs__perturbation_graphs="none",
-    )  # fmt: skip
+    )
     dataset, _ = inputs.load_dataset(given)
     assert not len(dataset.rows("val")) and "PERT004" in lists["test"]
     assert any("single cell" in note and "PERT004" in note for note in dataset.notes)
     assert any("validation is empty" in note for note in dataset.notes)
     fitted = workflow.fit(
-        run.build_model(given, dataset), dataset, epochs=1, batch_size=32, feed_options=run.feed_options(given)
+        run.build_model(given, dataset),
+        dataset,
+        epochs=1,
+        batch_size=32,
+        feed_options=run.feed_options(given),
     )
     prediction = workflow.predict_effects(fitted, dataset, dataset.conditions)
     found = gears_assess.scores(dataset, prediction)
@@ -206,7 +248,11 @@ def test_an_empty_validation_split_and_a_condition_of_one_cell_are_said(tmp_path
 
 
 def test_the_command_leaves_scores_predictions_and_a_report(tmp_path):
-    argv = ["main.py", f"--config={ROOT}/configs/gears_norman.py:test", f"--workdir={tmp_path}/work"]
+    argv = [
+        "main.py",
+        f"--config={ROOT}/configs/gears_norman.py:test",
+        f"--workdir={tmp_path}/work",
+    ]
     argv += ["--config.model.kwargs.uncertainty=shipped", "--config.train.epochs=1"]
     assert cli.main(argv) == 0
     metrics = json.loads((tmp_path / "work/metrics.json").read_text())

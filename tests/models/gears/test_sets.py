@@ -1,4 +1,5 @@
-"""Sets of genes: any order, any size, genes without cells or without a graph, and what is said of each."""
+"""Sets of genes: any order, any size, genes without cells or without a graph, and what is said of
+each."""
 
 from dataclasses import replace
 from functools import partial
@@ -41,7 +42,17 @@ def net(fitted):
 
 @pytest.fixture(scope="module")
 def predicted(fitted, screen):
-    sets = ["g0", "g0+ctrl", "g0+X", "X+g0", "far+g0+g1", ["g1", "far", "g0"], "lone", "ctrl", "g0+nowhere"]
+    sets = [
+        "g0",
+        "g0+ctrl",
+        "g0+X",
+        "X+g0",
+        "far+g0+g1",
+        ["g1", "far", "g0"],
+        "lone",
+        "ctrl",
+        "g0+nowhere",
+    ]
     return jaxpert.predict_sets(fitted, screen, sets, absent="average", chunk=4)
 
 
@@ -59,10 +70,16 @@ def test_the_profile_is_mean_control_plus_the_change_of_the_network(predicted, f
     change = jax.jit(partial(gears.changes, net))(fitted.params, fitted.state, members)
     row = predicted[4]
     np.testing.assert_allclose(row.layers["effect"], change.mean, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(row.X[0], net.spec.control_mean + np.asarray(change.mean[0]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        row.X[0], net.spec.control_mean + np.asarray(change.mean[0]), rtol=1e-4, atol=1e-5
+    )
     assert change.log_variance is not None
-    assert row.obs["uncertainty"].item() == pytest.approx(float(change.log_variance.mean()), rel=1e-4)
-    np.testing.assert_allclose(row.layers["log_variance"], change.log_variance, rtol=1e-4, atol=1e-5)
+    assert row.obs["uncertainty"].item() == pytest.approx(
+        float(change.log_variance.mean()), rel=1e-4
+    )
+    np.testing.assert_allclose(
+        row.layers["log_variance"], change.log_variance, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_support_says_what_each_set_rests_on(predicted):
@@ -82,7 +99,10 @@ def test_support_says_what_each_set_rests_on(predicted):
 
 
 def test_genes_in_no_graph_follow_the_policy(fitted, screen, net):
-    with pytest.raises(InputError, match=r"2 genes are in no perturbation graph \(gone, nowhere\).*absent='average'"):
+    with pytest.raises(
+        InputError,
+        match=r"2 genes are in no perturbation graph \(gone, nowhere\).*absent='average'",
+    ):
         jaxpert.predict_sets(fitted, screen, ["g0+nowhere", "gone"])
     with pytest.raises(InputError, match="expected one of refuse, isolated, average"):
         gears.members_of(net, [("g0",)], "zero")
@@ -91,18 +111,25 @@ def test_genes_in_no_graph_follow_the_policy(fitted, screen, net):
     np.testing.assert_allclose(average, np.asarray(table)[:4].mean(0), rtol=1e-5, atol=1e-6)
     bias = fitted.params["perturbation_conv_ontology"]["layer0"]["bias"]
     np.testing.assert_allclose(alone, bias, rtol=1e-6)
-    policies = [gears.members_of(net, [("g0", "nowhere")], absent) for absent in ("average", "isolated")]
+    policies = [
+        gears.members_of(net, [("g0", "nowhere")], absent) for absent in ("average", "isolated")
+    ]
     assert [one.nodes.tolist() for one in policies] == [[[0, 6]], [[0, 7]]]
     assert "isolated stands in" in policies[1].support[0]
 
 
 def test_a_stand_in_of_training_is_kept(screen):
-    """A treatment in no graph, for which the average stood in: the same prediction as of its condition."""
+    """A treatment in no graph, for which the average stood in: the same prediction as of its
+    condition."""
     spec = pairs_screen.linked(screen)
     edges = graphs.from_edges([("g0", "g1", 0.4), ("g2", "g0", 0.3)])
-    model = gears.build(replace(spec, graphs={**spec.graphs, "ontology": edges}), hidden_dim=4, absent="average")
+    model = gears.build(
+        replace(spec, graphs={**spec.graphs, "ontology": edges}), hidden_dim=4, absent="average"
+    )
     net = gears.of(model)
-    params, state = jax.jit(model.init)(jax.random.key(0), workflow.make_batch(screen, np.arange(4)))
+    params, state = jax.jit(model.init)(
+        jax.random.key(0), workflow.make_batch(screen, np.arange(4))
+    )
     members = gears.members_of(net, [("X",), ("g0", "X")])
     assert members.support == ("trained", "new combination of trained genes")
     change = jax.jit(partial(gears.changes, net))(params, state, members.nodes).mean
@@ -136,7 +163,9 @@ def test_sets_that_cannot_be_read(fitted, screen, sets, said):
 
 def test_other_models_and_several_seeds(fitted, screen):
     with pytest.raises(InputError, match="no GEARS"):
-        jaxpert.predict_sets(fitted._replace(model=fitted.model._replace(predict=len)), screen, ["g0"])
+        jaxpert.predict_sets(
+            fitted._replace(model=fitted.model._replace(predict=len)), screen, ["g0"]
+        )
     several = fitted._replace(params=jax.tree.map(lambda leaf: leaf[None], fitted.params))
     with pytest.raises(InputError, match="several seeds"):
         gene_sets.predictor(several)

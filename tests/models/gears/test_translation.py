@@ -1,4 +1,5 @@
-"""GEARS beside CycSeq: which rows it is trained on, what it learns of them, and where it has no entry."""
+"""GEARS beside CycSeq: which rows it is trained on, what it learns of them, and where it has no
+entry."""
 
 import functools
 from dataclasses import replace
@@ -31,7 +32,9 @@ def screen():
     """Two lines with three perturbations."""
     strengths = {"line_log_sd": 0.0, "strength_scale": 2.0, "artifact_share": 0.0}
     cells, _ = data.simulate("lines_tiny", cells=600, genes=110, lines=2, singles=3, **strengths)
-    return spectra.load_lines(cells, perturbation="perturbation", line="line", name="screen", placeholders=0)
+    return spectra.load_lines(
+        cells, perturbation="perturbation", line="line", name="screen", placeholders=0
+    )
 
 
 @functools.cache
@@ -42,7 +45,9 @@ def prepared():
 
 def prepared_without():
     """A perturbation held out in both lines."""
-    return spectra.prepare(screen(), split="perturbation", held_out=[screen().treatments[1]], **ROWS)
+    return spectra.prepare(
+        screen(), split="perturbation", held_out=[screen().treatments[1]], **ROWS
+    )
 
 
 def config(**graphs):
@@ -77,7 +82,9 @@ def simple():
 
 
 def scored(methods, groups):
-    return cycseq_assess.score(prepared(), groups, methods, *cycseq_results.facets_of(prepared(), groups))
+    return cycseq_assess.score(
+        prepared(), groups, methods, *cycseq_results.facets_of(prepared(), groups)
+    )
 
 
 def test_batches_are_the_training_pairs_that_cycseq_is_given():
@@ -86,7 +93,9 @@ def test_batches_are_the_training_pairs_that_cycseq_is_given():
     feed, valid = cycseq_gears.feeds_of(own, "auto")
     key = jax.random.key(0)
     order = feed.order(feed.data, key, jnp.zeros((), jnp.int32))
-    drawn = [jax.jit(feed.batch)(feed.data, key, order, jnp.asarray(step)) for step in range(feed.steps)]
+    drawn = [
+        jax.jit(feed.batch)(feed.data, key, order, jnp.asarray(step)) for step in range(feed.steps)
+    ]
     pair = np.concatenate([batch.extras["pair"] for batch in drawn])
     assert len(set(pair.tolist())) == len(pair) == size * feed.steps
     rows = block(own, "train")
@@ -95,7 +104,9 @@ def test_batches_are_the_training_pairs_that_cycseq_is_given():
     start, target = zip(*map(cycseq_gears.rows_of, drawn), strict=True)
     np.testing.assert_allclose(np.concatenate(start), rows.control[place], atol=1e-5)
     np.testing.assert_allclose(np.concatenate(target), rows.x[place], atol=1e-5)
-    np.testing.assert_array_equal(np.concatenate([b.condition for b in drawn]), own.pairs.condition[pair])
+    np.testing.assert_array_equal(
+        np.concatenate([b.condition for b in drawn]), own.pairs.condition[pair]
+    )
     expressed = np.asarray(drawn[0].extras["expressed"])
     condition = int(own.pairs.condition[pair[0]])
     cells = own.dataset.counts[(own.dataset.condition == condition) & (own.dataset.split == 0)]
@@ -110,7 +121,10 @@ def test_the_change_of_the_training_rows_is_recovered_and_added_to_the_scored_ro
     made, notes = fitted()
     groups = cycseq_baselines.find_groups(own)
     truth, _ = cycseq_baselines.mean_changes(groups, cycseq_baselines.group_means(own, groups))
-    for split in ("val", "test"):  # all that is trained on, and the same perturbation where it is held out
+    for split in (
+        "val",
+        "test",
+    ):  # all that is trained on, and the same perturbation where it is held out
         rows = block(own, split)
         found = made(rows)
         assert set(found) == {"n2p"}
@@ -119,8 +133,15 @@ def test_the_change_of_the_training_rows_is_recovered_and_added_to_the_scored_ro
             assert np.corrcoef(change, expected)[0, 1] > 0.9
             assert np.square(change - expected).mean() < 0.2 * np.square(expected).mean()
     said = " ".join(notes)
-    assert f"{EPOCHS} epochs of 6 steps at most" in said and "knows no line" in said and "no entry for p2n" in said
-    assert "graphs.ontology is empty" in said and "held-out perturbations have no training row" not in said
+    assert (
+        f"{EPOCHS} epochs of 6 steps at most" in said
+        and "knows no line" in said
+        and "no entry for p2n" in said
+    )
+    assert (
+        "graphs.ontology is empty" in said
+        and "held-out perturbations have no training row" not in said
+    )
 
 
 def test_held_out_cells_change_nothing_that_gears_learns():
@@ -151,7 +172,9 @@ def test_all_methods_are_scored_on_the_same_rows_whether_gears_is_there_or_not()
     mse = {name: of["all"]["mse"] for name, of in whole.rows["n2p"].items()}
     np.testing.assert_array_equal(mse["gears"], mse["mean_change"])
     table = whole.table["baselines"]
-    assert set(table.pop("gears")) == {group for group in whole.table["model"] if group.startswith("n2p")}
+    assert set(table.pop("gears")) == {
+        group for group in whole.table["model"] if group.startswith("n2p")
+    }
     np.testing.assert_equal(whole.table, without.table)
     np.testing.assert_array_equal(whole.pair, prepared().pair_numbers("test"))
 
@@ -163,7 +186,9 @@ def test_tables_report_and_figures_carry_a_method_of_one_direction(tmp_path):
     assert {table.subset.split()[0] for table in tables if "gears" in table.methods} == {"n2p"}
     assert all(len(row.cells) == len(table.methods) for table in tables for row in table.rows)
     rows = cycseq_tables.rows_of("run", whole.table)
-    assert {row[1] for row in rows if row[3] == "gears"} == {"n2p"} and {row[1] for row in rows} == {"n2p", "p2n"}
+    assert {row[1] for row in rows if row[3] == "gears"} == {"n2p"} and {
+        row[1] for row in rows
+    } == {"n2p", "p2n"}
     cycseq_results.save_rows(tmp_path / "rows.npz", groups, whole)
     with np.load(tmp_path / "rows.npz") as stored:
         opened = cycseq_figures.Opened(prepared(), groups, methods["model"], {}, dict(stored))
@@ -174,16 +199,26 @@ def test_a_perturbation_in_no_graph_is_the_average_of_the_trained_ones_and_named
     rows = prepared_without()
     first, held, last = screen().treatments
     for graphs in ({}, {"ontology": str(tmp_path / "terms.gmt")}):
-        (tmp_path / "terms.gmt").write_text(f"one\t-\t{first}\t{last}\ntwo\t-\t{last}\t{screen().genes[0]}\n")
+        (tmp_path / "terms.gmt").write_text(
+            f"one\t-\t{first}\t{last}\ntwo\t-\t{last}\t{screen().genes[0]}\n"
+        )
         dataset, named = cycseq_gears.linked(config(**graphs), rows, None)
-        model = cycseq_gears.build(cycseq_gears.spec_of(rows, dataset), perturbation_graphs=named, hidden_dim=4)
+        model = cycseq_gears.build(
+            cycseq_gears.spec_of(rows, dataset), perturbation_graphs=named, hidden_dim=4
+        )
         net = gears.of(model)
         np.testing.assert_array_equal(net.average, [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]])
         said = " ".join(cycseq_gears.notes(rows, dataset, net))
-        assert "1 perturbed genes are in no graph; the average of the trained ones stands in" in said
+        assert (
+            "1 perturbed genes are in no graph; the average of the trained ones stands in" in said
+        )
         assert f"no cell is left out: {held}" in said
         assert f"1 held-out perturbations have no training row: {held} (no training cells" in said
-        assert ("graphs.ontology is empty" in said) == (not graphs) == ("graph ontology: 3 genes" not in said)
+        assert (
+            ("graphs.ontology is empty" in said)
+            == (not graphs)
+            == ("graph ontology: 3 genes" not in said)
+        )
 
 
 def test_a_graph_that_gears_cannot_use_is_found_before_training(tmp_path):
@@ -200,7 +235,9 @@ def test_why_not_and_what_is_trained_beside(monkeypatch):
     own = prepared()
     doses = own._replace(pairs=own.pairs._replace(dose=np.zeros((len(own.pairs.part), 2))))
     given = own._replace(scale=own.scale._replace(kind="given"))
-    assert "steps from one dose" in cycseq_gears.why_not(doses) and "lognorm=given" in cycseq_gears.why_not(given)
+    assert "steps from one dose" in cycseq_gears.why_not(
+        doses
+    ) and "lognorm=given" in cycseq_gears.why_not(given)
     assert cycseq_gears.why_not(own) == ""
     settings = config()
     assert settings["evaluation"]["gears"] == 0 and settings["evaluation"]["gears"] is not False
@@ -220,7 +257,9 @@ def test_why_not_and_what_is_trained_beside(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     settings["evaluation"]["scgen"] = 1
     made, said = cycseq_results._beside(settings, own, None)
-    assert not made and [line.split(" is not trained beside in a run of several")[0] for line in said] == [
+    assert not made and [
+        line.split(" is not trained beside in a run of several")[0] for line in said
+    ] == [
         "scgen",
         "gears",
     ]

@@ -1,4 +1,5 @@
-"""scGen beyond the contract: its variants by hand, deltas, what is left out of them, and what it refuses."""
+"""scGen beyond the contract: its variants by hand, deltas, what is left out of them, and what it
+refuses."""
 
 import functools
 from dataclasses import replace
@@ -50,7 +51,7 @@ def cells() -> np.ndarray:
     return np.asarray(log1p_normalize(minibatch.batch().x[minibatch.batch().mask]), np.float64)
 
 
-# ---- the network by hand ------------------------------------------------------------------------------------------
+# the network by hand
 
 
 def hidden(x, params, moments, slope):
@@ -69,7 +70,9 @@ def by_hand(variant, params, moments, x, z=None):
         for layer in sorted(own["trunk"]):
             x = hidden(x, own["trunk"][layer], stats.get("trunk", {}).get(layer), SLOPES[variant])
         if name == "encoder":
-            mean, log_var = (x @ own[head]["kernel"] + own[head]["bias"] for head in ("mean", "log_var"))
+            mean, log_var = (
+                x @ own[head]["kernel"] + own[head]["bias"] for head in ("mean", "log_var")
+            )
             x = mean
     own, stats = side["decoder"]
     if variant == "v2":
@@ -83,7 +86,9 @@ def by_hand(variant, params, moments, x, z=None):
 @pytest.mark.parametrize("variant", SLOPES)
 def test_variants_are_those_of_the_spec(variant):
     net, params, _, state, _, (value, terms) = stepped(variant)
-    params, moments = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, state["batch_stats"]))
+    params, moments = jax.tree.map(
+        lambda leaf: np.asarray(leaf, np.float64), (params, state["batch_stats"])
+    )
     x = cells()
     mean, variance, predicted = by_hand(variant, params, moments, x)
     error = 0.5 * ((x - predicted) ** 2).sum(1).mean()
@@ -92,15 +97,22 @@ def test_variants_are_those_of_the_spec(variant):
     assert terms["kl"] == pytest.approx(kl, rel=1e-4)
     assert value == pytest.approx(error + (0.5 if variant == "v2" else 1) * 5e-5 * kl, rel=1e-4)
     shape = {name: sorted(own["trunk"]) for name, own in params.items()}
-    assert shape == {"encoder": ["layer0", "layer1"], "decoder": ["layer0", "layer1"][: 1 if variant == "v2" else 2]}
+    assert shape == {
+        "encoder": ["layer0", "layer1"],
+        "decoder": ["layer0", "layer1"][: 1 if variant == "v2" else 2],
+    }
     assert ("norm" in params["decoder"]["trunk"][shape["decoder"][-1]]) == (variant != "v1")
-    assert set(params["encoder"]["trunk"]["layer0"]) == {"kernel", "norm"}, "no bias before a normalisation"
+    assert set(params["encoder"]["trunk"]["layer0"]) == {"kernel", "norm"}, (
+        "no bias before a normalisation"
+    )
 
 
 def test_moments_are_remembered_at_one_percent():
     _, params, before, after, *_ = stepped()
     y = cells() @ np.asarray(params["encoder"]["trunk"]["layer0"]["kernel"], np.float64)
-    stats = [state["batch_stats"]["encoder"]["trunk"]["layer0"]["norm"] for state in (before, after)]
+    stats = [
+        state["batch_stats"]["encoder"]["trunk"]["layer0"]["norm"] for state in (before, after)
+    ]
     assert not stats[0]["mean"].any() and (stats[0]["variance"] == 1).all()
     np.testing.assert_allclose(stats[1]["mean"], 0.01 * y.mean(0), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(stats[1]["variance"], 0.99 + 0.01 * y.var(0, ddof=1), rtol=1e-5)
@@ -118,13 +130,15 @@ def test_dropout_keeps_the_mean_and_depends_on_the_cell():
     assert (dropped[0] == dropped[1]).all() and (dropped[0] != dropped[2]).any()
 
 
-# ---- deltas -------------------------------------------------------------------------------------------------------
+# deltas
 
 
 def test_types_count_alike_in_a_delta():
     """Latents are constant within type and side, so that the draws leave no choice."""
     perturbed, kind = np.arange(60) % 4 == 0, np.where(np.arange(60) < 45, 0, 1)
-    latent = np.stack([np.where(kind == 0, 1.0, 5.0) + perturbed * np.where(kind == 0, 2.0, 4.0), perturbed], 1)
+    latent = np.stack(
+        [np.where(kind == 0, 1.0, 5.0) + perturbed * np.where(kind == 0, 2.0, 4.0), perturbed], 1
+    )
     rng = np.random.default_rng(0)
     many = np.mean([scgen.delta(latent, perturbed, kind, rng) for _ in range(400)], axis=0)
     assert many == pytest.approx([3.0, 1.0], abs=0.05)
@@ -135,7 +149,10 @@ def test_types_count_alike_in_a_delta():
 def test_deltas_repeat_with_the_generator_and_draw_without_replacement():
     rng = np.random.default_rng(1)
     latent, perturbed = rng.normal(size=(50, 2)), np.arange(50) < 20
-    got = [scgen.delta(latent, perturbed, np.zeros(50, int), np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    got = [
+        scgen.delta(latent, perturbed, np.zeros(50, int), np.random.default_rng(seed))
+        for seed in (0, 0, 1)
+    ]
     assert (got[0] == got[1]).all() and (got[0] != got[2]).any()
     # The smaller side is drawn whole.
     controls = latent[:20].mean(0) - got[0]
@@ -151,7 +168,9 @@ def test_cells_behind_a_delta():
     condition = np.array([0, 1, 0, 1, 0, 2, 1])
     stratum = np.array([0, 0, 1, 1, 2, 2, 3])
     rows = functools.partial(scgen.source_rows, condition, stratum)
-    assert rows(1, 0, None).tolist() == [0, 1, 2, 3], "not stratum 2 without it nor 3 without control"
+    assert rows(1, 0, None).tolist() == [0, 1, 2, 3], (
+        "not stratum 2 without it nor 3 without control"
+    )
     assert rows(1, 0, 0).tolist() == [2, 3]
     assert rows(1, 0, 2).tolist() == [0, 1, 2, 3]
     assert rows(2, 0, 2).tolist() == [4, 5], "its own, where no other has it"
@@ -174,17 +193,23 @@ def test_a_stratum_may_be_kept_out_of_its_own_deltas():
     own = np.flatnonzero((screen().stratum == 0) & (screen().condition == 1))
     changed = screen().counts.toarray()
     changed[own] = changed[own][:, ::-1] + 3
-    after = scgen.settle(net, params, state, key, replace(screen(), counts=type(screen().counts)(changed)))
+    after = scgen.settle(
+        net, params, state, key, replace(screen(), counts=type(screen().counts)(changed))
+    )
     same = np.all(first["deltas"] == after["deltas"], axis=-1)
     np.testing.assert_array_equal(same, [[True] * 4, [True, False, True, True]])
     np.testing.assert_array_equal(first["deltas"][:, 0], 0)
-    request = workflow.make_request(screen().condition_treatments[[1, 1]])._replace(stratum=jnp.array([0, 1]))
+    request = workflow.make_request(screen().condition_treatments[[1, 1]])._replace(
+        stratum=jnp.array([0, 1])
+    )
     moved = scgen.shifts(net, first, request.treatment, request.stratum)
     np.testing.assert_allclose(moved, first["deltas"][:, 1], rtol=1e-6)
     x = log1p_normalize(batch.x[:2])
     there = scgen.predict_cells(net, params, first, x, moved)
     z = scgen.latent_means(net, params, first, x)
-    decode = functools.partial(net.network.apply, {"params": params, "batch_stats": first["batch_stats"]})
+    decode = functools.partial(
+        net.network.apply, {"params": params, "batch_stats": first["batch_stats"]}
+    )
     np.testing.assert_allclose(there, decode(z + moved, method="decode"), rtol=1e-6)
     back = scgen.predict_cells(net, params, first, x, moved, sign=-1)
     np.testing.assert_allclose(back, decode(z - moved, method="decode"), rtol=1e-6)
@@ -197,11 +222,20 @@ def test_combinations_add_up_and_the_mean_stands_in():
     rows = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1]], np.float32)
     got = scgen.shifts(net, {"deltas": jnp.asarray(deltas)}, jnp.asarray(rows), jnp.ones(5, int))
     a, b = deltas[0, 1], deltas[0, 2]
-    np.testing.assert_allclose(got, [0 * a, a, a + b, (a + b) / 2, a + (a + b) / 2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        got, [0 * a, a, a + b, (a + b) / 2, a + (a + b) / 2], rtol=1e-5, atol=1e-6
+    )
     found = scgen.support(net, rows)
-    assert found == ("trained", "trained", "sum of trained treatments", *["never given alone in training: c"] * 2)
+    assert found == (
+        "trained",
+        "trained",
+        "sum of trained treatments",
+        *["never given alone in training: c"] * 2,
+    )
     whole = scgen.make(minibatch.spec(), **SIZES)
-    pair = scgen.shifts(whole, {"deltas": jnp.asarray(deltas)}, jnp.asarray(rows[2:3]), jnp.ones(1, int))
+    pair = scgen.shifts(
+        whole, {"deltas": jnp.asarray(deltas)}, jnp.asarray(rows[2:3]), jnp.ones(1, int)
+    )
     np.testing.assert_allclose(pair, deltas[:, 4], rtol=1e-6)
     assert scgen.support(whole, rows[2:3]) == ("trained",)
 
@@ -219,7 +253,9 @@ def test_a_trained_model_moves_control_cells_to_the_perturbed_ones():
     means = np.stack([x[whole.condition == c].mean(0) for c in range(4)])
     controls = jnp.asarray(counts[whole.condition == 0][:20].toarray(), jnp.float32)
     request = workflow.make_request(np.repeat(whole.condition_treatments, 20, axis=0))
-    predicted = model.predict(*fitted[1:3], jax.random.key(0), request._replace(control=jnp.tile(controls, (4, 1))))
+    predicted = model.predict(
+        *fitted[1:3], jax.random.key(0), request._replace(control=jnp.tile(controls, (4, 1)))
+    )
     error = np.square(np.asarray(predicted).reshape(4, 20, -1).mean(1) - means).sum(1)
     assert (error[1:] < 0.5 * np.square(means[0] - means[1:]).sum(1)).all()
     assert (fitted.state["deltas"] != fitted.train.best.state["deltas"]).any()
@@ -242,7 +278,7 @@ def test_seeds_settle_each_for_itself():
     np.testing.assert_array_equal(one.state["deltas"], settled.state["deltas"][1])
 
 
-# ---- refusals -----------------------------------------------------------------------------------------------------
+# refusals
 
 
 @pytest.mark.parametrize(
@@ -278,6 +314,16 @@ def test_data_that_cannot_carry_it():
     with pytest.raises(InputError, match="1 cells of 'toy' have no counts"):
         notes(replace(screen(), counts=type(screen().counts)(empty)))
     apart = notes(replace(screen(), stratum=(screen().condition == 2).astype(int)))
-    assert len(apart) == 1 and "1 perturbations share no stratum" in apart[0] and apart[0].endswith("too: b")
-    unseen = notes(replace(screen(), split=np.where(screen().condition == 3, SPLITS.index("test"), train)))
-    assert len(unseen) == 1 and unseen[0].startswith("1 treatments were never") and unseen[0].endswith(": c")
+    assert (
+        len(apart) == 1
+        and "1 perturbations share no stratum" in apart[0]
+        and apart[0].endswith("too: b")
+    )
+    unseen = notes(
+        replace(screen(), split=np.where(screen().condition == 3, SPLITS.index("test"), train))
+    )
+    assert (
+        len(unseen) == 1
+        and unseen[0].startswith("1 treatments were never")
+        and unseen[0].endswith(": c")
+    )

@@ -10,7 +10,8 @@ TOLERANCE = 4e-6
 
 
 def average_effects(arrays, side):
-    """Effects of one side in the fixture's order of perturbations; whatever else is labelled is the control."""
+    """Effects of one side in the fixture's order of perturbations; whatever else is labelled is the
+    control."""
     order = arrays["in/perturbation_order"].tolist()
     labels = arrays[f"in/label_{side}"]
     control = sorted(set(labels.tolist()) - set(order))
@@ -23,7 +24,9 @@ def average_effects(arrays, side):
 def test_effects_match(cradle_arrays):
     arrays = cradle_arrays("ate_metrics")
     for side in ("data", "model"):
-        np.testing.assert_allclose(average_effects(arrays, side), arrays[f"expect/ate_{side}"], atol=TOLERANCE)
+        np.testing.assert_allclose(
+            average_effects(arrays, side), arrays[f"expect/ate_{side}"], atol=TOLERANCE
+        )
 
 
 def test_scores_match(cradle_arrays):

@@ -15,7 +15,13 @@ from jaxpert.models.cradle import model as cradle_vae
 from jaxpert.nn import svi
 from support.published import given_noise, nested
 
-TERMS = {"x": "reconstruction", "mask": "mask", "effect": "E", "artifact": "qc_E", "z_basal": "z_basal"}
+TERMS = {
+    "x": "reconstruction",
+    "mask": "mask",
+    "effect": "E",
+    "artifact": "qc_E",
+    "z_basal": "z_basal",
+}
 NOISE = {"mask": "mask_u", "effect": "E_eps", "artifact": "qc_E_eps", "z_basal": "z_basal_eps"}
 
 
@@ -42,7 +48,8 @@ def make_spec(a) -> Spec:
 
 
 def make_batch(a) -> Batch:
-    """Every fixture cell is a condition of its own, since the published reference profile is drawn cell by cell."""
+    """Every fixture cell is a condition of its own, since the published reference profile is drawn
+    cell by cell."""
     cells = jnp.arange(len(a["in/X"]))
     extras = {
         "failed": a["in/qc"][:, 0],
@@ -91,7 +98,9 @@ def test_loss_terms_and_gradients(arrays, close, precision, case, alpha):
     (value, terms), gradient = jax.jit(loss)(make_params(arrays))
     rtol = {"float64": 1e-9, "float32": 1e-5}[precision]
     np.testing.assert_allclose(value, arrays[f"expect/{case}/loss"], rtol=rtol)
-    np.testing.assert_allclose(terms["counterfactual"], arrays[f"expect/{case}/cf_KLdivergence"], rtol=rtol)
+    np.testing.assert_allclose(
+        terms["counterfactual"], arrays[f"expect/{case}/cf_KLdivergence"], rtol=rtol
+    )
     for site, name in TERMS.items():
         close(terms[site], arrays[f"expect/{case}/loss_term_{name}"])
     expected = make_params(arrays, f"grad_{case}/")
@@ -131,7 +140,12 @@ def sites(arrays, **settings):
 
 def test_samples_densities_and_guide_parameters(arrays, close):
     got = sites(arrays)
-    for site, key in {"mask": "mask", "effect": "E", "artifact": "qc_E", "z_basal": "z_basal"}.items():
+    for site, key in {
+        "mask": "mask",
+        "effect": "E",
+        "artifact": "qc_E",
+        "z_basal": "z_basal",
+    }.items():
         shape = arrays[f"sample/{key}"].shape
         for prefix, sample in (("", "sample/"), ("counterfactual_", "sample/cf_")):
             if prefix and site == "z_basal":
@@ -159,10 +173,14 @@ def test_decoder_on_observed_and_flipped_artifact(arrays, close):
     failed = np.asarray(arrays["in/qc"][:, 0] == 1)
     net = make_networks(arrays)
     for name, flag in (("good", 0.0), ("bad", 1.0)):
-        got = jax.vmap(partial(decode_cells, net, arrays, flag))(*latents(arrays), arrays["sample/z_basal"])
+        got = jax.vmap(partial(decode_cells, net, arrays, flag))(
+            *latents(arrays), arrays["sample/z_basal"]
+        )
         close(got[0], arrays[f"expect/p_x_{name}/rate"])
         close(got[1], arrays[f"expect/log_p_x_{name}"])
-        concentration = jnp.broadcast_to(jnp.exp(arrays["param/decoder/log_concentration"]), got[0].shape)
+        concentration = jnp.broadcast_to(
+            jnp.exp(arrays["param/decoder/log_concentration"]), got[0].shape
+        )
         close(concentration, arrays[f"expect/p_x_{name}/concentration"])
     own = jnp.where(failed[:, None], arrays["expect/log_p_x_bad"], arrays["expect/log_p_x_good"])
     close(sites(arrays)["p/x/log_prob"], own)
@@ -179,8 +197,12 @@ def latents(a):
 
 def decode_cells(net, a, flag, mask, effect, artifact, z_basal):
     cells = len(z_basal)
-    latents = cradle_vae.blocks({"effect": mask * effect, "artifact": artifact}, a["in/D"], jnp.full(cells, flag))
-    counts = cradle_vae.counts(net, make_params(a), {"basal": z_basal, **latents}, a["in/library_size"])
+    latents = cradle_vae.blocks(
+        {"effect": mask * effect, "artifact": artifact}, a["in/D"], jnp.full(cells, flag)
+    )
+    counts = cradle_vae.counts(
+        net, make_params(a), {"basal": z_basal, **latents}, a["in/library_size"]
+    )
     return counts.rate, counts.gene_log_prob(a["in/X"])
 
 
@@ -203,7 +225,9 @@ def arrays_encoder(net, a):
     params = make_params(a)["z_basal_encoder"]
 
     def encode(x, flag, mask, effect, artifact):
-        return net.encoder.apply({"params": params}, x, a["in/D"] @ (mask * effect), flag * artifact)
+        return net.encoder.apply(
+            {"params": params}, x, a["in/D"] @ (mask * effect), flag * artifact
+        )
 
     return encode
 
@@ -211,7 +235,9 @@ def arrays_encoder(net, a):
 def test_predictive_iwelbo(arrays, close):
     model, guide = programs(arrays)
     noise = make_noise(arrays) | {"z_basal": arrays["noise/iwelbo_z_basal_eps"]}
-    bound = partial(svi.cell_bound, model, guide, local_sites=("z_basal",), seeded=given_noise, chunk=3)
+    bound = partial(
+        svi.cell_bound, model, guide, local_sites=("z_basal",), seeded=given_noise, chunk=3
+    )
     close(jax.jit(bound)(make_params(arrays), noise, make_batch(arrays)), arrays["expect/iwelbo"])
 
 
@@ -235,17 +261,24 @@ def test_posterior_globals_are_the_guides(arrays, close):
     @jax.jit
     def both(key, params, batch):
         shared = cradle_vae.posterior_globals(net, params, key)
-        drawn = trace(substitute(seed(partial(cradle_vae.guide, net), key), params)).get_trace(batch)
-        return {site: (getattr(shared, site), drawn[site]["value"]) for site in ("mask", "effect", "artifact")}
+        drawn = trace(substitute(seed(partial(cradle_vae.guide, net), key), params)).get_trace(
+            batch
+        )
+        return {
+            site: (getattr(shared, site), drawn[site]["value"])
+            for site in ("mask", "effect", "artifact")
+        }
 
     for got, expected in both(jax.random.key(3), make_params(arrays), make_batch(arrays)).values():
         close(got, expected)
 
 
 def test_paper_counterfactual_term(arrays, close, cradle_arrays):
-    """The default form: passed cells with a reference, exact KL in the paper's direction, one shared draw, a sum."""
+    """The default form: passed cells with a reference, exact KL in the paper's direction, one
+    shared draw, a sum."""
     paper = cradle_arrays("cradle_vae_paper_kl")
-    # Ours standardises a constant gene by 1; this mean gives it the 1e-6 that the published guard gave.
+    # Ours standardises a constant gene by 1; this mean gives it the 1e-6 that the published guard
+    # gave.
     constant = arrays["in/log_std"] == 0
     arrays |= {"in/log_mean": jnp.where(constant, -1e-6, arrays["in/log_mean"])}
     batch = make_batch(arrays)
@@ -253,5 +286,7 @@ def test_paper_counterfactual_term(arrays, close, cradle_arrays):
     np.testing.assert_array_equal(chosen, paper["paper/cells"])
     for weight, reduce, cells in ((1.0, "sum", 1), (0.25, "sum", 1), (1.0, "mean", 64)):
         model, guide = programs(arrays, compat="default", cf_weight=weight, cf_reduce=reduce)
-        _, terms = svi.negative_elbo(model, guide, make_params(arrays), make_noise(arrays), batch, seeded=given_noise)
+        _, terms = svi.negative_elbo(
+            model, guide, make_params(arrays), make_noise(arrays), batch, seeded=given_noise
+        )
         close(terms["counterfactual"], weight * paper["paper/kl_x_vs_xbar_per_cell"].sum() / cells)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxpert.data.quality import failed, flags, gene_class, label_generated, quality_metrics, thresholds
+from jaxpert.data.quality import (
+    failed,
+    flags,
+    gene_class,
+    label_generated,
+    quality_metrics,
+    thresholds,
+)
 
 NAMES = {
     "umi_count": "UMI_count",
@@ -31,7 +38,9 @@ def metrics(arrays):
 def _metrics(arrays, prefix):
     counts = arrays[f"in/{prefix}counts"]
     counts = sparse.csr_matrix(counts.astype(np.uint16)) if not prefix else counts
-    return quality_metrics(counts, list(arrays["in/gene_names"]), arrays[f"in/{prefix}predicted_doublet"])
+    return quality_metrics(
+        counts, list(arrays["in/gene_names"]), arrays[f"in/{prefix}predicted_doublet"]
+    )
 
 
 @pytest.mark.parametrize("short", ["mt", "ribo", "hb"])
@@ -52,24 +61,34 @@ def test_metrics(arrays, prefix, name):
 def test_thresholds_and_flags(arrays, metrics, k):
     bounds = thresholds(metrics)[k]
     for name, bound in bounds.items():
-        np.testing.assert_allclose(bound, arrays[f"expect/mad{k}/thr_qc_{NAMES[name]}"], rtol=5 * FLOAT32)
+        np.testing.assert_allclose(
+            bound, arrays[f"expect/mad{k}/thr_qc_{NAMES[name]}"], rtol=5 * FLOAT32
+        )
     for name, flag in flags(metrics, bounds).items():
         np.testing.assert_array_equal(flag, arrays[f"expect/mad{k}/qc_{NAMES[name]}"].astype(bool))
-    np.testing.assert_array_equal(failed(metrics, bounds), arrays[f"expect/mad{k}/total_qc"].astype(bool))
+    np.testing.assert_array_equal(
+        failed(metrics, bounds), arrays[f"expect/mad{k}/total_qc"].astype(bool)
+    )
 
 
 @pytest.mark.parametrize("k", [3, 4, 5])
 def test_generated_cells_by_the_thresholds_of_the_data(arrays, metrics, k):
     bounds, generated = thresholds(metrics)[k], _metrics(arrays, "generated_")
     for name, flag in flags(generated, bounds).items():
-        np.testing.assert_array_equal(flag, arrays[f"expect/mad{k}/generated_qc_{NAMES[name]}"].astype(bool))
+        np.testing.assert_array_equal(
+            flag, arrays[f"expect/mad{k}/generated_qc_{NAMES[name]}"].astype(bool)
+        )
     failing = failed(generated, bounds)
     np.testing.assert_array_equal(failing, arrays[f"expect/mad{k}/generated_total_qc"].astype(bool))
-    np.testing.assert_allclose(1 - failing.mean(), arrays[f"expect/mad{k}/generated_qcpr"], atol=1e-12)
+    np.testing.assert_allclose(
+        1 - failing.mean(), arrays[f"expect/mad{k}/generated_qcpr"], atol=1e-12
+    )
 
 
 def test_label_generated_without_doublets(arrays, metrics):
     bounds = thresholds(metrics)[3]
     counts, genes = arrays["in/generated_counts"], list(arrays["in/gene_names"])
     no_doublet = quality_metrics(counts, genes, np.zeros(len(counts), bool))
-    np.testing.assert_array_equal(label_generated(counts, genes, bounds, doublets="none"), failed(no_doublet, bounds))
+    np.testing.assert_array_equal(
+        label_generated(counts, genes, bounds, doublets="none"), failed(no_doublet, bounds)
+    )

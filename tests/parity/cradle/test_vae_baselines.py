@@ -1,5 +1,5 @@
-"""SAMS-VAE, CPA-VAE, sVAE+ and the conditional VAE against the published code's arrays: float64 at 1e-9, float32 at
-1e-5 on losses."""
+"""SAMS-VAE, CPA-VAE, sVAE+ and the conditional VAE against the published code's arrays: float64 at
+1e-9, float32 at 1e-5 on losses."""
 
 import importlib
 from functools import partial
@@ -75,7 +75,8 @@ def arrays(cradle_arrays, precision, name):
 
 
 def make_spec(a) -> Spec:
-    """The distinct dosage rows are the conditions, the control first, single treatments in their order."""
+    """The distinct dosage rows are the conditions, the control first, single treatments in their
+    order."""
     genes, treatments = a["in/X"].shape[1], a["in/D"].shape[1]
     table = conditions(a)
     return Spec(
@@ -96,15 +97,29 @@ def make_spec(a) -> Spec:
 def conditions(a) -> np.ndarray:
     treatments = a["in/D"].shape[1]
     pairs = [row for row in np.unique(np.asarray(a["in/D"]), axis=0) if row.sum() > 1]
-    return np.concatenate([np.zeros((1, treatments)), np.eye(treatments), np.array(pairs).reshape(-1, treatments)])
+    return np.concatenate(
+        [np.zeros((1, treatments)), np.eye(treatments), np.array(pairs).reshape(-1, treatments)]
+    )
 
 
 def make_batch(a) -> Batch:
     cells, table = jnp.arange(len(a["in/X"])), conditions(a)
     condition = (np.asarray(a["in/D"])[:, None] == table).all(-1).argmax(1)
     singles = np.concatenate([[0], np.asarray(a["in/D_obs_counts"]), np.zeros(len(table) - 7)])
-    extras = {"treatment_cells": a["in/D_obs_counts"], "condition_cells": jnp.asarray(singles, a["in/X"].dtype)}
-    return Batch(a["in/X"], a["in/X"], a["in/D"], jnp.asarray(condition), cells * 0, cells >= 0, cells, extras)
+    extras = {
+        "treatment_cells": a["in/D_obs_counts"],
+        "condition_cells": jnp.asarray(singles, a["in/X"].dtype),
+    }
+    return Batch(
+        a["in/X"],
+        a["in/X"],
+        a["in/D"],
+        jnp.asarray(condition),
+        cells * 0,
+        cells >= 0,
+        cells,
+        extras,
+    )
 
 
 def module(name):
@@ -128,11 +143,15 @@ def test_loss_terms_and_gradients(arrays, name, close, precision):
 
     @partial(jax.value_and_grad, has_aux=True)
     def loss(params):
-        return svi.negative_elbo(model, guide, params, make_noise(name, arrays), batch, seeded=given_noise)
+        return svi.negative_elbo(
+            model, guide, params, make_noise(name, arrays), batch, seeded=given_noise
+        )
 
     params = nested(arrays, "param/", case.weights)
     (value, terms), gradient = jax.jit(loss)(params)
-    np.testing.assert_allclose(value, arrays["expect/loss"], rtol={"float64": 1e-9, "float32": 1e-5}[precision])
+    np.testing.assert_allclose(
+        value, arrays["expect/loss"], rtol={"float64": 1e-9, "float32": 1e-5}[precision]
+    )
     assert set(terms) == set(case.terms)
     for site, term in case.terms.items():
         close(terms[site], arrays[f"expect/loss_term_{term}"])
@@ -142,13 +161,16 @@ def test_loss_terms_and_gradients(arrays, name, close, precision):
 
 
 def densities(name, a):
-    """Values, log densities and moments of every site of both traces, with a leading particle axis."""
+    """Values, log densities and moments of every site of both traces, with a leading particle
+    axis."""
     model, guide = programs(name, a)
     batch, params = make_batch(a), nested(a, "param/", CASES[name].weights)
 
     def particle(noise):
         found = {}
-        for side, t in zip("pq", svi.traces(model, guide, params, noise, batch, given_noise), strict=True):
+        for side, t in zip(
+            "pq", svi.traces(model, guide, params, noise, batch, given_noise), strict=True
+        ):
             for site, s in ((n, s) for n, s in t.items() if s["type"] == "sample"):
                 fn = s["fn"]
                 while isinstance(fn, (MaskedDistribution, dist.Independent)):
@@ -157,8 +179,13 @@ def densities(name, a):
                 if site == "x":
                     found["rate"], found["log_p_x"] = fn.rate, fn.gene_log_prob(s["value"])
                     continue
-                found[f"log_{side}/{site}"] = jnp.broadcast_to(fn.log_prob(s["value"]), s["value"].shape)
-                moments = {"mean": fn.mean, "std": jnp.sqrt(fn.variance) if isinstance(fn, dist.Normal) else None}
+                found[f"log_{side}/{site}"] = jnp.broadcast_to(
+                    fn.log_prob(s["value"]), s["value"].shape
+                )
+                moments = {
+                    "mean": fn.mean,
+                    "std": jnp.sqrt(fn.variance) if isinstance(fn, dist.Normal) else None,
+                }
                 found |= {
                     f"{side}/{site}/{moment}": jnp.broadcast_to(value, s["value"].shape)
                     for moment, value in moments.items()
@@ -204,7 +231,9 @@ def test_the_functions_outside_the_programs_agree_with_them(arrays, name, close,
     model = module(name).build(make_spec(a), **SIZES, **case.settings)
     params = nested(a, "param/", case.weights)
     batch = make_batch(a)
-    batch = batch._replace(extras=batch.extras | {"failed": jnp.zeros(len(batch.x), a["in/X"].dtype)})
+    batch = batch._replace(
+        extras=batch.extras | {"failed": jnp.zeros(len(batch.x), a["in/X"].dtype)}
+    )
     key = jax.random.key(0)
 
     @jax.jit

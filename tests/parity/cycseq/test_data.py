@@ -21,7 +21,8 @@ def rows(cycseq_arrays):
 
 @pytest.fixture(scope="module")
 def prepared(rows):
-    """The toy run's cells as one file of normalised values: AR, TTK and a target outside the genes, with controls."""
+    """The toy run's cells as one file of normalised values: AR, TTK and a target outside the genes,
+    with controls."""
     targets = ("AR", "TTK", "NOTIN", "control")
     matrices = {target: rows[f"matrix/{CELLS}_{target}"].T for target in targets}
     obs = pd.DataFrame(
@@ -34,19 +35,27 @@ def prepared(rows):
     dataset = spectra.address_genes(dataset, substring=True)
     columns = tuple(rows["batch_labels"].astype(str))
     dataset = spectra.assign_columns(dataset, columns)
-    return spectra.prepare(dataset, lognorm="given", combat_reference=None, draw="published", validation_replicate=12)
+    return spectra.prepare(
+        dataset, lognorm="given", combat_reference=None, draw="published", validation_replicate=12
+    )
 
 
 def drawn(rows):
     """(target, replicate from 0) of every stored draw."""
-    names = [key.removeprefix(f"cells/{CELLS}_").rsplit("_", 1) for key in rows if key.startswith("cells/")]
+    names = [
+        key.removeprefix(f"cells/{CELLS}_").rsplit("_", 1)
+        for key in rows
+        if key.startswith("cells/")
+    ]
     return [(target, int(replicate) - 1) for target, replicate in names]
 
 
 def test_the_published_draws_are_repeated(rows, prepared):
     for target, replicate in drawn(rows):
         condition = prepared.dataset.conditions.index(target)
-        pool = int(np.flatnonzero(prepared.spectra.condition[prepared.draws.spectrum] == condition)[0])
+        pool = int(
+            np.flatnonzero(prepared.spectra.condition[prepared.draws.spectrum] == condition)[0]
+        )
         cells = prepared.spectra.of(int(prepared.draws.spectrum[pool]))
         expected = cells[rows[f"cells/{CELLS}_{target}_{replicate + 1}"]]
         np.testing.assert_array_equal(prepared.draws.cells[pool, replicate], expected)
@@ -54,15 +63,21 @@ def test_the_published_draws_are_repeated(rows, prepared):
 
 def test_rows_are_expression_then_targets_then_batch(rows, prepared):
     found = {}
-    for block in (block for split in ("train", "val") for block in spectra_rows.rows(prepared, split)):
+    for block in (
+        block for split in ("train", "val") for block in spectra_rows.rows(prepared, split)
+    ):
         for pair, x in zip(block.pair, block.x, strict=True):
             condition = prepared.dataset.conditions[prepared.pairs.condition[pair]]
             batch = np.eye(len(prepared.dataset.strata))[prepared.pairs.batch[pair]]
             table = prepared.dataset.condition_treatments[prepared.pairs.condition[pair]]
-            found[condition, int(prepared.pairs.replicate[pair])] = np.concatenate([x, table, batch])
+            found[condition, int(prepared.pairs.replicate[pair])] = np.concatenate(
+                [x, table, batch]
+            )
     for target, replicate in drawn(rows):
         name = f"{CELLS}_{target}_{replicate + 1}"
-        np.testing.assert_allclose(found[target, replicate], rows[f"row/{name}"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            found[target, replicate], rows[f"row/{name}"], rtol=1e-5, atol=1e-6
+        )
         np.testing.assert_array_equal(found[target, replicate][10:20], rows[f"cls/{name}"])
 
 
@@ -81,25 +96,42 @@ def test_pairs_are_those_of_the_files_but_for_targets_outside_the_genes(rows, pr
 
 def moments(x, batch):
     parts = [x[:, batch == b] for b in range(batch.max() + 1)]
-    return Moments(np.bincount(batch), np.stack([p.mean(1) for p in parts]), np.stack([p.var(1) for p in parts]))
+    return Moments(
+        np.bincount(batch),
+        np.stack([p.mean(1) for p in parts]),
+        np.stack([p.var(1) for p in parts]),
+    )
 
 
 @pytest.fixture(scope="module")
 def problems(cycseq_arrays):
-    """{name: (cells, batches, adjusted jointly, adjusted to batch 0, as by the defective package, columns kept)}."""
+    """{name: (cells, batches, adjusted jointly, adjusted to batch 0, as by the defective package,
+    columns kept)}."""
     a = cycseq_arrays("combat")
-    joined = np.concatenate([a["ref"], *(a[f"in/{name.removesuffix('.csv')}"] for name in a["file_order"])], 1)
-    np.testing.assert_array_equal([name.removesuffix(".csv") for name in a["adjusted_files"]], ["A"] * 18 + ["B"] * 12)
+    joined = np.concatenate(
+        [a["ref"], *(a[f"in/{name.removesuffix('.csv')}"] for name in a["file_order"])], 1
+    )
+    np.testing.assert_array_equal(
+        [name.removesuffix(".csv") for name in a["adjusted_files"]], ["A"] * 18 + ["B"] * 12
+    )
     return {
         "adjusted": (
-            joined, np.repeat([0, 1], [40, 30]), a["adjusted_joint_inmoose"], a["adjusted_refbatch_inmoose"],
-            a["adjusted_combat033"], slice(40, None),
+            joined,
+            np.repeat([0, 1], [40, 30]),
+            a["adjusted_joint_inmoose"],
+            a["adjusted_refbatch_inmoose"],
+            a["adjusted_combat033"],
+            slice(40, None),
         ),
         "three": (
-            a["three_input"], a["three_labels"], a["three_joint_inmoose"], a["three_refbatch0_inmoose"],
-            a["three_joint_combat033"], slice(None),
+            a["three_input"],
+            a["three_labels"],
+            a["three_joint_inmoose"],
+            a["three_refbatch0_inmoose"],
+            a["three_joint_combat033"],
+            slice(None),
         ),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", ["adjusted", "three"])

@@ -1,4 +1,5 @@
-"""The CycSeq networks against the published ones, every array of every fixture: float64 at 1e-12, float32 at 2e-5."""
+"""The CycSeq networks against the published ones, every array of every fixture: float64 at 1e-12,
+float32 at 2e-5."""
 
 from functools import partial
 from typing import NamedTuple
@@ -57,7 +58,9 @@ def load(cycseq_arrays, precision):
         return loaded[-1]
 
     yield one
-    assert not set.union(*(arrays.left() for arrays in loaded)), "arrays of the fixture that nothing was compared with"
+    assert not set.union(*(arrays.left() for arrays in loaded)), (
+        "arrays of the fixture that nothing was compared with"
+    )
 
 
 def trees_near(near, got, expected):
@@ -74,7 +77,9 @@ def test_generators(load, near, name):
     noise = published.generator_noise(a, "mask/G/", "")
     assert bool(noise.encoder) == bool(noise.decoder) == case.dropped
     weight = jnp.ones(6, a.precision) if case.train else None
-    apply = partial(net.generator.apply, capture_intermediates=True, mutable=["batch_stats", "intermediates"])
+    apply = partial(
+        net.generator.apply, capture_intermediates=True, mutable=["batch_stats", "intermediates"]
+    )
     variables = {"params": params, "batch_stats": state}
     made, after = jax.jit(apply)(variables, a["x"], condition, noise, weight)
     near(made.expression, a["x_hat"])
@@ -89,14 +94,21 @@ def test_generators(load, near, name):
         trees_near(near, after["batch_stats"], expected)
         for key, value in unused.items():  # made, never used
             near(value, a[f"w/G/{key}"])
-    inside = {key: value for side in ("encoder", "decoder") for key, value in activations(after, side).items()}
+    inside = {
+        key: value
+        for side in ("encoder", "decoder")
+        for key, value in activations(after, side).items()
+    }
     same_activations(near, a, inside, made)
 
 
 def activations(captured, side: str) -> dict:
     """What every layer gave, by published names."""
     short, tree = {"encoder": "enc", "decoder": "dec"}[side], captured["intermediates"][side]
-    found = {f"{short}.emb_p": tree["conditions"]["target"], f"{short}.emb_b": tree["conditions"]["stratum"]}
+    found = {
+        f"{short}.emb_p": tree["conditions"]["target"],
+        f"{short}.emb_b": tree["conditions"]["stratum"],
+    }
     found[f"{short}.fc1"] = tree["first"]
     names = {"linear": "fc", "norm": "bn", "prelu": "prelu", "drop": "drop"}
 
@@ -117,7 +129,9 @@ def activations(captured, side: str) -> dict:
         if ".bn" in name:
             values[name] = values[name](values[name.replace(".bn", ".fc")])
     if side == "decoder":
-        values |= {f"dec.{ours}": tree[name]["__call__"][0] for ours, name in published.OUTPUTS.items()}
+        values |= {
+            f"dec.{ours}": tree[name]["__call__"][0] for ours, name in published.OUTPUTS.items()
+        }
         return values
     heads = jnp.split(tree["heads"]["__call__"][0], 6, 1)
     return values | {f"enc.{head}": value for head, value in zip(HEADS, heads, strict=True)}
@@ -145,7 +159,10 @@ def same_attention(near, a: Arrays, side: str, inside: dict) -> None:
 
 def test_attention(load, near):
     a = load("attention")
-    params = {"gamma": a["w/gamma"][0], "value": {"kernel": a["w/value_conv.W"].T, "bias": a["w/value_conv.b"]}}
+    params = {
+        "gamma": a["w/gamma"][0],
+        "value": {"kernel": a["w/value_conv.W"].T, "bias": a["w/value_conv.b"]},
+    }
 
     def total(params):
         out = SingleAttention(8).apply({"params": params}, a["x"])
@@ -167,11 +184,16 @@ def test_residual(load, near):
     params, state, _ = published.generator(named)
     block = Residual(8, 0.2)
     apply = jax.jit(partial(block.apply, mutable=["batch_stats"]))
-    variables = {"params": params["encoder"]["trunk"]["block0"], "batch_stats": state["encoder"]["trunk"]["block0"]}
+    variables = {
+        "params": params["encoder"]["trunk"]["block0"],
+        "batch_stats": state["encoder"]["trunk"]["block0"],
+    }
     near(apply(variables, a["x"], {}, None)[0], a["out_eval"])
     out, after = apply(variables, a["x"], published.masks(a, "mask/"), jnp.ones(6, a.precision))
     near(out, a["out_train"])
-    _, expected, _ = published.generator({f"enc.res0.{name}": value for name, value in a.under("w_after/").items()})
+    _, expected, _ = published.generator(
+        {f"enc.res0.{name}": value for name, value in a.under("w_after/").items()}
+    )
     trees_near(near, after["batch_stats"], expected["encoder"]["trunk"]["block0"])
 
 
@@ -186,7 +208,9 @@ def test_critics(load, near, name, precision):
     near(jax.nn.sigmoid(logits)[:, None], a["prob"])
     inside = captured["intermediates"]
     near(a["act/sigmoid:out"], a["prob"])
-    first = jax.jit(partial(net.critic.apply, method=lambda self, x, c: self.expression(x) + self.conditions(c)))
+    first = jax.jit(
+        partial(net.critic.apply, method=lambda self, x, c: self.expression(x) + self.conditions(c))
+    )
     near(first({"params": params}, a["x"], condition), a["act/fc1:out"])
     for i in range(1, len(HIDDEN) + 1):
         near(inside[f"prelu{i}"]["__call__"][0], a[f"act/prelu{i}:out"])
@@ -202,7 +226,9 @@ def same_penalty(near, a: Arrays, net, params, condition) -> None:
 
     def penalty(params):
         noise = CriticNoise({}, {}, {}, {}, jnp.ones((6, 1), a.precision))
-        said = cycseq_game.judgement(net, params, noise, cycseq_game.Side(a["x"], condition, a["x"], condition))
+        said = cycseq_game.judgement(
+            net, params, noise, cycseq_game.Side(a["x"], condition, a["x"], condition)
+        )
         return 10 * adversarial.penalty(said.slopes).mean(), said
 
     (value, said), slopes = jax.jit(jax.value_and_grad(penalty, has_aux=True))(params)
@@ -247,6 +273,8 @@ def test_losses(load, near, precision):
         near(adversarial.called_real(logits, kind).mean(), a[prefix.format("real")])
         near(adversarial.called_fake(logits, kind).mean(), a[prefix.format("fake")])
     rounded = {"float64": 1e-7, "float32": 2e-5}[precision]  # by the published code
-    np.testing.assert_allclose(1 - losses.r2(a["x"], a["rec_x"]).mean(), a["r2_loss_1_minus_mean_r2"], rtol=rounded)
+    np.testing.assert_allclose(
+        1 - losses.r2(a["x"], a["rec_x"]).mean(), a["r2_loss_1_minus_mean_r2"], rtol=rounded
+    )
     near(abs(a["x"] - a["rec_x"]).mean(), a["l1"])  # no loss of ours
     assert a["y"].shape == a["x"].shape  # entered none of the published numbers

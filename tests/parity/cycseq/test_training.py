@@ -1,4 +1,5 @@
-"""Published CycSeq steps, every array of each: passes, losses, clipped gradients, weights after Adam, and optimisers.
+"""Published CycSeq steps, every array of each: passes, losses, clipped gradients, weights after
+Adam, and optimisers.
 
 float64: forward at 1e-12, losses at 1e-12, gradients, weights and batch moments at 1e-9.
 """
@@ -50,7 +51,9 @@ def weights(a: Arrays, prefix: str, which=(*NETS, *CRITICS)) -> tuple[dict, dict
         if name in CRITICS:
             params["critics"][CRITICS[name]] = published.critic(arrays, GENES)
         else:
-            params["generators"][NETS[name]], state[NETS[name]], unused[name] = published.generator(arrays)
+            params["generators"][NETS[name]], state[NETS[name]], unused[name] = published.generator(
+                arrays
+            )
     return params, state, unused
 
 
@@ -61,7 +64,16 @@ def make_batch(a: Arrays, at: str) -> Batch:
     stratum = {side: conditions[f"b_{side}"].argmax(1) for side in "XY"}
     extras = {"control_treatment": conditions["p_Y"], "control_stratum": stratum["Y"]}
     condition = conditions["p_X"].argmax(1) + 1
-    return Batch(a[f"{at}x_X"], a[f"{at}x_Y"], conditions["p_X"], condition, stratum["X"], cells >= 0, cells, extras)
+    return Batch(
+        a[f"{at}x_X"],
+        a[f"{at}x_Y"],
+        conditions["p_X"],
+        condition,
+        stratum["X"],
+        cells >= 0,
+        cells,
+        extras,
+    )
 
 
 def step_noise(a: Arrays, at: str) -> StepNoise:
@@ -105,7 +117,9 @@ def test_published_steps(cycseq_arrays, name):
         moments, step = steps.init(params), stepper(net, steps)
         for i in range(LOOPS[name]):
             at, batch = f"s{i}/", make_batch(a, f"s{i}/")
-            params, state, moments, value, terms, seen, slopes = step(params, state, moments, step_noise(a, at), batch)
+            params, state, moments, value, terms, seen, slopes = step(
+                params, state, moments, step_noise(a, at), batch
+            )
             same_passes(a, at, batch, seen)
             same_losses(a, at, value, terms, seen)
             same_gradients(a, at, slopes)
@@ -119,8 +133,12 @@ def test_published_steps(cycseq_arrays, name):
 
 
 def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Seen) -> None:
-    given = {"G_fwd": batch.x, "F_fwd": batch.control, "F_cyc": seen.passes.fake_y.expression,
-             "G_cyc": seen.passes.fake_x.expression}  # fmt: skip
+    given = {
+        "G_fwd": batch.x,
+        "F_fwd": batch.control,
+        "F_cyc": seen.passes.fake_y.expression,
+        "G_cyc": seen.passes.fake_x.expression,
+    }
     for call, ours in CALLS.items():
         made = getattr(seen.passes, ours)
         near(given[call], a[f"{at}{call}/in_x"])
@@ -133,7 +151,12 @@ def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Seen) -> Non
     fakes = {"X": seen.passes.fake_x.expression, "Y": seen.passes.fake_y.expression}
     for side, real in (("X", batch.x), ("Y", batch.control)):
         said, mix, fake = getattr(seen, side.lower()), a[f"{at}gp_eps_{side}"], fakes[side]
-        read = {"real": real, "fake": fake, "hat": mix * real + (1 - mix) * fake, f"on_fake{side}": fake}
+        read = {
+            "real": real,
+            "fake": fake,
+            "hat": mix * real + (1 - mix) * fake,
+            f"on_fake{side}": fake,
+        }
         fooled = getattr(seen, f"fooled_{side.lower()}")
         logits = {"real": said.real, "fake": said.fake, "hat": said.mixed, f"on_fake{side}": fooled}
         for call, rows in read.items():
@@ -143,11 +166,24 @@ def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Seen) -> Non
 
 
 def same_losses(a: Arrays, at: str, value, terms: dict, seen: cycseq_game.Seen) -> None:
-    named = {"loss_GAN_XY": "adversarial_p2n", "loss_GAN_YX": "adversarial_n2p", "loss_G_total": "generators"}
+    named = {
+        "loss_GAN_XY": "adversarial_p2n",
+        "loss_GAN_YX": "adversarial_n2p",
+        "loss_G_total": "generators",
+    }
     for side in "XY":
-        named |= {f"loss_D{side}_real": f"real_{side.lower()}", f"loss_D{side}_fake": f"fake_{side.lower()}"}
-        named |= {f"loss_D_{side}": f"critic_{side.lower()}", f"gp_{side}": f"penalty_{side.lower()}"}
-        near(terms[f"cycle_{side.lower()}"] + terms[f"condition_{side.lower()}"], a[f"{at}loss_cycle_{side}"])
+        named |= {
+            f"loss_D{side}_real": f"real_{side.lower()}",
+            f"loss_D{side}_fake": f"fake_{side.lower()}",
+        }
+        named |= {
+            f"loss_D_{side}": f"critic_{side.lower()}",
+            f"gp_{side}": f"penalty_{side.lower()}",
+        }
+        near(
+            terms[f"cycle_{side.lower()}"] + terms[f"condition_{side.lower()}"],
+            a[f"{at}loss_cycle_{side}"],
+        )
     for theirs, ours in named.items():
         near(terms[ours], a[f"{at}{theirs}"])
     for theirs, made in (("G", seen.passes.fake_y), ("F", seen.passes.fake_x)):
@@ -155,7 +191,11 @@ def same_losses(a: Arrays, at: str, value, terms: dict, seen: cycseq_game.Seen) 
         near(latents, jnp.stack([a[f"{at}kl_{theirs}_{latent}"] for latent in LATENTS]))
         near(terms[f"kl_{NETS[theirs]}"], latents.sum())
     near(value, a[f"{at}loss_G_total"] + a[f"{at}loss_D_X"] + a[f"{at}loss_D_Y"])
-    near(1 - losses.r2(a[f"{at}x_X"], seen.passes.cycle_x.expression).mean(), a[f"{at}one_minus_r2"], 1e-7)
+    near(
+        1 - losses.r2(a[f"{at}x_X"], seen.passes.cycle_x.expression).mean(),
+        a[f"{at}one_minus_r2"],
+        1e-7,
+    )
 
 
 def same_gradients(a: Arrays, at: str, slopes) -> None:
@@ -163,7 +203,9 @@ def same_gradients(a: Arrays, at: str, slopes) -> None:
     norm = optax.tree.norm(slopes["generators"])
     near(norm, a[f"{at}grad_norm_GF_before_clip"], 1e-9)
     expected, _, unused = weights(a, f"{at}grad/")
-    clipped = jax.tree.map(lambda leaf: leaf * jnp.minimum(1, 1 / (norm + 1e-6)), slopes["generators"])
+    clipped = jax.tree.map(
+        lambda leaf: leaf * jnp.minimum(1, 1 / (norm + 1e-6)), slopes["generators"]
+    )
     trees_near(clipped, expected["generators"], 1e-9)
     trees_near(slopes["critics"], expected["critics"], 1e-9)
     for arrays in unused.values():

@@ -1,6 +1,8 @@
-"""The GEARS network against the published one: activations, losses, gradients and remembered moments.
+"""The GEARS network against the published one: activations, losses, gradients and remembered
+moments.
 
-float64 at 1e-10 (uncertainty losses and gradients at 1e-6: the published ones were summed in float32), float32 at 2e-5.
+float64 at 1e-10 (uncertainty losses and gradients at 1e-6: the published ones were summed in
+float32), float32 at 2e-5.
 """
 
 from functools import partial
@@ -54,8 +56,15 @@ CASES = {
     "forward_allcellgraph_eval, a row per cell": Case(settings=OURS, spare=3),
 }
 GROUPED = [[], [3, 7], [3, 7], [0], [], [3, 7]]
-IN_FLOAT32 = ("forward_train_f32", "forward_eval_f32", "forward_uncertainty_train", "forward_allcellgraph_train")
-RUNS = [(name, "float64") for name in CASES if "f32" not in name] + [(name, "float32") for name in IN_FLOAT32]
+IN_FLOAT32 = (
+    "forward_train_f32",
+    "forward_eval_f32",
+    "forward_uncertainty_train",
+    "forward_allcellgraph_train",
+)
+RUNS = [(name, "float64") for name in CASES if "f32" not in name] + [
+    (name, "float32") for name in IN_FLOAT32
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,7 +103,9 @@ def run(gears_arrays, name, precision) -> Run:
     case, file = CASES[name], name.split(",")[0]
     inputs, networks, expected = (gears_arrays(one) for one in ("inputs", "graphs_forward", file))
     condition = inputs[case.condition]
-    treatment = published.multi_hot(inputs["pert_idx"] if case.condition == "condition" else GROUPED, 12)
+    treatment = published.multi_hot(
+        inputs["pert_idx"] if case.condition == "condition" else GROUPED, 12
+    )
     net = published.toy(inputs, networks, condition, treatment, spare=case.spare, **case.settings)
     params, state = published.translated(gears_arrays("weights"), "", precision, case.layers)
     if not case.uncertain:
@@ -105,9 +116,12 @@ def run(gears_arrays, name, precision) -> Run:
 
 
 def whole(run: Run, params):
-    """(loss, (cells, state)) as `Model.loss` and `evaluate` compute them, from log-normalised profiles."""
+    """(loss, (cells, state)) as `Model.loss` and `evaluate` compute them, from log-normalised
+    profiles."""
     pooled = gears.pool(run.net, run.batch)
-    assert len(pooled.cells) == (5 if run.case.settings == OURS and not run.case.spare else len(run.batch.mask))
+    assert len(pooled.cells) == (
+        5 if run.case.settings == OURS and not run.case.spare else len(run.batch.mask)
+    )
     if run.train:
         change, state = gears.changes_in_training(run.net, params, run.state, pooled)
     else:
@@ -126,7 +140,9 @@ def test_predictions_loss_moments_and_gradients(run, near, precision):
     has_slopes = any(key.startswith("grad/") for key in run.expected)
     function = partial(whole, run)
     if has_slopes:
-        (loss, (cells, state)), slopes = jax.jit(jax.value_and_grad(function, has_aux=True))(run.params)
+        (loss, (cells, state)), slopes = jax.jit(jax.value_and_grad(function, has_aux=True))(
+            run.params
+        )
         same_slopes(slopes, run, precision)
     else:
         loss, (cells, state) = jax.jit(function)(run.params)
@@ -149,23 +165,42 @@ def same_slopes(slopes, run, precision):
     assert jax.tree.structure(slopes) == jax.tree.structure(expected)
     largest = max(float(abs(leaf).max()) for leaf in jax.tree.leaves(expected))
     relative = 1e-3 if precision == "float32" else 1e-6 if run.case.uncertain else 1e-10
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=relative, atol=relative * largest * 0.1), slopes, expected)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=relative, atol=relative * largest * 0.1),
+        slopes,
+        expected,
+    )
 
 
-BETWEEN = ("forward_train", "forward_two_layer_eval", "forward_onepert_train", "forward_allcellgraph_train")
+BETWEEN = (
+    "forward_train",
+    "forward_two_layer_eval",
+    "forward_onepert_train",
+    "forward_allcellgraph_train",
+)
 
 
-@pytest.mark.parametrize("precision", [(name, "float64") for name in BETWEEN], indirect=True, ids="-".join)
+@pytest.mark.parametrize(
+    "precision", [(name, "float64") for name in BETWEEN], indirect=True, ids="-".join
+)
 def test_what_lies_between(run, near):
     """Activations on the way, each row of the published B x G where ours has it once."""
     pooled, genes = gears.pool(run.net, run.batch), len(run.net.spec.genes)
-    counts = jax.ops.segment_sum(pooled.cells, pooled.variant, len(run.net.gene_hops)) if run.train else None
+    counts = (
+        jax.ops.segment_sum(pooled.cells, pooled.variant, len(run.net.gene_hops))
+        if run.train
+        else None
+    )
     variables = {"params": run.params, "batch_stats": run.state}
     call = partial(run.net.network.apply, variables, mutable=["batch_stats", "intermediates"])
     base, inside = jax.jit(partial(call, run.net.gene_hops, method="base"))(counts)
     rows = gears.rows_of(run.net, run.params, run.state, pooled)
-    _, later = jax.jit(partial(call, method="decode"))(base, rows, pooled.cells if run.train else None)
-    got = {name: value[0] for part in (inside, later) for name, value in part["intermediates"].items()}
+    _, later = jax.jit(partial(call, method="decode"))(
+        base, rows, pooled.cells if run.train else None
+    )
+    got = {
+        name: value[0] for part in (inside, later) for name, value in part["intermediates"].items()
+    }
 
     def cells(key):
         return run.expected[key].reshape(len(run.batch.mask), genes, -1)

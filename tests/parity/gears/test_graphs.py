@@ -1,4 +1,5 @@
-"""Both graphs of GEARS and their propagation against the published code: edge sets equal, weights at 1e-6."""
+"""Both graphs of GEARS and their propagation against the published code: edge sets equal, weights
+at 1e-6."""
 
 from typing import Any
 
@@ -44,10 +45,20 @@ def test_coexpression(gears_arrays, neighbours, threshold, monkeypatch):
 @pytest.mark.parametrize("neighbours", [3, 20])
 def test_ontology(gears_arrays, neighbours, monkeypatch):
     a = gears_arrays("go_graph")
-    terms = {key.removeprefix("gene2go/"): set(value.tolist()) for key, value in a.items() if "/P" in key}
-    same_edges(graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph, a, f"k{neighbours}")
+    terms = {
+        key.removeprefix("gene2go/"): set(value.tolist()) for key, value in a.items() if "/P" in key
+    }
+    same_edges(
+        graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph,
+        a,
+        f"k{neighbours}",
+    )
     monkeypatch.setattr(graphs, "BLOCK_ENTRIES", 1)
-    same_edges(graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph, a, f"k{neighbours}")
+    same_edges(
+        graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph,
+        a,
+        f"k{neighbours}",
+    )
 
 
 @pytest.mark.parametrize(("kind", "nodes"), [("coexp", 30), ("go", 12)])
@@ -64,8 +75,12 @@ def test_propagation(gears_arrays, kind, nodes, precision):
             y = graphs.propagate(hop, y)
         return y[hops.outputs]
 
-    np.testing.assert_allclose(jax.jit(lambda: run(graphs.hops(operator, 1)))(), expected @ x, atol=near)
+    np.testing.assert_allclose(
+        jax.jit(lambda: run(graphs.hops(operator, 1)))(), expected @ x, atol=near
+    )
     wanted = np.array([nodes - 1, 2, 5])
     some = graphs.hops(operator, 2, wanted)
     np.testing.assert_allclose(run(some), (expected @ expected @ x)[wanted], atol=near)
-    assert len(some.steps[1].own) == 3 and len(some.steps[0].senders) <= len(graphs.edges_of(operator).senders)
+    assert len(some.steps[1].own) == 3 and len(some.steps[0].senders) <= len(
+        graphs.edges_of(operator).senders
+    )

@@ -1,4 +1,5 @@
-"""Interaction scores, agreement of sub-types and the linear baseline against the published implementation's numbers."""
+"""Interaction scores, agreement of sub-types and the linear baseline against the published
+implementation's numbers."""
 
 import json
 import os
@@ -34,9 +35,13 @@ def test_scores_match(gears_arrays, genes, precision):
 def test_the_converged_median_and_the_papers_fit_match(gears_arrays, genes):
     arrays = gears_arrays(f"gi_scores_g{genes}")
     exact = score_pairs(*vectors(arrays), tolerance=None)
-    np.testing.assert_allclose([exact.c1[0], exact.c2[0]], arrays["exact_spatial_median"], atol=1e-9)
+    np.testing.assert_allclose(
+        [exact.c1[0], exact.c2[0]], arrays["exact_spatial_median"], atol=1e-9
+    )
     published = score_pairs(*vectors(arrays), fit="distance")
-    np.testing.assert_allclose(published.corr_fit[0], arrays["corr_fit_distance_corr_paper"], atol=1e-10)
+    np.testing.assert_allclose(
+        published.corr_fit[0], arrays["corr_fit_distance_corr_paper"], atol=1e-10
+    )
 
 
 def test_another_draw_of_gene_pairs_is_near(gears_arrays):
@@ -50,9 +55,15 @@ def test_another_draw_of_gene_pairs_is_near(gears_arrays):
 def test_agreement_matches(gears_arrays, subtype):
     arrays = gears_arrays("gi_subtypes_inputs")
     root = PARITY
-    expected = json.loads((root / "gears/gi_subtypes_expected.json").read_text())[NAMES.get(subtype, subtype)]
+    expected = json.loads((root / "gears/gi_subtypes_expected.json").read_text())[
+        NAMES.get(subtype, subtype)
+    ]
     true, predicted = (
-        {name.removeprefix(side): values for name, values in arrays.items() if name.startswith(side)}
+        {
+            name.removeprefix(side): values
+            for name, values in arrays.items()
+            if name.startswith(side)
+        }
         for side in ("true/", "pred/")
     )
     found = subtypes.agreement(true, predicted, subtype)
@@ -67,10 +78,14 @@ def test_agreement_matches(gears_arrays, subtype):
 def test_linear_propagation_matches(gears_arrays):
     arrays = gears_arrays("linear_baseline")
     weights, theta = arrays["W_target_source"], arrays["theta"]
-    np.testing.assert_allclose(propagate(weights, theta), arrays["paper_delta_E3_theta"], atol=1e-12)
+    np.testing.assert_allclose(
+        propagate(weights, theta), arrays["paper_delta_E3_theta"], atol=1e-12
+    )
     for hops in (1, 2, 3):
         expected = arrays[f"authors_script_delta_hops{hops}"]
-        np.testing.assert_allclose(propagate(weights, theta, hops=hops, form="script"), expected, atol=1e-12)
+        np.testing.assert_allclose(
+            propagate(weights, theta, hops=hops, form="script"), expected, atol=1e-12
+        )
         batch = propagate(weights, np.stack([theta, -theta]), hops=hops, form="script")
         np.testing.assert_allclose(batch, [expected, -expected], atol=1e-12)
 
@@ -79,9 +94,15 @@ def test_measured_pairs_are_told_apart_as_published(monkeypatch):
     """AUROC of the Norman pairs' scores for the published lists, on the real effects."""
     shared = ROOT.parent / "shared"
     effects = shared / "data/pseudobulk/norman2019_k562_pseudobulk_lfc_2000g.h5ad"
-    lists = pathlib.Path(os.environ.get("JAXPERT_PARITY") or shared / "parity") / "gears/norman_gi_sets.json"
+    lists = (
+        pathlib.Path(os.environ.get("JAXPERT_PARITY") or shared / "parity")
+        / "gears/norman_gi_sets.json"
+    )
     if not effects.is_file() or not lists.is_file():
-        pytest.skip("the Norman pseudobulk effects or the published lists are not here (they may not be copied)")
+        pytest.skip(
+            "the Norman pseudobulk effects or the published lists are not here (they may not be "
+            "copied)"
+        )
     from sklearn.metrics import roc_auc_score
 
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
@@ -90,12 +111,21 @@ def test_measured_pairs_are_told_apart_as_published(monkeypatch):
     screen, published = experiment.read_effects(effects), experiment.read_lists(lists)
     assert len(screen.pairs) == 126 and len(screen.left_out) == 4
     genes = experiment.choose_genes(screen)["genes that singles move together"]
-    scores = score_pairs(*(v[:, genes[::10]] for v in (screen.first, screen.second, screen.both)))._asdict()
-    list_of = {experiment.sorted_name(pair): title for title, pairs in published.items() for pair in pairs}
+    scores = score_pairs(
+        *(v[:, genes[::10]] for v in (screen.first, screen.second, screen.both))
+    )._asdict()
+    list_of = {
+        experiment.sorted_name(pair): title for title, pairs in published.items() for pair in pairs
+    }
     title = [list_of.get(experiment.sorted_name(pair)) for pair in screen.pairs]
     listed = np.array([name is not None for name in title])
     assert listed.sum() == 85
-    for subtype, least in {"synergy": 0.85, "suppression": 0.75, "epistasis": 0.7, "neomorphism": 0.65}.items():
+    for subtype, least in {
+        "synergy": 0.85,
+        "suppression": 0.75,
+        "epistasis": 0.7,
+        "neomorphism": 0.65,
+    }.items():
         rule = subtypes.RULES[subtype]
         true = np.array([name in experiment.LISTS[subtype] for name in title])
         value = scores[rule.score] * (1 if rule.above else -1)

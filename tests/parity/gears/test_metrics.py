@@ -17,7 +17,9 @@ def scored(gears_arrays):
     """Factory: compat, how cells are held, means or cells predicted -> {condition: scores}."""
     screen, cells = gears_arrays("de_ranking"), gears_arrays("metrics_inputs")
     names, condition = np.unique(screen["condition"], return_inverse=True)
-    moments = condition_means(sparse.csr_matrix(screen["X"]), condition, len(names), "given", variance=True)
+    moments = condition_means(
+        sparse.csr_matrix(screen["X"]), condition, len(names), "given", variance=True
+    )
     control = list(names).index("ctrl")
     ranking, variable = rank(moments, control), gears_metrics.variable_genes(moments.mean)
 
@@ -38,7 +40,9 @@ def scored(gears_arrays):
 def test_every_score_of_every_condition(scored, gears_numbers):
     expected, ours = gears_numbers("metrics_expected"), scored("reference")
     for name in expected["per_pert"]:
-        theirs = {key: value for family in FAMILIES for key, value in expected[family][name].items()}
+        theirs = {
+            key: value for family in FAMILIES for key, value in expected[family][name].items()
+        }
         assert set(ours[name]) == set(theirs)
         for key, value in theirs.items():
             # recorded from float32 arithmetic, so 1e-6 of the value where that is over 1

@@ -12,7 +12,9 @@ from jaxpert.evaluation.pseudobulk import condition_means
 def ranked(gears_arrays):
     arrays = gears_arrays("de_ranking")
     names, condition = np.unique(arrays["condition"], return_inverse=True)
-    moments = condition_means(sparse.csr_matrix(arrays["X"]), condition, len(names), "given", variance=True)
+    moments = condition_means(
+        sparse.csr_matrix(arrays["X"]), condition, len(names), "given", variance=True
+    )
     ranking = rank(moments, list(names).index("ctrl"))
     rows = {f"K562_{name}_1+1": i for i, name in enumerate(names) if name != "ctrl"}
     assert {key.removeprefix("rank/") for key in arrays if key.startswith("rank/")} == set(rows)
@@ -26,7 +28,9 @@ def test_scores_and_order(ranked):
         np.testing.assert_allclose(ranking.score[row][order], score, rtol=1e-4, atol=1e-4)
         scored = np.count_nonzero(score)  # behind it come genes that tie at 0, in no order
         assert (ranking.order[row][:scored] == order[:scored]).mean() > 0.97
-        np.testing.assert_allclose(np.abs(ranking.score[row][ranking.order[row]]), np.abs(score), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            np.abs(ranking.score[row][ranking.order[row]]), np.abs(score), rtol=1e-4, atol=1e-4
+        )
         np.testing.assert_array_equal(ranking.order[row][:20], order[:20])
 
 
@@ -48,4 +52,6 @@ def test_plain_top_20_is_that_of_the_cell_records(ranked, gears_arrays):
     recorded = gears_arrays("pairing")
     first = np.sort(top(ranking.order), axis=1)
     for name, row in rows.items():
-        np.testing.assert_array_equal(first[row], recorded[f"de_idx/{name.removeprefix('K562_').removesuffix('_1+1')}"])
+        np.testing.assert_array_equal(
+            first[row], recorded[f"de_idx/{name.removeprefix('K562_').removesuffix('_1+1')}"]
+        )

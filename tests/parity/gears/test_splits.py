@@ -9,7 +9,9 @@ from jaxpert.data.perturbation_splits import gene_sets, split_conditions
 UNSEEN = ("g05", "g11")
 CASES = {
     "simulation": partial(split_conditions, "simulation"),
-    "simulation_50_60": partial(split_conditions, "simulation", gene_share=0.5, combination_share=0.6),
+    "simulation_50_60": partial(
+        split_conditions, "simulation", gene_share=0.5, combination_share=0.6
+    ),
     "simulation_single": partial(split_conditions, "simulation_single"),
     "simulation_testperts_g05_g11": partial(split_conditions, "simulation", test_perts=UNSEEN),
     "simulation_only_testperts_g05_g11": partial(
@@ -28,7 +30,9 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_lists(gears_numbers, name, seed):
     recorded = gears_numbers("splits")
-    conditions = recorded[("single_only_" if name == "simulation_single" else "") + "conditions_in_order"]
+    conditions = recorded[
+        ("single_only_" if name == "simulation_single" else "") + "conditions_in_order"
+    ]
     expected = recorded[f"{name}/seed{seed}"]
     made = CASES[name](genes=gene_sets(conditions), seed=seed)
     assert list(made.train) == expected["train"]

@@ -1,4 +1,5 @@
-"""Six published Adam steps of GEARS, its losses, initial values and predictions of a trained network."""
+"""Six published Adam steps of GEARS, its losses, initial values and predictions of a trained
+network."""
 
 import json
 from functools import partial
@@ -28,7 +29,8 @@ def quick():
 
 
 def published_adam(rates):
-    """Clip by value, coupled weight decay, Adam, and the rate halved after every epoch of two batches (spec 6)."""
+    """Clip by value, coupled weight decay, Adam, and the rate halved after every epoch of two
+    batches (spec 6)."""
     np.testing.assert_allclose(rates, [rates[0] * 0.5 ** (step // 2) for step in range(len(rates))])
     rate = optim.decayed(float(rates[0]), 0.5, 2)
     return optim.build("adam", rate, weight_decay=5e-4, clip=1.0, clip_kind="value")
@@ -38,11 +40,16 @@ def published_adam(rates):
 def test_six_steps_of_adam(gears_arrays, name):
     """float64 at 1e-7 (with uncertainty at 1e-6), linear biases before a normalisation included."""
     expected, inputs = gears_arrays(name), gears_arrays("inputs")
-    near = partial(np.testing.assert_allclose, **dict.fromkeys(("rtol", "atol"), 1e-6 if TRAJECTORIES[name] else 1e-7))
+    near = partial(
+        np.testing.assert_allclose,
+        **dict.fromkeys(("rtol", "atol"), 1e-6 if TRAJECTORIES[name] else 1e-7),
+    )
     treatment = published.multi_hot(inputs["pert_idx"], 12)
     with jax.enable_x64(True):
         settings = {"compat": "reference", "uncertainty": TRAJECTORIES[name]}
-        net = published.toy(inputs, gears_arrays("graphs_forward"), inputs["condition"], treatment, **settings)
+        net = published.toy(
+            inputs, gears_arrays("graphs_forward"), inputs["condition"], treatment, **settings
+        )
         params, state = published.translated(gears_arrays("weights"))
         if not TRAJECTORIES[name]:
             del params["uncertainty_mlp"], state["uncertainty_mlp"]
@@ -51,7 +58,9 @@ def test_six_steps_of_adam(gears_arrays, name):
         moments, one_step = optimizer.init(params), stepper(net, optimizer)
         for number, cells in enumerate(BATCHES * 2):
             padded = [*cells, *range(6 - len(cells))]  # so that one compiled step does for all
-            batch = published.make_batch(net, inputs, inputs["condition"], treatment, padded, "float64", len(cells))
+            batch = published.make_batch(
+                net, inputs, inputs["condition"], treatment, padded, "float64", len(cells)
+            )
             x, y = (jnp.asarray(inputs[which][padded]) for which in "xy")
             params, state, moments, value, largest = one_step(params, state, moments, batch, x, y)
             near(value, expected["loss"][number])
@@ -59,8 +68,12 @@ def test_six_steps_of_adam(gears_arrays, name):
             if number == 0:
                 same_weights(near, expected, "step1/", params, state)
         same_weights(near, expected, "final/", params, state)
-        batch = published.make_batch(net, inputs, inputs["condition"], treatment, range(6), "float64")
-        predict = jax.jit(lambda p, s: gears.changes_in_evaluation(net, p, s, gears.pool(net, batch)))
+        batch = published.make_batch(
+            net, inputs, inputs["condition"], treatment, range(6), "float64"
+        )
+        predict = jax.jit(
+            lambda p, s: gears.changes_in_evaluation(net, p, s, gears.pool(net, batch))
+        )
         near(inputs["x"] + predict(params, state).mean, expected["final_eval_pred"])
 
 
@@ -70,7 +83,9 @@ def stepper(net, optimizer):
         def loss(params):
             pooled = gears.pool(net, batch)
             change, after = gears.changes_in_training(net, params, state, pooled)
-            return gears.total(net, gears.compare(net, pooled, change, batch, x, y), batch)[0], after
+            return gears.total(net, gears.compare(net, pooled, change, batch, x, y), batch)[
+                0
+            ], after
 
         (value, after), slopes = jax.value_and_grad(loss, has_aux=True)(params)
         updates, moments = optimizer.update(slopes, moments, params)
@@ -93,7 +108,8 @@ def same_weights(near, expected, prefix, params, state):
 
 @pytest.fixture
 def compared(gears_arrays, precision):
-    """(cells, share and gene weights, the fixture's arrays) of `losses`; conditions in the order of names."""
+    """(cells, share and gene weights, the fixture's arrays) of `losses`; conditions in the order of
+    names."""
     a = gears_arrays("losses")
     names = sorted(set(a["condition"].tolist()))
     kept = np.ones((len(names), a["y"].shape[1]), bool)
@@ -101,12 +117,16 @@ def compared(gears_arrays, precision):
         if f"retain/{one}" in a:
             kept[number] = np.isin(np.arange(kept.shape[1]), a[f"retain/{one}"])
     condition = jnp.asarray([names.index(one) for one in a["condition"]])
-    y, pred, spread, control = (jnp.asarray(a[key], precision) for key in ("y", "pred", "logvar", "ctrl"))
+    y, pred, spread, control = (
+        jnp.asarray(a[key], precision) for key in ("y", "pred", "logvar", "ctrl")
+    )
 
     def value(mask=None, **weights):
         mask = jnp.ones(len(y), bool) if mask is None else jnp.asarray(mask)
         share = losses.cell_shares(condition, mask, len(names), precision)
-        genes = losses.gene_shares(jnp.asarray(kept), condition, names.index("ctrl"), len(control), precision)
+        genes = losses.gene_shares(
+            jnp.asarray(kept), condition, names.index("ctrl"), len(control), precision
+        )
         cells = losses.Cells(y, pred, spread, condition, mask)
         return losses.objective(cells, share, genes, control, losses.Weights(**weights))
 
@@ -125,7 +145,9 @@ def test_losses(compared, precision):
 
 def test_losses_of_one_condition(compared, precision):
     value, a = compared
-    near = partial(np.testing.assert_allclose, rtol={"float64": 1e-7, "float32": 2e-5}[precision], atol=1e-12)
+    near = partial(
+        np.testing.assert_allclose, rtol={"float64": 1e-7, "float32": 2e-5}[precision], atol=1e-12
+    )
     names = sorted(set(a["condition"].tolist()))
     assert len(names) == 4
     for one in names:
@@ -135,7 +157,9 @@ def test_losses_of_one_condition(compared, precision):
         near(terms["error"], a[f"piece/{one}/autofocus"])
         near(terms["direction"], a[f"piece/{one}/direction"])
         np.testing.assert_allclose(
-            value(mask, uncertainty="shipped", direction_weight=0.0)[0], a[f"piece/{one}/unc_total_reg1"], rtol=1e-6
+            value(mask, uncertainty="shipped", direction_weight=0.0)[0],
+            a[f"piece/{one}/unc_total_reg1"],
+            rtol=1e-6,
         )
 
 
@@ -145,10 +169,17 @@ def test_initial_values():
     stats = json.loads((root / "gears/init_stats.json").read_text())["init"]
     genes, nodes = (tuple(f"{kind}{i}" for i in range(n)) for kind, n in (("g", 5000), ("p", 900)))
     none = np.zeros(0, int)
-    named = {"coexpression": (genes, none, none, np.zeros(0)), "ontology": (nodes, none, none, np.zeros(0))}
-    spec = published.make_spec(genes, nodes, {k: published.graphs.named_graph(*v) for k, v in named.items()})
+    named = {
+        "coexpression": (genes, none, none, np.zeros(0)),
+        "ontology": (nodes, none, none, np.zeros(0)),
+    }
+    spec = published.make_spec(
+        genes, nodes, {k: published.graphs.named_graph(*v) for k, v in named.items()}
+    )
     net = gears.make(spec, uncertainty="shipped")
-    made = jax.jit(partial(net.network.init, gene_hops=net.gene_hops, hops=net.hops))(jax.random.key(0))["params"]
+    made = jax.jit(partial(net.network.init, gene_hops=net.gene_hops, hops=net.hops))(
+        jax.random.key(0)
+    )["params"]
     count = 0
     for name, (shape, std, low, high) in stats.items():
         if name.split(".")[0] in published.UNUSED:
@@ -160,8 +191,12 @@ def test_initial_values():
         assert leaf.shape == like.shape, name
         count += leaf.size
         if leaf.size > 1:
-            np.testing.assert_allclose(leaf.std(), std, rtol=4 / leaf.size**0.5, atol=1e-9, err_msg=name)
-        if name.endswith("bias") or ".network" in name or "lin" in name:  # uniform within 1 / sqrt(inputs), or constant
+            np.testing.assert_allclose(
+                leaf.std(), std, rtol=4 / leaf.size**0.5, atol=1e-9, err_msg=name
+            )
+        if (
+            name.endswith("bias") or ".network" in name or "lin" in name
+        ):  # uniform within 1 / sqrt(inputs), or constant
             bound = max(abs(low), abs(high)) * 1.3
             assert abs(leaf).max() <= bound, name
     head = 64 * 128 + 128 + 2 * 128 + 128 * 64 + 64 + 2 * 64 + 64 + 1 + 2
@@ -170,15 +205,27 @@ def test_initial_values():
 
 
 def test_predictions_of_a_trained_network(gears_arrays):
-    """The published mean over 300 drawn controls, of which one sees the co-expression graph; float32 at 1e-5."""
+    """The published mean over 300 drawn controls, of which one sees the co-expression graph;
+    float32 at 1e-5."""
     a = gears_arrays("predict_end_to_end")
     genes, nodes = tuple(a["gene_name"].tolist()), tuple(a["pert_names"].tolist())
-    named = {"coexpression": published.graph(genes, a, "coexp"), "ontology": published.graph(nodes, a, "go")}
-    net = gears.make(published.make_spec(genes, nodes, named, control_mean=a["ctrl_mean"]), hidden_dim=8,
-                     compat="reference")  # fmt: skip
+    named = {
+        "coexpression": published.graph(genes, a, "coexp"),
+        "ontology": published.graph(nodes, a, "go"),
+    }
+    net = gears.make(
+        published.make_spec(genes, nodes, named, control_mean=a["ctrl_mean"]),
+        hidden_dim=8,
+        compat="reference",
+    )
     params, state = published.translated(a, "weight/", "float32")
     keys = [key.removeprefix("pred/") for key in a if key.startswith("pred/")]
-    members = np.array([[nodes.index(g) for g in key.split("_")] + [-1] * (2 - len(key.split("_"))) for key in keys])
+    members = np.array(
+        [
+            [nodes.index(g) for g in key.split("_")] + [-1] * (2 - len(key.split("_")))
+            for key in keys
+        ]
+    )
     changes = jax.jit(partial(gears.changes, net))
     change = changes(params, state, jnp.asarray(members)).mean
     for key, row in zip(keys, change, strict=True):

@@ -16,17 +16,25 @@ def screen():
     cells, _ = data.simulate("tiny", cells=300, genes=120)
     labels = cells.obs["perturbation"].astype(str)
     parts = ("train", "train", "val", "test")
-    cells.obs["part"] = ["dropped" if "PERT001" in label else parts[i % 4] for i, label in enumerate(labels)]
-    dataset = data.add_quality(data.read(cells, perturbation="perturbation", control="ctrl"), doublets="none")
+    cells.obs["part"] = [
+        "dropped" if "PERT001" in label else parts[i % 4] for i, label in enumerate(labels)
+    ]
+    dataset = data.add_quality(
+        data.read(cells, perturbation="perturbation", control="ctrl"), doublets="none"
+    )
     return data.add_split(dataset, kind="column", column="part")
 
 
 def fitted(module, dataset, **settings):
-    return workflow.fit(module.build(data.make_spec(dataset), **SIZES, **settings), dataset, epochs=1, batch_size=64)
+    return workflow.fit(
+        module.build(data.make_spec(dataset), **SIZES, **settings), dataset, epochs=1, batch_size=64
+    )
 
 
 def test_predictions_name_treatments_without_training_cells(screen):
-    found = workflow.predict(fitted(cpa_vae, screen), screen, ["PERT001", "PERT002", "PERT001+PERT002"], particles=40)
+    found = workflow.predict(
+        fitted(cpa_vae, screen), screen, ["PERT001", "PERT002", "PERT001+PERT002"], particles=40
+    )
     assert dict(found.obs["support"]) == {
         "ctrl": "trained",
         "PERT001": "no training cells: PERT001",

@@ -13,7 +13,13 @@ from jaxpert.tasks.translation.combat import (
     require_comparable,
     standardised_moments,
 )
-from jaxpert.tasks.translation.log_scale import LOGNORM, Moments, fit_log_scale, group_moments, log_values
+from jaxpert.tasks.translation.log_scale import (
+    LOGNORM,
+    Moments,
+    fit_log_scale,
+    group_moments,
+    log_values,
+)
 
 BATCHES = np.repeat([0, 1, 2], [80, 50, 30])
 EVERY = np.ones(len(BATCHES), bool)
@@ -22,7 +28,8 @@ ONE_FILE = np.zeros(len(BATCHES), np.int32)
 
 @pytest.fixture(scope="module")
 def counts():
-    """40 genes; gene 0 is never seen, gene 1 not in batch 0, and the batches differ in every other."""
+    """40 genes; gene 0 is never seen, gene 1 not in batch 0, and the batches differ in every
+    other."""
     rng = np.random.default_rng(0)
     rate = rng.gamma(1.5, 1.0, 40) * rng.lognormal(0, 0.5, (3, 40))
     x = rng.poisson(rate[BATCHES]).astype(np.uint16)
@@ -47,7 +54,9 @@ def test_streamed_moments_are_those_of_the_dense_matrix(fitted, monkeypatch, cou
     y, moments, _ = fitted
     for b in range(3):
         np.testing.assert_allclose(moments.mean[b], y[BATCHES == b].mean(0), rtol=1e-12)
-        np.testing.assert_allclose(moments.variance[b], y[BATCHES == b].var(0), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(
+            moments.variance[b], y[BATCHES == b].var(0), rtol=1e-10, atol=1e-14
+        )
     assert (moments.variance[:, 0] == 0).all() and moments.cells.tolist() == [80, 50, 30, 0]
     monkeypatch.setattr(log_scale, "row_blocks", lambda counts: row_blocks(counts, 300))
     scale = fit_log_scale(counts, "log2_cp10k", ONE_FILE, EVERY)
@@ -59,7 +68,10 @@ def test_the_reference_does_not_move_and_the_others_come_to_it(fitted):
     y, moments, found = fitted
     adjusted = apply_affine(found.affine, BATCHES, y)
     np.testing.assert_array_equal(adjusted[BATCHES == 0], y[BATCHES == 0])
-    before, after = (np.abs(values[BATCHES == 1].mean(0) - moments.mean[0])[2:].mean() for values in (y, adjusted))
+    before, after = (
+        np.abs(values[BATCHES == 1].mean(0) - moments.mean[0])[2:].mean()
+        for values in (y, adjusted)
+    )
     assert after < 0.2 * before
     spread = adjusted[BATCHES == 1].var(0)[2:] / moments.variance[0, 2:]
     assert 0.8 < np.median(spread) < 1.25
@@ -67,14 +79,24 @@ def test_the_reference_does_not_move_and_the_others_come_to_it(fitted):
 
 def test_genes_that_do_not_vary_in_the_reference_are_untouched(fitted):
     y, _, found = fitted
-    assert found.untouched[1:3, :2].all() and not found.untouched[1:3, 2:].any() and found.untouched[3].all()
+    assert (
+        found.untouched[1:3, :2].all()
+        and not found.untouched[1:3, 2:].any()
+        and found.untouched[3].all()
+    )
     np.testing.assert_array_equal(apply_affine(found.affine, BATCHES, y)[:, :2], y[:, :2])
 
 
 def test_a_batch_without_spread_between_genes_is_untouched():
-    moments = Moments(np.array([5, 5]), np.array([[0.0, 1, 2], [1, 2, 5]]), np.array([[1.0, 2, 3], [2, 4, 6]]))
+    moments = Moments(
+        np.array([5, 5]), np.array([[0.0, 1, 2], [1, 2, 5]]), np.array([[1.0, 2, 3], [2, 4, 6]])
+    )
     found = combat(moments, 0)
-    assert found.untouched.all() and (found.affine.scale == 1).all() and (found.affine.shift == 0).all()
+    assert (
+        found.untouched.all()
+        and (found.affine.scale == 1).all()
+        and (found.affine.shift == 0).all()
+    )
     with pytest.raises(ValueError, match="'absolute' or 'signed'"):
         combat(moments, 0, stopping="sometimes")
 
@@ -82,14 +104,18 @@ def test_a_batch_without_spread_between_genes_is_untouched():
 def kept(moments, batch=0):
     """The reference batch without its cells."""
     own = int(moments.cells[batch]), moments.mean[batch], moments.variance[batch]
-    return CombatReference("first", *own, tuple(f"g{i}" for i in range(moments.mean.shape[1])), "given", "all")
+    return CombatReference(
+        "first", *own, tuple(f"g{i}" for i in range(moments.mean.shape[1])), "given", "all"
+    )
 
 
 def test_batches_come_to_a_kept_reference_as_to_one_that_is_there(fitted):
     _, moments, together = fitted
     alone = combat(Moments(*(values[1:] for values in moments)), kept(moments))
     np.testing.assert_allclose(alone.affine.scale, together.affine.scale[1:], rtol=1e-12)
-    np.testing.assert_allclose(alone.affine.shift, together.affine.shift[1:], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        alone.affine.shift, together.affine.shift[1:], rtol=1e-12, atol=1e-12
+    )
     np.testing.assert_array_equal(alone.untouched, together.untouched[1:])
     assert np.abs(alone.affine.scale[0] - 1).max() > 0.1  # the first of the new batches moves too
 
@@ -111,10 +137,25 @@ def test_a_shifted_and_scaled_copy_of_a_kept_reference_comes_back(fitted):
 @pytest.mark.parametrize(
     ("genes", "lognorm", "cells", "said"),
     [
-        (3, "log2_raw", "all", "'first' was fitted with data.lognorm=given and here it is log2_raw"),
+        (
+            3,
+            "log2_raw",
+            "all",
+            "'first' was fitted with data.lognorm=given and here it is log2_raw",
+        ),
         (3, "given", "controls", "data.combat_cells=all and here it is controls"),
-        (2, "given", "all", "have 2 genes and the kept ComBat reference 'first' 3, 1 of them missing here .g2."),
-        (4, "given", "all", "have 4 genes and the kept ComBat reference 'first' 3, in another order or fewer"),
+        (
+            2,
+            "given",
+            "all",
+            "have 2 genes and the kept ComBat reference 'first' 3, 1 of them missing here .g2.",
+        ),
+        (
+            4,
+            "given",
+            "all",
+            "have 4 genes and the kept ComBat reference 'first' 3, in another order or fewer",
+        ),
     ],
 )
 def test_a_kept_reference_of_another_scale_or_other_genes_is_refused(genes, lognorm, cells, said):
@@ -126,7 +167,8 @@ def test_a_kept_reference_of_another_scale_or_other_genes_is_refused(genes, logn
 
 @pytest.mark.parametrize("lognorm", LOGNORM[:3])
 def test_the_map_of_means_is_the_mean_of_mapped_cells(counts, lognorm, monkeypatch):
-    """With everything fixed, log transform then z-score then ComBat is affine per batch and gene, clip included."""
+    """With everything fixed, log transform then z-score then ComBat is affine per batch and gene,
+    clip included."""
     monkeypatch.setattr(log_scale, "CLIP", 1.0)  # 10 needs more cells than there are here
     file, x = (BATCHES > 0).astype(np.int32), counts
     scale = fit_log_scale(x, lognorm, file, EVERY)

@@ -22,7 +22,8 @@ SMALL = {"replicates": 4, "cells_per_draw": 8}
 
 
 def screen(dose=(10, 100, 1000), cells=12, vehicle_dose="0", lines=("K562", "A549")):
-    """Cells of five compounds at each dose, and vehicle, in two lines; `product` and `nM` as text."""
+    """Cells of five compounds at each dose, and vehicle, in two lines; `product` and `nM` as
+    text."""
     rng = np.random.default_rng(0)
     series = [("vehicle", vehicle_dose), *((name, str(d)) for name in TARGETS for d in dose)]
     obs = pd.DataFrame(
@@ -36,7 +37,11 @@ def screen(dose=(10, 100, 1000), cells=12, vehicle_dose="0", lines=("K562", "A54
 
 def load(adata=None, targets=TARGETS, **settings):
     return doses.load_doses(
-        screen() if adata is None else adata, targets=targets, compound="product", dose="nM", **settings
+        screen() if adata is None else adata,
+        targets=targets,
+        compound="product",
+        dose="nM",
+        **settings,
     )
 
 
@@ -49,22 +54,42 @@ def series(prepared, part):
     """{(condition of the higher dose, condition of the lower dose, batch)} of a part's pairs."""
     data, pairs = prepared.dataset, prepared.pairs
     own = pairs.part == part
-    upper, lower = (prepared.draws.cells[side[own], pairs.replicate[own], 0] for side in (pairs.upper, pairs.lower))
+    upper, lower = (
+        prepared.draws.cells[side[own], pairs.replicate[own], 0]
+        for side in (pairs.upper, pairs.lower)
+    )
     names = np.asarray(data.conditions)
     assert (data.stratum[upper] == data.stratum[lower]).all()
     return set(
-        zip(names[data.condition[upper]], names[data.condition[lower]], data.stratum[upper].tolist(), strict=True)
+        zip(
+            names[data.condition[upper]],
+            names[data.condition[lower]],
+            data.stratum[upper].tolist(),
+            strict=True,
+        )
     )
 
 
 def test_conditions_are_compounds_at_doses_and_treatments_their_measured_targets(dataset):
-    assert dataset.conditions[:4] == ("vehicle", "Ruxolitinib@10", "Ruxolitinib@100", "Ruxolitinib@1000")
-    assert len(dataset.conditions) == 10 and dataset.treatments == ("HDAC1", "HDAC2", "JAK1", "MTOR")
+    assert dataset.conditions[:4] == (
+        "vehicle",
+        "Ruxolitinib@10",
+        "Ruxolitinib@100",
+        "Ruxolitinib@1000",
+    )
+    assert len(dataset.conditions) == 10 and dataset.treatments == (
+        "HDAC1",
+        "HDAC2",
+        "JAK1",
+        "MTOR",
+    )
     both = dataset.condition_treatments[dataset.conditions.index("Vorinostat@100")]
     np.testing.assert_array_equal(both, [1, 1, 0, 0])
     assert not dataset.condition_treatments[dataset.control].any()
     own = dataset.condition == dataset.conditions.index("Temsirolimus@1000")
-    assert set(dataset.obs["dose"][own]) == {1000.0} and set(dataset.obs["compound"][own]) == {"Temsirolimus"}
+    assert set(dataset.obs["dose"][own]) == {1000.0} and set(dataset.obs["compound"][own]) == {
+        "Temsirolimus"
+    }
     source = screen()
     np.testing.assert_array_equal(dataset.counts.toarray(), source[dataset.cells].X.toarray())
 
@@ -72,7 +97,10 @@ def test_conditions_are_compounds_at_doses_and_treatments_their_measured_targets
 def test_compounds_without_a_measured_target_are_counted_and_named(dataset):
     assert len(dataset.cells) == 2 * 12 * 10
     text = " ".join(dataset.notes)
-    assert "2 compounds without a measured target are left out, 144 cells: Unmeasured, Untargeted" in text
+    assert (
+        "2 compounds without a measured target are left out, 144 cells: Unmeasured, Untargeted"
+        in text
+    )
     assert "1 annotated targets are not measured and are no part of treatments: JAK9" in text
 
 
@@ -94,7 +122,8 @@ def test_targets_may_be_a_table(dataset, tmp_path):
 
 
 def test_each_dose_is_paired_with_the_next_lower_one(dataset):
-    """Tested is the compound with one annotated target; JAK9 is a second one though it is not measured."""
+    """Tested is the compound with one annotated target; JAK9 is a second one though it is not
+    measured."""
     prepared = doses.prepare(dataset, **SMALL)
     expected = {
         (f"{name}@{high}", low if low == "vehicle" else f"{name}@{low}", line)
@@ -103,7 +132,9 @@ def test_each_dose_is_paired_with_the_next_lower_one(dataset):
         for line in (0, 1)
     }
     assert series(prepared, 0) == series(prepared, 1) == expected
-    assert {upper for upper, _, _ in series(prepared, 2)} == {f"Temsirolimus@{d}" for d in (10, 100, 1000)}
+    assert {upper for upper, _, _ in series(prepared, 2)} == {
+        f"Temsirolimus@{d}" for d in (10, 100, 1000)
+    }
     assert np.bincount(prepared.pairs.part).tolist() == [3 * 12, 12, 4 * 6]
     assert "2 compounds train and 1 are tested: Temsirolimus" in prepared.notes
     cells = spectra.drawn_cells(prepared)
@@ -113,7 +144,9 @@ def test_each_dose_is_paired_with_the_next_lower_one(dataset):
 
 def test_lowest_to_highest_trains_on_the_lowest_dose_alone(dataset):
     prepared = doses.prepare(dataset, pairs="lowest_to_highest", **SMALL)
-    assert series(prepared, 0) == {(f"{n}@10", "vehicle", b) for n in ("Ruxolitinib", "Vorinostat") for b in (0, 1)}
+    assert series(prepared, 0) == {
+        (f"{n}@10", "vehicle", b) for n in ("Ruxolitinib", "Vorinostat") for b in (0, 1)
+    }
     assert series(prepared, 2) == {("Temsirolimus@1000", "Temsirolimus@10", b) for b in (0, 1)}
     idle = prepared.dataset.conditions.index("Vorinostat@1000")
     assert set(prepared.dataset.split[prepared.dataset.condition == idle]) == {3}
@@ -123,11 +156,17 @@ def test_batches_carry_both_doses_as_logarithms(dataset):
     prepared = doses.prepare(dataset, test=["Vorinostat"], **SMALL)
     feed = spectra.make_feed(prepared, "test", 24)
     key = jax.random.key(0)
-    batch = jax.jit(feed.batch)(feed.data, key, feed.order(feed.data, key, jnp.int32(0)), jnp.int32(0))
+    batch = jax.jit(feed.batch)(
+        feed.data, key, feed.order(feed.data, key, jnp.int32(0)), jnp.int32(0)
+    )
     lower = {1.0: 0.0, 2.0: 1.0, 3.0: 2.0}
-    np.testing.assert_allclose(batch.extras["control_dose"], [lower[float(d)] for d in batch.extras["dose"]])
+    np.testing.assert_allclose(
+        batch.extras["control_dose"], [lower[float(d)] for d in batch.extras["dose"]]
+    )
     names = np.asarray(prepared.dataset.conditions)[batch.condition]
-    np.testing.assert_allclose(batch.extras["dose"], [np.log10(float(n.split("@")[1])) for n in names], rtol=1e-6)
+    np.testing.assert_allclose(
+        batch.extras["dose"], [np.log10(float(n.split("@")[1])) for n in names], rtol=1e-6
+    )
     assert (batch.treatment[:, :2] == 1).all() and set(np.asarray(batch.stratum)) == {0, 1}
 
 
@@ -142,7 +181,10 @@ def test_a_dose_series_on_a_known_line_takes_a_placeholder(dataset):
     columns = ("A549", "K562", "placeholder1", "placeholder2")
     assert spectra.assign_columns(dataset, columns).strata == columns
     moved = spectra.assign_columns(dataset, columns, as_new=True)
-    assert moved.strata == ("A549", "K562", "A549@adata", "K562@adata") and set(moved.stratum) == {2, 3}
+    assert moved.strata == ("A549", "K562", "A549@adata", "K562@adata") and set(moved.stratum) == {
+        2,
+        3,
+    }
 
 
 def changed(**columns):
@@ -158,14 +200,22 @@ ONLY = screen()[screen().obs["product"] != "vehicle"]
 @pytest.mark.parametrize(
     ("adata", "targets", "expected"),
     [
-        (changed(nM="high"), TARGETS, r"3 cells of adata have a dose that is no number from 0 \(such as 'high'"),
+        (
+            changed(nM="high"),
+            TARGETS,
+            r"3 cells of adata have a dose that is no number from 0 \(such as 'high'",
+        ),
         (changed(nM="-1"), TARGETS, "such as '-1'"),
         (
             changed(product="Temsirolimos"),
             TARGETS,
             r"1 compounds .*unknown.*\(Temsirolimos; did you mean 'Temsirolimus'",
         ),
-        (screen(), {name: "TOP1" for name in TARGETS}, "none of the 5 compounds has a target among the 6 genes"),
+        (
+            screen(),
+            {name: "TOP1" for name in TARGETS},
+            "none of the 5 compounds has a target among the 6 genes",
+        ),
         (screen(), "/nowhere/targets.tsv", "there is no file"),
         (ONLY, TARGETS, r"2 lines have no control cell \(A549, K562\)"),
     ],

@@ -9,7 +9,8 @@ from support.line_screens import GENES, LINES, screen
 
 @pytest.fixture(scope="module")
 def pair():
-    """Two files: the first has genes that the second lacks, in another order, and one perturbation in common."""
+    """Two files: the first has genes that the second lacks, in another order, and one perturbation
+    in common."""
     one = screen({"K562": LINES["K562"]}, (*GENES, "only"), seed=1)
     two = screen({line: LINES[line] for line in ("RPE1", "T98G")}, ("other", *GENES[::-1]), seed=2)
     return one, two
@@ -18,7 +19,11 @@ def pair():
 def test_files_become_one_data_set_over_their_common_genes(pair):
     data = spectra.load_lines(list(pair))
     assert data.genes == tuple(sorted(GENES))
-    assert data.conditions == ("A+B", "A+ctrl", "B+ctrl", "C+ctrl", "ctrl") and data.treatments == ("A", "B", "C")
+    assert data.conditions == ("A+B", "A+ctrl", "B+ctrl", "C+ctrl", "ctrl") and data.treatments == (
+        "A",
+        "B",
+        "C",
+    )
     expected = np.concatenate([adata[:, list(data.genes)].X.toarray() for adata in pair])
     np.testing.assert_array_equal(data.counts.toarray(), expected)
     assert data.counts.dtype == np.uint8 and data.counts.has_canonical_format
@@ -40,10 +45,16 @@ def test_a_batch_column_is_a_file_a_line_and_a_batch():
     lanes = np.array(["NK", "noNK"])[np.arange(sum(sum(c.values()) for c in LINES.values())) % 2]
     adata = screen(lane=lanes, batch="mine")
     data = spectra.load_lines(adata, batch="lane", placeholders=0)
-    assert data.strata == tuple(f"{line}/{lane}" for line in sorted(LINES) for lane in ("NK", "noNK"))
+    assert data.strata == tuple(
+        f"{line}/{lane}" for line in sorted(LINES) for lane in ("NK", "noNK")
+    )
     assert set(data.obs["batch_in_file"]) == {"mine"}
     twice = spectra.load_lines([adata, screen(seed=3, lane="NK")], batch="lane", placeholders=0)
-    assert twice.strata[0] == "K562/NK@adata1" and twice.strata[-1] == "T98G/NK@adata2" and len(twice.strata) == 9
+    assert (
+        twice.strata[0] == "K562/NK@adata1"
+        and twice.strata[-1] == "T98G/NK@adata2"
+        and len(twice.strata) == 9
+    )
     assert "K562/noNK" in twice.strata and (twice.stratum[: len(lanes)] == data.stratum).all()
 
 
@@ -51,7 +62,11 @@ def test_each_file_may_have_its_own_names(pair):
     one, two = pair[0].copy(), pair[1]
     one.obs = one.obs.rename(columns={"condition": "target"}).drop(columns="cell_type")
     one.obs["target"] = one.obs["target"].replace("ctrl", "non-targeting")
-    named = {"perturbation": ["target", "condition"], "line": [None, "cell_type"], "control": ["non-targeting", "ctrl"]}
+    named = {
+        "perturbation": ["target", "condition"],
+        "line": [None, "cell_type"],
+        "control": ["non-targeting", "ctrl"],
+    }
     data = spectra.load_lines([one, two], **named)
     assert data.conditions[data.control] == "non-targeting" and data.strata[0] == "adata1"
     assert (data.condition == data.control).sum() == 60 + 30 + 25
@@ -82,9 +97,14 @@ def test_targets_can_be_the_genes(pair):
     assert data.treatments == (*data.genes, "C")
     both = data.condition_treatments[data.conditions.index("A+B")]
     assert set(np.asarray(data.treatments)[both > 0]) == {"A", "B"}
-    substring = spectra.address_genes(spectra.load_lines(screen(genes=(*GENES, "zzA"))), substring=True)
+    substring = spectra.address_genes(
+        spectra.load_lines(screen(genes=(*GENES, "zzA"))), substring=True
+    )
     marked = substring.condition_treatments[substring.conditions.index("A+ctrl")]
-    assert set(np.asarray(substring.treatments)[marked > 0]) == {"A", "zzA"} and "C" not in substring.treatments
+    assert (
+        set(np.asarray(substring.treatments)[marked > 0]) == {"A", "zzA"}
+        and "C" not in substring.treatments
+    )
 
 
 def test_new_batches_take_placeholder_columns_until_they_are_used_up(pair):
@@ -108,13 +128,21 @@ def foreign():
     ("sources", "settings", "expected"),
     [
         ([screen(), foreign()], {}, r"no gene is in all of .*such as A, B.*such as ENSG0"),
-        (screen({"K562": {"ctrl": 4, "A+ctrl": 4}, "LP1": {"A+ctrl": 3}}), {}, r"1 lines have no control cell \(LP1\)"),
+        (
+            screen({"K562": {"ctrl": 4, "A+ctrl": 4}, "LP1": {"A+ctrl": 3}}),
+            {},
+            r"1 lines have no control cell \(LP1\)",
+        ),
         (screen(), {"line": "cell_typ"}, "did you mean 'cell_type'"),
         (screen(), {"control": "NT"}, "no cell has the control label 'NT'"),
         ([screen(), screen(seed=1)], {"line": ["cell_type"]}, "data.line names 1 for 2 files"),
         ([], {}, "there is no file"),
         (screen(), {"targets": "all"}, "expected one of perturbed, genes"),
-        (screen().__class__(np.full((3, 2), 0.5, np.float32), obs=screen().obs[:3]), {}, "the fraction 0.5"),
+        (
+            screen().__class__(np.full((3, 2), 0.5, np.float32), obs=screen().obs[:3]),
+            {},
+            "the fraction 0.5",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(sources, settings, expected):
@@ -128,7 +156,13 @@ def test_norman_and_mcfaline_are_four_lines_with_nine_common_perturbations(real)
     data = spectra.load_lines([real(name) for name in names])
     assert data.strata[:4] == ("K562", "A172", "T98G", "U87MG") and data.counts.shape == (5961, 500)
     pairs = set(zip(data.stratum.tolist(), data.condition.tolist(), strict=True))
-    common = [c for c in range(len(data.conditions)) if all((b, c) in pairs for b in range(4)) and c != data.control]
+    common = [
+        c
+        for c in range(len(data.conditions))
+        if all((b, c) in pairs for b in range(4)) and c != data.control
+    ]
     assert len(common) == 9 and "SGK1+ctrl" in [data.conditions[c] for c in common]
     source = anndata.read_h5ad(real(names[1]))
-    np.testing.assert_array_equal(data.counts[3375:].toarray(), source[:, list(data.genes)].X.toarray())
+    np.testing.assert_array_equal(
+        data.counts[3375:].toarray(), source[:, list(data.genes)].X.toarray()
+    )

@@ -23,7 +23,9 @@ def reference(predicted, target, start):
     r = stats.pearsonr(predicted, target)[0]
     change = stats.pearsonr(predicted - start, target - start)[0]
     errors = mean_absolute_error(target, predicted), mean_squared_error(target, predicted)
-    return dict(zip(cyc.METRICS, (r**2, r, r2_score(target, predicted), *errors, change), strict=True))
+    return dict(
+        zip(cyc.METRICS, (r**2, r, r2_score(target, predicted), *errors, change), strict=True)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -32,7 +34,9 @@ def test_rows_are_scored_as_by_scipy_and_sklearn(dtype):
     got = cyc.row_scores(given)
     for i, row in enumerate(zip(*given, strict=True)):
         expected = reference(*(one.astype(np.float64) for one in row))
-        assert {name: values[i] for name, values in got.items()} == pytest.approx(expected, rel=1e-9)
+        assert {name: values[i] for name, values in got.items()} == pytest.approx(
+            expected, rel=1e-9
+        )
     assert set(got) == set(cyc.METRICS)
 
 
@@ -54,15 +58,28 @@ def test_constant_rows_are_undefined_but_have_errors():
     given.predicted[0], given.target[1] = 0.1, 0.7
     given.start[2] = given.target[2] + 1
     got = cyc.row_scores(given)
-    undefined = {name: np.flatnonzero(~np.isfinite(values)).tolist() for name, values in got.items()}
-    assert undefined == {"r2": [0, 1], "r": [0, 1], "r2_det": [1], "mae": [], "mse": [], "change_r": [2]}
+    undefined = {
+        name: np.flatnonzero(~np.isfinite(values)).tolist() for name, values in got.items()
+    }
+    assert undefined == {
+        "r2": [0, 1],
+        "r": [0, 1],
+        "r2_det": [1],
+        "mae": [],
+        "mse": [],
+        "change_r": [2],
+    }
     assert got["mae"][0] == pytest.approx(np.abs(0.1 - given.target[0]).mean())
 
 
 def test_signs_are_told_apart():
     given = pairs(2)
     got = cyc.row_scores(given._replace(predicted=-given.target))
-    assert got["r2"] == pytest.approx([1, 1]) and got["r"] == pytest.approx([-1, -1]) and (got["r2_det"] < 0).all()
+    assert (
+        got["r2"] == pytest.approx([1, 1])
+        and got["r"] == pytest.approx([-1, -1])
+        and (got["r2_det"] < 0).all()
+    )
 
 
 def test_top_genes_come_from_training_cells_of_the_own_line():
@@ -70,10 +87,14 @@ def test_top_genes_come_from_training_cells_of_the_own_line():
     cells, line = rng.normal(5, 1, (4, 40, 150)), np.array([0, 0, 1, 1])
     cells[1, :, :20] += 3  # group 1 against control 0, group 3 against control 2
     cells[3, :, 100:] -= 3
-    moments = Pseudobulk(cells.mean(1), np.array([40, 40, 40, 1]), np.zeros(4, int), cells.var(1, ddof=1))
+    moments = Pseudobulk(
+        cells.mean(1), np.array([40, 40, 40, 1]), np.zeros(4, int), cells.var(1, ddof=1)
+    )
     ranking = differential.rank(moments, np.array([0, 0, 2, 2]))
     sets = cyc.gene_sets(ranking)
-    assert sets["all"] is None and sets["top20"].shape == (4, 20) and sets["top100"].shape == (4, 100)
+    assert (
+        sets["all"] is None and sets["top20"].shape == (4, 20) and sets["top100"].shape == (4, 100)
+    )
     assert set(sets["top20"][1]) == set(range(20))
     assert (sets["top20"][[0, 2, 3]] == -1).all(), "controls, and a single cell"
     assert line.tolist() == [0, 0, 1, 1]
@@ -107,7 +128,9 @@ def test_blocks_add_up_to_the_whole():
         assert np.isnan(values[2]).all() and np.isfinite(values[[0, 1, 3]]).all()
     level = cyc.row_scores(mean)
     assert np.isnan(level["r2"][2])
-    assert level["r2"][3] == pytest.approx(np.corrcoef(mean.predicted[3], mean.target[3])[0, 1] ** 2)
+    assert level["r2"][3] == pytest.approx(
+        np.corrcoef(mean.predicted[3], mean.target[3])[0, 1] ** 2
+    )
 
 
 def test_baselines():
@@ -117,7 +140,9 @@ def test_baselines():
     assert np.isnan(same["change_r"]).all()
     trained = np.array([True, True, True, False, False, False])
     profiles = cyc.line_profiles(given.target, line, 3, trained)
-    assert profiles[0] == pytest.approx(given.target[:2].mean(0)) and profiles[1] == pytest.approx(given.target[2])
+    assert profiles[0] == pytest.approx(given.target[:2].mean(0)) and profiles[1] == pytest.approx(
+        given.target[2]
+    )
     assert np.isnan(profiles[2]).all()
     predicted = cyc.mean_perturbation(given, line, profiles).predicted
     assert predicted[3] == pytest.approx(given.target[2])
@@ -133,14 +158,27 @@ def test_the_triangle_and_what_noise_passes():
     noise -= start[2] * (noise @ start[2]) / (start[2] @ start[2])
     predicted = np.stack([target[0], start[1], noise, start[3] - change[3]])
     found = cyc.triangle(cyc.Pairs(predicted, target, start))
-    r2 = stats.pearsonr(target[2], predicted[2])[0] ** 2, stats.pearsonr(start[2], predicted[2])[0] ** 2
+    r2 = (
+        stats.pearsonr(target[2], predicted[2])[0] ** 2,
+        stats.pearsonr(start[2], predicted[2])[0] ** 2,
+    )
     assert (found.output_target[2], found.output_start[2]) == pytest.approx(r2)
     assert found.start_target[2] == pytest.approx(stats.pearsonr(target[2], start[2])[0] ** 2)
     assert found.nearer_target.tolist() == [True, False, True, False]
-    assert found.beats_copying.tolist() == [True, False, False, False], "noise passes the published check only"
-    assert found.change_r[0] == pytest.approx(1) and np.isnan(found.change_r[1]) and found.change_r[3] < -0.99
+    assert found.beats_copying.tolist() == [True, False, False, False], (
+        "noise passes the published check only"
+    )
+    assert (
+        found.change_r[0] == pytest.approx(1)
+        and np.isnan(found.change_r[1])
+        and found.change_r[3] < -0.99
+    )
     table = cyc.triangle_table(found, np.array([0, 0, 1, 1]), ["MED30", "TTK"])
-    assert table["MED30"]["passed"] == 0.5 and table["TTK"]["passed"] == 0 and table["TTK"]["nearer_target"] == 0.5
+    assert (
+        table["MED30"]["passed"] == 0.5
+        and table["TTK"]["passed"] == 0
+        and table["TTK"]["nearer_target"] == 0.5
+    )
     assert table["MED30"]["output_target"] == pytest.approx(found.output_target[:2].mean())
 
 
@@ -163,7 +201,9 @@ def test_signals_rank_genes():
     got = cyc.signal(a, b, "signal_to_noise")
     assert got[:2] == pytest.approx([1 / 0.6, 0])
     spreads = a.std(0, ddof=1), b.std(0, ddof=1)
-    noisy = np.flatnonzero((spreads[0] > 0.2 * np.abs(a.mean(0))) & (spreads[1] > 0.2 * np.abs(b.mean(0))))
+    noisy = np.flatnonzero(
+        (spreads[0] > 0.2 * np.abs(a.mean(0))) & (spreads[1] > 0.2 * np.abs(b.mean(0)))
+    )
     expected = (a.mean(0) - b.mean(0))[noisy] / (spreads[0] + spreads[1])[noisy]
     assert len(noisy) > 5 and got[noisy] == pytest.approx(expected)
     with pytest.raises(ValueError, match="kind is 'ratio'"):

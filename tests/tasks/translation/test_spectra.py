@@ -30,7 +30,9 @@ def draw(feed, epoch=0, seed=1):
     key = jax.random.key(seed)
     order = jax.jit(feed.order)(feed.data, key, jnp.int32(epoch))
     batch = jax.jit(feed.batch)
-    return [batch(feed.data, jax.random.fold_in(key, i), order, jnp.int32(i)) for i in range(feed.steps)]
+    return [
+        batch(feed.data, jax.random.fold_in(key, i), order, jnp.int32(i)) for i in range(feed.steps)
+    ]
 
 
 def numbers(batches):
@@ -69,15 +71,23 @@ def test_a_replicate_depends_on_its_seed_its_pool_and_its_number_alone():
         draw_cells(pools[1:], ["b", "c"], seed=0, replicates=3, cells_per_draw=8), cells[1:, :3]
     )
     assert (cells[0] != cells[1]).any(axis=1).all() and len(np.unique(cells[0], axis=0)) == 5
-    assert (draw_cells(pools, list("abc"), seed=1, replicates=5, cells_per_draw=8) != cells).any(axis=(1, 2)).all()
+    assert (
+        (draw_cells(pools, list("abc"), seed=1, replicates=5, cells_per_draw=8) != cells)
+        .any(axis=(1, 2))
+        .all()
+    )
 
 
 def test_pairs_join_a_replicate_with_that_of_its_batchs_controls(prepared):
     pairs, table, data = prepared.pairs, prepared.draws, prepared.dataset
     upper, lower = (table.cells[side, pairs.replicate] for side in (pairs.upper, pairs.lower))
-    assert (data.condition[upper] == pairs.condition[:, None]).all() and (pairs.condition != data.control).all()
+    assert (data.condition[upper] == pairs.condition[:, None]).all() and (
+        pairs.condition != data.control
+    ).all()
     assert (data.condition[lower] == data.control).all()
-    assert (data.stratum[upper] == pairs.batch[:, None]).all() and (data.stratum[lower] == pairs.batch[:, None]).all()
+    assert (data.stratum[upper] == pairs.batch[:, None]).all() and (
+        data.stratum[lower] == pairs.batch[:, None]
+    ).all()
     key = np.stack([pairs.replicate, pairs.condition, pairs.batch])
     np.testing.assert_array_equal(np.lexsort(key), np.arange(key.shape[1]))
     assert len(pairs.part) == 7 * SMALL["replicates"] and table.cells.dtype == np.int32
@@ -95,13 +105,18 @@ def test_one_replicate_of_every_pair_validates(prepared):
 
 def test_a_batch_without_controls_takes_the_largest_of_its_line():
     labels = screen().obs["condition"].to_numpy()
-    state = np.where(labels == "ctrl", np.where(np.arange(len(labels)) % 4 == 0, "no1", "no2"), "NK")
+    state = np.where(
+        labels == "ctrl", np.where(np.arange(len(labels)) % 4 == 0, "no1", "no2"), "NK"
+    )
     data = spectra.load_lines(screen(state=state), batch="state")
     made = spectra.prepare(data, **SMALL)
     names = np.asarray(made.dataset.strata)
     lower = names[made.dataset.stratum[made.draws.cells[made.pairs.lower, 0, 0]]]
     expected = [f"{line}/no2" for line in np.asarray(made.spectra.lines)[made.pairs.line]]
-    assert list(lower) == expected and (np.char.partition(names[made.pairs.batch], "/")[:, 2] == "NK").all()
+    assert (
+        list(lower) == expected
+        and (np.char.partition(names[made.pairs.batch], "/")[:, 2] == "NK").all()
+    )
     assert any("3 batches have no control cell" in note for note in made.notes)
     assert any("3 batches hold only control cells and give no pair" in note for note in made.notes)
 
@@ -119,8 +134,13 @@ HELD_OUT = [
 def test_no_cell_of_a_held_out_spectrum_is_in_a_training_draw(dataset, kind, settings):
     made = spectra.prepare(dataset, split=kind, **SMALL, **settings)
     pairs, cells = made.pairs, spectra.drawn_cells(made)
-    assert len(cells["test"][0]) and not np.isin(cells["test"][0], np.concatenate(cells["train"])).any()
-    unit = {"perturbation": pairs.condition, "cell_line": pairs.line}.get(kind, pairs.condition * 10 + pairs.line)
+    assert (
+        len(cells["test"][0])
+        and not np.isin(cells["test"][0], np.concatenate(cells["train"])).any()
+    )
+    unit = {"perturbation": pairs.condition, "cell_line": pairs.line}.get(
+        kind, pairs.condition * 10 + pairs.line
+    )
     assert not set(unit[pairs.part == 0]) & set(unit[pairs.part == 2])
     if kind == "perturbation_in_line":
         assert set(pairs.condition[pairs.part == 2]) <= set(pairs.condition[pairs.part == 0])
@@ -151,14 +171,26 @@ def test_a_spectrum_of_one_cell_cannot_serve_two_disjoint_parts():
 def test_rows_are_the_means_of_adjusted_cells(prepared):
     cells = adjusted_cells(prepared)
     table, pairs = prepared.draws.cells, prepared.pairs
-    for pair, ((x, control),) in (host_rows(prepared, "train") | host_rows(prepared, "val")).items():
+    for pair, ((x, control),) in (
+        host_rows(prepared, "train") | host_rows(prepared, "val")
+    ).items():
         replicate = pairs.replicate[pair]
-        np.testing.assert_allclose(x, cells[table[pairs.upper[pair], replicate]].mean(0), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(control, cells[table[pairs.lower[pair], replicate]].mean(0), rtol=1e-5, atol=1e-5)
-    raw = np.asarray(np.log2(1 + 1e4 * prepared.dataset.counts.toarray() / prepared.dataset.counts.sum(1)))
+        np.testing.assert_allclose(
+            x, cells[table[pairs.upper[pair], replicate]].mean(0), rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            control, cells[table[pairs.lower[pair], replicate]].mean(0), rtol=1e-5, atol=1e-5
+        )
+    raw = np.asarray(
+        np.log2(1 + 1e4 * prepared.dataset.counts.toarray() / prepared.dataset.counts.sum(1))
+    )
     drawn, batch = table[pairs.upper[:3], pairs.replicate[:3]], pairs.batch[:3]
-    np.testing.assert_allclose(spectra.adjust(prepared, batch, raw[drawn].mean(1)), cells[drawn].mean(1))
-    np.testing.assert_allclose(spectra.unadjust(prepared, batch, cells[drawn].mean(1)), raw[drawn].mean(1))
+    np.testing.assert_allclose(
+        spectra.adjust(prepared, batch, raw[drawn].mean(1)), cells[drawn].mean(1)
+    )
+    np.testing.assert_allclose(
+        spectra.unadjust(prepared, batch, cells[drawn].mean(1)), raw[drawn].mean(1)
+    )
     reference = prepared.dataset.stratum == prepared.reference
     np.testing.assert_allclose(cells[reference], raw[reference])
     assert np.abs(prepared.affine.scale[1 - prepared.reference] - 1).max() > 0.01
@@ -167,11 +199,18 @@ def test_rows_are_the_means_of_adjusted_cells(prepared):
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"lognorm": "ln_cp10k_zscore"}, {"lognorm": "log2_raw", "combat_reference": None}, {"unit": "cell"}],
+    [
+        {},
+        {"lognorm": "ln_cp10k_zscore"},
+        {"lognorm": "log2_raw", "combat_reference": None},
+        {"unit": "cell"},
+    ],
 )
 def test_batches_hold_the_rows_of_the_host(dataset, monkeypatch, layout, settings):
     monkeypatch.setattr("jaxpert.data.log_scale.CLIP", 1.0)
-    monkeypatch.setattr("jaxpert.data.spectra_feed.WINDOW", 4)  # of 6 genes: a cell is read in two windows
+    monkeypatch.setattr(
+        "jaxpert.data.spectra_feed.WINDOW", 4
+    )  # of 6 genes: a cell is read in two windows
     made = spectra.prepare(dataset, **SMALL, **settings)
     expected = host_rows(made, "val")
     feed = spectra.make_feed(made, "val", 4, layout=layout)
@@ -181,9 +220,16 @@ def test_batches_hold_the_rows_of_the_host(dataset, monkeypatch, layout, setting
             x, control = expected[pair][int(batch.extras.get("cell", np.zeros(4, int))[i])]
             np.testing.assert_allclose(batch.x[i], x, rtol=1e-4, atol=1e-4)
             np.testing.assert_allclose(batch.control[i], control, rtol=1e-4, atol=1e-4)
-            assert batch.condition[i] == made.pairs.condition[pair] and batch.stratum[i] == made.pairs.batch[pair]
-            np.testing.assert_array_equal(batch.treatment[i], made.dataset.condition_treatments[batch.condition[i]])
-    assert set(numbers(draw(feed))) == set(expected) and feed.cells == sum(map(len, expected.values()))
+            assert (
+                batch.condition[i] == made.pairs.condition[pair]
+                and batch.stratum[i] == made.pairs.batch[pair]
+            )
+            np.testing.assert_array_equal(
+                batch.treatment[i], made.dataset.condition_treatments[batch.condition[i]]
+            )
+    assert set(numbers(draw(feed))) == set(expected) and feed.cells == sum(
+        map(len, expected.values())
+    )
 
 
 def test_controls_are_made_in_the_step_where_they_are_too_many_to_keep(prepared, monkeypatch):
@@ -198,10 +244,15 @@ def test_controls_are_made_in_the_step_where_they_are_too_many_to_keep(prepared,
 def test_training_drops_the_last_partial_batch_and_validation_pads_it(prepared, batch_size):
     train, valid = spectra.make_feeds(prepared, batch_size)
     drawn = numbers(draw(train))
-    assert train.steps == 49 // batch_size and len(drawn) == len(set(drawn)) == train.steps * batch_size
+    assert (
+        train.steps == 49 // batch_size
+        and len(drawn) == len(set(drawn)) == train.steps * batch_size
+    )
     assert (prepared.pairs.part[drawn] == 0).all()
     np.testing.assert_array_equal(np.sort(numbers(draw(valid))), prepared.pair_numbers("val"))
-    assert valid.steps == -(-7 // batch_size) and all(b.x.shape == (batch_size, 6) for b in draw(valid))
+    assert valid.steps == -(-7 // batch_size) and all(
+        b.x.shape == (batch_size, 6) for b in draw(valid)
+    )
 
 
 def test_an_epoch_is_a_function_of_key_and_number(prepared):
@@ -209,7 +260,9 @@ def test_an_epoch_is_a_function_of_key_and_number(prepared):
     first = numbers(draw(feed))
     again = numbers(draw(spectra.make_feed(prepared, "train", 8)))
     np.testing.assert_array_equal(first, again)
-    assert (first != numbers(draw(feed, epoch=1))).any() and (first != numbers(draw(feed, seed=2))).any()
+    assert (first != numbers(draw(feed, epoch=1))).any() and (
+        first != numbers(draw(feed, seed=2))
+    ).any()
     valid = spectra.make_feed(prepared, "val", 8)
     np.testing.assert_array_equal(numbers(draw(valid, epoch=4)), numbers(draw(valid)))
 
@@ -239,14 +292,21 @@ print("same")
 def test_one_and_eight_devices_draw_the_same_batches(request):
     code = EIGHT.format(here=str(request.path.parent))
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "same", done.stderr
 
 
 @pytest.mark.parametrize("combat_cells", ["controls", "all"])
 def test_nothing_is_learned_from_held_out_cells(combat_cells):
     """Other counts in the cells that are tested change neither scale nor adjustment nor spec."""
-    settings = {"split": "cell_line", "held_out": ["RPE1"], "lognorm": "ln_cp10k_zscore", "combat_cells": combat_cells}
+    settings = {
+        "split": "cell_line",
+        "held_out": ["RPE1"],
+        "lognorm": "ln_cp10k_zscore",
+        "combat_cells": combat_cells,
+    }
     adata = screen()
     one = spectra.prepare(spectra.load_lines(adata), **SMALL, **settings)
     tested = ((adata.obs["cell_type"] == "RPE1") & (adata.obs["condition"] != "ctrl")).to_numpy()
@@ -254,11 +314,14 @@ def test_nothing_is_learned_from_held_out_cells(combat_cells):
     two = spectra.prepare(spectra.load_lines(adata), **SMALL, **settings)
     np.testing.assert_array_equal(one.affine.shift, two.affine.shift)
     np.testing.assert_array_equal(one.scale.cap, two.scale.cap)
-    np.testing.assert_array_equal(spectra.spectra_spec(one).log_mean, spectra.spectra_spec(two).log_mean)
+    np.testing.assert_array_equal(
+        spectra.spectra_spec(one).log_mean, spectra.spectra_spec(two).log_mean
+    )
 
 
 def test_controls_of_a_held_out_line_come_to_the_controls_of_the_others(dataset):
-    """Fitted to all cells, the adjustment would move them to where the others have their mixture of perturbations."""
+    """Fitted to all cells, the adjustment would move them to where the others have their mixture of
+    perturbations."""
     settings = {"split": "cell_line", "held_out": ["RPE1"], "combat_reference": "K562"}
     distance = {}
     for cells in ("controls", "all"):
@@ -271,10 +334,15 @@ def test_controls_of_a_held_out_line_come_to_the_controls_of_the_others(dataset)
 
 
 def test_the_spec_has_the_batch_columns_and_the_training_cells(dataset):
-    made = spectra.prepare(dataset, split="perturbation", held_out=["B+ctrl"], val_share=0.0, **SMALL)
+    made = spectra.prepare(
+        dataset, split="perturbation", held_out=["B+ctrl"], val_share=0.0, **SMALL
+    )
     spec = spectra.spectra_spec(made)
     assert spec.strata == ("K562", "RPE1", "T98G", "placeholder1", "placeholder2")
-    assert spec.condition_cells[spec.conditions.index("B+ctrl")] == 0 and spec.condition_cells[spec.control] == 115
+    assert (
+        spec.condition_cells[spec.conditions.index("B+ctrl")] == 0
+        and spec.condition_cells[spec.control] == 115
+    )
     means, cells = spectra.control_means(made), adjusted_cells(made)
     np.testing.assert_array_equal(means.cells, [60, 30, 25, 0, 0])
     own = (dataset.condition == dataset.control) & (dataset.stratum == 2)
@@ -286,30 +354,44 @@ def test_means_of_spectra_are_the_means_of_their_rows(prepared):
     means, rows = spectra.spectrum_means(prepared, "train"), host_rows(prepared, "train")
     assert len(means.condition) == 7 and (means.rows == 7).all()
     for i in range(7):
-        own = (prepared.pairs.condition == means.condition[i]) & (prepared.pairs.batch == means.batch[i])
+        own = (prepared.pairs.condition == means.condition[i]) & (
+            prepared.pairs.batch == means.batch[i]
+        )
         of_pairs = np.array([rows[p][0] for p in np.flatnonzero(own & (prepared.pairs.part == 0))])
-        np.testing.assert_allclose([means.x[i], means.control[i]], of_pairs.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            [means.x[i], means.control[i]], of_pairs.mean(0), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_rows_for_tanh_fill_the_unit_interval_and_come_back(prepared):
     scale = spectra.training_rows_per_gene_scale(prepared)
     feed = spectra.make_feed(prepared, "train", 7, unit_scale=scale)
-    largest = np.max([np.maximum(np.abs(b.x).max(0), np.abs(b.control).max(0)) for b in draw(feed)], 0)
+    largest = np.max(
+        [np.maximum(np.abs(b.x).max(0), np.abs(b.control).max(0)) for b in draw(feed)], 0
+    )
     np.testing.assert_allclose(largest, 1, rtol=1e-5)
     batch, plain = draw(feed)[0], draw(spectra.make_feed(prepared, "train", 7))[0]
-    np.testing.assert_allclose(spectra.from_unit(np.asarray(batch.x), scale), plain.x, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(spectra.to_unit(np.asarray(plain.x), scale), batch.x, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        spectra.from_unit(np.asarray(batch.x), scale), plain.x, rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        spectra.to_unit(np.asarray(plain.x), scale), batch.x, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_values_normalised_before_pass_through():
     adata = screen()
     adata.X = adata.X.toarray() - 2.25
-    made = spectra.prepare(spectra.load_lines(adata, normalised=True), lognorm="given", combat_reference=None, **SMALL)
+    made = spectra.prepare(
+        spectra.load_lines(adata, normalised=True), lognorm="given", combat_reference=None, **SMALL
+    )
     ((x, _),) = host_rows(made, "val")[int(made.pair_numbers("val")[0])]
     pair = made.pair_numbers("val")[0]
     cells = made.draws.cells[made.pairs.upper[pair], made.pairs.replicate[pair]]
     np.testing.assert_allclose(x, made.dataset.counts[cells].toarray().mean(0), rtol=1e-5)
-    np.testing.assert_allclose(draw(spectra.make_feed(made, "val", 7, layout="csr"))[0].x[0], x, rtol=1e-4)
+    np.testing.assert_allclose(
+        draw(spectra.make_feed(made, "val", 7, layout="csr"))[0].x[0], x, rtol=1e-4
+    )
     spec = spectra.spectra_spec(made)
     np.testing.assert_allclose(spec.log_std, adata[:, list(spec.genes)].X.std(0, ddof=1), rtol=1e-5)
 
@@ -330,8 +412,12 @@ def test_lines_of_their_own_come_to_the_reference_of_other_data(lognorm):
     assert any("are aligned to 'K562' of an earlier run (60 cells)" in note for note in alone.notes)
     itself = spectra.prepare(data, **settings)
     assert np.abs(itself.affine.shift[0] - alone.affine.shift[0]).max() > 0.1
-    with pytest.raises(InputError, match=f"fitted with data.lognorm={lognorm} and here it is log2_raw"):
-        spectra.prepare(data, **settings | {"lognorm": "log2_raw"}, combat_reference=together.aligned_to)
+    with pytest.raises(
+        InputError, match=f"fitted with data.lognorm={lognorm} and here it is log2_raw"
+    ):
+        spectra.prepare(
+            data, **settings | {"lognorm": "log2_raw"}, combat_reference=together.aligned_to
+        )
 
 
 ONE_CELL = LINES | {"LP1": {"ctrl": 1, "A+ctrl": 0}}
@@ -349,14 +435,29 @@ TREATED = np.where(screen().obs["condition"] == "ctrl", "lane1", screen().obs["c
         (screen(), {}, {"combat_cells": "some"}, "data.combat_cells is 'some'"),
         (screen(), {}, {"split": "cells"}, "the split is 'cells'"),
         (screen(), {}, {"split": "cell_line", "held_out": ["K526"]}, "did you mean 'K562'"),
-        (screen(), {}, {"split": "cell_line", "held_out": ["K562", "RPE1", "T98G"]}, "0 pairs of spectra for training"),
+        (
+            screen(),
+            {},
+            {"split": "cell_line", "held_out": ["K562", "RPE1", "T98G"]},
+            "0 pairs of spectra for training",
+        ),
         (screen(), {}, {"replicates": 1}, "validates on one replicate of 1"),
         (screen(), {}, {"replicates": 0}, "expected at least 1 of each"),
         (screen(), {}, {"validation_replicate": 50}, "expected a number from 0 to 49"),
         (screen(), {}, {"draw": "random"}, "the draw is 'random'"),
         (screen(), {}, {"held_out": ["A+ctrl"]}, "the split 'replicate' holds nothing out"),
-        (screen(), {}, {"split": "perturbation", "test_share": 1.5}, "test_share and split.val_share are 1.5 and 0.1"),
-        (screen(), {}, {"split": "perturbation", "validation_replicate": 3}, "no replicate validates"),
+        (
+            screen(),
+            {},
+            {"split": "perturbation", "test_share": 1.5},
+            "test_share and split.val_share are 1.5 and 0.1",
+        ),
+        (
+            screen(),
+            {},
+            {"split": "perturbation", "validation_replicate": 3},
+            "no replicate validates",
+        ),
         (screen({"K562": {"ctrl": 9}}), {}, {}, "has only control cells"),
     ],
 )
@@ -396,18 +497,31 @@ def test_norman_and_mcfaline_hold_out_a_perturbation_in_one_line(real):
     names = ("norman2019_k562_combos_500g.h5ad", "mcfaline2023_gbm3lines_500g.h5ad")
     data = spectra.load_lines([real(name) for name in names], targets="genes")
     made = spectra.prepare(
-        data, split="perturbation_in_line", held_out=[("SGK1+ctrl", "A172")], val_share=0.0, replicates=3,
+        data,
+        split="perturbation_in_line",
+        held_out=[("SGK1+ctrl", "A172")],
+        val_share=0.0,
+        replicates=3,
         cells_disjoint=True,
-    )  # fmt: skip
+    )
     assert np.bincount(made.pairs.part).tolist() == [2 * 59, 59, 3]
     spec = spectra.spectra_spec(made)
-    assert len(spec.strata) == 6 and spec.treatments[:500] == spec.genes and len(spec.treatments) == 530
+    assert (
+        len(spec.strata) == 6
+        and spec.treatments[:500] == spec.genes
+        and len(spec.treatments) == 530
+    )
     batch = draw(spectra.make_feed(made, "test", 4))[0]
-    assert batch.mask.sum() == 3 and batch.treatment.sum(1).tolist() == [1] * 4 and np.isfinite(batch.x).all()
+    assert (
+        batch.mask.sum() == 3
+        and batch.treatment.sum(1).tolist() == [1] * 4
+        and np.isfinite(batch.x).all()
+    )
 
 
 def test_counts_are_used_in_place_on_the_cpu(dataset):
-    """At the size of the published table a second copy would not fit the gigabyte that is allowed beside the counts."""
+    """At the size of the published table a second copy would not fit the gigabyte that is allowed
+    beside the counts."""
     made = spectra.prepare(dataset, **SMALL)
     train, valid = spectra.make_feeds(made, 4, layout="csr")
     for name, array in (("genes", dataset.counts.indices), ("values", dataset.counts.data)):
@@ -418,7 +532,11 @@ def test_counts_are_used_in_place_on_the_cpu(dataset):
 def test_simulated_lines_go_all_the_way():
     adata, _ = simulate("lines_tiny")
     lines = spectra.load_lines(adata, perturbation="perturbation", line="line", batch="batch")
-    assert "line_in_file" not in lines.obs and "batch_in_file" in lines.obs and len(lines.strata) == 3 * 2 + 2
+    assert (
+        "line_in_file" not in lines.obs
+        and "batch_in_file" in lines.obs
+        and len(lines.strata) == 3 * 2 + 2
+    )
     made = spectra.prepare(lines, split="perturbation_in_line", cells_disjoint=True, **SMALL)
     pairs = made.pairs
     assert (np.bincount(pairs.part) > 0).all()

@@ -1,4 +1,5 @@
-"""Measured and predicted rows of a dose series in two dimensions, by PHATE (the CycSeq paper's Figure 5)."""
+"""Measured and predicted rows of a dose series in two dimensions, by PHATE (the CycSeq paper's
+Figure 5)."""
 
 from __future__ import annotations
 
@@ -29,11 +30,13 @@ def dose_map(
     *,
     seed: int = 0,
 ) -> DoseMap:
-    """Measured rows of the lower and the higher dose and rows predicted for the higher one, in one map.
+    """Measured rows of the lower and the higher dose and rows predicted for the higher one, in one
+    map.
 
-    PHATE on the union's first 100 principal components (fewer, where there are fewer rows or genes), 5 neighbours,
-    decay 40, diffusion time chosen by itself. Distances in such a map are no measure of agreement: give the numbers of
-    `evaluation.cycseq_metrics.label_mixing` with it. Needs `pip install jaxpert[phate]`.
+    PHATE on the union's first 100 principal components (fewer, where there are fewer rows or
+    genes), 5 neighbours, decay 40, diffusion time chosen by itself. Distances in such a map are no
+    measure of agreement: give the numbers of `evaluation.cycseq_metrics.label_mixing` with it.
+    Needs `pip install jaxpert[phate]`.
     """
     parts = lower, higher, predicted
     rows = np.concatenate(parts)
@@ -43,14 +46,23 @@ def dose_map(
 
 
 def phate(rows: Float[np.ndarray, "n G"], *, seed: int = 0) -> Float[np.ndarray, "n 2"]:
-    """Rows in two dimensions by PHATE with the settings of `dose_map`; the same places for the same seed."""
+    """Rows in two dimensions by PHATE with the settings of `dose_map`; the same places for the same
+    seed."""
     if len(rows) < FEWEST or not np.isfinite(rows).all():
         raise InputError(
-            f"the map has {len(rows)} rows, {int((~np.isfinite(rows)).any(1).sum())} of them with undefined values, "
+            f"the map has {len(rows)} rows, {int((~np.isfinite(rows)).any(1).sum())} of them with "
+            "undefined values, "
             f"expected at least {FEWEST} defined ones: leave undefined rows out, or draw more"
         )
     components = min(COMPONENTS, *(size - 1 for size in rows.shape))
     operator = package("phate", "maps of dose series").PHATE(
-        n_components=2, knn=NEIGHBOURS, decay=DECAY, t="auto", n_pca=components, random_state=seed, n_jobs=1, verbose=0
+        n_components=2,
+        knn=NEIGHBOURS,
+        decay=DECAY,
+        t="auto",
+        n_pca=components,
+        random_state=seed,
+        n_jobs=1,
+        verbose=0,
     )
     return np.asarray(operator.fit_transform(np.asarray(rows, np.float64)), np.float64)

@@ -1,4 +1,5 @@
-"""Which gene sets a prediction moves: preranked enrichment (the CycSeq paper's Figure 6), and its running score."""
+"""Which gene sets a prediction moves: preranked enrichment (the CycSeq paper's Figure 6), and its
+running score."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from jaxpert.core.optional import package
 from jaxpert.core.types import InputError
 
 EXAMPLE = "Temsirolimus (CCI-779)"
-"""The compound of the paper's figure. It is labelled Temozolomide there, but its identifiers (CCI-779, NSC683864) and
-targets (mTOR, FKBP1A) are those of Temsirolimus; Temozolomide is an alkylating agent."""
+"""The compound of the paper's figure. It is labelled Temozolomide there, but its identifiers
+(CCI-779, NSC683864) and targets (mTOR, FKBP1A) are those of Temsirolimus; Temozolomide is an
+alkylating agent."""
 SMALLEST, LARGEST = 15, 500
 PERMUTATIONS = 1_000
 
@@ -47,13 +49,14 @@ def prerank(
     Args:
         signal: what ranks the genes, such as `evaluation.cycseq_metrics.signal`.
         genes: their names.
-        sets: gene sets by name, such as `data.genesets.read_gmt` of a file of C2, C5 and C7 (MSigDB).
+        sets: gene sets by name, such as `data.genesets.read_gmt` of a file of C2, C5 and C7
+            (MSigDB).
         smallest, largest: bounds of a set's size, counted among `genes`.
         permutations: of the gene labels, behind p and NES.
         seed: of the permutations.
 
-    Needs `pip install jaxpert[enrichment]` (gseapy). Genes that the sets name otherwise (Ensembl, mouse) match nothing:
-    an InputError when no set is left.
+    Needs `pip install jaxpert[enrichment]` (gseapy). Genes that the sets name otherwise (Ensembl,
+    mouse) match nothing: an InputError when no set is left.
     """
     import pandas
 
@@ -62,19 +65,39 @@ def prerank(
     kept = {name: sorted(sets[name]) for name, size in sizes.items() if smallest <= size <= largest}
     if not kept:
         raise InputError(
-            f"none of the {len(sets)} gene sets has {smallest} to {largest} members among the {len(genes)} ranked "
-            f"genes (the largest has {max(sizes.values(), default=0)}), expected some: give sets with the same gene "
+            f"none of the {len(sets)} gene sets has {smallest} to {largest} members among the "
+            f"{len(genes)} ranked "
+            f"genes (the largest has {max(sizes.values(), default=0)}), expected some: give sets "
+            "with the same gene "
             "names"
         )
     found = package("gseapy", "preranked enrichment").prerank(
-        rnk=pandas.Series(np.asarray(signal, float), index=pandas.Index(genes)).sort_values(ascending=False),
-        gene_sets=kept, min_size=smallest, max_size=largest, permutation_num=permutations, weight=1.0, seed=seed,
-        threads=1, outdir=None, no_plot=True, verbose=False,
-    )  # fmt: skip
+        rnk=pandas.Series(np.asarray(signal, float), index=pandas.Index(genes)).sort_values(
+            ascending=False
+        ),
+        gene_sets=kept,
+        min_size=smallest,
+        max_size=largest,
+        permutation_num=permutations,
+        weight=1.0,
+        seed=seed,
+        threads=1,
+        outdir=None,
+        no_plot=True,
+        verbose=False,
+    )
     columns = ("Term", "ES", "NES", "NOM p-val", "FDR q-val", "Lead_genes")
     rows = zip(*(found.res2d[column] for column in columns), strict=True)
     terms = [
-        Term(name, float(es), float(nes), float(p), float(fdr), sizes[name], tuple(str(leading).split(";")))
+        Term(
+            name,
+            float(es),
+            float(nes),
+            float(p),
+            float(fdr),
+            sizes[name],
+            tuple(str(leading).split(";")),
+        )
         for name, es, nes, p, fdr, leading in rows
     ]
     return sorted(terms, key=lambda term: -abs(term.nes))
@@ -83,16 +106,19 @@ def prerank(
 def running_score(
     signal: Float[np.ndarray, "G"], genes: Sequence[str], members: Iterable[str]
 ) -> tuple[Float[np.ndarray, "G"], np.ndarray]:
-    """Running score down the ranking (highest signal first), and which places hold members; its extreme is the ES.
+    """Running score down the ranking (highest signal first), and which places hold members; its
+    extreme is the ES.
 
-    A member adds |signal| over the sum of that of all members, another gene takes 1 / (genes - members) away.
+    A member adds |signal| over the sum of that of all members, another gene takes 1 / (genes -
+    members) away.
     """
     _check(signal, genes)
     order = np.argsort(-np.asarray(signal), kind="stable")
     hits = np.isin(np.asarray(genes, str)[order], list(members))
     if not hits.any() or hits.all():
         raise InputError(
-            f"{int(hits.sum())} of the {len(hits)} ranked genes are in the gene set, expected some but not all: give a "
+            f"{int(hits.sum())} of the {len(hits)} ranked genes are in the gene set, expected "
+            "some but not all: give a "
             "set with the same gene names"
         )
     size = np.abs(np.asarray(signal, float))[order] * hits
@@ -111,6 +137,7 @@ def _check(signal: np.ndarray, genes: Sequence[str]) -> None:
     repeated = len(genes) - len(set(genes))
     if undefined or repeated or len(signal) != len(genes):
         raise InputError(
-            f"the ranking has {len(signal)} values ({undefined} undefined) for {len(genes)} genes ({repeated} named "
+            f"the ranking has {len(signal)} values ({undefined} undefined) for {len(genes)} genes "
+            f"({repeated} named "
             "again), expected one value for each of distinct genes: leave the others out"
         )

@@ -1,7 +1,8 @@
 """Figures 2 to 6 of the CycSeq paper from finished runs.
 
-Figure 2: predicted against measured rows, line by line. Figure 3: triangular validation. Figure 4: correlation of the
-change by method. Figure 5: doses by PHATE. Figure 6: gene sets that a prediction moves, by preranked enrichment.
+Figure 2: predicted against measured rows, line by line. Figure 3: triangular validation. Figure 4:
+correlation of the change by method. Figure 5: doses by PHATE. Figure 6: gene sets that a prediction
+moves, by preranked enrichment.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Opened(NamedTuple):
 def reopen(workdir: str | Path) -> Opened:
     """Read a finished CycSeq run back: its rows, and the model with its best parameters.
 
-    Raises InputError where it is not finished, and where its data are gone or no longer those it was trained on.
+    Raises InputError where it is not finished, and where its data are gone or no longer those it
+    was trained on.
     """
     workdir = Path(workdir).absolute()
     config, metrics = read_config(workdir), read_metrics(workdir)
@@ -55,14 +57,17 @@ def reopen(workdir: str | Path) -> Opened:
     for what in ("genes", "treatments", "strata"):
         if getattr(dataset, what) != getattr(spec, what):
             raise InputError(
-                f"the {what} of {dataset.name!r} are no longer those that the run in {workdir} was trained on: put the "
+                f"the {what} of {dataset.name!r} are no longer those that the run in {workdir} "
+                "was trained on: put the "
                 "files of then in their place"
             )
     scale = start.network["unit_scale"]
     unit = None if scale is None else np.array(scale)
     model = cycseq_assess.predictor(start.net, start.params, start.state, prepared, unit)
     with np.load(workdir / "rows.npz") as stored:
-        return Opened(prepared, cycseq_baselines.find_groups(prepared), model, metrics, dict(stored))
+        return Opened(
+            prepared, cycseq_baselines.find_groups(prepared), model, metrics, dict(stored)
+        )
 
 
 def draw(
@@ -90,7 +95,8 @@ def draw(
     unknown = [name for name in wanted if name not in FIGURES]
     if unknown or not runs:
         raise InputError(
-            f"figures {', '.join(unknown) or 'of no run'} were asked for, expected some of {', '.join(FIGURES)} and at "
+            f"figures {', '.join(unknown) or 'of no run'} were asked for, expected some of "
+            f"{', '.join(FIGURES)} and at "
             "least one run: change --figures or --runs"
         )
     output, written = Path(output), []
@@ -98,51 +104,81 @@ def draw(
     with folder.readable_errors(output, "--output"):
         for run in map(Path, runs):
             opened = reopen(run)
-            rows = list(spectra.rows(opened.prepared, cycseq_assess.evaluated_split(opened.prepared)))
+            rows = list(
+                spectra.rows(opened.prepared, cycseq_assess.evaluated_split(opened.prepared))
+            )
             made = [opened.model(block) for block in rows]
             if "2" in wanted:
                 written += _rows(opened, rows, made, output / run.name)
             if "3" in wanted:
-                written.append(_triangle(opened, rows, made, highlighted, Path(f"{output / run.name}_figure_3.png")))
+                written.append(
+                    _triangle(
+                        opened, rows, made, highlighted, Path(f"{output / run.name}_figure_3.png")
+                    )
+                )
             if "4" in wanted:
                 written.append(_changes(opened, Path(f"{output / run.name}_figure_4.png")))
             if "5" in wanted:
-                written += _doses(opened, rows, made, compound, Path(f"{output / run.name}_figure_5.png"), seed)
+                written += _doses(
+                    opened, rows, made, compound, Path(f"{output / run.name}_figure_5.png"), seed
+                )
             if "6" in wanted:
-                written += _enrichment(opened, rows, made, compound, gene_sets, output / run.name, seed)
+                written += _enrichment(
+                    opened, rows, made, compound, gene_sets, output / run.name, seed
+                )
     return written
 
 
-def _rows(opened: Opened, rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], stem: Path) -> list[Path]:
+def _rows(
+    opened: Opened, rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], stem: Path
+) -> list[Path]:
     lines = opened.prepared.spectra.lines
     line = np.concatenate([opened.prepared.pairs.line[block.pair] for block in rows])
     written = []
     for d in DIRECTIONS:
         pairs = _joined(rows, made, d)
         own = {lines[i]: line == i for i in np.unique(line)}
-        model, same = opened.metrics["cycseq"]["model"], opened.metrics["cycseq"]["baselines"]["no_change"]
+        model, same = (
+            opened.metrics["cycseq"]["model"],
+            opened.metrics["cycseq"]["baselines"]["no_change"],
+        )
         notes = {}
         for name in own:
             group = f"{d} {name}" if f"{d} {name}" in model else f"{d} all"
             notes[name] = f"R² {model[group]['r2']:.3f}\nno change {same[group]['r2']:.3f}"
-        predicted, measured = ({name: side[of] for name, of in own.items()} for side in (pairs.predicted, pairs.target))
+        predicted, measured = (
+            {name: side[of] for name, of in own.items()} for side in (pairs.predicted, pairs.target)
+        )
         path = Path(f"{stem}_figure_2_{d}.png")
-        written.append(plots.rows_against_targets(predicted, measured, path, notes, "log2 expression"))
+        written.append(
+            plots.rows_against_targets(predicted, measured, path, notes, "log2 expression")
+        )
     return written
 
 
-def _joined(rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], direction: str) -> cycseq_metrics.Pairs:
-    parts = [cycseq_assess.as_pairs(block, direction, of[direction]) for block, of in zip(rows, made, strict=True)]
+def _joined(
+    rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], direction: str
+) -> cycseq_metrics.Pairs:
+    parts = [
+        cycseq_assess.as_pairs(block, direction, of[direction])
+        for block, of in zip(rows, made, strict=True)
+    ]
     return cycseq_metrics.Pairs(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def _triangle(
-    opened: Opened, rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], named: Sequence[str], path: Path
+    opened: Opened,
+    rows: list[spectra.Rows],
+    made: list[Mapping[str, np.ndarray]],
+    named: Sequence[str],
+    path: Path,
 ) -> Path:
     condition = opened.prepared.pairs.condition[np.concatenate([block.pair for block in rows])]
     names = [opened.prepared.dataset.conditions[c] for c in condition]
     found = {d: cycseq_metrics.triangle(_joined(rows, made, d)) for d in DIRECTIONS}
-    corners = {NAMES[d]: (t.output_target, t.output_start, t.start_target) for d, t in found.items()}
+    corners = {
+        NAMES[d]: (t.output_target, t.output_start, t.start_target) for d, t in found.items()
+    }
     return plots.triangular_validation(corners, dict.fromkeys(corners, names), path, named)
 
 
@@ -153,11 +189,15 @@ def _changes(opened: Opened, path: Path) -> Path:
     methods = {d: list(dict.fromkeys(name for of, name in every if of == d)) for d in DIRECTIONS}
     line, lines = pairs.line[stored["pair"]], opened.prepared.spectra.lines
     scores = {
-        f"{d}, {lines[i]}": {name: stored[f"{d}|{name}|all|change_r"][line == i] for name in methods[d]}
+        f"{d}, {lines[i]}": {
+            name: stored[f"{d}|{name}|all|change_r"][line == i] for name in methods[d]
+        }
         for d in DIRECTIONS
         for i in np.unique(line)
     }
-    simple = [name for name in methods[DIRECTIONS[0]] if name not in ("model", *cycseq_assess.TRAINED)]
+    simple = [
+        name for name in methods[DIRECTIONS[0]] if name not in ("model", *cycseq_assess.TRAINED)
+    ]
     return plots.change_panels(scores, path, baselines=simple)
 
 
@@ -169,13 +209,19 @@ def _chosen(opened: Opened, rows: list[spectra.Rows], wanted: str) -> tuple[str,
     name = wanted or str(own[0])
     if name not in own:
         raise InputError(
-            f"no evaluated row is of {name!r}, expected one of {', '.join(np.unique(own)[:6])}: --compound"
+            f"no evaluated row is of {name!r}, expected one of {', '.join(np.unique(own)[:6])}: "
+            "--compound"
         )
     return name, own == name
 
 
 def _doses(
-    opened: Opened, rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], compound: str, path: Path, seed: int
+    opened: Opened,
+    rows: list[spectra.Rows],
+    made: list[Mapping[str, np.ndarray]],
+    compound: str,
+    path: Path,
+    seed: int,
 ) -> list[Path]:
     prepared, pairs = opened.prepared, opened.prepared.pairs
     if pairs.dose is None:
@@ -186,20 +232,37 @@ def _doses(
     pair = np.concatenate([block.pair for block in rows])[own]
     logged = pairs.dose[pair]
     # The vehicle's logarithm is made up: it has none.
-    vehicle = prepared.spectra.condition[prepared.draws.spectrum[pairs.lower[pair]]] == prepared.dataset.control
+    vehicle = (
+        prepared.spectra.condition[prepared.draws.spectrum[pairs.lower[pair]]]
+        == prepared.dataset.control
+    )
     points = dose_map.phate(np.concatenate([both.start, both.target, both.predicted]), seed=seed)
-    lower, higher = np.where(vehicle, 0, 10.0 ** logged[:, 1].round(3)), 10.0 ** logged[:, 0].round(3)
+    lower, higher = (
+        np.where(vehicle, 0, 10.0 ** logged[:, 1].round(3)),
+        10.0 ** logged[:, 0].round(3),
+    )
     dose = np.concatenate([lower, higher, higher])
     predicted = np.repeat([False, False, True], len(logged))
-    mixed = cycseq_metrics.label_mixing(both.predicted, both.target, logged[:, 0], logged[:, 0], seed=seed)
+    mixed = cycseq_metrics.label_mixing(
+        both.predicted, both.target, logged[:, 0], logged[:, 0], seed=seed
+    )
     note = "; ".join(f"{10 ** float(at):g} nM: {of['mixing']:.2f}" for at, of in mixed.items())
-    return [plots.dose_picture(points, dose, predicted, path, name, f"mixing of predicted and measured rows\n{note}")]
+    return [
+        plots.dose_picture(
+            points, dose, predicted, path, name, f"mixing of predicted and measured rows\n{note}"
+        )
+    ]
 
 
 def _enrichment(
-    opened: Opened, rows: list[spectra.Rows], made: list[Mapping[str, np.ndarray]], compound: str,
-    gene_sets: str | Path | None, stem: Path, seed: int,
-) -> list[Path]:  # fmt: skip
+    opened: Opened,
+    rows: list[spectra.Rows],
+    made: list[Mapping[str, np.ndarray]],
+    compound: str,
+    gene_sets: str | Path | None,
+    stem: Path,
+    seed: int,
+) -> list[Path]:
     if gene_sets is None:
         log.say("figure 6 needs a file of gene sets (--gene_sets) and is left out")
         return []
@@ -214,4 +277,8 @@ def _enrichment(
     running, hits = enrichment.running_score(signal, genes, sets[top.name])
     note = f"NES {top.nes:.2f}, FDR {top.fdr:.3f}"
     path = Path(f"{stem}_figure_6.png")
-    return [plots.enrichment_curve(running, hits, path, f"{name}: {top.name}", note, np.sort(signal)[::-1])]
+    return [
+        plots.enrichment_curve(
+            running, hits, path, f"{name}: {top.name}", note, np.sort(signal)[::-1]
+        )
+    ]

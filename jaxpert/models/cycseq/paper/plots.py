@@ -1,4 +1,5 @@
-"""Figures of the CycSeq paper: rows against their targets, triangular validation, changes, doses, enrichment."""
+"""Figures of the CycSeq paper: rows against their targets, triangular validation, changes, doses,
+enrichment."""
 
 from __future__ import annotations
 
@@ -44,15 +45,26 @@ def rows_against_targets(
     notes: Mapping[str, str] | None = None,
     scale: str = "expression",
 ) -> Path:
-    """Predicted against measured expression of every row and gene, a panel for each line (Figure 2).
+    """Predicted against measured expression of every row and gene, a panel for each line (Figure
+    2).
 
-    `notes[line]` is printed in the panel (scores, and those of no change beside them: nearly all of the agreement of
-    whole profiles is that of genes with themselves). Entries that are not finite are left out.
+    `notes[line]` is printed in the panel (scores, and those of no change beside them: nearly all of
+    the agreement of whole profiles is that of genes with themselves). Entries that are not finite
+    are left out.
     """
     if not predicted or set(predicted) != set(observed):
-        raise InputError(f"the lines are {list(predicted)} and {list(observed)}, expected the same ones, at least one")
-    finite = [np.concatenate([a[np.isfinite(a)], [0.0]]) for a in (*predicted.values(), *observed.values())]
-    limits = 1.04 * min(float(a.min()) for a in finite), 1.04 * max(float(a.max()) for a in finite) or 1.0
+        raise InputError(
+            f"the lines are {list(predicted)} and {list(observed)}, expected the same ones, at "
+            "least one"
+        )
+    finite = [
+        np.concatenate([a[np.isfinite(a)], [0.0]])
+        for a in (*predicted.values(), *observed.values())
+    ]
+    limits = (
+        1.04 * min(float(a.min()) for a in finite),
+        1.04 * max(float(a.max()) for a in finite) or 1.0,
+    )
     rows, columns = grid_shape(len(predicted))
     with canvas(path, 3.1 * columns + 1.0, 3.1 * rows + 0.5) as figure:
         axes = panels(figure, len(predicted), sharex=True, sharey=True)
@@ -60,7 +72,14 @@ def rows_against_targets(
         for axis, (line, y) in zip(axes, predicted.items(), strict=True):
             bins.append(_bins(axis, observed[line].ravel(), y.ravel(), limits))
             axis.set_title(f"{line} ({len(y):,} {'row' if len(y) == 1 else 'rows'})")
-            axis.text(0.03, 0.97, (notes or {}).get(line, ""), transform=axis.transAxes, va="top", fontsize=9)
+            axis.text(
+                0.03,
+                0.97,
+                (notes or {}).get(line, ""),
+                transform=axis.transAxes,
+                va="top",
+                fontsize=9,
+            )
         _density_scale(figure, axes, bins)
         axes[0].figure.axes[-1].set_ylabel("genes and rows per bin")
         figure.supxlabel(f"measured {scale}", fontsize=10)
@@ -74,23 +93,35 @@ def _bins(axis: Any, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) 
     good = np.isfinite(x) & np.isfinite(y)
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     shades = LinearSegmentedColormap.from_list("density", DENSITY)
-    found = axis.hexbin(x[good], y[good], gridsize=55, mincnt=1, extent=(*limits, *limits), linewidths=0.1, cmap=shades)
+    found = axis.hexbin(
+        x[good],
+        y[good],
+        gridsize=55,
+        mincnt=1,
+        extent=(*limits, *limits),
+        linewidths=0.1,
+        cmap=shades,
+    )
     axis.set(xlim=limits, ylim=limits, aspect="equal")
     axis.locator_params(nbins=5)
     return found
 
 
 def triangular_validation(
-    corners: Mapping[str, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Float[np.ndarray, "n"]]],
+    corners: Mapping[
+        str, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Float[np.ndarray, "n"]]
+    ],
     names: Mapping[str, Sequence[str]],
     path: str | Path,
     highlighted: Sequence[str] = (),
 ) -> Path:
-    """Is the output nearer to the target than to the input, and than the input is (Figure 3)? Points above the line.
+    """Is the output nearer to the target than to the input, and than the input is (Figure 3)?
+    Points above the line.
 
-    `corners[direction]` are the squared correlations of (output, target), (output, input) and (input, target), as
-    `evaluation.cycseq_metrics.Triangle` has them, and `names[direction]` the perturbation of every pair; those
-    `highlighted` are named. Pairs without a defined value are left out.
+    `corners[direction]` are the squared correlations of (output, target), (output, input) and
+    (input, target), as `evaluation.cycseq_metrics.Triangle` has them, and `names[direction]` the
+    perturbation of every pair; those `highlighted` are named. Pairs without a defined value are
+    left out.
     """
     if not corners:
         raise InputError("no direction to draw, expected the squared correlations of at least one")
@@ -101,7 +132,10 @@ def triangular_validation(
         grid = figure.subplots(len(corners), 2, squeeze=False)
         for axes, (direction, (target, start, copy)) in zip(grid, corners.items(), strict=True):
             marked = {name: np.asarray(names[direction]) == name for name in highlighted}
-            for axis, other, label in ((axes[0], start, "output and input"), (axes[1], copy, "input and target")):
+            for axis, other, label in (
+                (axes[0], start, "output and input"),
+                (axes[1], copy, "input and target"),
+            ):
                 _corner_panel(axis, other, target, low, marked)
                 axis.set(xlabel=f"R² of {label}", ylabel="R² of output and target")
             axes[0].set_title(f"{direction}: nearer to the target")
@@ -109,15 +143,36 @@ def triangular_validation(
     return Path(path)
 
 
-def _corner_panel(axis: Any, x: np.ndarray, y: np.ndarray, low: float, marked: Mapping[str, np.ndarray]) -> None:
+def _corner_panel(
+    axis: Any, x: np.ndarray, y: np.ndarray, low: float, marked: Mapping[str, np.ndarray]
+) -> None:
     good = np.isfinite(x) & np.isfinite(y)
     passed = good & (y > x)
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     for which, colour in ((good & ~passed, GREY), (passed, BLUE)):
-        axis.plot(x[which], y[which], "o", color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0)
-    for (name, where), colour, height in zip(marked.items(), MARKS, range(len(MARKS)), strict=False):
-        axis.plot(x[where & good], y[where & good], "D", color=colour, markersize=6, markeredgecolor="white")
-        axis.text(0.97, 0.05 + 0.08 * height, name, transform=axis.transAxes, ha="right", color=colour, weight="bold")
+        axis.plot(
+            x[which], y[which], "o", color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0
+        )
+    for (name, where), colour, height in zip(
+        marked.items(), MARKS, range(len(MARKS)), strict=False
+    ):
+        axis.plot(
+            x[where & good],
+            y[where & good],
+            "D",
+            color=colour,
+            markersize=6,
+            markeredgecolor="white",
+        )
+        axis.text(
+            0.97,
+            0.05 + 0.08 * height,
+            name,
+            transform=axis.transAxes,
+            ha="right",
+            color=colour,
+            weight="bold",
+        )
     axis.set(xlim=(low, 1), ylim=(low, 1))
     axis.set_box_aspect(1)
     axis.locator_params(nbins=5)
@@ -133,8 +188,8 @@ def change_panels(
 ) -> Path:
     """Scores of every pair, by line and method, with their medians (Figure 4).
 
-    `scores[line][method]` are values over pairs; methods named in `baselines` are grey. Undefined values are left out,
-    and a method without any defined one says so.
+    `scores[line][method]` are values over pairs; methods named in `baselines` are grey. Undefined
+    values are left out, and a method without any defined one says so.
     """
     methods = list(dict.fromkeys(method for of in scores.values() for method in of))
     if not methods:
@@ -143,14 +198,18 @@ def change_panels(
     colours = dict(zip(own, METHODS * (1 + len(own) // len(METHODS)), strict=False))
     colours |= dict(zip(baselines, GREYS * (1 + len(baselines) // len(GREYS)), strict=False))
     rows, columns = grid_shape(len(scores))
-    with canvas(path, max(0.75 * len(methods) + 1.0, 2.6) * columns + 0.4, 3.4 * rows + 0.3) as figure:
+    with canvas(
+        path, max(0.75 * len(methods) + 1.0, 2.6) * columns + 0.4, 3.4 * rows + 0.3
+    ) as figure:
         axes = panels(figure, len(scores), sharey=True)
         for axis, (line, of) in zip(axes, scores.items(), strict=True):
             axis.axhline(0, color=PALE, linewidth=0.8, zorder=0)
             for place, method in enumerate(methods):
                 _strip(axis, place, np.asarray(of.get(method, ())), colours[method])
             axis.set_title(line)
-            axis.set_xticks(range(len(methods)), methods, rotation=35, ha="right", rotation_mode="anchor")
+            axis.set_xticks(
+                range(len(methods)), methods, rotation=35, ha="right", rotation_mode="anchor"
+            )
             axis.set_xlim(-0.6, len(methods) - 0.4)
             axis.tick_params(axis="x", length=0)
         figure.supylabel(label, fontsize=10)
@@ -161,15 +220,26 @@ def _strip(axis: Any, place: int, values: np.ndarray, colour: str) -> None:
     """Points side by side in the order of their values, and a bar at the median."""
     values = np.sort(values[np.isfinite(values)])
     if not len(values):
-        axis.text(place, 0.02, "undefined", rotation=90, ha="center", va="bottom", color=GREY, fontsize=8)
+        axis.text(
+            place, 0.02, "undefined", rotation=90, ha="center", va="bottom", color=GREY, fontsize=8
+        )
         return
     spread = ((np.arange(len(values)) * 0.618034) % 1 - 0.5) * 0.55
-    axis.plot(place + spread, values, "o", color=colour, markersize=3.5, alpha=0.55, markeredgewidth=0)
+    axis.plot(
+        place + spread, values, "o", color=colour, markersize=3.5, alpha=0.55, markeredgewidth=0
+    )
     median = float(np.median(values))
     axis.hlines(median, place - 0.36, place + 0.36, color=INK, linewidth=1.6, zorder=3)
-    axis.annotate(number(median, 2), (place + 0.36, median), xytext=(0, 3), textcoords="offset points",
-                  ha="right", fontsize=8, zorder=4,
-                  bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.6})  # fmt: skip
+    axis.annotate(
+        number(median, 2),
+        (place + 0.36, median),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        zorder=4,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.6},
+    )
 
 
 def dose_picture(
@@ -180,9 +250,11 @@ def dose_picture(
     title: str = "",
     note: str = "",
 ) -> Path:
-    """Measured and predicted rows in two dimensions, coloured by dose (Figure 5); rings are predicted rows.
+    """Measured and predicted rows in two dimensions, coloured by dose (Figure 5); rings are
+    predicted rows.
 
-    `dose` in nM, 0 for the vehicle. Distances in such a map prove nothing: `note` has room for the mixing scores.
+    `dose` in nM, 0 for the vehicle. Distances in such a map prove nothing: `note` has room for the
+    mixing scores.
     """
     levels = np.unique(dose)
     shades = _shades(len(levels))
@@ -191,16 +263,34 @@ def dose_picture(
         for level, shade in zip(levels, shades, strict=True):
             real, made = points[(dose == level) & ~predicted], points[(dose == level) & predicted]
             axis.plot(*real.T, "o", color=shade, markersize=6.5, alpha=0.85, markeredgewidth=0)
-            axis.plot(*made.T, "o", markerfacecolor="none", markeredgecolor=shade, markersize=6.5, markeredgewidth=1.5)
+            axis.plot(
+                *made.T,
+                "o",
+                markerfacecolor="none",
+                markeredgecolor=shade,
+                markersize=6.5,
+                markeredgewidth=1.5,
+            )
         axis.set(title=title, xlabel="PHATE 1", ylabel="PHATE 2", xticks=[], yticks=[])
         axis.margins(0.06)
         from matplotlib.lines import Line2D
 
         def handle(colour: str, filled: bool, label: str) -> Any:
             face = colour if filled else "none"
-            return Line2D([], [], marker="o", linestyle="", markerfacecolor=face, markeredgecolor=colour, label=label)
+            return Line2D(
+                [],
+                [],
+                marker="o",
+                linestyle="",
+                markerfacecolor=face,
+                markeredgecolor=colour,
+                label=label,
+            )
 
-        handles = [handle(shade, True, _nanomolar(level)) for level, shade in zip(levels, shades, strict=True)]
+        handles = [
+            handle(shade, True, _nanomolar(level))
+            for level, shade in zip(levels, shades, strict=True)
+        ]
         handles += [handle(INK, True, "measured"), handle(INK, False, "predicted")]
         figure.legend(handles=handles, loc="outside right upper")
         if note:
@@ -228,10 +318,12 @@ def enrichment_curve(
     note: str = "",
     signal: Float[np.ndarray, "G"] | None = None,
 ) -> Path:
-    """Running enrichment score down a ranking of genes, with the places of the set's members (Figure 6).
+    """Running enrichment score down a ranking of genes, with the places of the set's members
+    (Figure 6).
 
-    `running` and `hits` are those of `analysis.enrichment.running_score`; `signal`, in the same order (highest first),
-    is what ranks the genes and is drawn below. `note` has room for NES and FDR.
+    `running` and `hits` are those of `analysis.enrichment.running_score`; `signal`, in the same
+    order (highest first), is what ranks the genes and is drawn below. `note` has room for NES and
+    FDR.
     """
     heights = (4, 0.6) if signal is None else (4, 0.6, 1.6)
     place, peak = np.arange(len(running)), int(np.abs(running).argmax())
@@ -243,9 +335,15 @@ def enrichment_curve(
         axes[0].vlines(peak, 0, running[peak], color=VERMILLION, linewidth=1, linestyle=(0, (3, 3)))
         axes[0].set(title=title, ylabel="running score")
         side = 0.97 if running[peak] > 0 else 0.03
-        axes[0].text(side, side, f"ES {number(running[peak], 2)}" + (f"\n{note}" if note else ""), linespacing=1.4,
-                     transform=axes[0].transAxes, ha="right" if side > 0.5 else "left",
-                     va="top" if side > 0.5 else "bottom")  # fmt: skip
+        axes[0].text(
+            side,
+            side,
+            f"ES {number(running[peak], 2)}" + (f"\n{note}" if note else ""),
+            linespacing=1.4,
+            transform=axes[0].transAxes,
+            ha="right" if side > 0.5 else "left",
+            va="top" if side > 0.5 else "bottom",
+        )
         axes[1].vlines(np.flatnonzero(hits), 0, 1, color=INK, linewidth=0.7)
         axes[1].set(yticks=[], ylim=(0, 1), ylabel="")
         if signal is not None:
@@ -253,6 +351,7 @@ def enrichment_curve(
             axes[2].axhline(0, color=GREY, linewidth=0.8)
             axes[2].set_ylabel("signal")
         axes[-1].set(
-            xlabel=f"rank of the gene ({hits.sum():,} of {len(hits):,} in the set)", xlim=(0, len(running) - 1)
+            xlabel=f"rank of the gene ({hits.sum():,} of {len(hits):,} in the set)",
+            xlim=(0, len(running) - 1),
         )
     return Path(path)

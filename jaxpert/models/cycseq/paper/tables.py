@@ -1,4 +1,5 @@
-"""Tables 1 and 2 of the CycSeq paper from finished runs, with published numbers and the warning about units."""
+"""Tables 1 and 2 of the CycSeq paper from finished runs, with published numbers and the warning
+about units."""
 
 from __future__ import annotations
 
@@ -25,28 +26,42 @@ TABLE = "cycseq_tables.md"
 WARNING = f"Units: {UNITS_NOTE}. On the split `replicate` every perturbation is trained on."
 
 
-def write(runs: Sequence[str | Path], output: str | Path, published: str | Path | None = None) -> Path:
+def write(
+    runs: Sequence[str | Path], output: str | Path, published: str | Path | None = None
+) -> Path:
     """Write both tables as Markdown and return the file.
 
     Args:
-        runs: work directories of finished CycSeq runs; those with doses make Table 2, the others Table 1.
+        runs: work directories of finished CycSeq runs; those with doses make Table 2, the others
+            Table 1.
         output: folder of the file.
-        published: CSV file of published numbers (jaxpert/models/cycseq/paper/published.csv); None for none.
+        published: CSV file of published numbers (jaxpert/models/cycseq/paper/published.csv); None
+            for none.
     """
     if not runs:
-        raise InputError("no run was given, expected work directories of finished CycSeq runs: set --runs")
+        raise InputError(
+            "no run was given, expected work directories of finished CycSeq runs: set --runs"
+        )
     printed = [] if published is None else read_published(Path(published))
     tables: dict[str, list[list[str]]] = {"1": [], "2": []}
     for run in map(Path, runs):
         config, metrics = read_config(run), read_metrics(run)
         if "cycseq" not in metrics:
-            raise InputError(f"the run in {run} has no scores of CycSeq, expected one of model.name=cycseq")
+            raise InputError(
+                f"the run in {run} has no scores of CycSeq, expected one of model.name=cycseq"
+            )
         tables["2" if config["data"]["compound"] else "1"] += rows_of(run.name, metrics["cycseq"])
     parts = []
     for number, title in (("1", "Table 1: lines"), ("2", "Table 2: doses")):
-        rows = tables[number] + [published_row(number, key, of) for key, of in _grouped(printed, number).items()]
+        rows = tables[number] + [
+            published_row(number, key, of) for key, of in _grouped(printed, number).items()
+        ]
         if tables[number]:
-            parts += [f"## {title}", markdown(["run", "direction", "group", "method", *SHOWN.values()], rows), WARNING]
+            parts += [
+                f"## {title}",
+                markdown(["run", "direction", "group", "method", *SHOWN.values()], rows),
+                WARNING,
+            ]
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     path = output / TABLE
@@ -56,7 +71,8 @@ def write(runs: Sequence[str | Path], output: str | Path, published: str | Path 
 
 
 def rows_of(run: str, found: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of one run: each direction and group, the model first; a method may predict one direction only."""
+    """Rows of one run: each direction and group, the model first; a method may predict one
+    direction only."""
     methods = {"cycseq": found["model"], **found["baselines"]}
     return [
         [run, *group.split(" ", 1), name, *(_text(of[group].get(metric)) for metric in SHOWN)]
@@ -69,13 +85,18 @@ def rows_of(run: str, found: Mapping[str, Any]) -> list[list[str]]:
 def read_published(path: Path) -> list[dict[str, str]]:
     """Rows of a file of published numbers; InputError says which line is wrong."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        lines = [
+            line for line in path.read_text().splitlines() if line and not line.startswith("#")
+        ]
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}), expected a file of published numbers") from error
+        raise InputError(
+            f"{path} cannot be read ({error}), expected a file of published numbers"
+        ) from error
     rows = list(csv.DictReader(lines))
     if not rows or set(rows[0]) != set(COLUMNS):
         raise InputError(
-            f"{path} has the columns {', '.join(rows[0]) if rows else 'none'}, expected {', '.join(COLUMNS)}"
+            f"{path} has the columns {', '.join(rows[0]) if rows else 'none'}, expected "
+            f"{', '.join(COLUMNS)}"
         )
     for row in rows:
         try:
@@ -83,11 +104,15 @@ def read_published(path: Path) -> list[dict[str, str]]:
         except ValueError as error:
             raise InputError(f"{path} has the value {row['value']!r}, expected a number") from error
         if row["direction"] not in (*DIRECTIONS, "dose", ""):
-            raise InputError(f"{path} has the direction {row['direction']!r}, expected n2p, p2n, dose or nothing")
+            raise InputError(
+                f"{path} has the direction {row['direction']!r}, expected n2p, p2n, dose or nothing"
+            )
     return rows
 
 
-def _grouped(rows: Sequence[Mapping[str, str]], table: str) -> dict[tuple[str, ...], dict[str, str]]:
+def _grouped(
+    rows: Sequence[Mapping[str, str]], table: str
+) -> dict[tuple[str, ...], dict[str, str]]:
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         if row["table"] == table:
@@ -99,7 +124,13 @@ def _grouped(rows: Sequence[Mapping[str, str]], table: str) -> dict[tuple[str, .
 def published_row(number: str, key: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
     """A printed row; scores that the paper does not give stay empty."""
     direction, group, method, source = key
-    return [source or f"published, Table {number}", direction, group, method, *(values.get(m, "") for m in SHOWN)]
+    return [
+        source or f"published, Table {number}",
+        direction,
+        group,
+        method,
+        *(values.get(m, "") for m in SHOWN),
+    ]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,8 +1,9 @@
-"""Figures 2 to 5 of the GEARS paper, the extended ones, and a table of published numbers beside ours, from runs.
+"""Figures 2 to 5 of the GEARS paper, the extended ones, and a table of published numbers beside
+ours, from runs.
 
-Figure 2: errors of each subgroup of held-out perturbations (b to d), and single genes (g). Figure 3: phenotypes.
-Figure 4: interactions found, and genes that do not add up (d). Figure 5: the interaction map and the space of scores.
-Extended: uncertainty against error.
+Figure 2: errors of each subgroup of held-out perturbations (b to d), and single genes (g). Figure
+3: phenotypes. Figure 4: interactions found, and genes that do not add up (d). Figure 5: the
+interaction map and the space of scores. Extended: uncertainty against error.
 """
 
 from __future__ import annotations
@@ -45,14 +46,17 @@ def draw(
     pairs: int = 2000,
     seed: int = 0,
 ) -> list[Path]:
-    """Draw what the runs carry and return the files written; the table says what was not drawn, and why.
+    """Draw what the runs carry and return the files written; the table says what was not drawn, and
+    why.
 
     Args:
         runs: work directories of finished runs; bars of those of one data set stand side by side.
         output: folder of the files; nothing is written unless the table could be made.
         figures: some of "2", "3", "4", "5", "extended"; None for all.
-        published: CSV file of published numbers (jaxpert/models/gears/paper/published.csv); None for none.
-        pairs_out: results of experiments/gears_leave_pairs_out.py, shown as Figure 4 in place of the runs' own pairs.
+        published: CSV file of published numbers (jaxpert/models/gears/paper/published.csv); None
+            for none.
+        pairs_out: results of experiments/gears_leave_pairs_out.py, shown as Figure 4 in place of
+            the runs' own pairs.
         pairs: predicted pairs in Figures 3 and 5, at most.
         seed: of embeddings and random choices.
     """
@@ -82,7 +86,12 @@ def draw(
 
 
 def _draw_run(
-    part: Path, run: Run, wanted: set[str], options: Options, has_pairs: bool, attempt: Callable[..., None]
+    part: Path,
+    run: Run,
+    wanted: set[str],
+    options: Options,
+    has_pairs: bool,
+    attempt: Callable[..., None],
 ) -> None:
     """The figures of one run; what cannot be drawn is noted, and the others go on."""
     try:
@@ -96,7 +105,12 @@ def _draw_run(
         ("3", "3", panels.draw_phenotypes, part / f"figure3_{name}.png", options),
         ("4", "4d", panels.draw_non_additive, part / f"figure4d_{name}.png"),
         ("5", "5", panels.draw_maps, part, name, options),
-        ("extended", "of uncertainty", panels.draw_uncertainty, part / f"extended_uncertainty_{name}.png"),
+        (
+            "extended",
+            "of uncertainty",
+            panels.draw_uncertainty,
+            part / f"extended_uncertainty_{name}.png",
+        ),
     ]
     if not has_pairs:
         work.append(("4", "4", draw_found, part / f"figure4_{name}.png", options))
@@ -112,16 +126,22 @@ def _refuse(error: InputError) -> None:
 def draw_found(case: Case, path: Path, options: Options) -> None:
     """Figure 4 for the pairs that the run held out, with its numbers."""
     rows = panels.interactions_found(case, options)
-    plots.interactions_found({f"{case.run.label} ({len(panels.held_out_pairs(case))} held-out pairs)": rows}, path)
+    plots.interactions_found(
+        {f"{case.run.label} ({len(panels.held_out_pairs(case))} held-out pairs)": rows}, path
+    )
     folder.write_json(path.with_suffix(".json"), {"rows": _plain(rows)})
 
 
 def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Undefined scores as null, which JSON has."""
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    return [
+        {name: None if value != value else value for name, value in row.items()} for row in rows
+    ]
 
 
-def draw_errors(into: Path, name: str, runs: Sequence[Run], published: Sequence[Mapping[str, Any]]) -> None:
+def draw_errors(
+    into: Path, name: str, runs: Sequence[Run], published: Sequence[Mapping[str, Any]]
+) -> None:
     """Figure 2b to d of one data set."""
     scores = panels.normalised_errors(runs)
     baselines = [method for method in scores if method not in {run.label for run in runs}]
@@ -130,7 +150,9 @@ def draw_errors(into: Path, name: str, runs: Sequence[Run], published: Sequence[
         if row["metric"] == "normalised_mse_de":
             method = "GEARS" if row["method"] == "gears" else row["method"].replace("_", " ")
             marks.setdefault(f"published: {method}", {})[row["group"]] = row["value"]
-    plots.normalised_errors(scores, into / f"figure2_{name}.png", baselines=baselines, published=marks)
+    plots.normalised_errors(
+        scores, into / f"figure2_{name}.png", baselines=baselines, published=marks
+    )
 
 
 def _of_data(published: Sequence[Mapping[str, Any]], run: Run) -> list[Mapping[str, Any]]:
@@ -141,13 +163,17 @@ def _of_data(published: Sequence[Mapping[str, Any]], run: Run) -> list[Mapping[s
 def read_published(path: Path) -> list[dict[str, Any]]:
     """Rows of the file of published numbers; lines that begin with # are comments."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        lines = [
+            line for line in path.read_text().splitlines() if line and not line.startswith("#")
+        ]
         rows: list[dict[str, Any]] = list(csv.DictReader(lines))
         if any(set(row) != set(COLUMNS) for row in rows):
             raise ValueError(f"its columns are {', '.join(map(str, rows[0]))}")
         return [row | {"value": float(row["value"])} for row in rows]
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}), expected the columns {', '.join(COLUMNS)}") from error
+        raise InputError(
+            f"{path} cannot be read ({error}), expected the columns {', '.join(COLUMNS)}"
+        ) from error
 
 
 def read_pairs_out(results: Path) -> list[dict[str, Any]]:
@@ -157,16 +183,22 @@ def read_pairs_out(results: Path) -> list[dict[str, Any]]:
         return json.loads(path.read_text())["rows"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}), expected that of finished results of gears_leave_pairs_out.py"
+            f"{path} cannot be read ({error}), expected that of finished results of "
+            "gears_leave_pairs_out.py"
         ) from error
 
 
-def table_text(runs: Sequence[Run], published: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> str:
+def table_text(
+    runs: Sequence[Run], published: Sequence[Mapping[str, Any]], missing: Sequence[str]
+) -> str:
     """The whole table as Markdown: ours, published beside ours, and what was not drawn."""
     parts = ["# GEARS: scores of finished runs\n"]
     for run in runs:
         try:
-            parts += [f"## {run.label}: {run.finished.dataset.name} ({run.name})\n", _own_table(run)]
+            parts += [
+                f"## {run.label}: {run.finished.dataset.name} ({run.name})\n",
+                _own_table(run),
+            ]
             parts += _published_table(run, _of_data(published, run))
         except InputError as error:
             parts.append(f"{error}.\n")
@@ -202,7 +234,8 @@ def _own_table(run: Run) -> str:
 
 
 def _published_table(run: Run, published: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Published numbers beside those of the run, which may be of another split, seed or gene choice."""
+    """Published numbers beside those of the run, which may be of another split, seed or gene
+    choice."""
     if not published:
         return ["No published numbers of this screen are known.\n"]
     split = run.finished.config.get("split", {}).get("kind", "unknown")
@@ -210,10 +243,14 @@ def _published_table(run: Run, published: Sequence[Mapping[str, Any]]) -> list[s
     for row in published:
         ours = score(run, row["method"], row["group"], row["metric"])
         lines.append(
-            f"| {plots.GROUPS.get(row['group'], row['group'])} | {row['method'].replace('_', ' ')} | {row['metric']} "
+            f"| {plots.GROUPS.get(row['group'], row['group'])} | "
+            f"{row['method'].replace('_', ' ')} | {row['metric']} "
             f"| {row['value']:g} | {_number(ours)} | {row['source']} |"
         )
-    return [f"Published numbers (their split is simulation; here split.kind={split}):\n", "\n".join(lines) + "\n"]
+    return [
+        f"Published numbers (their split is simulation; here split.kind={split}):\n",
+        "\n".join(lines) + "\n",
+    ]
 
 
 def _heading(*names: str) -> list[str]:
@@ -226,11 +263,14 @@ def _number(value: float | None) -> str:
 
 def _check(runs: Sequence[Any], figures: Sequence[str] | None, pairs: int) -> None:
     if not runs:
-        raise InputError("no run was given, expected the folders of finished runs: --runs=runs/a,runs/b")
+        raise InputError(
+            "no run was given, expected the folders of finished runs: --runs=runs/a,runs/b"
+        )
     unknown = [name for name in figures or () if name not in FIGURES]
     if unknown or (figures is not None and not figures):
         raise InputError(
-            f"figure {', '.join(unknown) or 'none'} is asked for, expected some of {', '.join(FIGURES)}: change "
+            f"figure {', '.join(unknown) or 'none'} is asked for, expected some of "
+            f"{', '.join(FIGURES)}: change "
             "--figures"
         )
     if pairs < 1:

@@ -1,7 +1,9 @@
-"""Leave pairs out, one at a time or all of a gene, predict them, and see whether their interactions are found.
+"""Leave pairs out, one at a time or all of a gene, predict them, and see whether their interactions
+are found.
 
-The published evaluation of interactions (spec section 10): for every measured pair whose singles are measured too, a
-training without it. What is trained is the caller's: a function from a split data set to predicted effects.
+The published evaluation of interactions (spec section 10): for every measured pair whose singles
+are measured too, a training without it. What is trained is the caller's: a function from a split
+data set to predicted effects.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Fold(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """Effects (mean minus control, ln(1 + 1e4 x / sum x)) that a fold's model gives for the conditions asked of it."""
+    """Effects (mean minus control, ln(1 + 1e4 x / sum x)) that a fold's model gives for the
+    conditions asked of it."""
 
     effects: Float[np.ndarray, "m G"]
     uncertainty: Float[np.ndarray, "m"] | None = None
@@ -60,27 +63,35 @@ class Found(NamedTuple):
 
 
 FitFold = Callable[[Dataset, Sequence[str], int], Predicted]
-"""(data set with the fold's split, conditions to predict, seed of training) -> their effects, in that order."""
+"""(data set with the fold's split, conditions to predict, seed of training) -> their effects, in
+that order."""
 
 
 def plan(dataset: Dataset, kind: str = "pair") -> list[Fold]:
     """One fold for every pair with both singles measured, or for every gene of such pairs.
 
-    "pair" leaves one pair out (both genes seen alone). "gene", the Seen-1 variant, leaves out all pairs with the gene
-    and its single, so that it is not seen at all: every pair is then predicted twice, once for each of its genes.
+    "pair" leaves one pair out (both genes seen alone). "gene", the Seen-1 variant, leaves out all
+    pairs with the gene and its single, so that it is not seen at all: every pair is then predicted
+    twice, once for each of its genes.
     """
     if kind not in KINDS:
-        raise InputError(f"the folds are to leave out a {kind!r}, expected one of {', '.join(KINDS)}")
+        raise InputError(
+            f"the folds are to leave out a {kind!r}, expected one of {', '.join(KINDS)}"
+        )
     pairs = measured_pairs(dataset)
     if not pairs:
-        raise InputError(f"{dataset.name!r} has no pair with both singles measured, expected at least one")
+        raise InputError(
+            f"{dataset.name!r} has no pair with both singles measured, expected at least one"
+        )
     if kind == "pair":
         return [Fold(name, (name,), (name,)) for name in pairs]
     folds = []
     for gene in sorted({gene for genes in pairs.values() for gene in genes}):
         column = dataset.condition_treatments[:, dataset.treatments.index(gene)] != 0
         held = tuple(name for name, used in zip(dataset.conditions, column, strict=True) if used)
-        folds.append(Fold(gene, held, tuple(name for name, genes in pairs.items() if gene in genes)))
+        folds.append(
+            Fold(gene, held, tuple(name for name, genes in pairs.items() if gene in genes))
+        )
     return folds
 
 
@@ -97,14 +108,19 @@ def measured_pairs(dataset: Dataset) -> dict[str, tuple[str, str]]:
     return found
 
 
-def split_of(dataset: Dataset, fold: Fold, *, seed: int = 0, val_share: float = VAL_SHARE) -> Dataset:
-    """The data set split for a fold: scored pairs are test, other held-out conditions dropped, all others train but for
-    a random share of the other combinations (rounded down), which choose the model."""
+def split_of(
+    dataset: Dataset, fold: Fold, *, seed: int = 0, val_share: float = VAL_SHARE
+) -> Dataset:
+    """The data set split for a fold: scored pairs are test, other held-out conditions dropped, all
+    others train but for a random share of the other combinations (rounded down), which choose the
+    model."""
     sizes = dataset.condition_treatments.sum(1)
     place = np.full(len(dataset.conditions), TRAIN, np.int8)
     for c, name in enumerate(dataset.conditions):
         place[c] = TEST if name in fold.pairs else DROPPED if name in fold.held else TRAIN
-    others = np.flatnonzero((place == TRAIN) & (sizes > 1) & np.isin(np.arange(len(sizes)), dataset.condition))
+    others = np.flatnonzero(
+        (place == TRAIN) & (sizes > 1) & np.isin(np.arange(len(sizes)), dataset.condition)
+    )
     rng = np.random.default_rng([seed, zlib.crc32(fold.name.encode())])
     place[rng.choice(others, int(val_share * len(others)), replace=False)] = VAL
     return replace(dataset, split=place[dataset.condition], subgroups={})
@@ -129,12 +145,24 @@ def run(
         results: folder; the same call again goes on where it stopped.
         seed: of the validation pairs, and handed to `fit_fold`.
         val_share: of the combinations left, to choose the model by; 0 for none.
-        settings: whatever else decides on the numbers; a folder begun with other settings is refused.
+        settings: whatever else decides on the numbers; a folder begun with other settings is
+            refused.
     """
     if not 0 <= val_share < 1:
-        raise InputError(f"the share of validation pairs is {val_share}, expected 0 or more and less than 1")
-    known = {"data": dataset.name, "cells": len(dataset.cells), "genes": len(dataset.genes), "seed": seed}
-    _claim(results, known | {"val_share": val_share, "folds": [fold.name for fold in folds], **(settings or {})})
+        raise InputError(
+            f"the share of validation pairs is {val_share}, expected 0 or more and less than 1"
+        )
+    known = {
+        "data": dataset.name,
+        "cells": len(dataset.cells),
+        "genes": len(dataset.genes),
+        "seed": seed,
+    }
+    _claim(
+        results,
+        known
+        | {"val_share": val_share, "folds": [fold.name for fold in folds], **(settings or {})},
+    )
     for number, fold in enumerate(folds, 1):
         path = results / _file(fold)
         if path.exists():
@@ -161,7 +189,9 @@ def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> Found:
             for pair in fold.pairs:
                 wanted = [at[singles[gene]] for gene in pairs[pair]] + [at[pair]]
                 rows.append((pair, fold.name, stored["effects"][wanted]))
-                unsure.append(stored["uncertainty"][at[pair]] if "uncertainty" in stored else np.nan)
+                unsure.append(
+                    stored["uncertainty"][at[pair]] if "uncertainty" in stored else np.nan
+                )
         except (OSError, ValueError, KeyError) as error:
             path = results / _file(fold)
             raise InputError(
@@ -170,14 +200,17 @@ def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> Found:
     names, origin, effects = zip(*rows, strict=True)
     first, second, both = np.stack(effects).astype(float).transpose(1, 0, 2)
     missing = np.isnan(unsure).any()
-    return Found(list(names), list(origin), first, second, both, None if missing else np.array(unsure))
+    return Found(
+        list(names), list(origin), first, second, both, None if missing else np.array(unsure)
+    )
 
 
 def more_certain_half(found: Found) -> Found:
     """The half of the predictions (rounded up) with the lower uncertainty, in their order."""
     if found.uncertainty is None:
         raise InputError(
-            "the folds' model gives no uncertainty, expected one to keep the more certain half by: train one with "
+            "the folds' model gives no uncertainty, expected one to keep the more certain half "
+            "by: train one with "
             "model.kwargs.uncertainty, or keep all"
         )
     kept = np.sort(np.argsort(found.uncertainty, kind="stable")[: -(-len(found.pairs) // 2)])
@@ -191,13 +224,17 @@ def more_certain_half(found: Found) -> Found:
 def compare(
     dataset: Dataset, found: Found, columns: Int[np.ndarray, "n"], *, seed: int = 0, **options: Any
 ) -> list[dict[str, Any]]:
-    """How the predicted interactions find the measured ones: a row for each sub-type, with random sets beside.
+    """How the predicted interactions find the measured ones: a row for each sub-type, with random
+    sets beside.
 
-    Scores are taken on the genes `columns`; the measured ones from the means of all QC-passed cells. A pair that is
-    predicted twice counts twice. `options` go to `score_pairs`. With fewer than 10 predictions the top is all of them.
+    Scores are taken on the genes `columns`; the measured ones from the means of all QC-passed
+    cells. A pair that is predicted twice counts twice. `options` go to `score_pairs`. With fewer
+    than 10 predictions the top is all of them.
     """
     true = measured_scores(dataset, found.pairs, columns, **options)
-    predicted = score_pairs(*(part[:, columns] for part in (found.first, found.second, found.both)), **options)
+    predicted = score_pairs(
+        *(part[:, columns] for part in (found.first, found.second, found.both)), **options
+    )
     k = min(subtypes.TOP, len(found.pairs))
     rows = []
     for name in subtypes.RULES:
@@ -220,7 +257,8 @@ def measured_scores(
 
 
 def measured_effects(dataset: Dataset) -> Float[np.ndarray, "C G"]:
-    """Mean minus control mean of ln(1 + 1e4 x / sum x), over all QC-passed cells whatever their split."""
+    """Mean minus control mean of ln(1 + 1e4 x / sum x), over all QC-passed cells whatever their
+    split."""
     return pseudobulk.effects(pseudobulk.observed_means(dataset, "all", "ln"), dataset.control)
 
 
@@ -253,13 +291,16 @@ def _claim(results: Path, settings: dict[str, Any]) -> None:
     try:
         before = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}), expected that of the folds: delete it") from error
+        raise InputError(
+            f"{path} is not valid JSON ({error}), expected that of the folds: delete it"
+        ) from error
     before, now = folder.flatten(before), folder.flatten(settings)
     wrong = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if wrong:
         key = wrong[0]
         raise InputError(
-            f"{results} holds folds with other settings ({', '.join(wrong)}; {key} was {before.get(key)!r} and is now "
+            f"{results} holds folds with other settings ({', '.join(wrong)}; {key} was "
+            f"{before.get(key)!r} and is now "
             f"{now.get(key)!r}): choose another folder"
         )
 
@@ -268,5 +309,6 @@ def _check(found: Predicted, fold: Fold, names: Sequence[str], dataset: Dataset)
     expected = (len(names), len(dataset.genes))
     if np.shape(found.effects) != expected or not np.isfinite(found.effects).all():
         raise InputError(
-            f"the fold {fold.name} gave effects of shape {np.shape(found.effects)}, expected {expected} finite numbers"
+            f"the fold {fold.name} gave effects of shape {np.shape(found.effects)}, expected "
+            f"{expected} finite numbers"
         )

@@ -1,4 +1,5 @@
-"""What Figures 2 to 5 of the GEARS paper and the extended ones show, computed from a finished run and drawn."""
+"""What Figures 2 to 5 of the GEARS paper and the extended ones show, computed from a finished run
+and drawn."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ ERROR = "mse_de"
 
 
 class Case(NamedTuple):
-    """A run with what was measured and what its model predicts, on the scale ln(1 + 1e4 x / sum x)."""
+    """A run with what was measured and what its model predicts, on the scale ln(1 + 1e4 x / sum
+    x)."""
 
     run: Run
     truth: gears_scores.Truth
@@ -50,7 +52,8 @@ class Options(NamedTuple):
 
 
 def case_of(run: Run) -> Case:
-    """Measure and predict every condition of the run's data; InputError for a model that is no GEARS."""
+    """Measure and predict every condition of the run's data; InputError for a model that is no
+    GEARS."""
     dataset = run.finished.dataset
     found = predict_sets(run.finished.fitted, dataset, dataset.conditions, absent="refuse")
     truth = gears_scores.measure(dataset)
@@ -72,16 +75,22 @@ def group_of(dataset: Dataset) -> dict[str, str]:
 
 
 def normalised_errors(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """{method: {group: mse_de over that of no change}}: runs by their label, then the baselines of the first run."""
+    """{method: {group: mse_de over that of no change}}: runs by their label, then the baselines of
+    the first run."""
     found: dict[str, dict[str, float]] = {}
     for run in runs:
         scores = gears_of(run)
         no_change = scores["baselines"]["no_change"]
-        found[run.label] = {group: _ratio(scores["model"], no_change, group) for group in groups_of(scores["model"])}
+        found[run.label] = {
+            group: _ratio(scores["model"], no_change, group) for group in groups_of(scores["model"])
+        }
     first = gears_of(runs[0])["baselines"]
     for name in first:
         if name != "no_change":
-            found[name] = {group: _ratio(first[name], first["no_change"], group) for group in groups_of(first[name])}
+            found[name] = {
+                group: _ratio(first[name], first["no_change"], group)
+                for group in groups_of(first[name])
+            }
     return found
 
 
@@ -89,7 +98,10 @@ def gears_of(run: Run) -> Mapping[str, Any]:
     """The scores of a run that the GEARS paper has."""
     scores = run.finished.metrics.get("gears")
     if not scores:
-        raise InputError(f"metrics.json of {run.folder} has no scores under 'gears': run it again in a new --workdir")
+        raise InputError(
+            f"metrics.json of {run.folder} has no scores under 'gears': run it again in a new "
+            "--workdir"
+        )
     return scores
 
 
@@ -115,11 +127,15 @@ def draw_top_genes(case: Case, path: Path) -> None:
     for c in chosen:
         top = case.truth.ranking.order[c][:TOP]
         rows = pseudobulk.passed_rows(dataset, "test")
-        cells, full = pseudobulk.normalise(dataset.counts[rows[dataset.condition[rows] == c]], pseudobulk.SCALES["ln"])
+        cells, full = pseudobulk.normalise(
+            dataset.counts[rows[dataset.condition[rows] == c]], pseudobulk.SCALES["ln"]
+        )
         change = cells[full][:, top].toarray() - case.truth.means.mean[dataset.control][top]
         names = [dataset.genes[int(g)] for g in top]
         note = plots.GROUPS.get(group.get(dataset.conditions[c], "test"), "held out")
-        shown.append(plots.TopGenes(dataset.conditions[c], names, change, case.predicted[c, top], note))
+        shown.append(
+            plots.TopGenes(dataset.conditions[c], names, change, case.predicted[c, top], note)
+        )
     plots.top_genes(shown, path)
 
 
@@ -131,9 +147,14 @@ def draw_phenotypes(case: Case, path: Path, options: Options) -> None:
     if len(sets) > options.pairs:
         kept = np.random.default_rng(options.seed).choice(len(sets), options.pairs, replace=False)
         sets = [sets[k] for k in np.sort(kept)]
-    guesses = predict_sets(case.run.finished.fitted, dataset, [*((gene,) for gene in genes), *sets]).layers["effect"]
+    guesses = predict_sets(
+        case.run.finished.fitted, dataset, [*((gene,) for gene in genes), *sets]
+    ).layers["effect"]
     seen = np.flatnonzero(np.isfinite(case.measured).all(1) & (sizes > 0) & (sizes < 3))
-    names = [set(np.asarray(dataset.treatments, object)[dataset.condition_treatments[c] != 0]) for c in seen]
+    names = [
+        set(np.asarray(dataset.treatments, object)[dataset.condition_treatments[c] != 0])
+        for c in seen
+    ]
     kinds = ["measured single" if sizes[c] == 1 else "measured pair" for c in seen]
     members = names + [{gene} for gene in genes] + [set(one) for one in sets]
     kinds += ["predicted single"] * len(genes) + ["predicted pair"] * len(sets)
@@ -150,8 +171,11 @@ def principal_components(effects: Float[np.ndarray, "n G"], seed: int) -> Float[
     return PCA(count, svd_solver="randomized", random_state=seed).fit_transform(effects)
 
 
-def named_clusters(space: Float[np.ndarray, "n k"], members: Sequence[set[str]], seed: int) -> list[str]:
-    """k-means clusters of phenotypes, each named by the gene that most of its members perturb, with their share."""
+def named_clusters(
+    space: Float[np.ndarray, "n k"], members: Sequence[set[str]], seed: int
+) -> list[str]:
+    """k-means clusters of phenotypes, each named by the gene that most of its members perturb, with
+    their share."""
     from sklearn.cluster import KMeans
 
     count = int(np.clip(len(space) // 10, 1, CLUSTERS))
@@ -172,10 +196,15 @@ def held_out_pairs(case: Case) -> list[str]:
     return [name for name in pairs_out.measured_pairs(case.dataset) if name in names]
 
 
-def parts_of(case: Case, names: Sequence[str], effects: Float[np.ndarray, "C G"]) -> list[Float[np.ndarray, "N G"]]:
+def parts_of(
+    case: Case, names: Sequence[str], effects: Float[np.ndarray, "C G"]
+) -> list[Float[np.ndarray, "N G"]]:
     """Effects of the first genes, of the second genes, and of the pairs."""
     dataset, pairs = case.dataset, pairs_out.measured_pairs(case.dataset)
-    place, singles = {name: c for c, name in enumerate(dataset.conditions)}, pairs_out.singles_of(dataset)
+    place, singles = (
+        {name: c for c, name in enumerate(dataset.conditions)},
+        pairs_out.singles_of(dataset),
+    )
     sides = [[place[singles[pairs[name][side]]] for name in names] for side in (0, 1)]
     return [effects[rows] for rows in (*sides, [place[name] for name in names])]
 
@@ -185,7 +214,8 @@ def interactions_found(case: Case, options: Options) -> list[dict[str, Any]]:
     names = held_out_pairs(case)
     if len(names) < FEWEST_PAIRS:
         raise InputError(
-            f"{len(names)} held-out pairs have both singles measured, expected at least {FEWEST_PAIRS} to pick 10 of: "
+            f"{len(names)} held-out pairs have both singles measured, expected at least "
+            f"{FEWEST_PAIRS} to pick 10 of: "
             "give the results of gears_leave_pairs_out.py by --pairs_out"
         )
     first, second, both = parts_of(case, names, case.predicted)
@@ -202,35 +232,46 @@ def draw_non_additive(case: Case, path: Path) -> None:
     top = np.argsort(-(deviation(first, second, both) ** 2).mean(1), kind="stable")[:SHOWN]
     guess = parts_of(case, names, case.predicted)[2]
     shown = [names[int(k)] for k in top]
-    plots.non_additive(both[top], first[top], second[top], shown, case.dataset.genes, path, predicted=guess[top])
+    plots.non_additive(
+        both[top], first[top], second[top], shown, case.dataset.genes, path, predicted=guess[top]
+    )
 
 
 def draw_maps(case: Case, into: Path, name: str, options: Options) -> None:
-    """Figure 5b, measured beside predicted, and the space of predicted scores; the screened table beside them."""
+    """Figure 5b, measured beside predicted, and the space of predicted scores; the screened table
+    beside them."""
     dataset = case.dataset
     genes = screened_genes(dataset, options.pairs)
     table = screen_pairs(case.run.finished.fitted, dataset, genes)
     place = {gene: k for k, gene in enumerate(genes)}
-    pairs = np.array([[place[a], place[b]] for a, b in zip(table["first"], table["second"], strict=True)])
+    pairs = np.array(
+        [[place[a], place[b]] for a, b in zip(table["first"], table["second"], strict=True)]
+    )
     measured = _measured_magnitude(dataset, genes, pairs)
     predicted = {f"Predicted ({len(pairs):,} pairs)": table["mag"].to_numpy()}
     count = int(np.isfinite(measured).sum())
     shown = ({f"Measured ({count:,} pairs)": measured} if count else {}) | predicted
     plots.interaction_maps(genes, pairs, shown, into / f"figure5b_{name}.png")
-    scores = {column: table[column].to_numpy() for column in ("mag", "corr_fit", "dcor", "eq_contr")}
+    scores = {
+        column: table[column].to_numpy() for column in ("mag", "corr_fit", "dcor", "eq_contr")
+    }
     plots.interaction_space(scores, table["set"].tolist(), into / f"figure5_space_{name}.png")
     text = table.to_csv(index=False)
     (into / f"figure5_pairs_{name}.csv").write_text(f"# {table.attrs['note']}\n{text}")
 
 
 def screened_genes(dataset: Dataset, most_pairs: int) -> list[str]:
-    """Genes measured alone, those of most measured pairs first, as many as make no more pairs than allowed."""
+    """Genes measured alone, those of most measured pairs first, as many as make no more pairs than
+    allowed."""
     genes = measured_singles(dataset)
     pairs = pairs_out.measured_pairs(dataset).values()
     count = {gene: sum(gene in pair for pair in pairs) for gene in genes}
     most = max(k for k in range(len(genes) + 1) if k * (k - 1) // 2 <= most_pairs)
     if most < 2:
-        raise InputError(f"{len(genes)} genes were perturbed alone and {most_pairs} pairs allowed, expected a pair")
+        raise InputError(
+            f"{len(genes)} genes were perturbed alone and {most_pairs} pairs allowed, expected a "
+            "pair"
+        )
     return sorted(genes, key=lambda gene: -count[gene])[:most]
 
 
@@ -252,7 +293,9 @@ def draw_uncertainty(case: Case, path: Path) -> None:
     """Extended figure: predicted variance against the error, over held-out perturbations."""
     rows, group = held_out(case), group_of(case.dataset)
     if case.uncertainty is None:
-        raise InputError("the model has no uncertainty head: train one with model.kwargs.uncertainty")
+        raise InputError(
+            "the model has no uncertainty head: train one with model.kwargs.uncertainty"
+        )
     if len(rows) < 3:
         raise InputError(f"{len(rows)} perturbations are held out, expected 3 or more")
     top = case.truth.ranking.order[rows][:, :TOP]

@@ -1,4 +1,5 @@
-"""Genetic interactions: the map of all pairs, the space of scores, and the genes that do not add up."""
+"""Genetic interactions: the map of all pairs, the space of scores, and the genes that do not add
+up."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ COLOURS = {
     "none": PALE,
 }
 CENTRE = {"mag": 1.0}
-"""Scores with a middle that means "nothing special"; the others run from their least to their largest value."""
+"""Scores with a middle that means "nothing special"; the others run from their least to their
+largest value."""
 MOST_NAMES, MOST_LABELS = 120, 12
 UNMEASURED = "#eeeeee"
 
@@ -50,13 +52,19 @@ def interaction_map(
     *,
     score: str = "mag",
 ) -> Path:
-    """Genetic interaction map: one score of every pair as a symmetric heat map, alike genes side by side.
+    """Genetic interaction map: one score of every pair as a symmetric heat map, alike genes side by
+    side.
 
-    Rows are clustered by average linkage of their profiles over all partners (Euclidean; an absent pair counts as the
-    centre). Pairs without a value are light grey. `score` names the colour bar and decides its centre.
+    Rows are clustered by average linkage of their profiles over all partners (Euclidean; an absent
+    pair counts as the centre). Pairs without a value are light grey. `score` names the colour bar
+    and decides its centre.
     """
     title = f"Genetic interaction map ({np.isfinite(values).sum():,} pairs)"
-    _check(len(pairs) == len(values) and len(names) > 1, "interaction_map", "a value per pair, two names or more")
+    _check(
+        len(pairs) == len(values) and len(names) > 1,
+        "interaction_map",
+        "a value per pair, two names or more",
+    )
     return _draw_maps(names, pairs, {title: values}, path, score)
 
 
@@ -70,7 +78,8 @@ def interaction_maps(
 ) -> Path:
     """Maps of the same pairs side by side, such as measured and predicted, by title.
 
-    The first map decides the order of the genes; all share one colour scale. Else as `interaction_map`.
+    The first map decides the order of the genes; all share one colour scale. Else as
+    `interaction_map`.
     """
     fine = len(names) > 1 and values and all(len(one) == len(pairs) for one in values.values())
     _check(bool(fine), "interaction_maps", "a value per pair for each title, two names or more")
@@ -78,7 +87,11 @@ def interaction_maps(
 
 
 def _draw_maps(
-    names: Sequence[str], pairs: np.ndarray, values: Mapping[str, np.ndarray], path: str | Path, score: str
+    names: Sequence[str],
+    pairs: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    path: str | Path,
+    score: str,
 ) -> Path:
     grids = [_grid(len(names), pairs, one) for one in values.values()]
     order = _clustered(np.nan_to_num(grids[0], nan=CENTRE.get(score, _middle(grids[0]))))
@@ -108,8 +121,9 @@ def _grid(count: int, pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def interaction_space(scores: Table, names: Sequence[str], path: str | Path) -> Path:
-    """Pairs in the space of their scores, magnitude against model fit and redundancy against equality of contribution,
-    coloured by sub-type, with the published thresholds as lines; the most extreme pairs are named."""
+    """Pairs in the space of their scores, magnitude against model fit and redundancy against
+    equality of contribution, coloured by sub-type, with the published thresholds as lines; the most
+    extreme pairs are named."""
     _check(len(names) == len(scores["mag"]), "interaction_space", "one name for each pair")
     found, shown = members(scores), []
     with canvas(path, 10.6, 5.4) as figure:
@@ -123,7 +137,9 @@ def interaction_space(scores: Table, names: Sequence[str], path: str | Path) -> 
         handles = {name: handle for name, handle in shown}
         ordered = [name for name in COLOURS if name in handles]
         legend = [handles[name] for name in ordered]
-        figure.legend(legend, ordered, loc="outside upper center", ncols=len(ordered), markerscale=1.4)
+        figure.legend(
+            legend, ordered, loc="outside upper center", ncols=len(ordered), markerscale=1.4
+        )
     return Path(path)
 
 
@@ -138,17 +154,30 @@ def non_additive(
     predicted: Float[np.ndarray, "N n"] | None = None,
     k: int = 20,
 ) -> Path:
-    """The `k` genes of each pair that depart most from the sum of the singles: the sum, the observed pair, and the
-    prediction where given. One panel for every row, so the caller chooses the rows."""
-    _check(len(names) == len(observed) > 0, "non_additive", "one name for each pair and at least one pair")
+    """The `k` genes of each pair that depart most from the sum of the singles: the sum, the
+    observed pair, and the prediction where given. One panel for every row, so the caller chooses
+    the rows."""
+    _check(
+        len(names) == len(observed) > 0,
+        "non_additive",
+        "one name for each pair and at least one pair",
+    )
     chosen = non_additive_genes(first, second, observed, k)
     rows, columns = grid_shape(len(names))
     with canvas(path, 3.3 * columns, rows * (0.185 * chosen.shape[1] + 0.75) + 0.9) as figure:
         axes = panels(figure, len(names))
         for row, axis in enumerate(axes):
-            top = chosen[row][np.argsort((observed - first - second)[row, chosen[row]], kind="stable")]
+            top = chosen[row][
+                np.argsort((observed - first - second)[row, chosen[row]], kind="stable")
+            ]
             guess = None if predicted is None else predicted[row, top]
-            _gene_panel(axis, (first + second)[row, top], observed[row, top], guess, [genes[int(g)] for g in top])
+            _gene_panel(
+                axis,
+                (first + second)[row, top],
+                observed[row, top],
+                guess,
+                [genes[int(g)] for g in top],
+            )
             axis.set_title(names[row])
         figure.supxlabel("effect (difference from control)", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -180,9 +209,15 @@ def _look(grid: np.ndarray, score: str) -> _Look:
     """Blue below the centre, vermillion above; the farthest 1 % do not stretch the scale."""
     finite = grid[np.isfinite(grid)]
     if score in CENTRE:
-        reach = max(float(np.quantile(np.abs(finite - CENTRE[score]), 0.99)), 1e-9) if finite.size else 1.0
+        reach = (
+            max(float(np.quantile(np.abs(finite - CENTRE[score]), 0.99)), 1e-9)
+            if finite.size
+            else 1.0
+        )
         reach = min(reach, CENTRE[score])  # a magnitude is never below 0
-        return _Look(CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION))
+        return _Look(
+            CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION)
+        )
     low, high = np.quantile(finite, (0.01, 0.99)) if finite.size else (0.0, 1.0)
     return _Look(float(low), float(high), ("#ffffff", "#9ecae1", "#3a8fc4", "#0b4f8a", "#06182e"))
 
@@ -190,10 +225,14 @@ def _look(grid: np.ndarray, score: str) -> _Look:
 def _heat(axis: Any, grid: np.ndarray, look: _Look) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    colour_map = LinearSegmentedColormap.from_list("map", look.colours).with_extremes(bad=UNMEASURED)
+    colour_map = LinearSegmentedColormap.from_list("map", look.colours).with_extremes(
+        bad=UNMEASURED
+    )
     axis.spines[:].set_visible(False)
     shown = np.ma.masked_invalid(grid)
-    return axis.imshow(shown, cmap=colour_map, vmin=look.low, vmax=look.high, interpolation="nearest")
+    return axis.imshow(
+        shown, cmap=colour_map, vmin=look.low, vmax=look.high, interpolation="nearest"
+    )
 
 
 def _first_of(found: dict[str, np.ndarray], wanted: Sequence[str], count: int) -> np.ndarray:
@@ -204,50 +243,83 @@ def _first_of(found: dict[str, np.ndarray], wanted: Sequence[str], count: int) -
     return colour
 
 
-def _space_panel(axis: Any, scores: Table, x: str, y: str, colour: np.ndarray) -> list[tuple[str, Any]]:
+def _space_panel(
+    axis: Any, scores: Table, x: str, y: str, colour: np.ndarray
+) -> list[tuple[str, Any]]:
     """Draw the points of one panel and give the legend's entries."""
     size = 22 if len(colour) < 1000 else 6
     handles = []
     for name in reversed(COLOURS):
         here = colour == name
         if here.any():
-            dots = axis.scatter(scores[x][here], scores[y][here], s=size, color=COLOURS[name], linewidths=0, alpha=0.85)
+            dots = axis.scatter(
+                scores[x][here],
+                scores[y][here],
+                s=size,
+                color=COLOURS[name],
+                linewidths=0,
+                alpha=0.85,
+            )
             handles.append((name, dots))
     for name, rule in RULES.items():
         if rule.score in (x, y):
             line = axis.axvline if rule.score == x else axis.axhline
             line(rule.threshold, color=COLOURS[name], linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     if x == "mag":
-        axis.axvspan(1 - ADDITIVE_WITHIN, 1 + ADDITIVE_WITHIN, color=GREY, alpha=0.08, linewidth=0, zorder=0)
+        axis.axvspan(
+            1 - ADDITIVE_WITHIN, 1 + ADDITIVE_WITHIN, color=GREY, alpha=0.08, linewidth=0, zorder=0
+        )
     axis.set(xlabel=_label(x), ylabel=_label(y))
     axis.margins(0.08)
     return handles
 
 
 def _name_extremes(axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
-    """Names of the points farthest from the middle of the cloud, where they do not cover one another."""
+    """Names of the points farthest from the middle of the cloud, where they do not cover one
+    another."""
     if not np.isfinite(x + y).any():
         return
     place = np.stack([(v - np.nanmedian(v)) / (np.nanstd(v) or 1) for v in (x, y)], axis=1)
     far = np.where(np.isfinite(place).all(1), np.hypot(*place.T), -1)
     named: list[np.ndarray] = []
     for row in np.argsort(-far, kind="stable")[:60]:
-        clear = all(abs(place[row, 0] - p[0]) > 1.7 or abs(place[row, 1] - p[1]) > 0.35 for p in named)
+        clear = all(
+            abs(place[row, 0] - p[0]) > 1.7 or abs(place[row, 1] - p[1]) > 0.35 for p in named
+        )
         if far[row] >= 0 and clear and len(named) < MOST_LABELS:
             left = place[row, 0] > 0
-            axis.annotate(names[int(row)], (x[row], y[row]), xytext=(-5 if left else 5, 0), fontsize=7, color=INK,
-                          textcoords="offset points", va="center", ha="right" if left else "left")  # fmt: skip
+            axis.annotate(
+                names[int(row)],
+                (x[row], y[row]),
+                xytext=(-5 if left else 5, 0),
+                fontsize=7,
+                color=INK,
+                textcoords="offset points",
+                va="center",
+                ha="right" if left else "left",
+            )
             named.append(place[row])
 
 
-def _gene_panel(axis: Any, total: np.ndarray, observed: np.ndarray, guess: Any, genes: Sequence[str]) -> None:
+def _gene_panel(
+    axis: Any, total: np.ndarray, observed: np.ndarray, guess: Any, genes: Sequence[str]
+) -> None:
     place = np.arange(len(genes))
     axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     axis.hlines(place, total, observed, color=PALE, linewidth=1.4, zorder=1)
     axis.plot(total, place, "s", color=ORANGE, markersize=4.5, zorder=2, label="sum of the singles")
     if guess is not None:
         axis.plot(guess, place, "o", color=BLUE, markersize=5, zorder=3, label="predicted")
-    axis.plot(observed, place, "D", color=INK, markersize=4.5, zorder=4, label="observed", markerfacecolor="white")
+    axis.plot(
+        observed,
+        place,
+        "D",
+        color=INK,
+        markersize=4.5,
+        zorder=4,
+        label="observed",
+        markerfacecolor="white",
+    )
     axis.set_yticks(place, genes, fontsize=8.5)
     axis.set_ylim(-0.7, len(genes) - 0.3)
     axis.locator_params(axis="x", nbins=5)
@@ -267,4 +339,6 @@ def _label(score: str) -> str:
 
 def _check(fine: bool, what: str, expected: str) -> None:
     if not fine:
-        raise InputError(f"{what} was given arrays that do not belong together, expected {expected}")
+        raise InputError(
+            f"{what} was given arrays that do not belong together, expected {expected}"
+        )

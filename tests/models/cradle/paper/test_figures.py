@@ -1,4 +1,5 @@
-"""The paper's figures from finished runs: pictures that hold something, numbers that are right, refusals."""
+"""The paper's figures from finished runs: pictures that hold something, numbers that are right,
+refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def complete(work: pathlib.Path) -> pathlib.Path:
     found = reopen.reopen(work)
     dataset = found.dataset
     prediction = workflow.predict_effects(found.fitted, dataset, dataset.conditions, particles=4)
-    results.save_effects(work / "effects.npz", dataset, {0: results.effects_of(prediction, dataset)})
+    results.save_effects(
+        work / "effects.npz", dataset, {0: results.effects_of(prediction, dataset)}
+    )
     scores = assess.evaluate(found.fitted, dataset, prediction=prediction)["model"]
     folder.write_json(work / "metrics.json", found.metrics | {"model": scores})
     return work
@@ -51,7 +54,10 @@ def cradle(tmp_path_factory) -> pathlib.Path:
 def sams(tmp_path_factory) -> pathlib.Path:
     work = tmp_path_factory.mktemp("runs") / "sams"
     settings = finished_run.config()
-    settings["model"] = {"name": "sams_vae", "kwargs": {"latent_dim": 6, "hidden_dim": 12, "embedding_hidden_dim": 12}}
+    settings["model"] = {
+        "name": "sams_vae",
+        "kwargs": {"latent_dim": 6, "hidden_dim": 12, "embedding_hidden_dim": 12},
+    }
     finished_run.leave(settings, work)
     return complete(work)
 
@@ -63,9 +69,15 @@ def runs(cradle, sams) -> list[paper_panels.Run]:
 
 @pytest.fixture(scope="module")
 def drawn(cradle, sams, tmp_path_factory) -> pathlib.Path:
-    """Every figure of both runs, by the command; UMAP, which compiles for half a minute, is tested with the plots."""
+    """Every figure of both runs, by the command; UMAP, which compiles for half a minute, is tested
+    with the plots."""
     output = tmp_path_factory.mktemp("drawn") / "new" / "figures"
-    argv = ["cradle_figures.py", f"--runs={cradle},{sams}", f"--output={output}", f"--cells={CELLS}"]
+    argv = [
+        "cradle_figures.py",
+        f"--runs={cradle},{sams}",
+        f"--output={output}",
+        f"--cells={CELLS}",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "umap_embedding", lambda latent, seed: latent[:, :2])
         assert cli.main(argv) == 0
@@ -103,17 +115,26 @@ def saved_figures(monkeypatch) -> list:
 def test_every_file_is_written_and_named(drawn):
     names = {path.name for path in drawn.iterdir()}
     assert names == {
-        "figure3_simulated.png", "figure3_simulated.json", "figure3_simulated_effects.png", "figure4_cradle.png",
-        "figure4_cradle.json", "figure9_simulated.png", "figure9_simulated.json",
-    }  # fmt: skip
-    assert [path.name for path in drawn.parent.iterdir()] == ["figures"], "nothing is left beside them"
+        "figure3_simulated.png",
+        "figure3_simulated.json",
+        "figure3_simulated_effects.png",
+        "figure4_cradle.png",
+        "figure4_cradle.json",
+        "figure9_simulated.png",
+        "figure9_simulated.json",
+    }
+    assert [path.name for path in drawn.parent.iterdir()] == ["figures"], (
+        "nothing is left beside them"
+    )
     for name in names:
         if name.endswith("png"):
             pixels(drawn / name)
 
 
 def test_figure3_tells_real_from_generated(drawn, runs):
-    assert all(colour_share(drawn / "figure3_simulated.png", hue) > 0.002 for hue in SOURCES.values())
+    assert all(
+        colour_share(drawn / "figure3_simulated.png", hue) > 0.002 for hue in SOURCES.values()
+    )
     numbers = json.loads((drawn / "figure3_simulated.json").read_text())
     rows = {row["group"]: row for row in numbers["groups"]}
     dataset = runs[0].finished.dataset
@@ -127,7 +148,9 @@ def test_figure3_tells_real_from_generated(drawn, runs):
         for model in ("CRADLE-VAE", "SAMS-VAE")
         for library in ("library 10,000", "libraries of controls")
     ]
-    assert all(0 <= rows[name]["pass_rate"] <= 1 and rows[name]["cells"] == 8 * 15 for name in generated)
+    assert all(
+        0 <= rows[name]["pass_rate"] <= 1 and rows[name]["cells"] == 8 * 15 for name in generated
+    )
 
 
 def test_pass_rate_of_a_group_is_that_of_its_cells(runs):
@@ -136,7 +159,11 @@ def test_pass_rate_of_a_group_is_that_of_its_cells(runs):
     for group in paper_panels._generated_groups(run, bounds, paper_panels.Options(CELLS, 0, None)):
         m = group.metrics
         good = (m["umi_count"] >= bounds["umi_count"]) & (m["n_genes"] >= bounds["n_genes"])
-        good &= (m["pct_mt"] <= bounds["pct_mt"]) & (m["pct_ribo"] <= bounds["pct_ribo"]) & (m["pct_hb"] <= 5)
+        good &= (
+            (m["pct_mt"] <= bounds["pct_mt"])
+            & (m["pct_ribo"] <= bounds["pct_ribo"])
+            & (m["pct_hb"] <= 5)
+        )
         assert group.pass_rate == pytest.approx(good.mean())
         assert (abs(np.median(m["umi_count"]) - 1e4) < 1000) == (group.source == "fixed")
 
@@ -145,7 +172,9 @@ def test_generated_cells_of_a_row_stand_together(runs):
     """Libraries of 100 and 10,000 in turn."""
     dataset = runs[0].finished.dataset
     library = np.where(np.arange(15) % 2 > 0, 1e4, 100).astype(np.float32)
-    request = workflow.make_request(dataset.condition_treatments)._replace(library=jnp.asarray(library))
+    request = workflow.make_request(dataset.condition_treatments)._replace(
+        library=jnp.asarray(library)
+    )
     totals = np.asarray(paper_panels._generated(runs[0], request, 8, 0).sum(1)).reshape(15, 8)
     assert (totals[0::2] < 1000).all() and (totals[1::2] > 3000).all()
 
@@ -153,30 +182,48 @@ def test_generated_cells_of_a_row_stand_together(runs):
 def test_figure3_effects_are_those_of_the_run(runs, tmp_path, saved_figures):
     paper_panels.draw_effects(tmp_path, "x", runs)
     titles = [axis.get_title(loc="left") for axis in saved_figures[0].axes]
-    assert titles[:2] == ["CRADLE-VAE\ntest\n (2 perturbations)", "SAMS-VAE\ntest\n (2 perturbations)"]
+    assert titles[:2] == [
+        "CRADLE-VAE\ntest\n (2 perturbations)",
+        "SAMS-VAE\ntest\n (2 perturbations)",
+    ]
     dataset = runs[0].finished.dataset
     subset, rows, measured = paper_panels._measured_effects(dataset)
     assert subset == "test" and set(rows) == set(benchmark.subsets(dataset)["test"])
-    scored = np.corrcoef(measured[rows].ravel(), paper_panels._predicted_effects(runs[0])[rows].ravel())[0, 1]
-    assert scored == pytest.approx(runs[0].finished.metrics["model"]["test"]["ate_pearson"], abs=1e-5)
-    assert pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control)[rows] == pytest.approx(
-        measured[rows]
+    scored = np.corrcoef(
+        measured[rows].ravel(), paper_panels._predicted_effects(runs[0])[rows].ravel()
+    )[0, 1]
+    assert scored == pytest.approx(
+        runs[0].finished.metrics["model"]["test"]["ate_pearson"], abs=1e-5
     )
+    assert pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control)[
+        rows
+    ] == pytest.approx(measured[rows])
 
 
 def shares(score: dict) -> list[float]:
-    return [score[name] for name in ("same_label_neighbours", "chance", "chance_low", "chance_high")]
+    return [
+        score[name] for name in ("same_label_neighbours", "chance", "chance_low", "chance_high")
+    ]
 
 
 def test_figure4_numbers(drawn):
     numbers = json.loads((drawn / "figure4_cradle.json").read_text())
-    assert numbers["cells"] == 6 * 2 * 10 == numbers["artifact"]["cells"], "as many genes as can have 10 cells each"
+    assert numbers["cells"] == 6 * 2 * 10 == numbers["artifact"]["cells"], (
+        "as many genes as can have 10 cells each"
+    )
     members = numbers["pathways"]
     assert set(members) == {"planted pathway 1", "planted pathway 2"}
     assert numbers["perturbations_with_pathway"] == sum(map(len, members.values())) == 6
-    assert numbers["pathway_without_artifact"]["cells"] == numbers["pathway_with_artifact"]["cells"] == 60
+    assert (
+        numbers["pathway_without_artifact"]["cells"]
+        == numbers["pathway_with_artifact"]["cells"]
+        == 60
+    )
     for score in ("artifact", "pathway_without_artifact", "pathway_with_artifact"):
-        assert all(0 <= share <= 1 for share in shares(numbers[score])) and -1 <= numbers[score]["silhouette"] <= 1
+        assert (
+            all(0 <= share <= 1 for share in shares(numbers[score]))
+            and -1 <= numbers[score]["silhouette"] <= 1
+        )
 
 
 def test_figure4_scores_by_hand():
@@ -218,7 +265,11 @@ def test_figure9_numbers(drawn):
     assert list(numbers["models"]) == ["CRADLE-VAE", "SAMS-VAE"] and numbers["cells"] == CELLS
     for model in numbers["models"].values():
         assert model["artifact"]["cells"] == CELLS and model["perturbation"]["labels"] > 5
-        assert all(0 <= share <= 1 for which in ("artifact", "perturbation") for share in shares(model[which]))
+        assert all(
+            0 <= share <= 1
+            for which in ("artifact", "perturbation")
+            for share in shares(model[which])
+        )
     first, second = (model["artifact"] for model in numbers["models"].values())
     assert first["chance"] == second["chance"], "the same cells"
     assert first["same_label_neighbours"] != second["same_label_neighbours"]
@@ -226,22 +277,36 @@ def test_figure9_numbers(drawn):
 
 def group(label: str, source: str, cells: int, seed: int = 0) -> Group:
     rng = np.random.default_rng(seed)
-    metrics = {"umi_count": rng.lognormal(9, 0.4, cells), "n_genes": rng.lognormal(6, 0.05, cells),
-               "pct_mt": np.r_[np.nan, rng.lognormal(1, 0.4, cells - 1)]}  # fmt: skip
+    metrics = {
+        "umi_count": rng.lognormal(9, 0.4, cells),
+        "n_genes": rng.lognormal(6, 0.05, cells),
+        "pct_mt": np.r_[np.nan, rng.lognormal(1, 0.4, cells - 1)],
+    }
     return Group(label, source, metrics, 0.987)
 
 
 def test_quality_distributions(tmp_path, saved_figures):
-    groups = [group(source, source, cells) for source, cells in zip(SOURCES, (200, 90, 3, 200), strict=True)]
+    groups = [
+        group(source, source, cells)
+        for source, cells in zip(SOURCES, (200, 90, 3, 200), strict=True)
+    ]
     bounds = {"umi_count": -20.0, "n_genes": 350.0, "pct_mt": 5.0}
     path = plots.quality_distributions(groups, bounds, tmp_path / "a.png", 4)
-    assert all(colour_share(path, SOURCES[name]) > 0.002 for name in ("passed", "failed", "resampled"))
+    assert all(
+        colour_share(path, SOURCES[name]) > 0.002 for name in ("passed", "failed", "resampled")
+    )
     axes = saved_figures[0].axes
-    assert [axis.get_title(loc="left") for axis in axes] == ["UMI count", "genes detected", "% mitochondrial"]
+    assert [axis.get_title(loc="left") for axis in axes] == [
+        "UMI count",
+        "genes detected",
+        "% mitochondrial",
+    ]
     assert [text.get_text() for text in axes[0].get_yticklabels()][3] == "resampled\n98.7% pass"
     assert "never fires" in axes[0].get_xlabel() and not axes[1].get_xlabel()
     beyond = np.mean(groups[0].metrics["pct_mt"][1:] > 5)
-    assert axes[2].texts[0].get_text() == (f"{beyond:.0%}" if 0.1 < beyond < 0.9 else f"{beyond:.1%}")
+    assert axes[2].texts[0].get_text() == (
+        f"{beyond:.0%}" if 0.1 < beyond < 0.9 else f"{beyond:.1%}"
+    )
     assert all(len(axis.get_xticks()) > 1 for axis in axes), [axis.get_xticks() for axis in axes]
 
 
@@ -254,10 +319,15 @@ def test_quality_distributions_without_metrics(tmp_path):
 @pytest.mark.parametrize("known", [False, True])
 def test_generated_tsne(tmp_path, saved_figures, known):
     rng = np.random.default_rng(0)
-    kinds = ["none", *(f"HALLMARK_A_VERY_LONG_NAME_OF_A_GENE_SET_{i}_THAT_GOES_ON_AND_ON" for i in range(7))]
+    kinds = [
+        "none",
+        *(f"HALLMARK_A_VERY_LONG_NAME_OF_A_GENE_SET_{i}_THAT_GOES_ON_AND_ON" for i in range(7)),
+    ]
     pathways = np.array(kinds)[rng.integers(0, 8, 200)] if known else None
     path = tmp_path / "a.png"
-    plots.generated_tsne(rng.normal(size=(200, 2)), rng.random(200) < 0.5, pathways, path, ("one", "two"))
+    plots.generated_tsne(
+        rng.normal(size=(200, 2)), rng.random(200) < 0.5, pathways, path, ("one", "two")
+    )
     assert len(saved_figures[0].axes) == (2 if known else 1)
     assert pixels(path).std() > 0.02
     legends = [axis.get_legend() for axis in saved_figures[0].axes]
@@ -277,7 +347,10 @@ def test_latent_comparison(tmp_path, saved_figures):
 
 
 def test_score_note():
-    assert score_note("x", {"same_label_neighbours": 0.614, "chance": 0.5}) == "x: 0.61\n(well mixed: 0.50)"
+    assert (
+        score_note("x", {"same_label_neighbours": 0.614, "chance": 0.5})
+        == "x: 0.61\n(well mixed: 0.50)"
+    )
     assert score_note("x", None) == "x: nothing to compare"
 
 
@@ -323,7 +396,9 @@ def test_runs_that_cannot_be_drawn(capsys, tmp_path, cradle, sams):
     broken = tmp_path / "broken"
     shutil.copytree(cradle, broken)
     (broken / "effects.npz").write_bytes(b"PK")
-    assert "effects.npz cannot be read" in refused(capsys, out, f"--runs={broken}", "--figures=3", "--cells=50")
+    assert "effects.npz cannot be read" in refused(
+        capsys, out, f"--runs={broken}", "--figures=3", "--cells=50"
+    )
 
 
 def test_gene_sets_that_do_not_fit(capsys, tmp_path, cradle):
@@ -357,17 +432,30 @@ def test_runs_are_grouped_by_data_and_labels(runs):
         config["quality"] |= quality
         return run._replace(name=name, finished=run.finished._replace(config=config))
 
-    passed, strict, scaled = other("b", training_cells="passed"), other("c", multiplier=3), other("d", scaled=True)
+    passed, strict, scaled = (
+        other("b", training_cells="passed"),
+        other("c", multiplier=3),
+        other("d", scaled=True),
+    )
     groups = paper_figures.by_data([run, passed, strict, scaled])
-    assert [[one.name for one in group] for group in groups.values()] == [["cradle", "b"], ["c"], ["d"]]
+    assert [[one.name for one in group] for group in groups.values()] == [
+        ["cradle", "b"],
+        ["c"],
+        ["d"],
+    ]
     assert list(groups) == ["simulated_5mad", "simulated_3mad", "simulated_5mad_2"]
-    assert [one.label for one in groups["simulated_5mad"]] == ["CRADLE-VAE (cradle)", "CRADLE-VAE (b)"]
+    assert [one.label for one in groups["simulated_5mad"]] == [
+        "CRADLE-VAE (cradle)",
+        "CRADLE-VAE (b)",
+    ]
 
 
 def test_labels_name_model_ablation_and_cells():
     def label(name: str, training_cells: str = "all", **kwargs) -> str:
         model = {"name": name, "kwargs": kwargs}
-        return paper_figures.label_of({"model": model, "quality": {"training_cells": training_cells}})
+        return paper_figures.label_of(
+            {"model": model, "quality": {"training_cells": training_cells}}
+        )
 
     assert label("cradle_vae", cf_weight=0.5, causal_artifact=True) == "CRADLE-VAE"
     assert label("cradle_vae", cf_weight=0.0) == "CRADLE-VAE w/o CF"
@@ -379,4 +467,6 @@ def test_labels_name_model_ablation_and_cells():
 def test_help_says_every_flag(capsys):
     assert cli.main(["cradle_figures.py", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"--{name}=" in said for name in ("runs", "output", "figures", "gmt", "cells", "seed"))
+    assert all(
+        f"--{name}=" in said for name in ("runs", "output", "figures", "gmt", "cells", "seed")
+    )

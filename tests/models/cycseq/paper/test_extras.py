@@ -1,4 +1,5 @@
-"""PHATE maps and preranked enrichment: against the packages where they are installed, and what is said without them."""
+"""PHATE maps and preranked enrichment: against the packages where they are installed, and what is
+said without them."""
 
 import sys
 
@@ -17,12 +18,19 @@ def ranking(seed=0):
     signal = rng.normal(0, 0.5, 300)
     signal[:30] += 1.5
     signal[30:60] -= 1.5
-    sets = {"up": GENES[:30], "down": [*GENES[30:60], "elsewhere"], "null": GENES[60:300:8], "few": GENES[:5]}
+    sets = {
+        "up": GENES[:30],
+        "down": [*GENES[30:60], "elsewhere"],
+        "null": GENES[60:300:8],
+        "few": GENES[:5],
+    }
     return signal, sets
 
 
 def test_the_running_score_by_hand():
-    running, hits = enrichment.running_score(np.array([0.5, 3.0, -2.0, 1.0]), list("abcd"), {"b", "a", "x"})
+    running, hits = enrichment.running_score(
+        np.array([0.5, 3.0, -2.0, 1.0]), list("abcd"), {"b", "a", "x"}
+    )
     assert hits.tolist() == [True, False, True, False]
     assert running == pytest.approx([3 / 3.5, 3 / 3.5 - 0.5, 0.5, 0])
     assert enrichment.enrichment_score(running) == pytest.approx(3 / 3.5)
@@ -41,7 +49,11 @@ def test_enrichment_agrees_with_the_formula():
         running, _ = enrichment.running_score(signal, GENES, sets[name])
         assert term.es == pytest.approx(enrichment.enrichment_score(running), abs=1e-6)
         assert term.genes == 30 and set(term.leading) <= set(sets[name])
-    assert found["up"].nes > 1 and found["down"].nes < -1 and abs(found["null"].nes) < abs(found["up"].nes)
+    assert (
+        found["up"].nes > 1
+        and found["down"].nes < -1
+        and abs(found["null"].nes) < abs(found["up"].nes)
+    )
     assert found["up"].fdr < 0.05 < found["null"].fdr
     again = enrichment.prerank(signal, GENES, sets, permutations=100)
     assert again == list(found.values())
@@ -72,7 +84,9 @@ def test_missing_packages_name_the_extra(monkeypatch):
 
 def test_bad_rankings_and_rows_are_named():
     signal, sets = ranking()
-    with pytest.raises(InputError, match="none of the 4 gene sets has 200 to 500 members .* largest has 30"):
+    with pytest.raises(
+        InputError, match="none of the 4 gene sets has 200 to 500 members .* largest has 30"
+    ):
         enrichment.prerank(signal, GENES, sets, smallest=200)
     with pytest.raises(InputError, match="1 undefined"):
         enrichment.prerank(np.where(np.arange(300) == 3, np.nan, signal), GENES, sets)

@@ -1,4 +1,5 @@
-"""The GEARS figures from finished runs: what is drawn, what is not and why, published numbers, refusals."""
+"""The GEARS figures from finished runs: what is drawn, what is not and why, published numbers,
+refusals."""
 
 from __future__ import annotations
 
@@ -32,19 +33,30 @@ def quick():
 
 def scores(model: float) -> dict:
     def of(mse: float, pearson: float | None) -> dict:
-        return {group: {"mse_de": mse, "mse": mse / 10, "pearson_delta": pearson} for group in ("test", *GROUPS, "val")}
+        return {
+            group: {"mse_de": mse, "mse": mse / 10, "pearson_delta": pearson}
+            for group in ("test", *GROUPS, "val")
+        }
 
-    return {"model": of(model, 0.5), "baselines": {"no_change": of(0.4, None), "mean_perturbation": of(0.3, 0.4)}}
+    return {
+        "model": of(model, 0.5),
+        "baselines": {"no_change": of(0.4, None), "mean_perturbation": of(0.3, 0.4)},
+    }
 
 
 def finished(name: str, **settings) -> reopen.Finished:
     screen = replace(pairs_screen.dataset(), name="norman_small", subgroups=GROUPS)
     config = {
-        "model": {"name": "gears", "kwargs": {}}, "data": {"source": "x"}, "quality": {"multiplier": 0},
-        "split": {"kind": "simulation"}, "train": {"seeds": 1},
-    }  # fmt: skip
+        "model": {"name": "gears", "kwargs": {}},
+        "data": {"source": "x"},
+        "quality": {"multiplier": 0},
+        "split": {"kind": "simulation"},
+        "train": {"seeds": 1},
+    }
     fitted = pairs_screen.fitted(**settings)
-    return reopen.Finished(config, screen, None, fitted, {"gears": scores(0.1 if name == "a" else 0.2)})
+    return reopen.Finished(
+        config, screen, None, fitted, {"gears": scores(0.1 if name == "a" else 0.2)}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +89,16 @@ def few_subsets(*arguments, **options):
 
 
 def test_the_command_draws_what_the_runs_carry(folders, tmp_path, capsys):
-    rows = [{"subtype": "synergy", "k": 10, "precision_at_10": 0.4, "top_10_accuracy": 0.2, "true": 5,
-             "chance": {"precision_at_10": [0.1, 0, 0.3], "top_10_accuracy": [0.1, 0, 0.3]}}]  # fmt: skip
+    rows = [
+        {
+            "subtype": "synergy",
+            "k": 10,
+            "precision_at_10": 0.4,
+            "top_10_accuracy": 0.2,
+            "true": 5,
+            "chance": {"precision_at_10": [0.1, 0, 0.3], "top_10_accuracy": [0.1, 0, 0.3]},
+        }
+    ]
     (tmp_path / "left_out").mkdir()
     folder.write_json(tmp_path / "left_out/agreement.json", {"rows": rows})
     output = tmp_path / "figures"
@@ -92,12 +112,25 @@ def test_the_command_draws_what_the_runs_carry(folders, tmp_path, capsys):
     text = (output / "gears_table.md").read_text()
     assert "Figure of uncertainty, a: 2 perturbations are held out, expected 3 or more" in text
     assert "Figure of uncertainty, b: the model has no uncertainty head" in text
-    assert "| pairs, 2 of 2 seen | gears | normalised_mse_de | 0.198 | 0.25 | GEARS authors' preprint runs |" in text
-    assert "| pairs, 2 of 2 seen | gears | normalised_mse_de | 0.198 | 0.5 | GEARS authors' preprint runs |" in text
-    assert "| all held out | mean perturbation | mse | 0.00527 | 0.03 |" in text and "adamson" not in text
+    assert (
+        "| pairs, 2 of 2 seen | gears | normalised_mse_de | 0.198 | 0.25 | GEARS authors' "
+        "preprint runs |" in text
+    )
+    assert (
+        "| pairs, 2 of 2 seen | gears | normalised_mse_de | 0.198 | 0.5 | GEARS authors' preprint "
+        "runs |" in text
+    )
+    assert (
+        "| all held out | mean perturbation | mse | 0.00527 | 0.03 |" in text
+        and "adamson" not in text
+    )
     assert "| all held out | gears | change_vs_mean_perturbation | -0.406 | -0.6667 |" in text
     assert "validation" not in text.split("Published")[0]
-    assert (output / "figure5_pairs_a.csv").read_text().startswith("# Thresholds of sub-types were set on measured")
+    assert (
+        (output / "figure5_pairs_a.csv")
+        .read_text()
+        .startswith("# Thresholds of sub-types were set on measured")
+    )
     assert "not drawn: Figure of uncertainty" in capsys.readouterr().err
 
 
@@ -108,7 +141,9 @@ def test_runs_without_scores_or_with_another_model(folders, runs, tmp_path, monk
     written = gears_figures.draw(folders[:1], output, figures=["2", "5"])
     assert [path.name for path in written] == ["gears_table.md"]
     text = written[0].read_text()
-    assert "no scores under 'gears'" in text and "Figures 2g to 5 of a: the model is no GEARS" in text
+    assert (
+        "no scores under 'gears'" in text and "Figures 2g to 5 of a: the model is no GEARS" in text
+    )
 
 
 def test_bars_are_relative_to_no_change(runs):
@@ -120,11 +155,16 @@ def test_bars_are_relative_to_no_change(runs):
 
 
 def test_measured_and_predicted_are_on_one_scale(case):
-    assert gears_panels.held_out(case) == [7, 8] and gears_panels.held_out_pairs(case) == ["g1+g2", "X+g0"]
+    assert gears_panels.held_out(case) == [7, 8] and gears_panels.held_out_pairs(case) == [
+        "g1+g2",
+        "X+g0",
+    ]
     truth = leave_pairs_out.measured_effects(case.dataset)
     np.testing.assert_allclose(case.measured, truth)
     first, second, both = gears_panels.parts_of(case, ["X+g0"], case.measured)
-    np.testing.assert_array_equal(np.stack([first[0], second[0], both[0]]), case.measured[[1, 4, 8]])
+    np.testing.assert_array_equal(
+        np.stack([first[0], second[0], both[0]]), case.measured[[1, 4, 8]]
+    )
 
 
 def test_too_few_held_out_pairs_are_said(case, monkeypatch):
@@ -137,12 +177,17 @@ def test_too_few_held_out_pairs_are_said(case, monkeypatch):
 
 def test_uncertainty_of_all_conditions(case, tmp_path, monkeypatch):
     monkeypatch.setattr(gears_panels, "held_out", lambda case: [5, 6, 7, 8])
-    assert gears_panels.draw_uncertainty(case, tmp_path / "a.png") is None and (tmp_path / "a.png").exists()
+    assert (
+        gears_panels.draw_uncertainty(case, tmp_path / "a.png") is None
+        and (tmp_path / "a.png").exists()
+    )
 
 
 def test_clusters_are_named_by_their_commonest_gene():
     space = np.repeat([[0.0, 0.0], [9.0, 9.0]], 10, axis=0) + np.arange(20)[:, None] / 100
-    members = [{"A", f"x{k}"} for k in range(10)] + [{"B"} if k % 2 else {"B", "C"} for k in range(10)]
+    members = [{"A", f"x{k}"} for k in range(10)] + [
+        {"B"} if k % 2 else {"B", "C"} for k in range(10)
+    ]
     names = gears_panels.named_clusters(space, members, 0)
     assert {name.split(": ")[1] for name in names} == {"A in 100%", "B in 100%"}
     assert len(set(names[:10])) == len(set(names[10:])) == 1
@@ -157,7 +202,10 @@ def test_most_connected_genes_fill_the_map(case):
     ("argv", "said"),
     [
         ([], "no run was given"),
-        (["--runs=a", "--figures=7"], "figure 7 is asked for, expected some of 2, 3, 4, 5, extended"),
+        (
+            ["--runs=a", "--figures=7"],
+            "figure 7 is asked for, expected some of 2, 3, 4, 5, extended",
+        ),
         (["--runs=a", "--pairs=0"], "0 pairs"),
         (["--runs=nowhere"], "no folder"),
         (["--runs=a", "--published=nowhere.csv"], "nowhere.csv cannot be read"),
@@ -173,10 +221,15 @@ def test_flags(argv, said, capsys, tmp_path):
 
 def test_published_numbers_can_be_read_and_help_names_every_flag(capsys):
     rows = gears_figures.read_published(cli.PUBLISHED)
-    assert {row["data"] for row in rows} == {"adamson", "dixit", "norman"} and all(row["source"] for row in rows)
+    assert {row["data"] for row in rows} == {"adamson", "dixit", "norman"} and all(
+        row["source"] for row in rows
+    )
     assert cli.main(["gears_figures.py", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"--{name}=" in said for name in ("runs", "output", "figures", "pairs_out", "published", "pairs"))
+    assert all(
+        f"--{name}=" in said
+        for name in ("runs", "output", "figures", "pairs_out", "published", "pairs")
+    )
 
 
 def test_scores_in_json_are_plain():

@@ -26,7 +26,9 @@ def test_a_fold_for_every_pair_with_both_singles(screen):
     folds = lpo.plan(screen)
     assert [fold.name for fold in folds] == ["g0+g1", "g0+g2", "g1+g2", "X+g0"]
     lonely = replace(screen, condition=np.where(screen.condition == 4, 0, screen.condition))
-    assert [fold.name for fold in lpo.plan(lonely)] == ["g0+g1", "g0+g2", "g1+g2"], "X has no cells alone"
+    assert [fold.name for fold in lpo.plan(lonely)] == ["g0+g1", "g0+g2", "g1+g2"], (
+        "X has no cells alone"
+    )
     with pytest.raises(InputError, match="no pair with both singles"):
         lpo.plan(replace(screen, condition=np.minimum(screen.condition, 4)))
     with pytest.raises(InputError, match="expected one of pair, gene"):
@@ -37,8 +39,12 @@ def test_training_never_sees_what_a_fold_leaves_out(screen):
     fold = lpo.plan(screen)[0]
     split = lpo.split_of(screen, fold, val_share=0.4)
     assert in_split(split, "test") == {"g0+g1"} and not in_split(split, "dropped")
-    assert len(in_split(split, "val")) == 1 and in_split(split, "val") < set(pairs_screen.CONDITIONS[5:])
-    assert in_split(split, "train") == set(screen.conditions) - in_split(split, "test") - in_split(split, "val")
+    assert len(in_split(split, "val")) == 1 and in_split(split, "val") < set(
+        pairs_screen.CONDITIONS[5:]
+    )
+    assert in_split(split, "train") == set(screen.conditions) - in_split(split, "test") - in_split(
+        split, "val"
+    )
     again, other = (lpo.split_of(screen, fold, val_share=0.4, seed=seed) for seed in (0, 1))
     assert np.array_equal(split.split, again.split) and not np.array_equal(split.split, other.split)
     assert not in_split(lpo.split_of(screen, fold, val_share=0.0), "val")
@@ -46,10 +52,19 @@ def test_training_never_sees_what_a_fold_leaves_out(screen):
 
 def test_seen_one_leaves_out_a_gene_altogether(screen):
     folds = {fold.name: fold for fold in lpo.plan(screen, "gene")}
-    assert folds.keys() == {"g0", "g1", "g2", "X"} and sum(len(f.pairs) for f in folds.values()) == 2 * 4
-    assert folds["g1"].held == ("g1+ctrl", "g0+g1", "g1+g2") and folds["g1"].pairs == ("g0+g1", "g1+g2")
+    assert (
+        folds.keys() == {"g0", "g1", "g2", "X"}
+        and sum(len(f.pairs) for f in folds.values()) == 2 * 4
+    )
+    assert folds["g1"].held == ("g1+ctrl", "g0+g1", "g1+g2") and folds["g1"].pairs == (
+        "g0+g1",
+        "g1+g2",
+    )
     split = lpo.split_of(screen, folds["g1"], val_share=0.0)
-    assert in_split(split, "dropped") == {"g1+ctrl"} and in_split(split, "test") == {"g0+g1", "g1+g2"}
+    assert in_split(split, "dropped") == {"g1+ctrl"} and in_split(split, "test") == {
+        "g0+g1",
+        "g1+g2",
+    }
 
 
 def oracle(calls, uncertainty=True):
@@ -59,7 +74,9 @@ def oracle(calls, uncertainty=True):
         calls.append((tuple(names), seed))
         truth = lpo.measured_effects(replace(dataset, split=None))
         effects = truth[[dataset.conditions.index(name) for name in names]]
-        return lpo.Predicted(effects, np.arange(len(names), dtype=float) + len(calls) if uncertainty else None)
+        return lpo.Predicted(
+            effects, np.arange(len(names), dtype=float) + len(calls) if uncertainty else None
+        )
 
     return fit
 
@@ -76,12 +93,18 @@ def test_an_interrupted_run_goes_on_and_an_oracle_finds_everything(screen, tmp_p
     with pytest.raises(KeyboardInterrupt):
         lpo.run(screen, folds, dies, tmp_path / "new", seed=3, settings={"epochs": 1})
     found = lpo.run(screen, folds, oracle(calls), tmp_path / "new", seed=3, settings={"epochs": 1})
-    assert [names for names, _ in calls] == [(f.name, *singles(f.name)) for f in folds], "each fold once"
+    assert [names for names, _ in calls] == [(f.name, *singles(f.name)) for f in folds], (
+        "each fold once"
+    )
     assert {seed for _, seed in calls} == {3}
     assert found.pairs == [fold.name for fold in folds] and found.uncertainty is not None
     truth = lpo.measured_effects(screen)
-    np.testing.assert_allclose(found.first[3], truth[screen.conditions.index("g0+ctrl")], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.second[3], truth[screen.conditions.index("X+ctrl")], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found.first[3], truth[screen.conditions.index("g0+ctrl")], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        found.second[3], truth[screen.conditions.index("X+ctrl")], rtol=1e-5, atol=1e-6
+    )
     rows = lpo.compare(screen, found, ALL, **FEW)
     assert [row["subtype"] for row in rows][:2] == ["synergy", "suppression"]
     for row in rows:
@@ -105,7 +128,9 @@ def test_the_more_certain_half_of_predictions_by_gene(screen, tmp_path):
     half = lpo.more_certain_half(found)
     assert half.uncertainty is not None
     assert half.uncertainty.max() <= np.median(found.uncertainty) and len(half.pairs) == 4
-    np.testing.assert_array_equal(half.both, found.both[np.sort(np.argsort(found.uncertainty, kind="stable")[:4])])
+    np.testing.assert_array_equal(
+        half.both, found.both[np.sort(np.argsort(found.uncertainty, kind="stable")[:4])]
+    )
     without = lpo.run(screen, lpo.plan(screen, "gene"), oracle([], False), tmp_path / "b")
     with pytest.raises(InputError, match="gives no uncertainty"):
         lpo.more_certain_half(without)
@@ -113,7 +138,9 @@ def test_the_more_certain_half_of_predictions_by_gene(screen, tmp_path):
 
 def test_folds_that_answer_wrongly(screen, tmp_path):
     with pytest.raises(InputError, match=r"shape \(1, 30\), expected \(3, 30\)"):
-        lpo.run(screen, lpo.plan(screen), lambda *_: lpo.Predicted(np.zeros((1, 30))), tmp_path / "a")
+        lpo.run(
+            screen, lpo.plan(screen), lambda *_: lpo.Predicted(np.zeros((1, 30))), tmp_path / "a"
+        )
     with pytest.raises(InputError, match="less than 1"):
         lpo.run(screen, lpo.plan(screen), oracle([]), tmp_path / "b", val_share=1.0)
     assert not (tmp_path / "b").exists()

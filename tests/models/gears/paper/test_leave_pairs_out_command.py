@@ -20,7 +20,8 @@ CONFIG = f"--config={ROOT}/configs/gears_norman.py:test"
 
 @pytest.fixture
 def trained(monkeypatch) -> list:
-    """In place of training, which the loop's own tests cover: first parameters. Gives what was to be trained on."""
+    """In place of training, which the loop's own tests cover: first parameters. Gives what was to
+    be trained on."""
     import jax
 
     calls: list = []
@@ -38,7 +39,15 @@ def trained(monkeypatch) -> list:
 
 
 def test_folds_of_a_config(trained, tmp_path, capsys):
-    argv = ["x", CONFIG, f"--output={tmp_path}/out", "--leave=gene", "--folds=1", "--epochs=3", "--seed=7"]
+    argv = [
+        "x",
+        CONFIG,
+        f"--output={tmp_path}/out",
+        "--leave=gene",
+        "--folds=1",
+        "--epochs=3",
+        "--seed=7",
+    ]
     argv += ["--config.model.kwargs.hidden_dim=4", "--config.model.kwargs.uncertainty=shipped"]
     with minibatch.compiled_quickly():
         assert cli.main(argv) == 0
@@ -49,12 +58,17 @@ def test_folds_of_a_config(trained, tmp_path, capsys):
         kept = {dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("train")])}
         common = set.intersection(*(set(name.split("+")) for name in test))
         seen = {gene for name in kept for gene in name.split("+")}
-        assert len(test) > 1 and len(common - seen) == 1, "one gene, which all these pairs have, is seen nowhere"
+        assert len(test) > 1 and len(common - seen) == 1, (
+            "one gene, which all these pairs have, is seen nowhere"
+        )
         made = networks.coexpression_graph(dataset, threshold=config["graphs"]["correlation"])
         used = dataset.graphs["coexpression"].graph
         np.testing.assert_array_equal(made.graph.senders, used.senders)
     said = capsys.readouterr().out
-    assert "1 trainings, each without one gene with all its pairs" in said and "the more certain half" in said
+    assert (
+        "1 trainings, each without one gene with all its pairs" in said
+        and "the more certain half" in said
+    )
     assert said.strip() == (tmp_path / "out/agreement.md").read_text().strip()
     found = json.loads((tmp_path / "out/agreement.json").read_text())
     assert found["leave"] == "gene" and [row["subtype"] for row in found["rows"]][0] == "synergy"
@@ -83,4 +97,7 @@ def test_flags(argv, said, capsys, tmp_path):
 def test_help_names_every_flag(capsys):
     assert cli.main(["x", "--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"--{name}=" in said for name in ("config", "output", "leave", "epochs", "folds", "val_share", "seed"))
+    assert all(
+        f"--{name}=" in said
+        for name in ("config", "output", "leave", "epochs", "folds", "val_share", "seed")
+    )

@@ -18,7 +18,9 @@ def saved(monkeypatch) -> list:
     from matplotlib.figure import Figure
 
     figures, save = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
     return figures
 
 
@@ -28,19 +30,38 @@ def titles(figure) -> list[str]:
 
 def test_errors_by_group(tmp_path, saved):
     scores = {
-        "GEARS": {"combo_seen0": 0.7, "combo_seen1": 0.5, "combo_seen2": 0.2, "unseen_single": 0.61},
+        "GEARS": {
+            "combo_seen0": 0.7,
+            "combo_seen1": 0.5,
+            "combo_seen2": 0.2,
+            "unseen_single": 0.61,
+        },
         "no_change": {"combo_seen0": 1.0, "combo_seen1": 1.0, "combo_seen2": 1.0},
-        "mean_perturbation": {"combo_seen0": 0.9, "combo_seen1": 0.8, "combo_seen2": 0.6, "unseen_single": 0.7},
+        "mean_perturbation": {
+            "combo_seen0": 0.9,
+            "combo_seen1": 0.8,
+            "combo_seen2": 0.6,
+            "unseen_single": 0.7,
+        },
     }
     published = {"GEARS, preprint runs": {"combo_seen2": 0.198}, "other screen": {"nowhere": 3.0}}
     path = tmp_path / "bars.png"
-    plots.normalised_errors(scores, path, baselines=("no_change", "mean_perturbation"), published=published)
+    plots.normalised_errors(
+        scores, path, baselines=("no_change", "mean_perturbation"), published=published
+    )
     assert colour_share(path, style.BLUE) > 0.003
-    assert titles(saved[0]) == ["pairs, 0 of 2 seen", "pairs, 1 of 2 seen", "pairs, 2 of 2 seen", "unseen singles"]
+    assert titles(saved[0]) == [
+        "pairs, 0 of 2 seen",
+        "pairs, 1 of 2 seen",
+        "pairs, 2 of 2 seen",
+        "unseen singles",
+    ]
     assert [bar.get_height() for bar in saved[0].axes[2].patches] == [0.2, 1.0, 0.6]
     words = [[text.get_text() for text in axis.texts] for axis in saved[0].axes]
     assert words[2] == ["0.20", "1.00", "0.60", "0.20"] and "not scored" in words[3]
-    assert [text.get_text() for text in saved[0].legends[0].get_texts()][-1] == "GEARS, preprint runs"
+    assert [text.get_text() for text in saved[0].legends[0].get_texts()][
+        -1
+    ] == "GEARS, preprint runs"
     with pytest.raises(InputError, match="no group"):
         plots.normalised_errors({"GEARS": {}}, tmp_path / "none.png")
     many = {"GEARS": {f"group {g}": 0.5 for g in range(7)}}
@@ -55,7 +76,9 @@ def test_top_genes(tmp_path, saved):
     shown = [plots.TopGenes(f"A+{n}", genes, cells, mean * 0.8, "test") for n in range(4)]
     path = plots.top_genes(shown, tmp_path / "top.png")
     assert colour_share(path, style.BLUE) > 1e-3 and colour_share(path, style.PALE) > 0.01
-    assert [label.get_text() for label in saved[0].axes[0].get_yticklabels()][-1] == "GENE0", "largest change on top"
+    assert [label.get_text() for label in saved[0].axes[0].get_yticklabels()][-1] == "GENE0", (
+        "largest change on top"
+    )
     assert titles(saved[0])[0] == "A+0\ntest"
     few = plots.TopGenes("one cell", genes[:3], cells[:1, :3], mean[:3])
     assert ink(plots.top_genes([few], tmp_path / "few.png")) > 0.01
@@ -65,8 +88,12 @@ def test_top_genes(tmp_path, saved):
 
 def test_thousands_of_phenotypes(tmp_path, saved):
     rng = np.random.default_rng(0)
-    kinds = np.array(["predicted pair"] * 5000 + ["predicted single"] * 100 + ["measured pair"] * 120
-                     + ["measured single"] * 100)  # fmt: skip
+    kinds = np.array(
+        ["predicted pair"] * 5000
+        + ["predicted single"] * 100
+        + ["measured pair"] * 120
+        + ["measured single"] * 100
+    )
     cluster = rng.integers(0, 15, len(kinds))
     points = 3 * rng.normal(size=(15, 2))[cluster] + rng.normal(size=(len(kinds), 2))
     names = [f"cluster {c + 1}: KLF{c}" for c in cluster]
@@ -75,7 +102,9 @@ def test_thousands_of_phenotypes(tmp_path, saved):
     left, right = saved[0].axes
     assert [len(dots.get_offsets()) for dots in left.collections] == [5000, 100, 120, 100]
     assert len(right.collections[0].get_offsets()) == 5320
-    assert [text.get_text() for text in left.get_legend().get_texts()][0] == "predicted pair (5,000)"
+    assert [text.get_text() for text in left.get_legend().get_texts()][
+        0
+    ] == "predicted pair (5,000)"
     assert [text.get_text() for text in right.get_legend().get_texts()][12:] == ["3 others"]
     with pytest.raises(InputError, match="expected a kind"):
         plots.phenotype_umap(points, np.full(len(kinds), "guess"), names, tmp_path / "a.png")
@@ -85,13 +114,26 @@ def found_rows(seed: int) -> list[dict]:
     rng = np.random.default_rng(seed)
     chance = {"precision_at_10": (0.3, 0.1, 0.5), "top_10_accuracy": (0.08, 0.0, 0.2)}
     names = ("synergy", "suppression", "neomorphism", "redundancy", "epistasis")
-    return [{"subtype": name, "k": 10, "precision_at_10": float(rng.integers(3, 10)) / 10, "top_10_accuracy": 0.4,
-             "precision": 0.5, "recall": 0.5, "true": 0 if name == "epistasis" else 20, "predicted": 10,
-             "chance": chance} for name in names]  # fmt: skip
+    return [
+        {
+            "subtype": name,
+            "k": 10,
+            "precision_at_10": float(rng.integers(3, 10)) / 10,
+            "top_10_accuracy": 0.4,
+            "precision": 0.5,
+            "recall": 0.5,
+            "true": 0 if name == "epistasis" else 20,
+            "predicted": 10,
+            "chance": chance,
+        }
+        for name in names
+    ]
 
 
 def test_interactions_found(tmp_path, saved):
-    path = plots.interactions_found({"GEARS": found_rows(0), "Seen-1": found_rows(1)}, tmp_path / "found.png")
+    path = plots.interactions_found(
+        {"GEARS": found_rows(0), "Seen-1": found_rows(1)}, tmp_path / "found.png"
+    )
     assert colour_share(path, style.BLUE) > 0.005 and colour_share(path, style.PALE) > 0.002
     assert titles(saved[0]) == ["precision@10", "top-10 accuracy"]
     assert sum(text.get_text() == "none\ntrue" for text in saved[0].axes[0].texts) == 2
@@ -133,4 +175,9 @@ def test_maps_side_by_side_share_order_and_scale(tmp_path, saved):
     assert right.images[0].get_array().mask[place["G0"], place["G1"]]
     with pytest.raises(InputError, match="interaction_maps"):
         plots.interaction_maps(names, pairs, {"Measured": measured[:3]}, path)
-    assert set(gears.KINDS) == {"predicted pair", "predicted single", "measured pair", "measured single"}
+    assert set(gears.KINDS) == {
+        "predicted pair",
+        "predicted single",
+        "measured pair",
+        "measured single",
+    }

@@ -1,4 +1,5 @@
-"""Figures of genetic interactions: alike genes side by side, thresholds and sub-types shown, nothing invented."""
+"""Figures of genetic interactions: alike genes side by side, thresholds and sub-types shown,
+nothing invented."""
 
 import numpy as np
 import pytest
@@ -32,8 +33,17 @@ def test_the_map_shows_what_there_is(tmp_path):
 @pytest.mark.parametrize("score", ["mag", "dcor"])
 def test_maps_with_undefined_values_and_of_two_genes(tmp_path, score):
     values = np.full(len(PAIRS), np.nan)
-    assert ink(plots.interaction_map(NAMES, PAIRS, values, tmp_path / "nan.png", score=score)) > 0.01
-    assert ink(plots.interaction_map(NAMES[:2], PAIRS[:1], np.ones(1), tmp_path / "two.png", score=score)) > 0.01
+    assert (
+        ink(plots.interaction_map(NAMES, PAIRS, values, tmp_path / "nan.png", score=score)) > 0.01
+    )
+    assert (
+        ink(
+            plots.interaction_map(
+                NAMES[:2], PAIRS[:1], np.ones(1), tmp_path / "two.png", score=score
+            )
+        )
+        > 0.01
+    )
 
 
 def test_alike_genes_stand_side_by_side():
@@ -49,20 +59,34 @@ def test_the_space_of_scores(tmp_path):
     undefined = {name: np.full(len(names), np.nan) for name in table}
     assert ink(plots.interaction_space(undefined, names, tmp_path / "nan.png")) > 0.005
     many = scores(1200)
-    assert ink(plots.interaction_space(many, [str(k) for k in range(1200)], tmp_path / "many.png")) > 0.01
+    assert (
+        ink(plots.interaction_space(many, [str(k) for k in range(1200)], tmp_path / "many.png"))
+        > 0.01
+    )
 
 
 def test_a_pair_of_several_subtypes_has_the_first_ones_colour():
-    found = {"synergy": np.array([True, False, False]), "neomorphism": np.array([True, True, False])}
-    assert interactions._first_of(found, ["synergy", "neomorphism"], 3).tolist() == ["synergy", "neomorphism", "none"]
+    found = {
+        "synergy": np.array([True, False, False]),
+        "neomorphism": np.array([True, True, False]),
+    }
+    assert interactions._first_of(found, ["synergy", "neomorphism"], 3).tolist() == [
+        "synergy",
+        "neomorphism",
+        "none",
+    ]
 
 
 def test_genes_that_do_not_add_up(tmp_path):
     rng = np.random.default_rng(0)
     a, b, noise = rng.normal(size=(3, 2, 30))
     genes = [f"GENE{g}" for g in range(30)]
-    path = plots.non_additive(a + b + noise, a, b, ["A+B", "C+D"], genes, tmp_path / "genes.png", predicted=a)
-    without = plots.non_additive(a + b + noise, a, b, ["A+B", "C+D"], genes, tmp_path / "without.png", k=50)
+    path = plots.non_additive(
+        a + b + noise, a, b, ["A+B", "C+D"], genes, tmp_path / "genes.png", predicted=a
+    )
+    without = plots.non_additive(
+        a + b + noise, a, b, ["A+B", "C+D"], genes, tmp_path / "without.png", k=50
+    )
     assert colour_share(path, style.BLUE) > 1e-3 > colour_share(without, style.BLUE)
 
 
@@ -72,5 +96,7 @@ def test_arrays_that_do_not_belong_together(tmp_path):
     with pytest.raises(InputError, match="interaction_space .* one name for each pair"):
         plots.interaction_space(scores(), ["A+B"], tmp_path / "a.png")
     with pytest.raises(InputError, match="non_additive .* one name for each pair"):
-        plots.non_additive(np.zeros((1, 3)), np.zeros((1, 3)), np.zeros((1, 3)), [], ["A"] * 3, tmp_path / "a.png")
+        plots.non_additive(
+            np.zeros((1, 3)), np.zeros((1, 3)), np.zeros((1, 3)), [], ["A"] * 3, tmp_path / "a.png"
+        )
     assert not list(tmp_path.iterdir())
