@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_WORKERS ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test quick lint bench clean
 
 demo: .venv/.ready
 	$(BIN)/python experiments/main.py --config=configs/cradle_norman.py:demo --workdir=runs/demo
 
 test: .venv/.ready
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+
+quick: .venv/.ready
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not parity and not slow'
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

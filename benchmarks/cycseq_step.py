@@ -49,13 +49,10 @@ def main() -> None:
             ("code", "steps per call", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
             table,
             f"{repeats[0]} calls of one step, {repeats[1]} of {SCANNED}, in turn. One step per "
-            "call: "
-            f"{_ratios(rows, single)}; {SCANNED} steps per call, as train.fit runs: "
-            f"{_ratios(rows, scanned, SCANNED)}; "
-            f"asked for: {TARGET}",
+            f"call: {_ratios(rows, single)}; {SCANNED} steps per call, as train.fit runs: "
+            f"{_ratios(rows, scanned, SCANNED)}; asked for: {TARGET}",
             f"A product as of the first layer runs at {speed:,.0f} GFLOP/s here: at that rate "
-            "jaxpert's products alone "
-            f"take {1e3 * products:,.0f} ms",
+            f"jaxpert's products alone take {1e3 * products:,.0f} ms",
             agreement,
         )
 
@@ -65,8 +62,7 @@ def _ratios(rows: int, seconds: dict[str, measure.Seconds], steps: int = 1) -> s
     published = PUBLISHED_MS[rows]
     return (
         f"plain over jaxpert {plain / ours:.2f}x, the public code's {published:,} ms (measured "
-        "elsewhere, on two such "
-        f"cores) over jaxpert {published / 1e3 / ours:.2f}x"
+        f"elsewhere, on two such cores) over jaxpert {published / 1e3 / ours:.2f}x"
     )
 
 

@@ -29,15 +29,14 @@ def main() -> None:
     beyond = max(peak for _, _, peak in stages)
     dense = facts["rows"] * GENES * 4 / 1e9
     measure.show(
-        f"CycSeq pre-training table: {SPECTRA:,} spectra x {REPLICATES - 1} training replicates "
-        f"of {DRAWN} cells, "
-        f"{facts['rows']:,} pairs of rows; {facts['cells']:,} simulated cells x {GENES:,} genes, "
-        f"{facts['nonzeros'] / 1e6:,.0f} million nonzero counts ({facts['counts_mb']:,.0f} MB)",
+        f"CycSeq pre-training table: {SPECTRA:,} spectra x {REPLICATES - 1} training replicates of "
+        f"{DRAWN} cells, {facts['rows']:,} pairs of rows; {facts['cells']:,} simulated cells x "
+        f"{GENES:,} genes, {facts['nonzeros'] / 1e6:,.0f} million nonzero counts "
+        f"({facts['counts_mb']:,.0f} MB)",
         ("stage", "seconds", "peak MB beyond the counts"),
         [(name, f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in stages],
-        f"{facts['pairs_per_second']:,.0f} pairs of rows per second in scans of {STEPS} batches "
-        f"of {BATCH}; "
-        f"stored, the rows would take {dense:.1f} GB for each of the two domains",
+        f"{facts['pairs_per_second']:,.0f} pairs of rows per second in scans of {STEPS} batches of "
+        f"{BATCH}; stored, the rows would take {dense:.1f} GB for each of the two domains",
         f"peak {beyond:,.0f} MB beyond the counts, asked for: under {LIMIT_MB:,} MB",
     )
 
@@ -111,17 +110,15 @@ def run() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     """Seconds and peak memory beyond the counts of each stage, and numbers about the table."""
     import jax
 
-    from jaxpert.tasks import translation as spectra
-
     dataset = simulate()
     jax.device_put(np.zeros(1)).block_until_ready()
     stages: list[tuple[str, float, float]] = []
     before = _resident_mb()
     stage = functools.partial(_stage, stages, before)
     with stage("draws, pairs, moments and ComBat"):
-        prepared = spectra.prepare(dataset, replicates=REPLICATES, cells_per_draw=DRAWN)
+        prepared = prepare(dataset, replicates=REPLICATES, cells_per_draw=DRAWN)
     with stage("both feeds"):
-        feed, _valid = spectra.make_feeds(prepared, BATCH)
+        feed, _valid = make_feeds(prepared, BATCH)
     with stage(f"compile and {STEPS * (CALLS + 1)} batches of {BATCH}"):
         many = jax.jit(functools.partial(_scan, feed))
         jax.block_until_ready(many(feed.data, 0))

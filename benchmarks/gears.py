@@ -32,10 +32,9 @@ def main() -> None:
         f"GEARS training step ({sizes}; {len(np.unique(batch.condition))} of them in the batch)",
         ("code", "steps per call", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
         rows,
-        f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one "
-        "step per call: "
-        f"{_ratio(single)}; {SCANNED} steps per call, as train.fit runs: {_ratio(scanned)}; asked "
-        f"for: {TARGET}",
+        f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one step "
+        f"per call: {_ratio(single)}; {SCANNED} steps per call, as train.fit runs: "
+        f"{_ratio(scanned)}; asked for: {TARGET}",
         agreement,
     )
 
@@ -112,8 +111,8 @@ def agreement(net: gears.Gears, batch: Batch) -> str:
     apart = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), our_slopes, plain_slopes)
     return (
         f"Loss at the same parameters: jaxpert {ours:.6f}, plain {plain:.6f}; largest difference "
-        "of a gradient's "
-        f"entry {max(jax.tree.leaves(apart)):.1e}, where the largest entry is {largest:.1e}"
+        f"of a gradient's entry {max(jax.tree.leaves(apart)):.1e}, where the largest entry is "
+        f"{largest:.1e}"
     )
 
 

@@ -23,16 +23,14 @@ def main() -> None:
     stages, facts = measure.in_child(train)
     measure.show(
         f"GEARS on a Norman-sized simulated screen: {facts['cells']:,} cells x {facts['genes']:,} "
-        "genes, "
-        f"{facts['conditions']} conditions, {facts['counts'] / 1e6:,.0f} million nonzero counts, "
-        f"{facts['parameters'] / 1e6:.1f} million parameters",
+        f"genes, {facts['conditions']} conditions, {facts['counts'] / 1e6:,.0f} million nonzero "
+        f"counts, {facts['parameters'] / 1e6:.1f} million parameters",
         ("stage", "seconds", "peak MB so far"),
         [(name, f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in [*rows, *stages]],
         f"{facts['ms']:,.0f} ms per step over {STEPS} steps of {BATCH} cells "
         f"({facts['ms'] / 6e4 * facts['steps']:,.0f} min for an epoch of {facts['steps']:,} "
-        "steps); "
-        f"peak of loading and training {stages[-1][2] / 1e3:.2f} GB, "
-        f"asked for: under {LIMIT:.0f} GB",
+        f"steps); peak of loading and training {stages[-1][2] / 1e3:.2f} GB, asked for: under "
+        f"{LIMIT:.0f} GB",
     )
 
 

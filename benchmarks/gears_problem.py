@@ -35,8 +35,8 @@ class Sizes(NamedTuple):
     def __str__(self) -> str:
         return (
             f"batch {self.cells}, {self.genes:,} genes, hidden {self.hidden}, graphs of "
-            f"{self.genes:,} and "
-            f"{self.nodes:,} nodes x {self.neighbours}, {1 + self.singles + self.pairs} conditions"
+            f"{self.genes:,} and {self.nodes:,} nodes x {self.neighbours}, "
+            f"{1 + self.singles + self.pairs} conditions"
         )
 
 

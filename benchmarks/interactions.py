@@ -39,8 +39,7 @@ def main() -> None:
     )
     measure.show(
         f"Interactions of {pairs:,} pairs of {sizes.singles} genes, predicted by GEARS (random "
-        "parameters) on "
-        f"{sizes.genes:,} genes and scored on {SCORED:,}, compilation counted",
+        f"parameters) on {sizes.genes:,} genes and scored on {SCORED:,}, compilation counted",
         ("who", "wall s", "CPU s", "peak MB"),
         [
             predicted.row("jaxpert, all pairs predicted"),
@@ -50,10 +49,8 @@ def main() -> None:
             theirs.row(f"scikit-learn, slopes of {pairs:,} pairs (extrapolated)", pairs / SAMPLE),
         ],
         f"Both under {TARGET} s: {'yes' if both.wall < TARGET else 'no'}; CPU time of "
-        "scikit-learn's slopes over both: "
-        f"{theirs.cpu * pairs / SAMPLE / both.cpu:,.0f}x; largest difference of a slope on the "
-        f"{SAMPLE} pairs: "
-        f"{np.abs(found - slopes).max():.1e}",
+        f"scikit-learn's slopes over both: {theirs.cpu * pairs / SAMPLE / both.cpu:,.0f}x; largest "
+        f"difference of a slope on the {SAMPLE} pairs: {np.abs(found - slopes).max():.1e}",
     )
 
 

@@ -78,9 +78,8 @@ def machine() -> str:
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
     return (
         f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} "
-        "cores "
-        f"({platform.machine()}), jax on {device}, load average at start {load}\n"
-        f"python {platform.python_version()}, {versions}"
+        f"cores ({platform.machine()}), jax on {device}, load average at start {load}\npython "
+        f"{platform.python_version()}, {versions}"
     )
 
 

@@ -25,9 +25,8 @@ def main() -> None:
         ("stage", "seconds", "peak MB so far"),
         [(name, f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in [*rows, *stages]],
         f"{facts['ms']:,.0f} ms per step over the last {STEPS - 10} of {STEPS} steps of {BATCH} "
-        "cells "
-        f"({facts['ms'] / 1e3 * facts['steps']:,.0f} s for an epoch of {facts['steps']} steps); "
-        f"peak of loading and training {stages[-1][2] / 1e3:.2f} GB, asked for: under 8 GB",
+        f"cells ({facts['ms'] / 1e3 * facts['steps']:,.0f} s for an epoch of {facts['steps']} "
+        f"steps); peak of loading and training {stages[-1][2] / 1e3:.2f} GB, asked for: under 8 GB",
     )
 
 
@@ -59,12 +58,12 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     with _stage(stages, "import"):
         import jax
 
-        from configs.cradle_norman import get_config
         from jaxpert import data
         from jaxpert.core import optim
         from jaxpert.core import train as loop
         from jaxpert.models.cradle import model as cradle_vae
-        from jaxpert.tasks.screen import predict as workflow
+        from jaxpert.tasks.screen import feeds
+        from jaxpert.tasks.screen.keys import TrainKeys
     with _stage(stages, "read"):
         dataset = data.read(FILE, perturbation="perturbation")
     with _stage(stages, "quality labels, without doublets"):
@@ -72,10 +71,9 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     with _stage(stages, "split"):
         dataset = data.add_split(dataset, kind="combinations")
     with _stage(stages, "what the model must know"):
-        kwargs = get_config("full").to_dict()["model"]["kwargs"]
-        model = cradle_vae.build(data.make_spec(dataset), **kwargs)
+        model = cradle_vae.build(data.make_spec(dataset))
     with _stage(stages, "both splits to the device"):
-        feed, _valid = workflow.make_feeds(dataset, batch_size=BATCH)
+        feed, _valid = feeds.feeds_of(dataset, 0, model, TrainKeys(batch_size=BATCH))
     with _stage(stages, "initial state"):
         optimizer = optim.adam(3e-4, weight_decay=1e-6, clip=100.0)
         state = loop.init(model, optimizer, feed, jax.random.key(0))

@@ -4,7 +4,6 @@ demo variants."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,11 +11,10 @@ import numpy as np
 
 from benchmarks import measure
 from jaxpert import data
-from jaxpert.core import config as keys
-from jaxpert.core import optim, train
+from jaxpert.core import optim, programs, train
 from jaxpert.core.types import Dataset, Model
 from jaxpert.models.cradle import model as cradle_vae
-from jaxpert.models.cradle import sams_vae
+from jaxpert.models.cradle import sams_vae, settings
 
 SEEDS, ROUNDS = 5, 7
 BATCH = {"test": 64, "demo": 128}
@@ -42,12 +40,10 @@ def main() -> None:
 
 def seconds(size: str, name: str, particles: int) -> dict[str, measure.Seconds]:
     screen = _screen({"test": "tiny", "demo": "demo"}[size])
-    shared = keys.vae_sizes(size) | keys.mask_settings(size) | {"particles": particles}
-    build = {
-        "CRADLE-VAE": partial(cradle_vae.build, **keys.cradle_settings(size) | shared),
-        "SAMS-VAE": partial(sams_vae.build, **shared),
-    }
-    model = build[name](data.make_spec(screen))
+    module = {"CRADLE-VAE": "cradle_vae", "SAMS-VAE": "sams_vae"}[name]
+    chosen = settings.defaults(module, size)["model"]["kwargs"] | {"particles": particles}
+    build = {"cradle_vae": cradle_vae.build, "sams_vae": sams_vae.build}[module]
+    model = build(data.make_spec(screen), **chosen)
     calls = {
         which: _epoch(model, screen, BATCH[size], seeds)
         for which, seeds in (("one", None), ("five", SEEDS))
@@ -67,7 +63,7 @@ def _epoch(model: Model, screen: Dataset, batch: int, seeds: int | None) -> Call
         screen, "train", batch_size=batch, tables=data.split_tables(screen, "train")
     )
     optimizer = optim.adam(1e-3, weight_decay=1e-6, clip=100.0)
-    stretch = train._stretch(model, optimizer, feed, feed.steps)
+    stretch = programs.stretch_of(model, optimizer, feed, feed.steps)
     step = jax.jit(jax.vmap(stretch, (0, None)) if seeds else stretch)
     state = train.init(model, optimizer, feed, jax.random.key(0), seeds=seeds)._replace(best=None)
     compiled = step.lower(state, feed.data).compile()

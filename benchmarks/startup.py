@@ -66,19 +66,18 @@ def first_step() -> list[float]:
     marks = [time.perf_counter()]
     import jax
 
-    from configs.cradle_norman import get_config
     from jaxpert import data
     from jaxpert.core import optim
     from jaxpert.core import train as loop
     from jaxpert.models.cradle import model as cradle_vae
+    from jaxpert.models.cradle.settings import defaults
 
     marks.append(time.perf_counter())
     screen, _ = data.simulate("tiny")
     dataset = data.add_quality(data.read(screen, perturbation="perturbation"), doublets="none")
     dataset = data.add_split(dataset, kind="none")
-    model = cradle_vae.build(
-        data.make_spec(dataset), **get_config("test").to_dict()["model"]["kwargs"]
-    )
+    settings = defaults("cradle_vae", "test")["model"]["kwargs"]
+    model = cradle_vae.build(data.make_spec(dataset), **settings)
     marks.append(time.perf_counter())
     feed = data.make_feed(
         dataset, "train", batch_size=64, tables=data.split_tables(dataset, "train")

@@ -32,11 +32,9 @@ def main() -> None:
             ("code", "steps per call", *measure.TIMES, "GFLOP", "temporary MB", "peak MB"),
             rows,
             f"{REPEATS} calls of one step, {SCANS} of {SCANNED}, in turn. Plain over jaxpert, one "
-            "step per call: "
-            f"{_ratio(single)}; {SCANNED} steps per call: {_ratio(scanned)}; each as it is used "
-            "(train.fit runs many "
-            f"steps per call, SVI.update one): median {_as_used(single, scanned):.2f}x; asked "
-            f"for: {target}",
+            f"step per call: {_ratio(single)}; {SCANNED} steps per call: {_ratio(scanned)}; each "
+            "as it is used (train.fit runs many steps per call, SVI.update one): median "
+            f"{_as_used(single, scanned):.2f}x; asked for: {target}",
             agreement,
         )
 

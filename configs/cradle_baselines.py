@@ -2,42 +2,35 @@
 and screen.
 
 Paper: SAMS-VAE's settings on Norman (30,000 steps, clip 100) and Replogle (150,000 steps, no clip);
-Dixit as Norman, Adamson as Replogle, since nothing is published for them. Trained on all cells,
-failed ones included. Command: python experiments/main.py
---config=configs/cradle_baselines.py:sams_vae,norman --workdir=runs/sams_norman Variants:
-MODEL,SCREEN with sams_vae, cpa_vae, svae_plus or conditional_vae, and norman, dixit, replogle,
-adamson, or `demo` (the simulated screen in minutes on two cores) or `test` (seconds), whose decoder
-is as deep as CRADLE-VAE's.
+    Dixit as Norman, Adamson as Replogle, since nothing is published for them. Trained on all cells,
+    failed ones included.
+Command: python experiments/main.py --config=configs/cradle_baselines.py:sams_vae,norman
+    --workdir=runs/sams_norman
+Variants: MODEL,SCREEN with sams_vae, cpa_vae, svae_plus or conditional_vae, and norman, dixit,
+    replogle, adamson, or `demo` (the simulated screen in minutes on two cores) or `test` (seconds),
+    whose decoder is as deep as CRADLE-VAE's.
 """
 
 from ml_collections import ConfigDict
 
-from jaxpert.core import config as keys
+from jaxpert.models.cradle import settings
 
-COMBINATIONS, CELLS = ("norman", "dixit"), ("replogle", "adamson")
-SCREENS = (*COMBINATIONS, *CELLS, "demo", "test")
-OWN = {
-    "sams_vae": {"guide": "correlated", "mean_field_encoder": False},
-    "cpa_vae": {"embedding_prior_scale": 1.0, "mean_field_encoder": False},
-    "svae_plus": {"mask_beta": 2.0, "temperature": 1.0, "combinations": "own"},
-    "conditional_vae": {},
-}
+MODELS = tuple(name for name in settings.MODELS if name != "cradle_vae")
+COMBINATIONS, CELLS, SMALL = ("norman", "dixit"), ("replogle", "adamson"), ("demo", "test")
+SCREENS = (*COMBINATIONS, *CELLS, *SMALL)
 
 
 def get_config(variant: str = "sams_vae,norman") -> ConfigDict:
     model, _, screen = variant.partition(",")
-    if model not in OWN or screen not in SCREENS:
+    if model not in MODELS or screen not in SCREENS:
         raise ValueError(
-            f"variant is {variant!r}, expected MODEL,SCREEN with a model of {', '.join(OWN)} and "
-            "a screen of "
-            f"{', '.join(SCREENS)}"
+            f"variant is {variant!r}, expected MODEL,SCREEN with a model of {', '.join(MODELS)} "
+            f"and a screen of {', '.join(SCREENS)}"
         )
-    size = screen if screen in ("demo", "test") else "full"
-    config = ConfigDict(keys.defaults(size))
-    config.model.name = model
-    masks = keys.mask_settings(size) if model == "sams_vae" else {}
-    config.model.kwargs = ConfigDict(keys.vae_sizes(size) | masks | OWN[model])
-    if size != "full":
+    config = ConfigDict(settings.defaults(model, screen if screen in SMALL else "full"))
+    if model == "svae_plus":
+        config.model.kwargs.combinations = "own"
+    if screen in SMALL:
         config.model.kwargs.decoder_layers = 2
         return config
     config.data.source = config.data.preset = screen
@@ -45,7 +38,7 @@ def get_config(variant: str = "sams_vae,norman") -> ConfigDict:
     if screen in CELLS:
         config.split.kind = "cells"
         config.train.update(max_steps=150_000, clip=0.0)
-        if masks:
+        if model == "sams_vae":
             config.model.kwargs.update(
                 embedding_layers=2, embedding_hidden_dim=200, mask_prior=0.001
             )

@@ -3,7 +3,8 @@ time, so compiled programs are kept between processes and runs, and the compiler
 the older of XLA's two emitters of fused loops takes half the time of the other.
 
 Bits are only ever compared between programs compiled alike. A module whose programs run for long
-may set `jax_disable_most_optimizations` to False for itself.
+may set `jax_disable_most_optimizations` to False for itself. Eight devices, of which most tests use
+one, let programs for several run without a process of their own.
 """
 
 import os
@@ -17,9 +18,12 @@ CACHE = ROOT / ".cache/jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-FLAGS = os.environ.get("XLA_FLAGS", "")
-if "xla_cpu_use_fusion_emitters" not in FLAGS:
-    os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_cpu_use_fusion_emitters=false".strip()
+for flag, value in (
+    ("xla_cpu_use_fusion_emitters", "false"),
+    ("xla_force_host_platform_device_count", "8"),
+):
+    if flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
 
 
 @pytest.fixture
@@ -58,3 +62,15 @@ def real():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def run_of(tmp_path_factory):
+    """`run_of("cradle_norman:test", *flags)` -> a finished work directory, made once per session;
+    copy it before you change it."""
+    from support.runs import Runs
+
+    base = tmp_path_factory.getbasetemp()
+    # Workers of one session have folders beside each other.
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return Runs(shared / "runs")

@@ -1,237 +1,170 @@
-"""A finished run read back from its folder: data, model and best parameters, for what comes after
-training."""
+"""A finished run read back from its folder, the one way for all: data, model and best
+parameters."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import numpy as np
-
-from jaxpert import data
-from jaxpert.app import run
-from jaxpert.core import checkpoint, log, optim, train
-from jaxpert.core.types import SPLITS, Dataset, InputError, Model, TrainState
+from jaxpert.app import families
+from jaxpert.app.run import Prepared, prepare, read, vmapped_seeds
+from jaxpert.core import checkpoint, fit, log, settings, train, workdir
+from jaxpert.core.config import Config
+from jaxpert.core.errors import InputError
+from jaxpert.core.family import Finished, Run
+from jaxpert.core.types import Dataset
 from jaxpert.data.files import shown
-from jaxpert.data.transfer import like_training
-from jaxpert.tasks.screen import predict as workflow
-from jaxpert.tasks.screen.predict import Fitted
-
-SHAPE_CELLS = 8
-"""Training cells from which the shapes of a checkpoint are worked out; the parameters do not depend
-on them."""
 
 
-class Finished(NamedTuple):
-    """A run with its report written."""
-
-    config: dict[str, Any]
-    dataset: Dataset
-    """Labelled and split as in the run."""
-    truth: Any
-    """The `Truth` behind a simulated screen, else None."""
-    fitted: Fitted
-    metrics: dict[str, Any]
-    """Content of metrics.json."""
-
-
-def reopen(workdir: str | Path, *, seed: int | None = None) -> Finished:
+def reopen(folder: str | Path, *, seed: int | None = None) -> Finished:
     """Read a finished run back from its work directory.
 
     Args:
-        workdir: of the run.
+        folder: of the run.
         seed: which of several vmapped seeds (`train.seeds`); None keeps all, every leaf of the
             parameters then having a leading seed axis. A run of one seed has none.
 
     Raises InputError where there is no such folder or run, where it is not finished, and where its
     data are gone or no longer those it was trained on.
     """
-    workdir = Path(workdir).absolute()
-    config, metrics = read_config(workdir), read_metrics(workdir)
-    _check_seed(config, workdir, seed)
-    try:
-        dataset, truth = _read_again(config, workdir)
-        _check_cells(dataset, metrics, workdir)
-        model = run.build_model(config, dataset)
-        fitted = _fitted(config, workdir, dataset, model, metrics)
-    except KeyError as error:
-        raise InputError(
-            f"config.json of {workdir} lacks {error}, expected every key of this version: an "
-            "older one made the run, "
-            "so run it again in a new --workdir"
-        ) from error
-    if seed is not None and config["train"]["seeds"] > 1:
-        fitted = workflow.pick_seed(fitted, seed)
-    return Finished(config, dataset, truth, fitted, metrics)
+    folder = Path(folder).expanduser().absolute()
+    kept, metrics = workdir.read_config(folder), workdir.read_metrics(folder)
+    raw = kept.config if kept.format >= workdir.FORMAT else upgraded(kept.config)
+    prepared = _prepare_again(raw, folder)
+    _check_seed(prepared.config, folder, seed)
+    # Numbers are compared before parameters are read, since reading takes longer.
+    _check_numbers(prepared, metrics, folder)
+    fitted = _restore(prepared, metrics, folder)
+    if seed is not None and vmapped_seeds(prepared.config) is not None:
+        fitted = fit.pick_seed(fitted, seed)
+    return Finished(prepared.config, prepared.family, prepared.problem, fitted, metrics)
 
 
-def _read_again(config: dict[str, Any], workdir: Path) -> tuple[Dataset, Any]:
+def open_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Finished runs under labels that tell them apart: the name of the model, or where several have
+    it, the folder's."""
+    paths = [Path(folder).expanduser().absolute() for folder in folders]
+    # Figures show one seed, so the first stands for a run of several.
+    finished = [reopen(path, seed=0) for path in paths]
+    models = [run.config.model.name for run in finished]
+    runs = []
+    for path, run, model in zip(paths, finished, models, strict=True):
+        label = model if models.count(model) == 1 else path.name
+        runs.append(Run(label, path, run))
+    return runs
+
+
+def upgraded(old: Config) -> Config:
+    """A config of form 1, which had the keys of every task, in today's form.
+
+    Keys of other tasks are left out; what another family did beside stood under that family's name.
+    """
+    name = old["model"]["name"]
+    keys = settings.plain(families.keys_of(name)())
+    new: Config = {"model": old["model"]}
+    # Only keys of today's form are taken over; what was left out has its default.
+    for section, defaults in keys.items():
+        if section == "model" or section not in old:
+            continue
+        if isinstance(defaults, Mapping):
+            new[section] = {key: old[section].get(key, value) for key, value in defaults.items()}
+        else:
+            new[section] = old[section]
+    beside = {name: old["evaluation"].get(name) for name in families.FAMILIES}
+    # One switch for each family became one list of names.
+    if "scores_of" in keys["evaluation"]:
+        new["evaluation"]["scores_of"] = ",".join(name for name, on in beside.items() if on)
+    if "beside" in keys["evaluation"]:
+        texts = [f"{name}={epochs}" for name, epochs in beside.items() if epochs]
+        new["evaluation"]["beside"] = ",".join(texts)
+    return new
+
+
+def _prepare_again(raw: Config, folder: Path) -> Prepared:
+    if raw["train"].get("start"):
+        # What it went on from may be gone; what it took from there stands in the run itself.
+        raw = {**raw, "train": {**raw["train"], "start": str(folder)}}
     try:
-        return run.load_dataset(config)
+        checked, family = read(raw)
     except InputError as error:
         raise InputError(
-            f"the data of the finished run {workdir} cannot be read again: {error}"
+            f"config.json of {folder} is not one of this version ({error}): an older one made the "
+            "run, so run it again in a new --workdir"
         ) from error
-
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """Settings of the run in a folder, whether finished or not."""
-    if not workdir.is_dir():
-        raise InputError(
-            f"there is no folder {workdir}, expected that of a finished run: check the path of "
-            "the run"
-        )
-    if not (workdir / "config.json").exists():
-        raise InputError(
-            f"{workdir} has no config.json, expected the folder of a finished run: give the "
-            "--workdir of "
-            "experiments/main.py"
-        )
-    return _json(workdir / "config.json")
-
-
-def read_metrics(workdir: Path) -> dict[str, Any]:
-    """Results of the run in a folder; they are what tells a finished one."""
-    if not (workdir / "metrics.json").exists():
-        raise InputError(
-            f"the run in {workdir} is not finished (it has no metrics.json): run its command "
-            "again, which goes on from "
-            "the last checkpoint"
-        )
-    return _json(workdir / "metrics.json")
-
-
-def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return prepare(checked, family)
+    except InputError as error:
         raise InputError(
-            f"{path} cannot be read ({error}), expected that of a run: run it again"
+            f"the data of the finished run {folder} cannot be read again: {error}"
         ) from error
 
 
-def _check_seed(config: dict[str, Any], workdir: Path, seed: int | None) -> None:
-    seeds = config["train"]["seeds"]
+def _restore(prepared: Prepared, metrics: Mapping[str, Any], folder: Path) -> fit.Fitted:
+    if not (folder / "checkpoints").is_dir():
+        raise InputError(
+            f"{folder} has no checkpoints, expected those of a finished run: run it again elsewhere"
+        )
+    checked, _, problem, ready = prepared
+    # Shapes alone: no parameter is drawn just to be overwritten.
+    like = train.shapes(
+        ready.model,
+        fit.make_optimizer(checked.train, 1),
+        problem.sample(ready.model),
+        fit.root_key(checked.seed, vmapped_seeds(checked)),
+    )
+    with checkpoint.open(folder) as manager:
+        # Names come first, so that changed data are called so, and not shapes that do not fit.
+        meta = checkpoint.newest_meta(manager)
+        if meta is not None:
+            _check_names(problem.dataset, meta, folder)
+        state, meta, notes = checkpoint.restore(manager, like)
+    # The checkpoint that was read may be an older one than the newest.
+    _check_names(problem.dataset, meta, folder)
+    for note in notes:
+        log.say(f"note: {note}")
+    # How training ended is read from metrics, as it is not part of the checkpoint.
+    ended = metrics["run"]
+    outcome = train.Outcome(ended["ended"], ended["epochs"], ended["steps"])
+    fitted = fit.Fitted(ready.model, state.best.params, state.best.state, state, outcome)
+    return fit.after_training(fitted, problem.dataset)
+
+
+def _check_seed(checked: Any, folder: Path, seed: int | None) -> None:
+    seeds = vmapped_seeds(checked) or 1
     if seed is not None and not 0 <= seed < seeds:
         raise InputError(
-            f"seed {seed} of {workdir} is asked for, expected 0 to {seeds - 1}: it has "
+            f"seed {seed} of {folder} is asked for, expected 0 to {seeds - 1}: it has "
             f"train.seeds={seeds}"
         )
 
 
-def _check_cells(dataset: Dataset, metrics: dict[str, Any], workdir: Path) -> None:
+def _check_numbers(prepared: Prepared, metrics: Mapping[str, Any], folder: Path) -> None:
     """The run's own count of its data; names are checked against the checkpoint."""
-    now, before = run.describe(dataset), metrics["data"]
-    differing = [name for name in now if name != "notes" and now[name] != before.get(name)]
+    now = prepared.family.task.about(prepared.problem)
+    before = metrics["data"]
+    differing = [key for key in now if key != "notes" and now[key] != before.get(key)]
     if differing:
-        listed = "; ".join(
-            f"{name}: {before.get(name)} then, {now[name]} now" for name in differing[:3]
-        )
-        raise _changed(dataset, workdir, listed)
+        changes = [f"{key}: {before.get(key)} then, {now[key]} now" for key in differing[:3]]
+        raise _changed(prepared.problem.dataset, folder, "; ".join(changes))
 
 
-def _check_names(dataset: Dataset, meta: dict[str, Any], workdir: Path) -> None:
+def _check_names(dataset: Dataset, meta: Mapping[str, Any], folder: Path) -> None:
     """Genes and treatments by name and order: parameters go by position."""
     for what, now in (("genes", dataset.genes), ("treatments", dataset.treatments)):
         before = tuple(meta[what])
-        if before != now:
-            at = next(
-                i for i in range(max(len(before), len(now))) if before[i : i + 1] != now[i : i + 1]
-            )
-            listed = (
-                f"of the {what} number {at + 1} was {shown(before[at : at + 1]) or 'none'} and is "
-                "now "
-            )
-            raise _changed(dataset, workdir, listed + (shown(now[at : at + 1]) or "none"))
+        if before == now:
+            continue
+        # One may be the beginning of the other, so the longer one is gone through.
+        longest = max(len(before), len(now))
+        at = next(i for i in range(longest) if before[i : i + 1] != now[i : i + 1])
+        then, today = shown(before[at : at + 1]) or "none", shown(now[at : at + 1]) or "none"
+        how = f"of the {what} number {at + 1} was {then} and is now {today}"
+        raise _changed(dataset, folder, how)
 
 
-def _changed(dataset: Dataset, workdir: Path, how: str) -> InputError:
+def _changed(dataset: Dataset, folder: Path, how: str) -> InputError:
     return InputError(
-        f"the data {dataset.name!r} are no longer those that the run in {workdir} was trained on "
-        f"({how}): put the file "
-        "of then in its place, or train again in a new --workdir"
-    )
-
-
-def _fitted(
-    config: dict[str, Any], workdir: Path, dataset: Dataset, model: Model, metrics: dict[str, Any]
-) -> Fitted:
-    if not (workdir / "checkpoints").is_dir():
-        raise InputError(
-            f"{workdir} has no checkpoints, expected those of a finished run: run it again "
-            "elsewhere"
-        )
-    with checkpoint.open(workdir) as manager:
-        meta = _newest_meta(manager)
-        if meta is not None:
-            _check_names(dataset, meta, workdir)
-        state, meta, notes = checkpoint.restore(manager, _like(config, dataset, model))
-    _check_names(dataset, meta, workdir)
-    for note in notes:
-        log.say(f"note: {note}")
-    about = metrics["run"]
-    outcome = train.Outcome(about["ended"], about["epochs"], about["steps"])
-    return workflow.settle(
-        Fitted(model, state.best.params, state.best.state, state, outcome), dataset
-    )
-
-
-def _newest_meta(manager: Any) -> dict[str, Any] | None:
-    """Names beside the newest checkpoint, read before its arrays so that changed data are called
-    so, and not shapes that do not fit; None where it cannot be read (`checkpoint.restore` then says
-    so)."""
-    import orbax.checkpoint as ocp
-
-    try:
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return manager.restore(manager.latest_step(), args=args)["meta"]["meta"]
-    except Exception:  # orbax, tensorstore and json each have their own for a damaged file
-        return None
-
-
-def _like(config: dict[str, Any], dataset: Dataset, model: Model) -> TrainState:
-    """Structure, shapes and types of the run's training state."""
-    settings = config["train"]
-    few = np.full(len(dataset.cells), SPLITS.index("dropped"), np.int8)
-    rows = dataset.rows("train")
-    controls = rows[dataset.condition[rows] == dataset.control]
-    few[[*rows[:SHAPE_CELLS], *controls[:1]]] = SPLITS.index("train")
-    dataset = replace(dataset, split=few)
-    tables = data.split_tables(dataset, "train")
-    feed = data.make_feed(dataset, "train", batch_size=SHAPE_CELLS, devices=1, tables=tables)
-    rate = optim.decayed(settings["learning_rate"], settings["decay"], 1)
-    optimizer = optim.build(
-        learning_rate=rate,
-        weight_decay=settings["weight_decay"],
-        clip=settings["clip"] or None,
-        **run.optimizer_options(settings),
-    )
-    seeds = settings["seeds"] if settings["seeds"] > 1 else None
-    return jax.eval_shape(
-        lambda: train.init(model, optimizer, feed, jax.random.key(config["seed"]), seeds=seeds)
-    )
-
-
-def read_like(finished: Finished, source: str | Path) -> Dataset:
-    """Another .h5ad file in the form of a run's data: read by its settings, labelled by its quality
-    thresholds.
-
-    Gene filters are not applied; genes, treatments and thresholds are those of the run
-    (`data.transfer`).
-    """
-    settings, quality = finished.config["data"], finished.config["quality"]
-    names = ("separator", "layer", "guide_prefix", "stratum")
-    options: dict[str, Any] = {name: settings[name] or None for name in names}
-    dataset = data.read(
-        source, perturbation=settings["perturbation"], control=settings["control"], **options
-    )
-    return like_training(
-        dataset,
-        finished.dataset,
-        doublets=quality["doublets"],
-        columns={name: column for name, column in quality["columns"].items() if column},
-        doublet_group=quality["doublet_group"] or None,
+        f"the data {dataset.name!r} are no longer those that the run in {folder} was trained on "
+        f"({how}): put the file of then in its place, or train again in a new --workdir"
     )

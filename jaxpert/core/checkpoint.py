@@ -7,7 +7,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import shutil
 import threading
 import zlib
@@ -19,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpert.core import files
 from jaxpert.core.types import InputError, PyTree, TrainState
 
 SUMS = "checksums.json"
@@ -59,7 +59,9 @@ def save(manager: Any, state: TrainState, meta: dict[str, Any]) -> None:
     arrays = jax.tree.map(
         np.array, jax.device_get(_plain(state))
     )  # np.array: a view of live memory would change
+    # Seeds that are trained at once are all at the same step.
     step = int(arrays.step.flat[0])
+    # The manifest lets `restore` compare types and shapes, which orbax would cast silently.
     content = ocp.args.Composite(
         state=ocp.args.StandardSave(arrays),
         meta=ocp.args.JsonSave({"meta": meta, "arrays": _manifest(arrays)}),
@@ -67,13 +69,17 @@ def save(manager: Any, state: TrainState, meta: dict[str, Any]) -> None:
     with _readable_errors(manager.directory):
         sums = {old: entry for old, entry in _read_sums(manager).items() if old < step}
         stale = [old for old in manager.all_steps() if old >= step]
+        # Sums go first: a run killed in between leaves none for what is being replaced.
         if stale:
             _write_sums(manager, sums)
         for old in stale:
             manager.delete(old)
+        # force: the loop decides when to save, not an interval of orbax's own.
         if not manager.save(step, args=content, force=True):
             raise RuntimeError(f"orbax did not save step {step}")
+        # Saving dropped the oldest checkpoint, whose sums go too.
         kept = set(manager.all_steps())
+        # Taken only after orbax has renamed the whole checkpoint into its place.
         sums[step] = _file_sums(manager, step)
         _write_sums(manager, {old: entry for old, entry in sums.items() if old in kept})
 
@@ -86,13 +92,16 @@ def restore(manager: Any, like: TrainState) -> tuple[TrainState, dict[str, Any],
     when it does not fit the checkpoint (orbax itself would cast types silently) or when no
     checkpoint can be read.
     """
+    # Keys are stored as integers (`_plain`), so the target has them in that form too.
     target = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like)
     )
     notes: list[str] = []
+    # Newest first: a damaged checkpoint costs no more than the steps since the one before.
     for step in sorted(manager.all_steps(), reverse=True):
         try:
             arrays, meta = _read(manager, step, target)
+        # It does not fit the configuration, and an older checkpoint would not either.
         except InputError:
             raise
         except (
@@ -105,9 +114,21 @@ def restore(manager: Any, like: TrainState) -> tuple[TrainState, dict[str, Any],
         return _typed(arrays, like), meta, tuple(notes)
     raise InputError(
         f"none of the checkpoints in {manager.directory} can be read "
-        f"({'; '.join(notes) or 'there are none'}), "
-        "expected at least one whole one: start again in a new work directory"
+        f"({'; '.join(notes) or 'there are none'}), expected at least one whole one: start again "
+        "in a new work directory"
     )
+
+
+def newest_meta(manager: Any) -> dict[str, Any] | None:
+    """The `meta` of the newest checkpoint, read without its arrays; None where it cannot be read
+    (`restore` then says why)."""
+    import orbax.checkpoint as ocp
+
+    try:
+        arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        return manager.restore(manager.latest_step(), args=arguments)["meta"]["meta"]
+    except Exception:  # orbax, tensorstore and json each have their own for a damaged file
+        return None
 
 
 def _read(manager: Any, step: int, target: TrainState) -> tuple[TrainState, dict[str, Any]]:
@@ -121,6 +142,7 @@ def _read(manager: Any, step: int, target: TrainState) -> tuple[TrainState, dict
         damaged = [name for name, entry in expected.items() if found.get(name) != entry]
         if damaged:
             raise ValueError(f"{damaged[0]} is damaged or missing")
+    # Shapes are compared before arrays are read, for a message that names the difference.
     text = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
     _check_fit(manager.directory / str(step), text["arrays"], _manifest(target))
     arrays = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))[
@@ -147,10 +169,9 @@ def _read_sums(manager: Any) -> dict[int, dict[str, int]]:
 
 
 def _write_sums(manager: Any, sums: dict[int, dict[str, int]]) -> None:
+    # Processes share the folder, and two writers would race for one file.
     if jax.process_index() == 0:
-        fresh = Path(manager.directory) / f"{SUMS}.new"
-        fresh.write_text(json.dumps(sums))
-        os.replace(fresh, fresh.with_name(SUMS))
+        files.write_text(Path(manager.directory) / SUMS, json.dumps(sums))
 
 
 def _check_fit(path: Any, found: dict[str, list], expected: dict[str, list]) -> None:
@@ -159,8 +180,8 @@ def _check_fit(path: Any, found: dict[str, list], expected: dict[str, list]) -> 
         if have != want:
             raise InputError(
                 f"checkpoint {path} holds {_describe(name, have)}, expected "
-                f"{_describe(name, want)}: use the "
-                "configuration that wrote it, or a new work directory"
+                f"{_describe(name, want)}: use the configuration that wrote it, or a new work "
+                "directory"
             )
 
 
@@ -188,6 +209,7 @@ def _plain(state: PyTree) -> PyTree:
 
 def _typed(arrays: TrainState, like: TrainState) -> TrainState:
     def back(leaf: np.ndarray, model: Any) -> jax.Array:
+        # A copy, since steps donate the state and would reuse memory that NumPy owns.
         array = jnp.array(leaf)
         return jax.random.wrap_key_data(array, impl=_key_impl(model)) if _is_key(model) else array
 
@@ -197,6 +219,7 @@ def _typed(arrays: TrainState, like: TrainState) -> TrainState:
 def _key_impl(key: Any) -> Any:
     """Return the generator behind a typed key, or behind the shape of one."""
     found: list[Any] = []
+    # `key` may be a shape alone, so the generator is asked for while tracing.
     jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
     return found[0]
 
@@ -216,20 +239,20 @@ def _readable_errors(path: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # The threads of orbax must have logged before its logger is switched on again.
         for thread in set(threading.enumerate()) - before:
             thread.join(timeout=1)
         number, text = getattr(error, "errno", None), str(error)
+        # tensorstore gives no errno, only words in its message.
         if number in (errno.ENOSPC, errno.EDQUOT) or any(word in text for word in NO_ROOM):
             raise InputError(
                 f"the disk of {path} is full, so the checkpoint was not written: free some space "
-                "and run the same "
-                "command again, which goes on from the last checkpoint"
+                "and run the same command again, which goes on from the last checkpoint"
             ) from error
         if isinstance(error, OSError) or any(word in text for word in NO_ACCESS):
             raise InputError(
                 f"{path} cannot be written ({_summary(error)}), expected a directory for "
-                "checkpoints: choose another "
-                "work directory"
+                "checkpoints: choose another work directory"
             ) from error
         raise
     finally:

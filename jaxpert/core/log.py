@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from jaxpert.core import files
 from jaxpert.core.types import InputError
 
 Row = dict[str, Any]
@@ -22,6 +22,7 @@ Row = dict[str, Any]
 
 def say(text: str) -> None:
     """Print one line to standard error, above a running progress bar if there is one."""
+    # Where nobody has imported tqdm no bar can be running, so it is not imported here.
     if "tqdm" in sys.modules:
         sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
     else:
@@ -47,6 +48,7 @@ def _bar(total: int, start: int, unit: str) -> Iterator[Callable[..., None]]:
     with tqdm(total=total, initial=start, unit=unit, dynamic_ncols=True, file=sys.stderr) as bar:
 
         def show(done: int, text: str = "") -> None:
+            # The update redraws the bar, so the text need not.
             bar.set_postfix_str(text, refresh=False)
             bar.update(done - bar.n)
 
@@ -60,17 +62,20 @@ def _lines(total: int, start: int, unit: str, every: float) -> Iterator[Callable
     def show(done: int, text: str = "") -> None:
         nonlocal printed, last
         now = time.monotonic()
+        # Only the steps of this call have a known speed, not those before `start`.
         left = (
             f", {_duration((now - began) * (total - done) / (done - start))} left"
             if start < done < total
             else ""
         )
         last = f"{unit} {done}/{total}{', ' if text else ''}{text}{left}"
+        # A log file is read by people: a line for every step would bury the rest.
         if now - printed >= every:
             print(last, file=sys.stderr, flush=True)
             printed, last = now, ""
 
     yield show
+    # The end is told even where the line before it was printed a moment ago.
     if last:
         print(last, file=sys.stderr, flush=True)
 
@@ -90,26 +95,24 @@ def metrics_writer(path: str | Path, *, step: int = 0) -> Iterator[Callable[[Row
     InputError where the file cannot be written.
     """
     path = Path(path)
+    # The checkpoint decides: later rows come again from the same steps.
     kept = [row for row in read_metrics(path) if row.get("step", 0) <= step] if step else []
-    fresh = path.with_name(path.name + ".new")
     with _one_sentence(path):
-        fresh.write_text("".join(map(_line, kept)))
-        os.replace(
-            fresh, path
-        )  # a run killed here leaves the old file or the new one, never half of either
+        # A run killed here leaves the old file or the new one, never half of either.
+        files.write_text(path, "".join(map(_line, kept)))
+        # A kill while appending cuts off the last line only, which `read_metrics` leaves out.
         file = open(path, "a")
 
     def append(row: Row) -> None:
         with _one_sentence(path):
             file.write(_line(row))
+            # A run that is killed leaves every row that it reported.
             file.flush()
 
     try:
         yield append
     finally:
-        with contextlib.suppress(
-            OSError
-        ):  # what a full disk did not take has been reported by then
+        with contextlib.suppress(OSError):  # what a full disk did not take was reported by then
             file.close()
 
 
@@ -120,8 +123,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}), expected a work directory with room: "
-            "free some space or "
-            "choose another one"
+            "free some space or choose another one"
         ) from error
 
 
@@ -130,6 +132,7 @@ def read_metrics(path: str | Path) -> list[Row]:
     rows."""
     path = Path(path)
     lines = path.read_text().split("\n") if path.exists() else [""]
+    # What stands behind the last line break is cut off or empty.
     return [json.loads(line) for line in lines[:-1] if line]
 
 
@@ -140,6 +143,7 @@ def _line(row: Row) -> str:
 def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
+    # JSON knows neither NaN nor infinity; null is what every reader takes.
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -154,6 +158,7 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
     before: dict[int, Any] = {}
 
     def restore() -> None:
+        # Popped one by one, so that a second call has nothing left to restore.
         while before:
             signal.signal(*before.popitem())
 
@@ -170,6 +175,7 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
             {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
         )
     try:
+        # A question between stretches: a handler that raised could break a save half-way.
         yield lambda: bool(caught)
     finally:
         restore()

@@ -58,11 +58,13 @@ def build(
         raise InputError(f"train.optimizer is {kind!r}, expected one of {', '.join(KINDS)}")
     if clip_kind not in CLIPS:
         raise InputError(f"train.clip_kind is {clip_kind!r}, expected one of {', '.join(CLIPS)}")
+    # Guards stand outside the root, as in PyTorch; optax's RMSprop has its own inside.
     moments = {
         "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
         "rmsprop": optax.scale_by_rms(RMS_DECAY, 1e-8, eps_in_sqrt=False),
         "sgd": optax.identity(),
     }
+    # The order decides the numbers (docs/models/cradle.md, "Training").
     chain = optax.chain(
         optax.identity() if clip is None else _clipping(clip, clip_kind, clip_parts),
         optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
@@ -89,6 +91,7 @@ def decayed(learning_rate: float, factor: float, every: int) -> Rate:
     return (
         learning_rate
         if factor == 1
+        # Whole divisions make a staircase: the rate is constant in between.
         else lambda step: learning_rate * factor ** (jnp.asarray(step) // every)
     )
 
@@ -97,16 +100,19 @@ def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTr
     def clip(updates: PyTree) -> PyTree:
         if kind == "value":
             return jax.tree.map(lambda g: jnp.clip(g, -limit, limit), updates)
+        # min(1, limit / (norm + 1e-6)): a gradient within the bound stays as it is.
         scale = jnp.minimum(1, limit / (optax.tree.norm(updates) + NORM_GUARD))
         return jax.tree.map(lambda g: g * scale, updates)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         if not parts:
             return clip(updates), state
+        # The norm of these parts alone (docs/models/cycseq.md, "Optimiser and schedule").
         chosen = clip({name: updates[name] for name in parts})
         return {name: chosen.get(name, part) for name, part in updates.items()}, state
 
     def init(params: PyTree) -> Any:
+        # Checked here, where the names of the parameters are first known.
         absent = [name for name in parts if name not in params]
         if absent:
             raise InputError(
@@ -124,6 +130,7 @@ def _frozen(
     them."""
 
     def init(params: PyTree) -> Any:
+        # Dots at both ends keep "encoder" from matching "encoder2".
         names = ["." + name for name in _names(params)]
         absent = [
             path for path in paths if not any(f"{name}.".startswith(f".{path}.") for name in names)
@@ -131,12 +138,12 @@ def _frozen(
         if absent:
             raise InputError(
                 f"train.freeze names {absent[0]!r}, expected paths of parameters such as "
-                f"{names[0][1:]!r} or the "
-                "beginning of one"
+                f"{names[0][1:]!r} or the beginning of one"
             )
         return inner.init(params)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        # Zeros before, so that no norm counts them, and after, since weight decay moves them.
         moved, state = inner.update(_without(updates, paths), state, params)
         return _without(moved, paths), state
 

@@ -16,6 +16,7 @@ def package(name: str, purpose: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        # The package is there but one that it needs is not: that message says more than ours.
         if error.name != name:
             raise
         raise InputError(

@@ -11,6 +11,7 @@ AXIS = "devices"
 
 def _inside_pmap() -> bool:
     try:
+        # JAX does not list the axes that are bound; asking for one that is not raises.
         jax.lax.axis_index(AXIS)
     except NameError:
         return False

@@ -3,6 +3,7 @@ or several."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,10 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from jaxpert.core import log
-from jaxpert.core.parallel import AXIS, pmean, psum
+from jaxpert.core.parallel import AXIS
+from jaxpert.core.programs import (
+    Numbers,
+    Plan,
+    compile_programs,
+    copied,
+    first_replica,
+    is_split,
+    spread,
+    strongly_typed,
+)
+from jaxpert.core.streams import Stream
 from jaxpert.core.types import (
     Batch,
     Best,
@@ -23,14 +35,7 @@ from jaxpert.core.types import (
     Model,
     PyTree,
     TrainState,
-    Validation,
-    step_key,
 )
-
-ORDER, VALIDATION, INIT = 2**32 - 1, 2**32 - 2, 2**32 - 3
-"""Streams folded into the root key, out of the way of the step numbers."""
-
-Numbers = dict[str, Any]
 
 
 class Outcome(NamedTuple):
@@ -56,8 +61,7 @@ class NonFiniteLoss(RuntimeError):
         listed = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
         super().__init__(
             f"the {phase} loss is not finite at step {step} ({listed}) and {good}: lower "
-            "`train.learning_rate`, or "
-            "look for extreme counts"
+            "`train.learning_rate`, or look for extreme counts"
         )
         self.step, self.terms, self.saved = step, terms, saved
 
@@ -68,39 +72,6 @@ class _Hooks(NamedTuple):
     report: Callable[[Numbers], None]
     should_stop: Callable[[], bool]
     show: Callable[..., None] = lambda *_: None
-
-
-class _Plan(NamedTuple):
-    """What is known of a run before it begins."""
-
-    first: int
-    last: int
-    epoch: int
-    """Steps per epoch."""
-    stretch: int
-    """Steps per logged stretch; the last one of an epoch may be shorter."""
-    validate_every: int
-    patience: int | None
-
-    def stretches(self) -> list[int]:
-        """Lengths of the stretches from `first` to `last`; they start anew with every epoch."""
-        lengths, at = [], self.first
-        while at < self.last:
-            within = at % self.epoch
-            lengths.append(
-                min(self.stretch - within % self.stretch, self.epoch - within, self.last - at)
-            )
-            at += lengths[-1]
-        return lengths
-
-    def validates(self, step: int) -> bool:
-        return step == self.last or step % (self.epoch * self.validate_every) == 0
-
-    def exhausted(self, best_epoch: Any, epoch: Any) -> Any:
-        """Whether patience had run out at the last validation up to `epoch` (arrays or numbers)."""
-        if self.patience is None:
-            return epoch < 0
-        return epoch // self.validate_every * self.validate_every - best_epoch >= self.patience
 
 
 def init(
@@ -119,19 +90,41 @@ def init(
     keys = key if seeds is None else jax.random.split(key, seeds)
 
     def start(data: PyTree, key: PRNGKeyArray) -> TrainState:
-        zero, inf = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, jnp.float32)
-        key_init = jax.random.fold_in(key, INIT)
-        batch = feed.batch(
-            data, key_init, feed.order(data, jax.random.fold_in(key, ORDER), zero), zero
-        )
-        params, state = jax.tree.map(_strong, model.init(key_init, batch))
-        opt_state = jax.tree.map(_strong, optimizer.init(params))
-        return TrainState(params, state, opt_state, key, zero, Best(params, state, inf, zero))
+        order = feed.order(data, jax.random.fold_in(key, Stream.ORDER), jnp.zeros((), jnp.int32))
+        key_init = jax.random.fold_in(key, Stream.INIT)
+        batch = feed.batch(data, key_init, order, jnp.zeros((), jnp.int32))
+        return _fresh(model, optimizer, key, batch)
 
     many = jax.vmap(start, (None, 0)) if keys.ndim else start
-    if not _is_split(feed):
-        return _copy(jax.jit(many)(feed.data, keys))
-    return _first(jax.pmap(many, AXIS, in_axes=(0, None))(feed.data, keys))
+    if not is_split(feed):
+        # Parameters and best begin as one array, which could not be donated by itself.
+        return copied(jax.jit(many)(feed.data, keys))
+    return first_replica(jax.pmap(many, AXIS, in_axes=(0, None))(feed.data, keys))
+
+
+def shapes(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    batch: Batch,
+    key: Key[Array, "*k"],
+) -> TrainState:
+    """Structure, shapes and types of the state that `init` makes, from any batch."""
+    start = functools.partial(_fresh, model, optimizer)
+    many = jax.vmap(start, (0, None)) if key.ndim else start
+    return jax.eval_shape(many, key, batch)
+
+
+def _fresh(
+    model: Model, optimizer: optax.GradientTransformation, key: PRNGKeyArray, batch: Batch
+) -> TrainState:
+    """The state before the first step."""
+    # Infinity makes the first finite validation the best so far.
+    zero, inf = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, jnp.float32)
+    params, state = jax.tree.map(
+        strongly_typed, model.init(jax.random.fold_in(key, Stream.INIT), batch)
+    )
+    opt_state = jax.tree.map(strongly_typed, optimizer.init(params))
+    return TrainState(params, state, opt_state, key, zero, Best(params, state, inf, zero))
 
 
 def fit(
@@ -173,235 +166,114 @@ def fit(
         raise InputError(
             "`train.patience` is set but there are no validation cells to judge by: set it to None"
         )
+    # Seeds that are trained at once are all at the same step.
     first = int(np.ravel(state.step)[0])
     last = epochs * train_feed.steps
-    plan = _Plan(
+    plan = Plan(
         first, min(last, max_steps or last), train_feed.steps, log_every, validate_every, patience
     )
+    # A finished run that is asked again has nothing to compile.
     if first >= plan.last or np.all(
         plan.exhausted(np.asarray(state.best.epoch), first // plan.epoch)
     ):
         reason = "finished" if first >= plan.last else "patience"
-        return _copy(state), Outcome(reason, first // plan.epoch, first)
-    split = _is_split(train_feed)
-    live = (
-        _spread(state, train_feed) if split else _copy(state)
-    )  # the steps donate it: the caller's must live on
-    chunk, validate = _programs(model, optimizer, plan, train_feed, valid_feed, live)
+        return copied(state), Outcome(reason, first // plan.epoch, first)
+    split = is_split(train_feed)
+    # A copy, since the steps donate theirs: the caller's must live on.
+    live = spread(state, train_feed) if split else copied(state)
+    chunk, validate = compile_programs(model, optimizer, plan, train_feed, valid_feed, live)
     hooks = _Hooks(save or _ignore, save_seconds, report or _ignore, should_stop or (lambda: False))
     with log.progress(plan.last, start=first) as show:
         live, step, reason = _loop(plan, hooks._replace(show=show), chunk, validate, live, split)
-    return _first(live) if split else live, Outcome(reason, step // plan.epoch, step)
+    return first_replica(live) if split else live, Outcome(reason, step // plan.epoch, step)
 
 
 def _loop(
-    plan: _Plan, hooks: _Hooks, chunk: Callable, validate: Callable, live: TrainState, split: bool
+    plan: Plan, hooks: _Hooks, chunk: Callable, validate: Callable, live: TrainState, split: bool
 ) -> tuple[TrainState, int, str]:
     record = _recorder(plan, hooks)
     step = saved = plan.first
     saved_at = time.monotonic()
     stop = done = False
-    pending: list[
-        tuple
-    ] = []  # a stretch whose numbers are fetched only once the device is busy with the next one
+    # Numbers of a stretch are fetched only once the device is busy with the next one.
+    pending: list[tuple] = []
     for length in plan.stretches():
         live, numbers = chunk(length, live)
         step += length
         pending.append(("train", step, length, numbers))
         check = plan.validates(step)
+        # Asked together: one exchange between processes per stretch.
         stop, due = _agreed(hooks.should_stop(), time.monotonic() - saved_at >= hooks.save_seconds)
+        # Numbers are checked before their state is validated or saved.
         wait = check or stop or due
         while len(pending) > (0 if wait else 1):
             record(*pending.pop(0), saved)
         if check:
             live, numbers = validate(live)
             record("val", step, 1, numbers, saved)
+            # Seeds share one program, so training ends when the last has no patience left.
             done = bool(np.all(plan.exhausted(jax.device_get(live.best.epoch), step // plan.epoch)))
         if stop or due or done or step == plan.last:
-            hooks.save(_first(live) if split else live, {"step": step, "epoch": step // plan.epoch})
+            hooks.save(
+                first_replica(live) if split else live, {"step": step, "epoch": step // plan.epoch}
+            )
             saved, saved_at = step, time.monotonic()
         if stop or done:
             break
-    return live, step, "finished" if step == plan.last else "patience" if done else "interrupted"
+    if step == plan.last:
+        return live, step, "finished"
+    return live, step, "patience" if done else "interrupted"
 
 
-def _recorder(plan: _Plan, hooks: _Hooks) -> Callable[..., None]:
+def _recorder(plan: Plan, hooks: _Hooks) -> Callable[..., None]:
     """Return the function that fetches numbers from the device, checks them and passes them on."""
     began = since = time.monotonic()
-    said: dict[str, str] = {}
+    latest: dict[str, str] = {}
 
     def record(phase: str, step: int, length: int, numbers: Numbers, saved: int) -> None:
         nonlocal since
         if not numbers:  # nothing to validate on
             return
         numbers = jax.device_get(numbers)
+        # Fetching waits for the device, so the clock is read after it.
         now = time.monotonic()
+        # First: a loss that is not finite must reach neither the log nor a checkpoint.
         _check_finite(phase, step - length, numbers, saved)
         row: Numbers = {"step": step, "epoch": (step - 1) // plan.epoch + 1}
         cells = numbers.pop("cells")
-        row |= {
-            f"{phase}/{name}": np.mean(value, -1, dtype=np.float64).tolist()
-            for name, value in numbers.items()
-        }
+        for name, value in numbers.items():
+            # Steps are the last axis; that of seeds, where there is one, becomes a list.
+            row[f"{phase}/{name}"] = np.mean(value, -1, dtype=np.float64).tolist()
         if phase == "train":
-            row["cells_per_second"] = round(
-                float(cells.sum() / cells.size * length / (now - since)), 1
-            )
+            # Cells are counted in every step, and for every seed alike.
+            per_step = float(cells.sum() / cells.size)
+            row["cells_per_second"] = round(per_step * length / (now - since), 1)
         hooks.report(row | {"seconds": round(now - began, 3)})
-        main = "loss" if "loss" in numbers else "score"
-        said[f"{phase} {main}"] = f"{np.mean(row[f'{phase}/{main}']):.5g}"
-        hooks.show(
-            step,
-            f"epoch {row['epoch']}, "
-            + ", ".join(f"{name} {value}" for name, value in said.items()),
-        )
+        criterion = _criterion(numbers)
+        latest[f"{phase} {criterion}"] = f"{np.mean(row[f'{phase}/{criterion}']):.5g}"
+        shown = ", ".join(f"{name} {value}" for name, value in latest.items())
+        hooks.show(step, f"epoch {row['epoch']}, {shown}")
         since = now
 
     return record
 
 
+def _criterion(numbers: Numbers) -> str:
+    """What is judged: the loss, or a model's own validation score."""
+    return "loss" if "loss" in numbers else "score"
+
+
 def _check_finite(phase: str, before: int, numbers: Numbers, saved: int) -> None:
     """Raise for the first step (then the first seed) with a loss or gradient that is not finite."""
     table = {name: np.atleast_2d(value).T for name, value in numbers.items()}  # [steps, seeds]
-    bad = ~np.isfinite(table["loss" if "loss" in table else "score"]) | ~np.isfinite(
-        table.get("grad_norm", 0.0)
-    )
+    # The gradient can overflow a step before the loss does; validation has none.
+    bad = ~np.isfinite(table[_criterion(table)]) | ~np.isfinite(table.get("grad_norm", 0.0))
     if bad.any():
+        # argwhere goes row by row, so its first hit is the earliest step.
         offset, seed = np.argwhere(bad)[0]
         terms = {name: float(value[offset, seed]) for name, value in table.items()}
         phase = {"train": "training", "val": "validation"}[phase]
         raise NonFiniteLoss(phase, int(before + offset + 1), terms, saved)
-
-
-def _programs(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    plan: _Plan,
-    train_feed: Feed,
-    valid_feed: Feed | None,
-    live: TrainState,
-) -> tuple[Callable, Callable]:
-    """Compile what the run needs before its clock starts: a program per length of stretch, and the
-    validation."""
-    split = _is_split(train_feed)
-    seeds = live.step.ndim > split
-
-    def compiled(function: Callable, *arguments: Any) -> Callable:
-        many = jax.vmap(function, (0, None)) if seeds else function
-        mapped = (
-            jax.pmap(many, AXIS, out_axes=(0, None), donate_argnums=0)
-            if split
-            else jax.jit(many, donate_argnums=0)
-        )
-        # Over several processes pmap lowers for global shapes but is called with local ones: it
-        # compiles when called.
-        return mapped if jax.process_count() > 1 else mapped.lower(*arguments).compile()
-
-    bare, data = live._replace(best=None), train_feed.data
-    chunks = {
-        n: compiled(_stretch(model, optimizer, train_feed, n), bare, data)
-        for n in set(plan.stretches())
-    }
-
-    def chunk(length: int, live: TrainState) -> tuple[TrainState, Numbers]:
-        moved, numbers = chunks[length](live._replace(best=None), data)
-        return moved._replace(best=live.best), numbers
-
-    if valid_feed is None:
-        return chunk, lambda live: (_latest(live, plan), {})
-    validation = compiled(_validation(model, valid_feed, plan), live, valid_feed.data)
-    return chunk, lambda live: validation(live, valid_feed.data)
-
-
-def _stretch(
-    model: Model, optimizer: optax.GradientTransformation, feed: Feed, length: int
-) -> Callable:
-    """Return the function that runs `length` steps of one epoch."""
-
-    def step(
-        carry: TrainState, number: Int[Array, ""], data: PyTree, order: Array
-    ) -> tuple[TrainState, Numbers]:
-        key = step_key(carry.key, number)
-        batch = feed.batch(data, key, order, number % feed.steps)
-        value = jax.value_and_grad(model.loss, has_aux=True)
-        (loss, (state, metrics)), grads = value(carry.params, carry.state, key, batch)
-        grads = pmean(grads)
-        updates, opt_state = optimizer.update(grads, carry.opt_state, carry.params)
-        params = optax.apply_updates(carry.params, updates)
-        params = params if model.constrain is None else model.constrain(params)
-        numbers = pmean({**metrics, "loss": loss}) | {"grad_norm": optax.tree.norm(grads)}
-        moved = carry._replace(params=params, state=state, opt_state=opt_state, step=number + 1)
-        return moved, numbers | {"cells": psum(batch.mask.sum())}
-
-    def stretch(state: TrainState, data: PyTree) -> tuple[TrainState, Numbers]:
-        order = feed.order(data, jax.random.fold_in(state.key, ORDER), state.step // feed.steps)
-        numbers = state.step + jnp.arange(length, dtype=jnp.int32)
-        return jax.lax.scan(lambda carry, number: step(carry, number, data, order), state, numbers)
-
-    return stretch
-
-
-def _validation(model: Model, feed: Feed, plan: _Plan) -> Callable:
-    """Return the function that scores all cells of the feed and decides on the best."""
-    sums, finish = _mean_loss(model) if model.validate is None else model.validate
-
-    def validate(state: TrainState, data: PyTree) -> tuple[TrainState, Numbers]:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, VALIDATION), state.step)
-        order = feed.order(data, key, jnp.zeros((), jnp.int32))
-
-        def one(number: Int[Array, ""]) -> PyTree:
-            key_batch = jax.random.fold_in(key, number)
-            batch = feed.batch(data, key_batch, order, number)
-            return sums(state.params, state.state, key_batch, batch), psum(batch.mask.sum())
-
-        zero = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.zeros((), int))
-        )
-        numbers = jnp.arange(feed.steps, dtype=jnp.int32)
-        (total, cells), _ = jax.lax.scan(
-            lambda sum_, n: (jax.tree.map(jnp.add, sum_, one(n)), None), zero, numbers
-        )
-        loss, more = finish(total)
-        found = {**more, "loss" if model.validate is None else "score": loss, "cells": cells}
-        return state._replace(best=_better(state, loss, plan)), jax.tree.map(jnp.atleast_1d, found)
-
-    return validate
-
-
-def _mean_loss(model: Model) -> Validation:
-    """The mean loss and its terms, each batch counting by its cells."""
-
-    def sums(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
-        loss, (_, metrics) = model.loss(params, state, key, batch)
-        cells = psum(batch.mask.sum())
-        return {
-            name: value * cells for name, value in pmean({**metrics, "loss": loss}).items()
-        }, cells
-
-    def finish(found: PyTree) -> tuple[Float[Array, ""], Numbers]:
-        totals, cells = found
-        means = {name: total / cells for name, total in totals.items()}
-        return means.pop("loss"), means
-
-    return Validation(sums, finish)
-
-
-def _better(state: TrainState, loss: Float[Array, ""], plan: _Plan) -> Best:
-    best, step = state.best, state.step
-    open_ = jnp.logical_not(plan.exhausted(best.epoch, (step - 1) // plan.epoch))
-    here = Best(state.params, state.state, loss.astype(jnp.float32), step // plan.epoch)
-    return jax.tree.map(
-        lambda new, old: jnp.where(open_ & (loss < best.loss), new, old), here, best
-    )
-
-
-def _latest(live: TrainState, plan: _Plan) -> TrainState:
-    """Without validation the best is a copy (the next steps donate the original) of what there
-    is."""
-    best = live.best._replace(
-        params=_copy(live.params), state=_copy(live.state), epoch=live.step // plan.epoch
-    )
-    return live._replace(best=best)
 
 
 def _agreed(*flags: bool) -> tuple[bool, ...]:
@@ -410,34 +282,9 @@ def _agreed(*flags: bool) -> tuple[bool, ...]:
         return flags
     from jax.experimental import multihost_utils
 
+    # A process that stopped alone would leave the others waiting in a collective.
     gathered = np.atleast_2d(multihost_utils.process_allgather(np.array(flags)))
     return tuple(bool(np.any(column)) for column in gathered.T)
-
-
-def _is_split(feed: Feed) -> bool:
-    """Whether the feed was made for several devices."""
-    return jax.process_count() > 1 or len(jax.tree.leaves(feed.data)[0].sharding.device_set) > 1
-
-
-def _spread(state: TrainState, feed: Feed) -> TrainState:
-    """A replica of the state on every device of this process."""
-    local = jax.tree.leaves(feed.data)[0].shape[0]
-    return jax.pmap(lambda _, state: state, in_axes=(0, None))(np.arange(local), state)
-
-
-def _first(tree: PyTree) -> PyTree:
-    """The first device's replica; a copy."""
-    return jax.tree.map(lambda leaf: jnp.copy(leaf.addressable_data(0)[0]), tree)
-
-
-def _copy(tree: PyTree) -> PyTree:
-    return jax.tree.map(jnp.copy, tree)
-
-
-def _strong(leaf: Array) -> Array:
-    """Without weak types (`jnp.full(shape, -2.)`), which would change after the first step and
-    compile it twice."""
-    return jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype)
 
 
 def _ignore(*_: Any) -> None:

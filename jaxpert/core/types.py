@@ -16,16 +16,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxpert.core.errors import InputError as InputError
+
 SPLITS = ("train", "val", "test", "dropped")
 """Names behind `Dataset.split`: "dropped" cells belong to no split (the published combination split
 makes them)."""
 
 PyTree = Any
-
-
-class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one sentence: found, expected, the
-    usual fix."""
 
 
 class Batch(NamedTuple):
@@ -155,7 +152,7 @@ class Model(NamedTuple):
     """Raises InputError where a data set cannot carry the model (no artifact labels, say), and
     returns notes on what a user should know of the two together; None for no demands."""
     latent: Latent | None = None
-    settle: Callable[[PyTree, PyTree, PRNGKeyArray, Dataset], PyTree] | None = None
+    after_training: Callable[[PyTree, PyTree, PRNGKeyArray, Dataset], PyTree] | None = None
     """(params, state, key, dataset) -> state: what is computed once, after training, from the
     training cells (scGen's shifts); on the host, for one seed. None for nothing."""
     support: Callable[[Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
@@ -174,6 +171,15 @@ class Model(NamedTuple):
     uncertainty: Callable[[PyTree, PyTree, Request], Float[Array, "R"]] | None = None
     """(params, state, request) -> how unsure each predicted mean is, higher for less sure; None
     where not modelled."""
+    tables: tuple[str, ...] = ()
+    """Names of the tables that the loss or the validation reads in `Batch.extras`
+    (`data.spec.TABLES`)."""
+    name: str = ""
+    """As configs call it (`model.name`)."""
+    settings: Any = None
+    """The settings dataclass that it was built with."""
+    details: Any = None
+    """What its functions close over, for code that knows this family."""
 
 
 class Best(NamedTuple):

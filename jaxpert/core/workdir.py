@@ -1,52 +1,39 @@
-"""The work directory of a run: whose it is, and files that are written whole or not at all."""
+"""The work directory of a run: whose it is, and what can be read back from it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+from jaxpert.core import files
+from jaxpert.core.config import Config, flatten
+from jaxpert.core.errors import InputError
 
-from jaxpert.core.types import InputError
-
-Config = dict[str, Any]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(part, path)
+FORMAT = 2
+"""Number of the form of a work directory, kept in config.json. Runs of form 1 have none, and keys
+of every task in their config."""
+CONFIG, METRICS = "config.json", "metrics.json"
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    os.replace(part, path)
+class Kept(NamedTuple):
+    """Config of a run, and the form of its files."""
+
+    config: Config
+    format: int
 
 
-def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
-    """{"data.source": ...}."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        flat |= (
-            flatten(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {prefix + name: value}
-        )
-    return flat
+def write_config(workdir: Path, config: Config) -> None:
+    """Keep the config of a run, with the form of its files."""
+    files.write_json(workdir / CONFIG, {"format": FORMAT, **config})
 
 
 def check(config: Config, workdir: Path) -> None:
     """Refuse a folder that belongs to another run."""
-    path = workdir / "config.json"
+    path = workdir / CONFIG
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir={workdir} is a file, expected a folder: choose another")
     if not path.exists():
@@ -54,29 +41,62 @@ def check(config: Config, workdir: Path) -> None:
         if workdir.exists() and any(not p.name.startswith(".") for p in workdir.iterdir()):
             raise InputError(
                 f"{workdir} holds files but no config.json, expected an empty folder or that of a "
-                "run: choose another "
-                "--workdir"
+                "run: choose another --workdir"
             )
         return
-    try:
-        before = flatten(json.loads(path.read_text()))
-    except ValueError as error:
+    # Through JSON and back, where tuples become lists, as in what is compared with.
+    before, now = read_config(workdir), flatten(json.loads(json.dumps(config)))
+    then = {key: value for key, value in flatten(before.config).items() if key != "format"}
+    # Before keys are compared, since those of an older form differ in any case.
+    if before.format < FORMAT:
         raise InputError(
-            f"{path} is not valid JSON ({error}), expected that of a run: choose another --workdir"
-        ) from error
-    now = flatten(json.loads(json.dumps(config)))
-    differing = [
-        key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
-    ]
-    if differing:
-        listed = "; ".join(
-            f"{key} was {before.get(key)!r} and is now {now.get(key)!r}" for key in differing[:5]
+            f"{workdir} was begun by an older version of jaxpert (format {before.format}, this one "
+            f"writes {FORMAT}), whose training cannot go on here: choose another --workdir; a "
+            "finished run can still be asked with jaxpert predict"
         )
+    differing = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+    if differing:
+        changes = [f"{k} was {then.get(k)!r} and is now {now.get(k)!r}" for k in differing[:5]]
         more = f" (and {len(differing) - 5} more)" if len(differing) > 5 else ""
         raise InputError(
-            f"{workdir} belongs to a run with another config ({listed}{more}): choose another "
-            "--workdir"
+            f"{workdir} belongs to a run with another config ({'; '.join(changes)}{more}): choose "
+            "another --workdir"
         )
+
+
+def read_config(workdir: Path) -> Kept:
+    """Config of the run in a folder, whether finished or not, and the form of its files.
+
+    Raises InputError where there is no such folder or run.
+    """
+    if not workdir.is_dir():
+        raise InputError(
+            f"there is no folder {workdir}, expected that of a finished run: check the path of the "
+            "run"
+        )
+    if not (workdir / CONFIG).exists():
+        raise InputError(
+            f"{workdir} has no config.json, expected the folder of a finished run: give the "
+            "--workdir of jaxpert train"
+        )
+    config = _read_mapping(workdir / CONFIG)
+    # The first form wrote no number.
+    return Kept(config, int(config.pop("format", 1)))
+
+
+def read_metrics(workdir: Path) -> dict[str, Any]:
+    """Results of the run in a folder; they are what tells a finished one."""
+    if not (workdir / METRICS).exists():
+        raise InputError(
+            f"the run in {workdir} is not finished (it has no metrics.json): run its command "
+            "again, which goes on from the last checkpoint"
+        )
+    return _read_mapping(workdir / METRICS)
+
+
+def write_metrics(workdir: Path, metrics: Mapping[str, Any]) -> None:
+    """Write the results; this is what makes a run a finished one."""
+    files.write_json(workdir / METRICS, metrics)
 
 
 @contextlib.contextmanager
@@ -85,10 +105,27 @@ def readable_errors(workdir: Path, flag: str = "--workdir") -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # A full disk loses nothing of the run, so its message says how to go on.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
                 f"the disk of {workdir} is full: free some space and run the same command again, "
-                "which goes on from "
-                "the last checkpoint"
+                "which goes on from the last checkpoint"
             ) from error
         raise InputError(f"{workdir} cannot be written ({error}): choose another {flag}") from error
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}), expected that of a run: choose another folder, or "
+            "run its command again in a new one"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds a {type(content).__name__}, expected the mapping that a run leaves: "
+            "choose another folder, or run its command again in a new one"
+        )
+    return content

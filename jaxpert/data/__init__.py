@@ -1,6 +1,7 @@
 """From an .h5ad file to batches: reading, quality labels, splits, what models must know of the
 data."""
 
+from jaxpert.data.blocks import in_blocks, make_batch
 from jaxpert.data.feeds import make_feed
 from jaxpert.data.gene_graphs import add_graphs, drop_unannotated
 from jaxpert.data.ontology import read_terms
@@ -13,13 +14,11 @@ from jaxpert.data.quality import (
     quality_metrics,
 )
 from jaxpert.data.read import read
-from jaxpert.data.reference import count_failed, reference_profiles
 from jaxpert.data.sources import SOURCES, load, locate_annotations
-from jaxpert.data.spec import make_spec, split_tables
+from jaxpert.data.spec import count_failed, make_spec, reference_profiles, split_tables
 from jaxpert.data.splits import add_split, drop_failed
 from jaxpert.data.variable_genes import keep_variable
-from jaxpert.simulate.simulate import load_truth, pool_truth, save_truth, simulate
-from jaxpert.simulate.truth import simulated_terms
+from jaxpert.simulate import load_truth, pool_truth, save_truth, simulate, simulated_terms
 
 __all__ = [
     "SOURCES",
@@ -31,11 +30,13 @@ __all__ = [
     "drop_failed",
     "drop_unannotated",
     "failed",
+    "in_blocks",
     "keep_variable",
     "label_generated",
     "load",
     "load_truth",
     "locate_annotations",
+    "make_batch",
     "make_feed",
     "make_spec",
     "modelled_thresholds",

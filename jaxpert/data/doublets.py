@@ -17,6 +17,8 @@ COMPONENTS = 30
 NO_THRESHOLD = "it found no threshold between single cells and simulated doublets"
 FEWEST_CELLS = 10
 """Below this neither version can simulate, embed and find neighbours."""
+DEGENERATE = (ValueError, IndexError, ArithmeticError, RuntimeError)
+"""How the libraries fail on data of too few cells or variable genes."""
 
 
 def call_doublets(
@@ -38,35 +40,35 @@ def call_doublets(
     remarks: Counter[str] = Counter()
     parts = _groups(counts.shape[0], group, seed)
     for rows in parts:
-        calls, remark = (
-            _quietly(call, counts[rows], seed)
-            if len(rows) >= FEWEST_CELLS
-            else (None, "too few cells")
-        )
-        doublet[rows] = False if calls is None else calls
-        remarks["gave no calls, so none is a doublet: " * (calls is None) + remark] += len(rows)
-    notes = [
-        f"{method}, called on {cells} cells, {remark}"
-        for remark, cells in remarks.items()
-        if remark
-    ]
-    grouped = f" in {len(parts)} random groups of cells" if len(parts) > 1 else ""
-    return doublet, (
-        *notes,
-        f"{method} called {int(doublet.sum())} of {len(doublet)} cells doublets{grouped}",
-    )
+        calls, remark = None, "too few cells"
+        if len(rows) >= FEWEST_CELLS:
+            calls, remark = _quietly(call, counts[rows], seed)
+        if calls is None:
+            remark = f"gave no calls, so none is a doublet: {remark}"
+        else:
+            doublet[rows] = calls
+        if remark:
+            # Counted by text, so that many groups with one problem make one note.
+            remarks[remark] += len(rows)
+    notes = [f"{method}, called on {cells} cells, {remark}" for remark, cells in remarks.items()]
+    total = f"{method} called {int(doublet.sum())} of {len(doublet)} cells doublets"
+    if len(parts) > 1:
+        total += f" in {len(parts)} random groups of cells"
+    return doublet, (*notes, total)
 
 
 def _groups(cells: int, group: int | None, seed: int) -> list[np.ndarray]:
     if group is None or cells <= group:
         return [np.arange(cells)]
     order = np.random.default_rng(seed).permutation(cells)
+    # Random, since neighbours in a file are often of one batch; sorted for cutting rows of CSR.
     return [np.sort(part) for part in np.array_split(order, -(-cells // group))]
 
 
 def _quietly(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | None, str]:
     """Keep the libraries' prints and warnings off the screen, and NumPy's global generator as it
     was."""
+    # The libraries seed NumPy's global stream, which a user's own code may draw from.
     state = np.random.get_state()
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -83,20 +85,15 @@ def _largest_embedding(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | 
     for components in (COMPONENTS, 10, 3):
         try:
             calls = call(counts, seed, components)
-        except (
-            ValueError,
-            IndexError,
-            ArithmeticError,
-            RuntimeError,
-        ) as error:  # so the libraries fail on degenerate data
+        except DEGENERATE as error:
             problem = f"it stopped with {type(error).__name__}: {' '.join(str(error).split())}"
             continue
-        fewer = (
-            f"took {components} principal components, for want of variable genes"
-            if components < COMPONENTS
-            else ""
-        )
-        return calls, NO_THRESHOLD if calls is None else fewer
+        # No threshold is an answer and no failure, so fewer components are not tried.
+        if calls is None:
+            return None, NO_THRESHOLD
+        if components == COMPONENTS:
+            return calls, ""
+        return calls, f"took {components} principal components, for want of variable genes"
     return None, problem
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from jaxpert.core.types import InputError
 
+GZIP = b"\x1f\x8b"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -40,6 +41,7 @@ def opened(source: Any, layer: str | None = None) -> Iterator[Table]:
     AnnData) is an `InputError`, also when it shows only while the counts are being read inside the
     `with`.
     """
+    # By its parts and not its type, so that a path needs no import of anndata.
     if hasattr(source, "obs") and hasattr(source, "var"):
         yield _from_memory(source, layer)
         return
@@ -51,9 +53,8 @@ def opened(source: Any, layer: str | None = None) -> Iterator[Table]:
             yield _from_file(path, file, layer)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{path} cannot be read to its end ({_reason(error)}), expected a whole .h5ad file: "
-            "it is damaged "
-            "or was cut short while being copied, so fetch it again"
+            f"{path} cannot be read to its end ({_reason(error)}), expected a whole .h5ad file: it "
+            "is damaged or was cut short while being copied, so fetch it again"
         ) from error
 
 
@@ -64,8 +65,8 @@ def column(table: Any, name: str, key: str, of: str = "cell") -> Any:
         return table[name]
     if not len(table.columns):
         raise InputError(
-            f"the {of}s have no column {name!r} nor any other: add it to the file before {key} "
-            "can name it"
+            f"the {of}s have no column {name!r} nor any other: add it to the file before {key} can "
+            "name it"
         )
     close = get_close_matches(name, list(map(str, table.columns)), n=1, cutoff=0.5)
     meant = f" (did you mean {close[0]!r}?)" if close else ""
@@ -76,9 +77,10 @@ def column(table: Any, name: str, key: str, of: str = "cell") -> Any:
 
 def shown(names: Any, limit: int = 8) -> str:
     """List names for a message, cut after `limit`."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    texts = list(map(str, names))
+    if len(texts) <= limit:
+        return ", ".join(texts)
+    return f"{', '.join(texts[:limit])} and {len(texts) - limit} more"
 
 
 def _usable(path: Path) -> Path:
@@ -89,6 +91,7 @@ def _usable(path: Path) -> Path:
             f"{path} is a folder, expected an .h5ad file: set data.source to a file ({hint})"
         )
     try:
+        # The first bytes tell apart what h5py would refuse with one and the same error.
         with open(path, "rb") as file:
             start = file.read(len(HDF5_SIGNATURE))
     except FileNotFoundError:
@@ -99,21 +102,16 @@ def _usable(path: Path) -> Path:
         raise InputError(
             f"{path} cannot be opened ({error.strerror}): make it readable for this user"
         ) from error
-    if start != HDF5_SIGNATURE:
-        what = (
-            "empty"
-            if not start
-            else "gzip-compressed"
-            if start[:2] == b"\x1f\x8b"
-            else "not an HDF5 file"
+    if start == HDF5_SIGNATURE:
+        return path
+    if start.startswith(GZIP):
+        raise InputError(
+            f"{path} is gzip-compressed, expected an .h5ad file: unpack it with gunzip"
         )
-        fix = (
-            "unpack it with gunzip"
-            if what == "gzip-compressed"
-            else "write the data with adata.write_h5ad"
-        )
-        raise InputError(f"{path} is {what}, expected an .h5ad file: {fix}")
-    return path
+    kind = "not an HDF5 file" if start else "empty"
+    raise InputError(
+        f"{path} is {kind}, expected an .h5ad file: write the data with adata.write_h5ad"
+    )
 
 
 def _near(path: Path) -> str:
@@ -129,22 +127,21 @@ def _reason(error: BaseException) -> str:
 
 
 def _from_file(path: Path, file: Any, layer: str | None) -> Table:
-    missing = [
-        part
-        for part in ("X", "obs", "var")
-        if part not in file and not (part == "X" and "layers" in file)
-    ]
+    # A file without X will do where it has layers.
+    needed = ("obs", "var") if "layers" in file else ("X", "obs", "var")
+    missing = [part for part in needed if part not in file]
     if missing:
         raise InputError(
             f"{path} is an HDF5 file without {' and '.join(missing)} (it has {shown(file)}), "
-            "expected an "
-            ".h5ad file: read it with scanpy and write it with adata.write_h5ad"
+            "expected an .h5ad file: read it with scanpy and write it with adata.write_h5ad"
         )
     matrices = {"X": file["X"]} if "X" in file else {}
     matrices |= {name: file["layers"][name] for name in file.get("layers", ())}
     if "raw" in file and "X" in file["raw"]:
+        # A layer that is itself called "raw" goes before `adata.raw`.
         matrices.setdefault("raw", file["raw"]["X"])
     chosen = _choose(matrices, layer, str(path))
+    # `adata.raw` may hold more genes than X, and so has a table of its own.
     var = file["raw"]["var"] if matrices[chosen].name.startswith("/raw/") else file["var"]
     return Table(
         path.stem,
@@ -170,16 +167,15 @@ def _frame(group: Any, path: Path) -> Any:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of older files anndata says that they are old, which changes nothing
+            # Of older files anndata says that they are old, which changes nothing.
+            warnings.simplefilter("ignore")
             frame = read_elem(group)
     except Exception as error:  # anndata wraps whatever h5py raises in errors of its own
         raise InputError(
-            f"the table {group.name!r} of {path} cannot be read ({_reason(error)}): write the "
-            "file again with "
-            "adata.write_h5ad"
+            f"the table {group.name!r} of {path} cannot be read ({_reason(error)}): write the file "
+            "again with adata.write_h5ad"
         ) from error
+    # Names may be stored as numbers, and are compared as text everywhere.
     return frame.set_axis(frame.index.astype(str), axis=0)
 
 
@@ -190,12 +186,14 @@ def _from_memory(adata: Any, layer: str | None) -> Table:
     if raw is not None:
         matrices.setdefault("raw", raw.X)
     chosen = _choose(matrices, layer, "the AnnData object")
-    var = (
-        raw.var if raw is not None and chosen == "raw" and "raw" not in adata.layers else adata.var
-    )
+    # A layer that is itself called "raw" goes before `adata.raw`, and has the genes of all layers.
+    var = adata.var
+    if raw is not None and chosen == "raw" and "raw" not in adata.layers:
+        var = raw.var
     return Table(
         "adata",
         "the AnnData object",
+        # Copies: columns that are added later must not appear in the user's object.
         adata.obs.copy(),
         var.copy(),
         matrices[chosen],

@@ -29,12 +29,12 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
         if not line.strip():
             continue
         name, *rest = line.rstrip("\r\n").split("\t")
+        # The second field is a description, and trailing tabs make empty names.
         genes = frozenset(gene.strip() for gene in rest[1:]) - {""}
         if not name or not genes:
             raise InputError(
                 f"line {number} of {path} is no gene set ({line[:40]!r}), expected a name, a "
-                "description and genes, "
-                "separated by tabs: give a GMT file"
+                "description and genes, separated by tabs: give a GMT file"
             )
         sets[name] = sets.get(name, frozenset()) | genes
     if not sets:
@@ -45,6 +45,7 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
 def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
+        # By content and not by name, since files are renamed.
         return (gzip.decompress(content) if content.startswith(GZIP) else content).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
@@ -66,21 +67,23 @@ def pathways_of(
     if not left & frozenset().union(*sets.values()):
         raise InputError(
             f"none of the {len(left)} perturbed genes ({', '.join(sorted(left)[:4])} ...) is in a "
-            "gene set, expected "
-            "the same gene symbols in both: give a GMT file of the screen's species and naming"
+            "gene set, expected the same gene symbols in both: give a GMT file of the screen's "
+            "species and naming"
         )
     chosen: dict[str, str] = {}
+    # Greedy: the best cover by few sets is a hard problem, and a close one will do.
     for _ in range(most):
         name = _richest(left, sets)
         if name is None:
             break
+        # Sorted, so that the answer has the same order in every process.
         chosen |= dict.fromkeys(sorted(left & sets[name]), name)
         left -= sets[name]
     if not chosen:
         raise InputError(
             f"no gene set holds {FEWEST_GENES} of the perturbed genes "
-            f"({', '.join(sorted(left)[:4])} ...), so that "
-            "none is a pathway of several perturbations: give another GMT file"
+            f"({', '.join(sorted(left)[:4])} ...), so that none is a pathway of several "
+            "perturbations: give another GMT file"
         )
     return chosen
 
@@ -88,7 +91,11 @@ def pathways_of(
 def _richest(genes: set[str], sets: Mapping[str, frozenset[str]]) -> str | None:
     """Name of the set that holds the most of `genes`, two at least; of equals the smallest, then
     the first by name."""
-    held = [(-len(genes & members), len(members), name) for name, members in sets.items()]
-    enough = [one for one in held if -one[0] >= FEWEST_GENES]
-    specific = [one for one in enough if one[1] <= LARGEST_SET]
-    return min(specific or enough, default=(0, 0, None))[-1]
+    specific, general = [], []
+    for name, members in sets.items():
+        held = len(genes & members)
+        if held >= FEWEST_GENES:
+            ranked = specific if len(members) <= LARGEST_SET else general
+            # As a tuple, so that `min` settles equals by size and then by name.
+            ranked.append((-held, len(members), name))
+    return min(specific or general, default=(0, 0, None))[-1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,13 +31,14 @@ def text_labels(obs: Any, name: str, key: str, fix: str) -> np.ndarray:
     """Return a column of labels as text; missing ones and columns of decimals are an
     `InputError`."""
     values = column(obs, name, key)
+    # Whole numbers turn into floats where a table has gaps, so only fractions are refused.
     if values.dtype.kind == "f" and (values.dropna() % 1 != 0).any():
         raise InputError(
             f"column {name!r} holds decimals, expected one label per cell: set {key} to another "
-            "column "
-            f"({shown(obs.columns, 20)})"
+            f"column ({shown(obs.columns, 20)})"
         )
     text = np.asarray(values.astype(str), dtype=object)
+    # Missing values that were written as text are no longer missing to pandas.
     missing = np.asarray(values.isna()) | np.isin(text.astype(str), MISSING)
     if missing.any():
         raise InputError(
@@ -59,42 +61,40 @@ def parse_labels(
     A part equal to `control` is no treatment; the condition without treatments is the control. The
     commonest label of a set names the condition.
     """
+    # Distinct labels are few beside cells, so only they are parsed.
     labels, inverse, cells = np.unique(
         np.asarray(text, dtype=str), return_inverse=True, return_counts=True
     )
     sets = [_treatments(str(label), control, separator, name) for label in labels]
     if frozenset() not in sets:
-        common = [
-            f"{str(labels[i])!r} ({cells[i]} cells)" for i in np.argsort(-cells, kind="stable")[:6]
-        ]
+        common = []
+        for i in np.argsort(-cells, kind="stable")[:6]:
+            common.append(f"{str(labels[i])!r} ({cells[i]} cells)")
         raise InputError(
             f"no cell has the control label {control!r} in column {name!r}: set data.control to "
-            "one of its "
-            f"labels, of which the commonest are {', '.join(common)}"
+            f"one of its labels, of which the commonest are {', '.join(common)}"
         )
     named = _named(sets, labels, cells)
-    merged = [
-        f"{', '.join(map(repr, others))} into {named[key]!r}"
-        for key, others in _synonyms(sets, labels, named)
-    ]
+    merged = _merged(sets, labels, named)
     notes = (f"labels of the same treatments were merged: {shown(merged)}",) if merged else ()
-    return _labels([sets[i] for i in inverse], named, notes)
+    return _labels(sets, inverse, named, notes)
 
 
 def guide_columns(obs: Any, prefix: str) -> tuple[list[str], tuple[str, ...]]:
     """Return the 0/1 columns whose names start with `prefix`, and a note on those left out."""
-    found = [str(name) for name in obs.columns if str(name).startswith(prefix)]
-    guides = [name for name in found if _is_one_hot(obs[name])]
+    guides, rest = [], []
+    for name in map(str, obs.columns):
+        if name.startswith(prefix):
+            (guides if _is_one_hot(obs[name]) else rest).append(name)
     if not guides:
         raise InputError(
             f"no 0/1 column of the cells starts with {prefix!r}: set data.guide_prefix to the "
-            "start of the guide "
-            f"columns' names (columns: {shown(obs.columns, 20)})"
+            f"start of the guide columns' names (columns: {shown(obs.columns, 20)})"
         )
-    rest = [name for name in found if name not in guides]
-    return guides, (
-        f"columns that start with {prefix!r} but do not hold 0/1 are no guides: {shown(rest)}",
-    ) if rest else ()
+    if not rest:
+        return guides, ()
+    note = f"columns that start with {prefix!r} but do not hold 0/1 are no guides: {shown(rest)}"
+    return guides, (note,)
 
 
 def parse_guides(
@@ -112,24 +112,23 @@ def parse_guides(
     other set has the same. Otherwise the treatments joined by `separator` do.
     """
     one_hot = np.stack([np.asarray(obs[name], dtype=bool) for name in columns], axis=1)
-    treatments = [str(name).removeprefix(prefix) for name in columns]
+    treatments = np.array([str(name).removeprefix(prefix) for name in columns], object)
+    # Eight guides are one byte, so that distinct sets are found among few columns.
     rows, inverse = np.unique(np.packbits(one_hot, axis=1), axis=0, return_inverse=True)
+    # Some versions of NumPy give the inverse of rows a second axis.
+    inverse = inverse.ravel()
     masks = np.unpackbits(rows, axis=1, count=len(columns)).astype(bool)
-    sets = [frozenset(np.asarray(treatments, dtype=object)[mask]) for mask in masks]
+    sets = [frozenset(treatments[mask]) for mask in masks]
     if frozenset() not in sets:
         raise InputError(
             f"every cell carries one of the {len(columns)} guides {shown(columns)}, expected "
-            "control cells with "
-            "none: leave the columns of control guides out of data.guide_prefix"
+            "control cells with none: leave the columns of control guides out of data.guide_prefix"
         )
     named = _guide_names(sets, inverse, names, control, separator or "+")
-    unused = [
-        t
-        for t, any_cell in zip(treatments, np.any(one_hot, axis=0).tolist(), strict=True)
-        if not any_cell
-    ]
-    notes = (f"guide columns that are set in no cell, left out: {shown(unused)}",) if unused else ()
-    return _labels([sets[i] for i in inverse.ravel()], named, notes)
+    # A treatment that no cell received would be a parameter without data.
+    unused = treatments[~one_hot.any(axis=0)]
+    note = f"guide columns that are set in no cell, left out: {shown(unused)}"
+    return _labels(sets, inverse, named, (note,) if len(unused) else ())
 
 
 def _treatments(label: str, control: str, separator: str | None, name: str) -> frozenset[str]:
@@ -139,11 +138,10 @@ def _treatments(label: str, control: str, separator: str | None, name: str) -> f
     if not all(parts):
         raise InputError(
             f"label {label!r} in column {name!r} has an empty part between separators "
-            f"{separator!r}, expected "
-            "names such as 'A' or 'A"
-            + str(separator)
-            + "B': mend the label or change data.separator"
+            f"{separator!r}, expected names such as 'A' or 'A{separator}B': mend the label or "
+            "change data.separator"
         )
+    # As sets, A+B and B+A are one condition (docs/models/gears.md, "Conditions").
     return frozenset(parts) - {control}
 
 
@@ -153,48 +151,61 @@ def _named(
     """Name each set by its commonest label; ties go to the first by alphabet."""
     named: dict[frozenset[str], str] = {}
     for i in np.argsort(-np.asarray(cells), kind="stable"):
+        # From the commonest label down, so that the first one stays.
         named.setdefault(sets[i], str(labels[i]))
     return named
 
 
-def _synonyms(sets, labels, named) -> Iterable[tuple[frozenset[str], list[str]]]:
-    for key, name in named.items():
-        others = [
-            str(label) for label, s in zip(labels, sets, strict=True) if s == key and label != name
-        ]
-        if others:
-            yield key, others
+def _merged(
+    sets: Sequence[frozenset[str]], labels: np.ndarray, named: dict[frozenset[str], str]
+) -> list[str]:
+    """Which labels went into the one that names their set."""
+    others: dict[frozenset[str], list[str]] = {key: [] for key in named}
+    for label, treatments in zip(labels, sets, strict=True):
+        if label != named[treatments]:
+            others[treatments].append(repr(str(label)))
+    return [f"{', '.join(of)} into {named[key]!r}" for key, of in others.items() if of]
 
 
-def _guide_names(sets, inverse, names, control: str, separator: str) -> dict[frozenset[str], str]:
-    named = {s: separator.join(sorted(s)) for s in sets}
+def _guide_names(
+    sets: Sequence[frozenset[str]],
+    inverse: np.ndarray,
+    names: Sequence[str] | np.ndarray | None,
+    control: str,
+    separator: str,
+) -> dict[frozenset[str], str]:
+    """Name each set by its commonest label where that is no other set's, else by its treatments."""
+    named = {treatments: separator.join(sorted(treatments)) for treatments in sets}
     if names is not None:
-        pairs, cells = np.unique(
-            np.stack([inverse.ravel().astype(str), np.asarray(names, dtype=str)]),
-            axis=1,
-            return_counts=True,
-        )
+        both = np.stack([inverse.astype(str), np.asarray(names, dtype=str)])
+        pairs, cells = np.unique(both, axis=1, return_counts=True)
         common = _named([sets[int(i)] for i in pairs[0]], pairs[1], cells)
-        taken = list(common.values())
-        named |= {
-            s: label for s, label in common.items() if taken.count(label) == 1 and label != control
-        }
+        # A label that two different sets share would name neither of them.
+        taken = Counter(common.values())
+        for treatments, label in common.items():
+            if taken[label] == 1 and label != control:
+                named[treatments] = label
+    # Last, so that control has its configured name whatever its cells are called.
     return named | {frozenset(): control}
 
 
 def _labels(
-    sets: Sequence[frozenset[str]], named: dict[frozenset[str], str], notes: tuple[str, ...]
+    sets: Sequence[frozenset[str]],
+    inverse: np.ndarray,
+    named: dict[frozenset[str], str],
+    notes: tuple[str, ...],
 ) -> Labels:
+    """Conditions sorted by name; `inverse` says which of the sets each cell has."""
+    # Sorted by name, so that numbers do not depend on the order of cells or of a set.
     keys = sorted(named, key=lambda key: named[key])
-    index = {key: i for i, key in enumerate(keys)}
+    place = {key: i for i, key in enumerate(keys)}
     treatments = tuple(sorted(frozenset().union(*keys)))
-    table = np.array([[t in key for t in treatments] for key in keys], np.float32).reshape(
-        len(keys), len(treatments)
-    )
-    condition = np.array([index[s] for s in sets], np.int32)
-    return Labels(
-        tuple(named[key] for key in keys), condition, index[frozenset()], treatments, table, notes
-    )
+    table = np.zeros((len(keys), len(treatments)), np.float32)
+    for row, key in zip(table, keys, strict=True):
+        row[:] = [name in key for name in treatments]
+    of_set = np.array([place[key] for key in sets], np.int32)
+    names = tuple(named[key] for key in keys)
+    return Labels(names, of_set[inverse], place[frozenset()], treatments, table, notes)
 
 
 def _is_one_hot(values: Any) -> bool:

@@ -50,18 +50,22 @@ def read_terms(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
     if kind in ("pkl", "pickle"):
         return read_pickled_terms(path)
     raise InputError(
-        f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of "
-        "these kinds"
+        f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of these "
+        "kinds"
     )
 
 
 def invert(sets: Mapping[str, Iterable[str]]) -> Terms:
     """From the genes of each term to the terms of each gene, and back."""
-    found: dict[str, set[str]] = {}
+    inverted: dict[str, set[str]] = {}
     for name, members in sets.items():
         for member in members:
-            found.setdefault(member, set()).add(name)
-    return {member: frozenset(names) for member, names in found.items()}
+            inverted.setdefault(member, set()).add(name)
+    return _frozen(inverted)
+
+
+def _frozen(terms: Mapping[str, Iterable[str]]) -> Terms:
+    return {gene: frozenset(names) for gene, names in terms.items()}
 
 
 def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
@@ -70,31 +74,34 @@ def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
     unknown = sorted(set(aspects) - set(ASPECTS))
     if unknown or not aspects:
         raise InputError(f"aspects are {tuple(aspects)!r}, expected some of {', '.join(ASPECTS)}")
-    found: dict[str, set[str]] = {}
+    terms: dict[str, set[str]] = {}
     for number, line in enumerate(_text(path, "a GAF file, plain or gzipped").splitlines(), 1):
+        # An exclamation mark begins a comment of GAF.
         if not line.strip() or line.startswith("!"):
             continue
         columns = line.split("\t")
-        if (
-            len(columns) < GAF_COLUMNS
-            or not columns[2]
-            or ":" not in columns[4]
-            or columns[8] not in ASPECTS
-        ):
+        if not _is_annotation(columns):
             raise InputError(
                 f"line {number} of {path} is no annotation ({line[:40]!r}), expected at least "
-                f"{GAF_COLUMNS} columns "
-                "separated by tabs with symbol, term and aspect (P, F, C) in the third, fifth and "
-                "ninth: give a GAF "
-                "2.x file"
+                f"{GAF_COLUMNS} columns separated by tabs with symbol, term and aspect (P, F, C) "
+                "in the third, fifth and ninth: give a GAF 2.x file"
             )
+        # NOT says that the gene was shown to lack the term.
         if columns[8] in aspects and "NOT" not in columns[3].split("|"):
-            found.setdefault(columns[2], set()).add(columns[4])
-    if not found:
+            terms.setdefault(columns[2], set()).add(columns[4])
+    if not terms:
         raise InputError(
             f"{path} holds no annotation of aspect {', '.join(aspects)}: give a GAF 2.x file"
         )
-    return {gene: frozenset(terms) for gene, terms in found.items()}
+    return _frozen(terms)
+
+
+def _is_annotation(columns: list[str]) -> bool:
+    """Whether symbol, term and aspect stand where GAF has them."""
+    if len(columns) < GAF_COLUMNS:
+        return False
+    symbol, term, aspect = columns[2], columns[4], columns[8]
+    return bool(symbol) and ":" in term and aspect in ASPECTS
 
 
 def read_edges(path: str | Path) -> list[tuple[str, str, float]]:
@@ -117,13 +124,13 @@ def _edge(row: list[str], places: list[int], where: str) -> tuple[str, str, floa
         source, target, importance = (row[place].strip() for place in places)
         weight = float(importance)
     except (IndexError, ValueError):
+        # What the check below refuses, so that both kinds of failure have one message.
         source = target = ""
         weight = 0.0
     if not (source and target and 0 < weight < float("inf")):
         raise InputError(
             f"{where} is no edge ({','.join(row)[:40]!r}), expected two gene names and an "
-            "importance above 0: "
-            "correct the line"
+            "importance above 0: correct the line"
         )
     return source, target, weight
 
@@ -131,21 +138,21 @@ def _edge(row: list[str], places: list[int], where: str) -> tuple[str, str, floa
 def read_pickled_terms(path: str | Path) -> Terms:
     """Terms of each gene from a pickled dictionary (such as GEARS' gene2go), without running
     anything in it."""
-    found = read_plain_pickle(path)
-    if not isinstance(found, dict) or not all(
-        isinstance(gene, str) and isinstance(terms, set | frozenset | list | tuple)
-        for gene, terms in found.items()
-    ):
-        raise InputError(
-            f"{path} holds a {type(found).__name__}, expected a dictionary of gene symbol to set "
-            "of terms"
-        )
-    for gene, terms in found.items():
+    content = read_plain_pickle(path)
+    expected = InputError(
+        f"{path} holds a {type(content).__name__}, expected a dictionary of gene symbol to set of "
+        "terms"
+    )
+    if not isinstance(content, dict):
+        raise expected
+    for gene, terms in content.items():
+        if not isinstance(gene, str) or not isinstance(terms, set | frozenset | list | tuple):
+            raise expected
         if not all(isinstance(term, str) for term in terms):
             raise InputError(
                 f"the terms of {gene} in {path} are not all text, expected names such as GO:0006915"
             )
-    return {gene: frozenset(terms) for gene, terms in found.items()}
+    return _frozen(content)
 
 
 def read_plain_pickle(path: str | Path) -> Any:
@@ -157,6 +164,7 @@ def read_plain_pickle(path: str | Path) -> Any:
     """
     try:
         value = _Plain(io.BytesIO(_bytes(path, "a pickle file"))).load()
+    # Our refusal names the look-up, which the clause for damaged pickles would hide.
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -168,13 +176,15 @@ def read_plain_pickle(path: str | Path) -> Any:
 
 
 class _Plain(pickle.Unpickler):
+    """Looks up no name but those of `PLAIN`."""
+
     def find_class(self, module: str, name: str) -> Any:
+        # Looked-up names are how a pickle runs code, so all but four are refused.
         if (module, name) not in PLAIN:
             raise InputError(
                 f"the pickle asks for {module}.{name}, expected only dictionaries, sets, lists, "
-                "tuples, text and "
-                "numbers, as anything else could run a program: do not trust the file, give a GMT "
-                "or GAF file instead"
+                "tuples, text and numbers, as anything else could run a program: do not trust the "
+                "file, give a GMT or GAF file instead"
             )
         return super().find_class(module, name)
 
@@ -182,11 +192,13 @@ class _Plain(pickle.Unpickler):
 def _check_plain(value: Any, path: str | Path) -> None:
     """Refuse what a pickle can hold without a look-up but is no data of ours (bytes, a class of
     `PLAIN` itself)."""
+    # A list and no recursion: deep nesting must not exhaust Python's stack.
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
         if isinstance(item, str | Number) or item is None or id(item) in seen:
             continue
+        # A pickle can hold itself, so what was seen is not walked again.
         seen.add(id(item))
         if isinstance(item, dict):
             waiting += [*item.keys(), *item.values()]

@@ -33,22 +33,28 @@ def pair_controls(
     condition after the other in the order of their first cells. An `InputError` where there is no
     control cell to draw.
     """
+    # The generator of the published code (docs/models/gears.md, "Control pairing").
     rng = np.random.RandomState(seed)
+    # A control cell is its own partner, so that it shows no change.
     pairs = np.arange(len(condition))
-    drawable = (condition == control) if pool is None else pool & (condition == control)
+    drawable = condition == control
+    if pool is not None:
+        drawable = drawable & pool
     strata = np.zeros(len(condition), np.int64) if stratum is None else np.asarray(stratum)
+    # The order of draws is part of the pairing: conditions come by their first cell.
     present, first = np.unique(condition, return_index=True)
     for c in present[np.argsort(first)]:
         if c == control:
             continue
+        # A control of another line would differ by the line and not by the perturbation.
         for s in np.unique(strata[condition == c]):
             cells = np.flatnonzero((condition == c) & (strata == s))
-            own = np.flatnonzero(drawable & (strata == s))
-            if not len(own):
+            controls = np.flatnonzero(drawable & (strata == s))
+            if not len(controls):
                 where = "" if stratum is None else f" in stratum {s}"
                 raise InputError(
                     f"there is no control cell{where} to pair cells with, expected one: check "
                     "data.control"
                 )
-            pairs[cells] = own[rng.randint(0, len(own), len(cells))]
+            pairs[cells] = controls[rng.randint(0, len(controls), len(cells))]
     return pairs

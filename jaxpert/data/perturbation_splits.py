@@ -1,5 +1,5 @@
-"""Splits by perturbation, as the GEARS paper makes them: pure functions on conditions and the genes
-in each.
+"""Splits by perturbation, as the GEARS paper makes them or as the user lists them: pure functions
+on conditions and the genes in each.
 
 Every random choice is drawn from NumPy's legacy stream (`RandomState`), so that published splits
 come out again, list by list. Conditions are given in the order of their first cell: "combo_seen2"
@@ -9,34 +9,32 @@ rules, which the published code has for one and two only.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxpert.core.types import InputError
+from jaxpert.data.files import shown
+from jaxpert.data.ontology import read_plain_pickle
+from jaxpert.data.perturbation_groups import (
+    NO_GROUPS,
+    Genes,
+    Groups,
+    PerturbationSplit,
+    assembled,
+    gene_sets,
+    groups_of,
+    names_of,
+)
 
-Genes = Mapping[str, frozenset[str]]
-"""Condition -> its perturbed genes, none for control; in the order of first appearance."""
+PARTS = ("train", "val", "test")
 VAL_SHARE = 0.1
 """Share of what is left for training that every published split takes for validation."""
-NO_GROUPS: Mapping[str, tuple[str, ...]] = {}
-
-
-class PerturbationSplit(NamedTuple):
-    """Names of conditions, sorted; every condition is in exactly one of the first four."""
-
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
-    dropped: tuple[str, ...] = ()
-    groups: Mapping[str, tuple[str, ...]] = NO_GROUPS
-    """Test conditions by how many of their genes training saw: `unseen_single`, `seen_single`,
-    `combo_seen0` to `combo_seen2` (pairs), `combo_seen1of3` ... (larger sets); "simulation" names
-    empty groups too."""
-    val_groups: Mapping[str, tuple[str, ...]] = NO_GROUPS
-    """The same for val."""
 
 
 class _Stage(NamedTuple):
@@ -44,20 +42,7 @@ class _Stage(NamedTuple):
 
     kept: list[str]
     held: list[str]
-    groups: Mapping[str, tuple[str, ...]] = NO_GROUPS
-
-
-def gene_sets(
-    conditions: Iterable[str], control: str = "ctrl", separator: str = "+"
-) -> dict[str, frozenset[str]]:
-    """Genes of each name: `A+B`, `B+A`, `A+ctrl`, `ctrl+A`, bare `A`, `A+B+C`, `ctrl`; order of
-    names is kept."""
-    return {
-        name: frozenset()
-        if name == control
-        else frozenset(p.strip() for p in name.split(separator)) - {control}
-        for name in conditions
-    }
+    groups: Groups = NO_GROUPS
 
 
 def simulation(
@@ -84,14 +69,15 @@ def simulation(
         test_perts: genes that must be unseen; as many others become seen instead.
         only_test_set_perts: whether `test_perts` are the only unseen genes.
     """
-    perturbed = [name for name, own in genes.items() if own]
-    seen = _seen_genes(
-        names_of(genes, perturbed), seed, gene_share, tuple(test_perts), only_test_set_perts
-    )
+    perturbed = _perturbed(genes)
+    among = names_of(genes, perturbed)
+    seen = _seen_genes(among, seed, gene_share, tuple(test_perts), only_test_set_perts)
+    # Each draw takes a fresh stream of the same seed, as published.
     test = _by_seen_genes(genes, perturbed, seen, seed, combination_share)
+    # The same rule on what is left, for validation (docs/models/gears.md, "Splits").
     again = _seen_genes(names_of(genes, test.kept), seed, 1 - VAL_SHARE)
     val = _by_seen_genes(genes, test.kept, again, seed, 1 - VAL_SHARE)
-    return _assembled(genes, val.kept, val.held, test.held, test.groups, val.groups)
+    return _trained_on_control(genes, val, test.held, test.groups)
 
 
 def simulation_single(
@@ -99,12 +85,11 @@ def simulation_single(
 ) -> PerturbationSplit:
     """`simulation` for screens of single perturbations; an `InputError` where there are
     combinations."""
-    combined = [name for name, own in genes.items() if len(own) > 1]
+    combined = [name for name in genes if len(genes[name]) > 1]
     if combined:
         raise InputError(
-            f"{len(combined)} conditions have two genes or more (first: {combined[0]!r}), "
-            "expected none for "
-            "split.kind=simulation_single: set split.kind=simulation"
+            f"{len(combined)} conditions have two genes or more (first: {combined[0]!r}), expected "
+            "none for split.kind=simulation_single: set split.kind=simulation"
         )
     return simulation(genes, seed, gene_share=gene_share)
 
@@ -137,9 +122,9 @@ def single(genes: Genes, seed: int = 1, *, share: float = 0.1) -> PerturbationSp
 def no_test(genes: Genes, seed: int = 1, *, share: float = 0.1) -> PerturbationSplit:
     """A share of the perturbed conditions, drawn with replacement, validates; the rest is trained
     on, none for test."""
-    perturbed = [name for name, own in genes.items() if own]
+    perturbed = _perturbed(genes)
     val = _drawn(genes, np.random.RandomState(seed), perturbed, share, perturbed)
-    return _assembled(genes, val.kept, val.held, [])
+    return _trained_on_control(genes, val, [])
 
 
 def no_split(genes: Genes) -> PerturbationSplit:
@@ -148,56 +133,57 @@ def no_split(genes: Genes) -> PerturbationSplit:
     return PerturbationSplit((), (), tuple(sorted(genes)))
 
 
+def custom(
+    genes: Genes, lists: Mapping[str, Sequence[str]] | str | Path, separator: str = "+"
+) -> PerturbationSplit:
+    """The user's own lists of conditions for train, val and test; `A+B` and `B+A`, `A` and `A+ctrl`
+    mean the same.
+
+    Args:
+        genes: condition -> genes.
+        lists: {"train": [...], "val": [...], "test": [...]}, or the path of a .json or .pkl file
+            that holds it.
+        separator: between the genes of a listed condition.
+
+    Control is trained on where it is not listed; other conditions that are not listed are dropped.
+    Names that are not in the data, or in two lists, are an `InputError`.
+    """
+    lists = _checked(lists if isinstance(lists, Mapping) else read_lists(lists))
+    place = _places(genes, lists, separator)
+    # Every model compares with control, so it is trained on unless it is listed.
+    place.setdefault(_control(genes), "train")
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for name, part in place.items():
+        parts[part].append(name)
+    return assembled(genes, parts["train"], parts["val"], parts["test"])
+
+
+def read_lists(path: str | Path) -> Any:
+    """What a .json file holds, or a .pkl file of nothing but dictionaries, lists and text (no other
+    is opened)."""
+    path = Path(os.path.expanduser(path))
+    if path.suffix in (".pkl", ".pickle"):
+        return read_plain_pickle(path)
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}), expected JSON such as {{'train': ['ctrl', "
+            "'A+ctrl'], 'val': [...], 'test': [...]}: set split.file to such a file"
+        ) from error
+
+
 def split_conditions(kind: str, genes: Genes, seed: int, **settings: Any) -> PerturbationSplit:
     """The split of one of KINDS; `settings` are the keyword arguments of its function."""
-    shares = {
-        name: value
-        for name, value in settings.items()
-        if name.endswith("share") and not 0 < value <= 1
-    }
-    if shares:
-        raise InputError(
-            f"{', '.join(f'{n} is {v}' for n, v in shares.items())}, expected a share over 0 and "
-            "up to 1"
-        )
+    wrong = []
+    for name, value in settings.items():
+        if name.endswith("share") and not 0 < value <= 1:
+            wrong.append(f"{name} is {value}")
+    if wrong:
+        raise InputError(f"{', '.join(wrong)}, expected a share over 0 and up to 1")
     if kind == "no_split":
         return no_split(genes, **settings)
     return SEEDED[kind](genes, seed, **settings)
-
-
-def groups_of(genes: Genes, held: Iterable[str], seen: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Held-out conditions by the number of their genes that are seen; the groups of pairs are there
-    even when empty."""
-    seen = set(seen)
-    names = ("combo_seen0", "combo_seen1", "combo_seen2", "unseen_single")
-    found: dict[str, list[str]] = {name: [] for name in names}
-    for name in sorted(held):
-        found.setdefault(_group(genes[name], seen), []).append(name)
-    return {group: tuple(members) for group, members in found.items()}
-
-
-def seen_groups(
-    genes: Genes, train: Iterable[str], test: Iterable[str]
-) -> dict[str, tuple[str, ...]]:
-    """Groups of test conditions where a gene is seen that any training condition perturbs; none
-    that are empty."""
-    return {
-        name: members
-        for name, members in groups_of(genes, test, names_of(genes, train)).items()
-        if members
-    }
-
-
-def names_of(genes: Genes, conditions: Iterable[str]) -> list[str]:
-    """Sorted genes of some conditions."""
-    return sorted(frozenset().union(*(genes[name] for name in conditions)))
-
-
-def _group(own: frozenset[str], seen: set[str]) -> str:
-    known = len(own & seen)
-    if len(own) == 1:
-        return "seen_single" if known else "unseen_single"
-    return f"combo_seen{known}" if len(own) == 2 else f"combo_seen{known}of{len(own)}"
 
 
 def _seen_genes(
@@ -213,6 +199,7 @@ def _seen_genes(
         raise InputError(
             "only_test_set_perts is set without test_perts, expected genes to hold out: name them"
         )
+    # Nothing is left to draw, and no stream moves on.
     if only:
         return set(names) - set(unseen)
     rng = np.random.RandomState(seed)
@@ -220,7 +207,9 @@ def _seen_genes(
     swapped = seen & set(unseen)
     if not swapped:
         return seen
+    # Sorted, since the draw goes by position in the list.
     others = sorted(set(names) - seen - set(unseen))
+    # As many become seen as were taken out, so that the share stays.
     return seen - swapped | set(_take(rng, others, min(len(swapped), len(others))))
 
 
@@ -228,6 +217,7 @@ def _by_seen_genes(
     genes: Genes, conditions: Sequence[str], seen: set[str], seed: int, share: float
 ) -> _Stage:
     known = [name for name in conditions if genes[name] <= seen]
+    # Sorted, as published: the order of the list is part of the split.
     combinations = sorted(name for name in known if len(genes[name]) > 1)
     kept = {name for name in known if len(genes[name]) == 1}
     kept |= set(_choose(np.random.RandomState(seed), combinations, share))
@@ -244,75 +234,73 @@ def _two_stages(
     """The same rule for test and, on what is left and with the published share, for val; both draw
     from one stream."""
     rng = np.random.RandomState(seed)
-    test = hold_out(rng, [name for name, own in genes.items() if own], share)
+    test = hold_out(rng, _perturbed(genes), share)
+    # The stream goes on where test left it, so the two draws cannot be swapped.
     val = hold_out(rng, test.kept, VAL_SHARE)
-    return _assembled(genes, val.kept, val.held, test.held)
+    return _trained_on_control(genes, val, test.held)
 
 
 def _drawn_only(
     genes: Genes, rng: np.random.RandomState, conditions: list[str], share: float
 ) -> _Stage:
     drawn = _drawn_genes(genes, rng, conditions, share)
-    return _stage(
-        conditions, lambda name: genes[name] <= drawn, lambda name: bool(genes[name] & drawn)
-    )
+    tested = [name for name in conditions if genes[name] <= drawn]
+    # Mixed combinations would show the tested genes to training, so they are dropped.
+    return _held(conditions, tested, _touched(genes, conditions, drawn))
 
 
 def _any_drawn(
     genes: Genes, rng: np.random.RandomState, conditions: list[str], share: float
 ) -> _Stage:
     drawn = _drawn_genes(genes, rng, conditions, share)
-    return _stage(conditions, lambda name: bool(genes[name] & drawn))
+    return _held(conditions, _touched(genes, conditions, drawn))
 
 
 def _drawn_combinations(
     genes: Genes, rng: np.random.RandomState, conditions: list[str], share: float
 ) -> _Stage:
-    return _drawn(
-        genes, rng, conditions, share, [name for name in conditions if len(genes[name]) > 1]
-    )
+    combinations = [name for name in conditions if len(genes[name]) > 1]
+    return _drawn(genes, rng, conditions, share, combinations)
 
 
 def _drawn_singles(
     genes: Genes, rng: np.random.RandomState, conditions: list[str], share: float
 ) -> _Stage:
     drawn = _drawn_genes(genes, rng, conditions, share)
-    return _stage(
-        conditions,
-        lambda n: len(genes[n]) == 1 and genes[n] <= drawn,
-        lambda n: bool(genes[n] & drawn),
-    )
+    touched = _touched(genes, conditions, drawn)
+    return _held(conditions, [name for name in touched if len(genes[name]) == 1], touched)
 
 
 def _drawn(
     genes: Genes, rng: np.random.RandomState, conditions: list[str], share: float, among: list[str]
 ) -> _Stage:
-    _drawn_genes(
-        genes, rng, conditions, share
-    )  # unused, but the published code moves its stream by this draw
-    held = set(_pick(rng, among, int(share * len(among))))
-    return _stage(conditions, lambda name: name in held)
+    # Not used, but the published code moves its stream on by this draw.
+    _drawn_genes(genes, rng, conditions, share)
+    return _held(conditions, _pick(rng, among, int(share * len(among))))
 
 
-def _stage(
-    conditions: list[str],
-    held: Callable[[str], bool],
-    touched: Callable[[str], bool] = lambda name: False,
-) -> _Stage:
-    """Held out are the conditions that `held` names; of the others those that `touched` names are
-    nowhere."""
-    out = [name for name in conditions if held(name)]
-    return _Stage([name for name in conditions if name not in out and not touched(name)], out)
+def _held(conditions: list[str], held: Iterable[str], dropped: Iterable[str] = ()) -> _Stage:
+    """The held-out conditions in their order; what is held or dropped is not kept."""
+    held, gone = set(held), {*held, *dropped}
+    kept = [name for name in conditions if name not in gone]
+    return _Stage(kept, [name for name in conditions if name in held])
+
+
+def _touched(genes: Genes, conditions: list[str], drawn: set[str]) -> list[str]:
+    """Conditions with any of the drawn genes."""
+    return [name for name in conditions if genes[name] & drawn]
 
 
 def _drawn_genes(
     genes: Genes, rng: np.random.RandomState, conditions: list[str], share: float
 ) -> set[str]:
     singles = sum(len(genes[name]) == 1 for name in conditions)
+    # As published: a share of the singles, not of the genes, with replacement.
     return set(_pick(rng, names_of(genes, conditions), int(share * singles)))
 
 
 def _choose(rng: np.random.RandomState, names: Sequence[str], share: float) -> list[str]:
+    # Rounded down, as published.
     return _take(rng, names, int(share * len(names)))
 
 
@@ -330,22 +318,64 @@ def _at(names: Sequence[str], places: np.ndarray) -> list[str]:
     return [names[int(i)] for i in places]
 
 
-def _assembled(
-    genes: Genes,
-    train: Iterable[str],
-    val: Iterable[str],
-    test: Iterable[str],
-    groups: Mapping[str, tuple[str, ...]] = NO_GROUPS,
-    val_groups: Mapping[str, tuple[str, ...]] = NO_GROUPS,
+def _checked(lists: Any) -> Mapping[str, Sequence[str]]:
+    if not isinstance(lists, Mapping):
+        raise InputError(
+            f"the custom split holds a {type(lists).__name__}, expected the lists {shown(PARTS)}: "
+            "rename them"
+        )
+    if not lists or not set(lists) <= set(PARTS):
+        given = shown(map(repr, lists)) or "nothing"
+        raise InputError(
+            f"the custom split holds {given}, expected the lists {shown(PARTS)}: rename them"
+        )
+    for part, names in lists.items():
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise InputError(
+                f"{part} of the custom split is {repr(names)[:60]}, expected a list of conditions"
+            )
+    return lists
+
+
+def _places(genes: Genes, lists: Mapping[str, Sequence[str]], separator: str) -> dict[str, str]:
+    """Condition -> its part."""
+    # Listed names may have their genes in another order than the file.
+    by_set = {perturbed: name for name, perturbed in genes.items()}
+    place: dict[str, str] = {}
+    absent: list[str] = []
+    for part, names in lists.items():
+        for given, perturbed in gene_sets(names, _control(genes), separator).items():
+            name = given if given in genes else by_set.get(perturbed)
+            if name is None:
+                absent.append(given)
+            elif place.setdefault(name, part) != part:
+                raise InputError(
+                    f"condition {given!r} is in the lists {place[name]} and {part} of the custom "
+                    "split, expected in one: take it out of the other"
+                )
+    if absent:
+        raise InputError(
+            f"the custom split names {len(absent)} conditions that are not in the data "
+            f"({shown(absent)}), expected names such as {shown(list(genes)[:3])}: correct or "
+            "remove them"
+        )
+    return place
+
+
+def _control(genes: Genes) -> str:
+    return next(name for name in genes if not genes[name])
+
+
+def _perturbed(genes: Genes) -> list[str]:
+    return [name for name in genes if genes[name]]
+
+
+def _trained_on_control(
+    genes: Genes, kept: _Stage, test: Iterable[str], groups: Groups = NO_GROUPS
 ) -> PerturbationSplit:
-    """Sorted lists; control is trained on, and what is in no list is dropped."""
-    train = sorted({*train, *(name for name, own in genes.items() if not own)})
-    val, test = sorted(val), sorted(test)
-    dropped = sorted(set(genes) - {*train, *val, *test})
-    groups = groups or seen_groups(genes, train, test)
-    return PerturbationSplit(
-        tuple(train), tuple(val), tuple(test), tuple(dropped), groups, val_groups
-    )
+    """What the last stage keeps is trained on, with control, and what it holds out validates."""
+    train = {*kept.kept, *(name for name in genes if not genes[name])}
+    return assembled(genes, train, kept.held, test, groups, kept.groups)
 
 
 SEEDED: Mapping[str, Callable[..., PerturbationSplit]] = {

@@ -21,6 +21,8 @@ LOW = ("umi_count", "n_genes")
 """Criteria that fail below their threshold."""
 HIGH = ("pct_mt", "pct_ribo", "pct_hb")
 """Criteria that fail above their threshold: percent of a cell's counts in a class of genes."""
+UNFILTERED = "unfiltered_"
+"""Start of the cell columns that keep what was measured before genes or cells were left out."""
 GENE_CLASSES = {
     "pct_mt": re.compile(r"MT-"),
     "pct_ribo": re.compile(r"RP[SL]"),
@@ -44,15 +46,17 @@ def quality_metrics(
     from scipy import sparse
 
     counts = counts if sparse.issparse(counts) else sparse.csr_matrix(np.asarray(counts))
-    classes = np.stack(
-        [gene_class(genes, name) for name in HIGH] + [np.ones(len(genes), bool)], axis=1
-    ).astype(np.float64)
+    # One product per block gives the counts in each class of genes and, last, in all genes.
+    classes = [gene_class(genes, name) for name in HIGH] + [np.ones(len(genes), bool)]
+    weights = np.stack(classes, axis=1).astype(np.float64)
     sums, seen = np.zeros((counts.shape[0], 4)), np.zeros(counts.shape[0])
     for rows, block in row_blocks(counts):
         values = block.astype(np.float64)
+        # A stored zero is no seen gene.
         values.eliminate_zeros()
-        sums[rows], seen[rows] = values @ classes, np.diff(values.indptr)
+        sums[rows], seen[rows] = values @ weights, np.diff(values.indptr)
     total = sums[:, 3]
+    # 0 / 0 of a cell without counts is the NaN that is wanted.
     with np.errstate(invalid="ignore"):
         percent = {name: 100 * sums[:, i] / total for i, name in enumerate(HIGH)}
     return {"umi_count": total, "n_genes": seen, **percent, "doublet": np.asarray(doublet, bool)}
@@ -60,6 +64,7 @@ def quality_metrics(
 
 def gene_class(genes: Sequence[str], criterion: str) -> Bool[np.ndarray, "G"]:
     """True for the genes that `criterion` (one of HIGH) sums over."""
+    # `match` looks at the start of a name, which is where classes are told apart.
     return np.array([GENE_CLASSES[criterion].match(gene) is not None for gene in genes], bool)
 
 
@@ -71,27 +76,26 @@ def thresholds(
     MAD is the raw median absolute deviation, as in the published labels; `scaled` multiplies it by
     1.4826.
     """
-    centre = {name: float(np.nanmedian(metrics[name])) for name in LOW + HIGH}
-    spread = {
-        name: float(np.nanmedian(np.abs(metrics[name] - centre[name]))) for name in LOW + HIGH
-    }
     unit = NORMAL_CONSISTENT if scaled else 1.0
-    sign = dict.fromkeys(LOW, -1) | dict.fromkeys(HIGH, 1)
-    return {
-        k: {name: centre[name] + sign[name] * k * unit * spread[name] for name in LOW + HIGH}
-        for k in MULTIPLIERS
-    }
+    bounds: dict[int, dict[str, float]] = {k: {} for k in MULTIPLIERS}
+    for name in LOW + HIGH:
+        # Cells without counts have no percentages, and so no say in the median.
+        centre = float(np.nanmedian(metrics[name]))
+        # MAD = median |m - median m| (docs/models/cradle.md, "Quality labels").
+        spread = float(np.nanmedian(np.abs(metrics[name] - centre)))
+        sign = -1 if name in LOW else 1
+        for k in MULTIPLIERS:
+            bounds[k][name] = centre + sign * k * unit * spread
+    return bounds
 
 
 def flags(metrics: Mapping[str, np.ndarray], bounds: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Return {criterion: True where the cell fails it}, strictly beyond the thresholds of one
     multiplier."""
+    # Strictly, as published: at MAD 0 the median cell passes. NaN compares false and passes too.
     low = {name: metrics[name] < bounds[name] for name in LOW}
-    return (
-        low
-        | {name: metrics[name] > bounds[name] for name in HIGH}
-        | {"doublet": np.asarray(metrics["doublet"], bool)}
-    )
+    high = {name: metrics[name] > bounds[name] for name in HIGH}
+    return low | high | {"doublet": np.asarray(metrics["doublet"], bool)}
 
 
 def failed(metrics: Mapping[str, np.ndarray], bounds: Mapping[str, float]) -> Bool[np.ndarray, "N"]:
@@ -155,11 +159,10 @@ def at_multiplier(dataset: Dataset, multiplier: int) -> Dataset:
 def keep_unfiltered(dataset: Dataset) -> Dataset:
     """Store the criteria of the present genes in `obs` as `unfiltered_*`, before genes or cells are
     left out."""
-    metrics = quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool))
-    return replace(
-        dataset,
-        obs=dataset.obs.assign(**{f"unfiltered_{name}": metrics[name] for name in LOW + HIGH}),
-    )
+    metrics = _without_doublets(dataset)
+    # Kept in `obs`, which every later filter cuts along with the cells.
+    columns = {UNFILTERED + name: metrics[name] for name in LOW + HIGH}
+    return replace(dataset, obs=dataset.obs.assign(**columns))
 
 
 def modelled_thresholds(dataset: Dataset) -> dict[int, dict[str, float]]:
@@ -170,9 +173,11 @@ def modelled_thresholds(dataset: Dataset) -> dict[int, dict[str, float]]:
     from before a filter.
     """
     scaled = dataset.quality is not None and dataset.quality.scaled
-    return thresholds(
-        quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool)), scaled
-    )
+    return thresholds(_without_doublets(dataset), scaled)
+
+
+def _without_doublets(dataset: Dataset) -> dict[str, np.ndarray]:
+    return quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool))
 
 
 def label_generated(
@@ -198,11 +203,11 @@ def label_generated(
     if doublets not in METHODS:
         raise InputError(
             f"doublets of generated cells are to be called by {doublets!r}, expected one of "
-            f"{METHODS}: change "
-            "quality.doublets"
+            f"{METHODS}: change quality.doublets"
         )
     doublet = np.zeros(counts.shape[0], bool)
     for part in range(chunks):
+        # Strides and not runs: rows of one draw hold all perturbations in turn.
         doublet[part::chunks], _ = call_doublets(counts[part::chunks], doublets, seed)
     return failed(quality_metrics(counts, genes, doublet), bounds)
 
@@ -211,17 +216,16 @@ def _doublets(
     dataset: Dataset, method: str, seed: int, group: int | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     if method in METHODS:
-        stored = f"unfiltered_doublet_{method}"
+        # Calls made before the filters saw all cells and genes, so they go first.
+        stored = f"{UNFILTERED}doublet_{method}"
         if stored in dataset.obs.columns:
-            return np.asarray(dataset.obs[stored], bool), (
-                f"doublets are those called by {method} before the filters",
-            )
+            note = f"doublets are those called by {method} before the filters"
+            return np.asarray(dataset.obs[stored], bool), (note,)
         return call_doublets(dataset.counts, method, seed, group)
     if method not in dataset.obs.columns:
         raise InputError(
             f"doublets are to be called by {method!r}, expected one of {METHODS} or a column of "
-            "0/1 calls "
-            f"({shown(dataset.obs.columns, 20)}): change quality.doublets"
+            f"0/1 calls ({shown(dataset.obs.columns, 20)}): change quality.doublets"
         )
     values = dataset.obs[method]
     if not values.isin([0, 1]).all():
@@ -242,29 +246,27 @@ def _measured(
             f"quality.columns has the criteria {shown(unknown)}, expected some of "
             f"{shown(LOW + HIGH)}"
         )
-    kept = {
-        name: f"unfiltered_{name}"
-        for name in LOW + HIGH
-        if f"unfiltered_{name}" in dataset.obs.columns
-    }
-    chosen = kept | columns
-    metrics = quality_metrics(dataset.counts, dataset.genes, doublet)
-    metrics |= {name: _numbers(dataset.obs, source, name) for name, source in chosen.items()}
-    note = ", ".join(f"{name} from {source!r}" for name, source in chosen.items())
-    return metrics, (
-        f"quality criteria taken from cell columns instead of the counts: {note}",
-    ) if note else ()
+    metrics: dict[str, Any] = quality_metrics(dataset.counts, dataset.genes, doublet)
+    sources = []
+    for name in LOW + HIGH:
+        source = columns.get(name, UNFILTERED + name)
+        if name in columns or source in dataset.obs.columns:
+            metrics[name] = _numbers(dataset.obs, source, name)
+            sources.append(f"{name} from {source!r}")
+    if not sources:
+        return metrics, ()
+    taken = ", ".join(sources)
+    return metrics, (f"quality criteria taken from cell columns instead of the counts: {taken}",)
 
 
 def _numbers(obs: Any, source: str, criterion: str) -> np.ndarray:
     values = column(obs, source, f"quality.columns.{criterion}")
-    if values.dtype.kind not in "buif" or (
-        values.isna().any() and not source.startswith("unfiltered_")
-    ):
+    # Cells without counts have no percentages, so a criterion of our own may miss some.
+    lacking = values.isna().any() and not source.startswith(UNFILTERED)
+    if values.dtype.kind not in "buif" or lacking:
         raise InputError(
             f"column {source!r} for the quality criterion {criterion} is not a number for every "
-            "cell: choose "
-            f"another one with quality.columns.{criterion}"
+            f"cell: choose another one with quality.columns.{criterion}"
         )
     return np.asarray(values, np.float64)
 
@@ -276,6 +278,7 @@ def _remarks(quality: Quality) -> tuple[str, ...]:
     for name in HIGH:
         if np.nanmax(quality.metrics[name], initial=0) == 0:
             remarks.append(f"{name} never fails: no count of the file is in such genes")
+        # Usual for haemoglobin (docs/models/cradle.md, "Quality labels").
         elif bounds[name] == 0:
             remarks.append(
                 f"{name} has median and MAD 0, so any such count fails a cell: {failing[name]} "

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.checks import Labelled
-from jaxpert.data.counts import read_counts
+from jaxpert.data.counts import Labelled, read_counts
 from jaxpert.data.files import Table, column, opened, shown
 from jaxpert.data.labels import Labels, guide_columns, parse_guides, parse_labels, text_labels
 from jaxpert.data.subset import genes_in_cells, keep_genes
@@ -54,6 +53,7 @@ def read(
         labels = _labels(table.obs, perturbation, control, separator, guide_prefix)
         strata = _strata(table.obs, stratum)
         keep = _highly_variable(table.var, highly_variable)
+        # Last, since it is slow: labels and columns that cannot be used stop the run before.
         counts = load_counts(table)
     dataset = make_dataset(name or table.name, counts, table.obs, table.var.index, labels, strata)
     if min_cells_per_gene > 0:
@@ -66,7 +66,18 @@ def read(
 def load_counts(table: Table, rows: np.ndarray | None = None, columns: np.ndarray | None = None):
     """Read the counts of an opened table (some of its rows and columns), checked; see
     `read_counts`."""
-    stored = Labelled(
+    counts = read_counts(labelled(table), rows, columns)
+    if counts.nnz == 0:
+        raise InputError(
+            f"layer {table.layer!r} of {table.source} holds only zeros, expected raw counts: set "
+            f"data.layer to one of {shown(map(repr, table.layers))}"
+        )
+    return counts
+
+
+def labelled(table: Table) -> Labelled:
+    """The matrix of an opened table with the names that messages about it need."""
+    return Labelled(
         table.matrix,
         np.asarray(table.obs.index),
         np.asarray(table.var.index),
@@ -74,14 +85,6 @@ def load_counts(table: Table, rows: np.ndarray | None = None, columns: np.ndarra
         table.layer,
         table.layers,
     )
-    counts = read_counts(stored, rows, columns)
-    if counts.nnz == 0:
-        raise InputError(
-            f"layer {table.layer!r} of {table.source} holds only zeros, expected raw counts: set "
-            "data.layer to one "
-            f"of {shown(map(repr, table.layers))}"
-        )
-    return counts
 
 
 def make_dataset(name: str, counts, obs, genes, labels: Labels, strata=None) -> Dataset:
@@ -114,15 +117,14 @@ def check_names(table: Table) -> None:
         if len(frame) == 0:
             raise InputError(
                 f"{table.source} has no {axis}s (shape {len(table.obs)} x {len(table.var)}), "
-                "expected at least "
-                "one: check the filter that made it"
+                "expected at least one: check the filter that made it"
             )
         repeated = frame.index[frame.index.duplicated()].unique()
         if len(repeated):
             raise InputError(
                 f"{table.source} has {len(repeated)} {axis} names that occur more than once "
-                f"({shown(repeated, 5)}), "
-                f"expected unique names: call adata.{fix}() and write the file again"
+                f"({shown(repeated, 5)}), expected unique names: call adata.{fix}() and write the "
+                "file again"
             )
 
 
@@ -149,6 +151,7 @@ def _strata(obs, stratum: str | None) -> tuple[tuple[str, ...], np.ndarray] | No
     if stratum is None:
         return None
     text = text_labels(obs, stratum, "data.stratum", "fill them in or leave those cells out")
+    # Sorted by name, so that numbers do not depend on the order of cells.
     names, index = np.unique(text.astype(str), return_inverse=True)
     return tuple(map(str, names)), index.astype(np.int32)
 
@@ -161,9 +164,8 @@ def _highly_variable(var, name: str | bool | None) -> np.ndarray:
     )
     if not values.isin([True, False]).all():
         raise InputError(
-            f"column {values.name!r} of the genes holds more than True and False, expected a "
-            "flag: choose "
-            "another one with data.highly_variable"
+            f"column {values.name!r} of the genes holds more than True and False, expected a flag: "
+            "choose another one with data.highly_variable"
         )
     return np.asarray(values, bool)
 
@@ -174,17 +176,17 @@ def _select_genes(dataset: Dataset, keep: np.ndarray, min_cells: int, highly_var
     if not keep.any():
         raise InputError(
             f"no gene of {dataset.name!r} is left after the gene filters: lower "
-            "data.min_cells_per_gene (now "
-            f"{min_cells}) or change data.highly_variable (now {highly_variable!r})"
+            f"data.min_cells_per_gene (now {min_cells}) or change data.highly_variable (now "
+            f"{highly_variable!r})"
         )
     reasons = [f"seen in fewer than {min_cells} cells"] * (min_cells > 0) + [
         "not highly variable"
     ] * bool(highly_variable)
     note = (
         f"{(~keep).sum()} of {len(keep)} genes were left out ({' or '.join(reasons)}); quality "
-        "criteria were measured "
-        "before, on all genes"
+        "criteria were measured before, on all genes"
     )
+    # Measured first, since library sizes and percentages mean all genes of a cell.
     selected = keep_genes(keep_unfiltered(dataset), keep)
     return replace(selected, notes=(*selected.notes, note))
 
@@ -192,6 +194,7 @@ def _select_genes(dataset: Dataset, keep: np.ndarray, min_cells: int, highly_var
 def _remarks(counts, labels: Labels) -> tuple[str, ...]:
     cells = np.bincount(labels.condition, minlength=len(labels.conditions))
     single = [labels.conditions[i] for i in np.flatnonzero(cells == 1)]
+    # Stored zeros are gone, so a cell without entries is one without counts.
     empty_cells = int((np.diff(counts.indptr) == 0).sum())
     unseen = int(counts.shape[1] - genes_in_cells(counts, 1).sum())
     remarks = (

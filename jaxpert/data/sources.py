@@ -89,6 +89,7 @@ def load(
         return replace(
             dataset, name=source, notes=(*dataset.notes, note) if read_options else dataset.notes
         )
+    # A word without ending or folder is meant as a name, so the answer lists the names.
     if (
         isinstance(source, str)
         and not Path(source).suffix
@@ -97,8 +98,7 @@ def load(
     ):
         raise InputError(
             f"data.source is {source!r}, which is neither a file nor a public name: give the path "
-            "of an .h5ad file "
-            f"or one of {shown(SOURCES)}"
+            f"of an .h5ad file or one of {shown(SOURCES)}"
         )
     return read(source, **read_options)
 
@@ -121,14 +121,14 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
     path = data_folder(folder) / f"{name}.h5ad"
     if not path.exists():
         source = SOURCES[name]
-        demo = f"run the demo with --config=configs/cradle_{name}.py:demo"
+        demo = "run the variant :demo of the config, whose cells are simulated"
         _download(source.url, f"{source.origin}, {source.size}", path, demo, source.known_hash)
     record = path.with_suffix(".h5ad.sha256")
+    # By size, since the digest of 65 GB would take minutes at every start.
     if record.exists() and (size := int(record.read_text().split()[1])) != path.stat().st_size:
         raise InputError(
             f"{path} has {path.stat().st_size} bytes but {size} were downloaded, expected an "
-            "unchanged file: "
-            f"delete {path} and {record.name}, and it will be fetched again"
+            f"unchanged file: delete {path} and {record.name}, and it will be fetched again"
         )
     return path
 
@@ -151,6 +151,7 @@ def _download(url: str, what: str, path: Path, instead: str, known_hash: str | N
     import pooch
 
     by_hand = f"fetch {url} ({what}) elsewhere and put it at {path}, or {instead}"
+    # A bar only where somebody watches: a log would fill up with its lines.
     downloader: Any = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,14 +160,14 @@ def _download(url: str, what: str, path: Path, instead: str, known_hash: str | N
         )
     except ValueError as error:
         raise InputError(
-            f"the download of {path.name} does not have the digest {known_hash} and was "
-            "discarded: try again, "
-            f"or {by_hand}"
+            f"the download of {path.name} does not have the digest {known_hash} and was discarded: "
+            f"try again, or {by_hand}"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(
             f"{path.name} is not at {path} and could not be downloaded ({reason}): {by_hand}"
         ) from error
+    # Recorded also where the publisher states none, so that later changes show.
     digest = pooch.file_hash(str(path), alg="sha256")
     path.with_suffix(f"{path.suffix}.sha256").write_text(f"{digest} {path.stat().st_size} {url}\n")

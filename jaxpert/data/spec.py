@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import Dataset, InputError, Spec
 from jaxpert.data.counts import row_blocks
-from jaxpert.data.reference import count_failed, reference_profiles
+from jaxpert.data.moments import log_moments, log_normalised_mean
 
-LIBRARY = 1e4
-"""Common total of the log-normalised scale."""
+BLOCK_VALUES = 64_000_000
+"""Dense values held at once while medians are taken."""
 
 
 def make_spec(dataset: Dataset) -> Spec:
@@ -25,6 +24,7 @@ def make_spec(dataset: Dataset) -> Spec:
     `control_mean`.
     """
     train = np.zeros(len(dataset.cells), bool)
+    # Failed cells included (docs/models/cradle.md, "Encoder input").
     train[dataset.rows("train")] = True
     mean, std = log_moments(dataset.counts, train)
     control = train & (dataset.condition == dataset.control)
@@ -37,7 +37,7 @@ def make_spec(dataset: Dataset) -> Spec:
         condition_treatments=dataset.condition_treatments,
         log_mean=mean,
         log_std=std,
-        control_mean=log_normalized_mean(dataset.counts, control),
+        control_mean=log_normalised_mean(dataset.counts, control),
         treatment_cells=treatment_cells(dataset, "train"),
         condition_cells=condition_cells(dataset, "train"),
         graphs=dataset.graphs,
@@ -70,72 +70,78 @@ def split_tables(dataset: Dataset, split: str) -> dict[str, Any]:
 
 def treatment_cells(dataset: Dataset, split: str) -> Int[np.ndarray, "T"]:
     """Cells of `split` that received each treatment; a pair counts for both."""
-    return (condition_cells(dataset, split) @ dataset.condition_treatments.astype(np.int64)).astype(
-        np.int32
-    )
+    # N_t of docs/models/cradle.md, "ELBO", counted in whole numbers.
+    given = dataset.condition_treatments.astype(np.int64)
+    return (condition_cells(dataset, split) @ given).astype(np.int32)
 
 
 def condition_cells(dataset: Dataset, split: str) -> Int[np.ndarray, "C"]:
     """Cells of `split` in each condition."""
-    found = np.bincount(dataset.condition[dataset.rows(split)], minlength=len(dataset.conditions))
-    return found.astype(np.int32)
+    condition = dataset.condition[dataset.rows(split)]
+    return np.bincount(condition, minlength=len(dataset.conditions)).astype(np.int32)
 
 
 def expressed(dataset: Dataset, split: str) -> Bool[np.ndarray, "C G"]:
     """Genes with a count in any cell of `split` in each condition."""
     keep = np.zeros(len(dataset.cells), bool)
     keep[dataset.rows(split)] = True
-    found = np.zeros((len(dataset.conditions), len(dataset.genes)), bool)
+    seen = np.zeros((len(dataset.conditions), len(dataset.genes)), bool)
     for rows, block in row_blocks(dataset.counts):
         part, condition = block[keep[rows]], dataset.condition[rows][keep[rows]]
-        found[np.repeat(condition, np.diff(part.indptr)), part.indices] = True
-    return found
+        # Every stored entry is a count above 0, so no dense matrix is needed.
+        seen[np.repeat(condition, np.diff(part.indptr)), part.indices] = True
+    return seen
 
 
-def log_moments(
-    counts: Any, keep: Bool[np.ndarray, "N"] | None = None
-) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "G"]]:
-    """Gene-wise mean and sample standard deviation (ddof 1) of ln(1 + x) over the kept rows of a
-    CSR matrix.
+def reference_profiles(
+    dataset: Dataset, split: str
+) -> tuple[Float[np.ndarray, "C G"], Bool[np.ndarray, "C"]]:
+    """Return per condition the gene-wise lower median of its failed cells in `split`, and which
+    conditions have one.
 
-    Two passes in float64 over the stored entries: the spread is summed around the mean, so that a
-    constant gene gets 0 but for rounding.
+    Control is a condition like the others. A condition without failed cells, or whose median is 0
+    for every gene, has a zero row and False: it takes no part in the counterfactual term. Source:
+    CRADLE-VAE, the counterfactual reference; differs from the published code in taking all failed
+    cells of the condition (once, without random draws) where that code, by a slip of an index,
+    takes other cells.
     """
-    cells, genes = counts.shape[0] if keep is None else int(keep.sum()), counts.shape[1]
-    if cells < 2:
-        raise InputError(
-            f"the training cells are {cells}, expected at least 2 to standardise by: change "
-            "split.kind"
+    rows = failed_rows(dataset, split)
+    profiles = np.zeros((len(dataset.conditions), len(dataset.genes)), np.float32)
+    for condition in np.unique(dataset.condition[rows]):
+        # x-bar of docs/models/cradle.md, "Reference profiles".
+        profiles[condition] = lower_median(
+            dataset.counts[rows[dataset.condition[rows] == condition]]
         )
-    total, seen, spread = np.zeros(genes), np.zeros(genes), np.zeros(genes)
-    for block in _kept_blocks(counts, keep):
-        total += np.bincount(block.indices, np.log1p(block.data.astype(np.float64)), genes)
-        seen += np.bincount(block.indices, minlength=genes)
-    mean = total / cells
-    for block in _kept_blocks(counts, keep):
-        deviation = np.log1p(block.data.astype(np.float64)) - mean[block.indices]
-        spread += np.bincount(block.indices, deviation * deviation, genes)
-    spread += (cells - seen) * mean * mean
-    return mean, np.sqrt(spread / (cells - 1))
+    # Compared with a profile of zeros, a cell would be drawn to having no counts.
+    return profiles, np.asarray(profiles.any(axis=1))
 
 
-def log_normalized_mean(
-    counts: Any, keep: Bool[np.ndarray, "N"] | None = None
-) -> Float[np.ndarray, "G"]:
-    """Gene-wise mean of ln(1 + 1e4 x / sum x) over the kept rows of a CSR matrix that have
-    counts."""
-    total, cells = np.zeros(counts.shape[1]), 0
-    for block in _kept_blocks(counts, keep):
-        library = np.add.reduceat(np.append(block.data, 0).astype(np.float64), block.indptr[:-1])
-        filled = np.diff(block.indptr)
-        values = np.log1p(LIBRARY * block.data / np.repeat(library, filled))
-        total += np.bincount(block.indices, values, len(total))
-        cells += int((filled > 0).sum())
-    return total / max(cells, 1)
+def count_failed(dataset: Dataset, split: str) -> int:
+    """Number of failed cells in `split`; 0 leaves the counterfactual term nothing to refer to."""
+    return len(failed_rows(dataset, split))
 
 
-def _kept_blocks(counts: Any, keep: Bool[np.ndarray, "N"] | None) -> Iterator[Any]:
-    """Blocks of rows, cut before rows are chosen, so that the kept rows are never copied all at
-    once."""
-    for rows, block in row_blocks(counts):
-        yield block if keep is None else block[keep[rows]]
+def failed_rows(dataset: Dataset, split: str) -> np.ndarray:
+    """Row numbers of the failed cells in `split`."""
+    if dataset.quality is None:
+        raise InputError(
+            f"data set {dataset.name!r} has no quality labels yet: call data.add_quality first"
+        )
+    rows = dataset.rows(split)
+    return rows[dataset.quality.failed[rows]]
+
+
+def lower_median(counts: Any) -> Float[np.ndarray, "G"]:
+    """Gene-wise median of a CSR matrix; of an even number of cells the smaller middle value."""
+    cells, genes = counts.shape
+    # The lower middle is a value that some cell has, and so a whole count.
+    middle, columns = (cells - 1) // 2, counts.tocsc()
+    # a gene seen in too few of the cells has median 0: only the others are made dense
+    candidates = np.flatnonzero(np.diff(columns.indptr) >= cells - middle)
+    median = np.zeros(genes, np.float32)
+    step = max(1, BLOCK_VALUES // cells)
+    for start in range(0, len(candidates), step):
+        block = candidates[start : start + step]
+        # A partition finds the middle without sorting the rest.
+        median[block] = np.partition(columns[:, block].toarray(), middle, axis=0)[middle]
+    return median

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxpert.core.types import SPLITS, Dataset, InputError
+from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import shown
+
+PARTS = ("train", "val", "test")
 
 
 class Audit(NamedTuple):
@@ -33,50 +35,46 @@ def audit(dataset: Dataset) -> Audit:
     """Audit the split of a data set, whatever made it."""
     if dataset.split is None:
         raise InputError(f"data set {dataset.name!r} has no split yet: call data.add_split first")
-    perturbed = {name: _perturbed(dataset, name) for name in SPLITS}
-    given = {
-        name: dataset.condition_treatments[rows].any(axis=0) for name, rows in perturbed.items()
-    }
-    train, val, test = (np.asarray(given[name], bool) for name in ("train", "val", "test"))
+    train, val, test = (_given(dataset, part) for part in PARTS)
+    both = np.intersect1d(_perturbed(dataset, "train"), _perturbed(dataset, "test"))
     cells = np.bincount(dataset.condition, minlength=len(dataset.conditions))
-    empty = [name for name in ("train", "val", "test") if not len(dataset.rows(name))]
+    empty = [part for part in PARTS if not len(dataset.rows(part))]
+    empty += [group for group, members in dataset.subgroups.items() if not members]
     return Audit(
         crossing=_names(dataset.treatments, train & test),
         crossing_val=_names(dataset.treatments, train & val),
         untrained=_names(dataset.treatments, test & ~train),
-        shared=tuple(
-            dataset.conditions[c] for c in np.intersect1d(perturbed["train"], perturbed["test"])
-        ),
-        empty=(*empty, *(group for group, members in dataset.subgroups.items() if not members)),
+        shared=tuple(dataset.conditions[c] for c in both),
+        empty=tuple(empty),
         one_cell=_names(dataset.conditions, cells == 1),
     )
 
 
-def audit_notes(found: Audit) -> tuple[str, ...]:
+def audit_notes(audited: Audit) -> tuple[str, ...]:
     """The audit in sentences, those of what is not there left out."""
     notes = []
-    if found.crossing:
+    if audited.crossing:
         notes.append(
-            f"{len(found.crossing)} genes are perturbed in both train and test: "
-            f"{shown(found.crossing)}"
+            f"{len(audited.crossing)} genes are perturbed in both train and test: "
+            f"{shown(audited.crossing)}"
         )
-    if found.shared:
+    if audited.shared:
         notes.append(
-            f"{len(found.shared)} conditions have cells in both train and test: "
-            f"{shown(found.shared)}"
+            f"{len(audited.shared)} conditions have cells in both train and test: "
+            f"{shown(audited.shared)}"
         )
-    if found.empty:
-        notes.append(f"nothing is in {shown(found.empty)}")
-    if "val" in found.empty and "train" not in found.empty:
+    if audited.empty:
+        notes.append(f"nothing is in {shown(audited.empty)}")
+    # Without training there are no parameters to choose between.
+    if "val" in audited.empty and "train" not in audited.empty:
         notes.append(
             "validation is empty, so the last parameters are kept instead of the best: take "
-            "another split.kind or "
-            "split.seed if that matters"
+            "another split.kind or split.seed if that matters"
         )
-    if found.one_cell:
+    if audited.one_cell:
         notes.append(
-            f"{len(found.one_cell)} conditions have a single cell, on which no gene can be ranked: "
-            f"{shown(found.one_cell)}"
+            f"{len(audited.one_cell)} conditions have a single cell, on which no gene can be "
+            f"ranked: {shown(audited.one_cell)}"
         )
     return tuple(notes)
 
@@ -84,7 +82,14 @@ def audit_notes(found: Audit) -> tuple[str, ...]:
 def _perturbed(dataset: Dataset, split: str) -> np.ndarray:
     """Conditions of a split, control excluded."""
     present = np.unique(dataset.condition[dataset.rows(split)])
+    # Control is in every split on purpose and no leak.
     return present[present != dataset.control]
+
+
+def _given(dataset: Dataset, split: str) -> np.ndarray:
+    """True for the treatments of a split's conditions."""
+    rows = _perturbed(dataset, split)
+    return np.asarray(dataset.condition_treatments[rows].any(axis=0), bool)
 
 
 def _names(names: tuple[str, ...], mask: np.ndarray) -> tuple[str, ...]:

@@ -11,10 +11,9 @@ from jaxtyping import Int
 
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data import perturbation_splits
-from jaxpert.data.custom_split import custom
 from jaxpert.data.files import shown
 from jaxpert.data.labels import text_labels
-from jaxpert.data.perturbation_splits import PerturbationSplit
+from jaxpert.data.perturbation_groups import PerturbationSplit
 from jaxpert.data.split_audit import audit, audit_notes
 
 BY_PERTURBATION = (*perturbation_splits.KINDS, "custom")
@@ -23,6 +22,15 @@ TRAIN, VAL, TEST, DROPPED = range(4)
 WANTED = {"none": (TRAIN,), "passed": (TRAIN, VAL), "no_test": (TRAIN, VAL), "no_split": (TEST,)}
 """Parts that must have cells; train, val and test where not said (splits by perturbation: train and
 test)."""
+FIXES = dict.fromkeys(
+    BY_PERTURBATION, "there are too few perturbations for it, set another split.kind or seed"
+) | {
+    "column": "give some cells that value or set split.column to another column",
+    "combinations": "set split.kind=cells or split.seed to another number",
+    "passed": "set quality.training_cells=all or a larger quality.multiplier",
+    "custom": "list some conditions for it",
+}
+"""What helps where a part has no cells."""
 TRAIN_SHARE = 0.75
 """Share of the combinations that are trained on."""
 
@@ -43,8 +51,8 @@ def add_split(
         published seed is 0); "column" takes a column with train, val, test and dropped; "none"
         trains on every cell, leaving nothing to validate on. The GEARS paper's splits hold out
         whole conditions and keep all control cells for training: "simulation", "simulation_single",
-        "combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test", "no_split" (see
-        `data.perturbation_splits`) and "custom" (see `data.custom_split`).
+        "combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test", "no_split" and "custom"
+        (see `data.perturbation_splits`).
       seed: of the random kinds.
       column: name of the column of kind "column".
       settings: of a split by perturbation: `gene_share`, `combination_share`, `share`,
@@ -90,8 +98,9 @@ def drop_failed(dataset: Dataset) -> Dataset:
         f"{int(gone.sum())} cells of train and val fail quality and are trained on by no step "
         "(training_cells)"
     )
-    before, after = (np.unique(dataset.condition[kept == TRAIN]) for kept in (dataset.split, split))
-    lost = np.setdiff1d(before, after)
+    lost = np.setdiff1d(
+        dataset.condition[dataset.split == TRAIN], dataset.condition[split == TRAIN]
+    )
     if len(lost):
         note += (
             f"; {len(lost)} conditions lose their last training cell: "
@@ -104,7 +113,7 @@ def combination_split(
     labels: Sequence[str] | np.ndarray, treatments: Int[np.ndarray, "N"], seed: int
 ) -> Int[np.ndarray, "N"]:
     """Split cells by their label and their number of treatments, as the published Norman and Dixit
-    splits were made.
+    splits were divided.
 
     The sorted combination labels are shuffled; the first 3/4 (rounded down) are training
     combinations, the rest test combinations. All cells with combinations are cut 80/20 twice; train
@@ -114,14 +123,18 @@ def combination_split(
     names = np.asarray(labels, dtype=str)
     split = np.full(len(names), DROPPED, np.int8)
     paired = np.flatnonzero(np.asarray(treatments) >= 2)
+    # np.unique sorts, so the shuffle starts from one list whatever the order of cells.
     combinations = np.unique(names[paired])
     np.random.default_rng(seed).shuffle(combinations)
     train_combinations = combinations[: int(np.floor(TRAIN_SHARE * len(combinations)))]
+    # Two cuts with one seed, as published (docs/models/cradle.md, "Splits").
     rest, test = _cut(paired, seed)
     train, val = _cut(rest, seed)
     for code, rows in ((TRAIN, train), (VAL, val), (TEST, test)):
         trained = np.isin(names[rows], train_combinations)
+        # Train and val take trained combinations, test takes the others; the rest stays dropped.
         split[rows[trained != (code == TEST)]] = code
+    # Controls and singles are never held out, so training sees every gene that is given alone.
     train, val = _cut(np.flatnonzero(np.asarray(treatments) < 2), seed)
     split[train], split[val] = TRAIN, VAL
     return split
@@ -138,6 +151,7 @@ def cell_split(cells: int, seed: int) -> Int[np.ndarray, "N"]:
 
 def perturbed_genes(dataset: Dataset) -> dict[str, frozenset[str]]:
     """Condition -> its treatments, in the order of the conditions' first cells."""
+    # "combo_seen2" and "no_test" depend on this order (docs/models/gears.md, "Splits").
     present, first = np.unique(dataset.condition, return_index=True)
     names, table = np.asarray(dataset.treatments, object), dataset.condition_treatments.astype(bool)
     return {dataset.conditions[c]: frozenset(names[table[c]]) for c in present[np.argsort(first)]}
@@ -151,26 +165,22 @@ def _by_perturbation(dataset: Dataset, kind: str, seed: int, settings: dict[str,
                 "split.kind is 'custom' but there are no lists: set split.file to a .json file of "
                 "them"
             )
-        made = custom(genes, **settings)
+        divided = perturbation_splits.custom(genes, **settings)
     else:
-        made = perturbation_splits.split_conditions(kind, genes, seed, **settings)
-    split = _codes(dataset, made)
+        divided = perturbation_splits.split_conditions(kind, genes, seed, **settings)
+    split = _codes(dataset, divided)
     _require_cells(dataset, split, kind)
-    placed = replace(dataset, split=split, subgroups=made.groups)
+    placed = replace(dataset, split=split, subgroups=divided.groups)
     return replace(
         placed, notes=(*dataset.notes, *_remarks(dataset, split), *audit_notes(audit(placed)))
     )
 
 
-def _codes(dataset: Dataset, made: PerturbationSplit) -> Int[np.ndarray, "N"]:
-    code = (
-        {name: TRAIN for name in made.train}
-        | {name: VAL for name in made.val}
-        | {name: TEST for name in made.test}
-    )
-    return np.array([code.get(name, DROPPED) for name in dataset.conditions], np.int8)[
-        dataset.condition
-    ]
+def _codes(dataset: Dataset, divided: PerturbationSplit) -> Int[np.ndarray, "N"]:
+    code = dict.fromkeys(divided.train, TRAIN)
+    code |= dict.fromkeys(divided.val, VAL) | dict.fromkeys(divided.test, TEST)
+    of_condition = [code.get(name, DROPPED) for name in dataset.conditions]
+    return np.array(of_condition, np.int8)[dataset.condition]
 
 
 def _cut(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,8 +199,7 @@ def _combinations(dataset: Dataset, seed: int) -> np.ndarray:
     if pairs < 2:
         raise InputError(
             f"{dataset.name!r} has {pairs} conditions with two treatments or more, expected at "
-            "least 2 to hold "
-            "some out: set split.kind=cells (or check data.separator)"
+            "least 2 to hold some out: set split.kind=cells (or check data.separator)"
         )
     labels = np.asarray(dataset.conditions, dtype=str)[dataset.condition]
     return combination_split(labels, treatments[dataset.condition], seed)
@@ -209,48 +218,35 @@ def _column(dataset: Dataset, name: str | None) -> np.ndarray:
     if unknown:
         raise InputError(
             f"column {name!r} has the values {shown(map(repr, unknown))}, expected "
-            f"{shown(SPLITS)}: rename them or "
-            "set split.column to another column"
+            f"{shown(SPLITS)}: rename them or set split.column to another column"
         )
     return np.array([SPLITS.index(value) for value in text], np.int8)
 
 
 def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
     cells = np.bincount(split, minlength=4)
-    wanted = WANTED.get(kind, (TRAIN, TEST) if kind in BY_PERTURBATION else (TRAIN, VAL, TEST))
+    # A small screen may leave a split by perturbation without validation, which is noted.
+    usual = (TRAIN, TEST) if kind in BY_PERTURBATION else (TRAIN, VAL, TEST)
+    wanted = WANTED.get(kind, usual)
     empty = [SPLITS[code] for code in wanted if cells[code] == 0]
     if empty:
-        fix = {
-            "column": "give some cells that value or set split.column to another column",
-            "combinations": "set split.kind=cells or split.seed to another number",
-            "passed": "set quality.training_cells=all or a larger quality.multiplier",
-            **dict.fromkeys(
-                BY_PERTURBATION,
-                "there are too few perturbations for it, set another split.kind or seed",
-            ),
-            "custom": "list some conditions for it",
-        }
+        sizes = ", ".join(f"{name} {number}" for name, number in zip(SPLITS, cells, strict=True))
         raise InputError(
-            f"the split of {dataset.name!r} puts no cell into {' and '.join(empty)} "
-            f"({', '.join(f'{SPLITS[code]} {cells[code]}' for code in range(4))}): "
-            f"{fix.get(kind, 'give more cells, or take all for training with split.kind=none')}"
+            f"the split of {dataset.name!r} puts no cell into {' and '.join(empty)} ({sizes}): "
+            f"{FIXES.get(kind, 'give more cells, or take all for training with split.kind=none')}"
         )
     if TRAIN in wanted and not ((split == TRAIN) & (dataset.condition == dataset.control)).any():
         raise InputError(
             f"no control cell of {dataset.name!r} is in train, expected some as reference: change "
-            "split.seed or "
-            "split.kind, or the split column"
+            "split.seed or split.kind, or the split column"
         )
 
 
 def _remarks(dataset: Dataset, split: np.ndarray) -> tuple[str, ...]:
-    trained = np.isin(np.arange(len(dataset.conditions)), dataset.condition[split == TRAIN])
-    held_out = (
-        np.isin(
-            np.arange(len(dataset.conditions)), dataset.condition[(split == VAL) | (split == TEST)]
-        )
-        & ~trained
-    )
+    numbers = np.arange(len(dataset.conditions))
+    trained = np.isin(numbers, dataset.condition[split == TRAIN])
+    evaluated = np.isin(numbers, dataset.condition[(split == VAL) | (split == TEST)])
+    held_out = evaluated & ~trained
     seen = np.asarray(dataset.condition_treatments[trained].any(axis=0))
     dropped = int((split == DROPPED).sum())
     remarks = [f"{dropped} cells are in no split"] if dropped else []
@@ -260,14 +256,14 @@ def _remarks(dataset: Dataset, split: np.ndarray) -> tuple[str, ...]:
             f"{len(names)} conditions are evaluated without having been trained on: {shown(names)}"
         )
     unseen = [_without_training(dataset, int(i), seen) for i in np.flatnonzero(held_out)]
-    named = [text for text in unseen if text]
+    named = list(filter(None, unseen))
     if named:
         remarks.append(
-            f"{len(named)} held-out conditions have treatments that no training cell received, "
-            "for which the "
-            f"prediction rests on the model's prior or graph and not on data: {shown(named, 20)}"
+            f"{len(named)} held-out conditions have treatments that no training cell received, for "
+            "which the prediction rests on the model's prior or graph and not on data: "
+            f"{shown(named, 20)}"
         )
-    gone = ~trained & ~held_out
+    gone = ~trained & ~evaluated
     if gone.any():
         names = np.asarray(dataset.conditions, object)[gone]
         remarks.append(f"{len(names)} conditions have no cell in any split: {shown(names)}")

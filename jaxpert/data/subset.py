@@ -16,17 +16,14 @@ def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:
     """True for genes with a count in at least `cells` cells."""
     seen = np.zeros(counts.shape[1], np.int64)
     for _, block in row_blocks(counts):
+        # An entry is a count above 0 and comes once per cell, so entries count cells.
         seen += np.bincount(block.indices, minlength=len(seen))
     return seen >= cells
 
 
 def keep_genes(dataset: Dataset, keep: Bool[np.ndarray, "G"]) -> Dataset:
     """Keep some genes; the caller notes why."""
-    return replace(
-        dataset,
-        counts=dataset.counts[:, keep],
-        genes=tuple(np.asarray(dataset.genes, object)[keep]),
-    )
+    return replace(dataset, counts=dataset.counts[:, keep], genes=_chosen(dataset.genes, keep))
 
 
 def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Dataset:
@@ -36,34 +33,42 @@ def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Da
         return dataset
     condition = dataset.condition[keep]
     used = np.isin(np.arange(len(dataset.conditions)), condition)
+    # Every effect is a difference from control, so no filter may empty it.
     if not used[dataset.control]:
         raise InputError(
             f"no control cell of {dataset.name!r} is left after leaving out cells ({reason}): "
             "loosen that filter"
         )
     table = dataset.condition_treatments[used]
+    # A treatment without conditions would be a parameter that no cell trains.
     given = np.asarray(table.any(axis=0))
-    lost = [name for name, here in zip(dataset.conditions, used, strict=True) if not here]
     note = f"{(~keep).sum()} of {len(keep)} cells were left out: {reason}"
-    note += f"; with them went the conditions {shown(lost)}" if lost else ""
+    if not used.all():
+        lost = _chosen(dataset.conditions, ~used)
+        note += f"; with them went the conditions {shown(lost)}"
+    split = None if dataset.split is None else dataset.split[keep]
+    quality = None if dataset.quality is None else _keep_quality(dataset.quality, keep)
+    # The running number of kept conditions is what each is called from now on.
     position = np.cumsum(used) - 1
     return replace(
         dataset,
         counts=dataset.counts[keep],
         cells=dataset.cells[keep],
         obs=dataset.obs[keep],
-        conditions=tuple(name for name, here in zip(dataset.conditions, used, strict=True) if here),
+        conditions=_chosen(dataset.conditions, used),
         condition=position[condition].astype(np.int32),
         control=int(position[dataset.control]),
-        treatments=tuple(
-            name for name, here in zip(dataset.treatments, given, strict=True) if here
-        ),
+        treatments=_chosen(dataset.treatments, given),
         condition_treatments=table[:, given],
         stratum=dataset.stratum[keep],
-        split=None if dataset.split is None else dataset.split[keep],
-        quality=None if dataset.quality is None else _keep_quality(dataset.quality, keep),
+        split=split,
+        quality=quality,
         notes=(*dataset.notes, note),
     )
+
+
+def _chosen(names: tuple[str, ...], keep: Bool[np.ndarray, "n"]) -> tuple[str, ...]:
+    return tuple(np.asarray(names, object)[keep])
 
 
 def _keep_quality(quality: Quality, keep: Bool[np.ndarray, "N"]) -> Quality:

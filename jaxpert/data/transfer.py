@@ -3,7 +3,7 @@ training data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +44,7 @@ def like_training(
     multiplier = training.quality.multiplier
     columns = dict(columns or {})
     measured = add_quality(
+        # Without notes, so that only new ones come back; those on doublets are taken from them.
         replace(dataset, notes=()),
         multiplier=multiplier,
         doublets=doublets,
@@ -52,26 +53,18 @@ def like_training(
         doublet_group=doublet_group,
     )
     assert measured.quality is not None
+    # On the modelled genes alone, which is all that both files are sure to share.
     bounds = modelled_thresholds(training)
-    bounds = {
-        k: {
-            name: training.quality.thresholds[k][name] if name in columns else bound
-            for name, bound in of.items()
-        }
-        for k, of in bounds.items()
-    }
+    for k, of in bounds.items():
+        # Such columns measure the whole transcriptome in both files.
+        of.update({name: training.quality.thresholds[k][name] for name in columns})
     metrics = measured.quality.metrics
     quality = Quality(
         metrics, bounds, multiplier, failed(metrics, bounds[multiplier]), training.quality.scaled
     )
-    doublet_notes = tuple(
-        note for note in measured.notes if note.startswith((*METHODS, "doublets"))
-    )
-    return replace(
-        dataset,
-        quality=quality,
-        notes=(*dataset.notes, *doublet_notes, _count(quality, training.name)),
-    )
+    doublets_called = [note for note in measured.notes if note.startswith((*METHODS, "doublets"))]
+    notes = (*dataset.notes, *doublets_called, _count(quality, training.name))
+    return replace(dataset, quality=quality, notes=notes)
 
 
 def _count(quality: Quality, name: str) -> str:
@@ -79,60 +72,65 @@ def _count(quality: Quality, name: str) -> str:
     detail = ", ".join(f"{criterion} {int(flag.sum())}" for criterion, flag in failing.items())
     return (
         f"{int(quality.failed.sum())} of {len(quality.failed)} cells fail quality by the "
-        f"thresholds of {name!r} at "
-        f"{quality.multiplier} MAD ({detail})"
+        f"thresholds of {name!r} at {quality.multiplier} MAD ({detail})"
     )
 
 
 def align_genes(dataset: Dataset, training: Dataset) -> Dataset:
     """The training genes in their order."""
-    where = {gene: g for g, gene in enumerate(dataset.genes)}
-    missing = [gene for gene in training.genes if gene not in where]
+    missing = _absent(training.genes, dataset.genes)
     if missing:
         raise InputError(
             f"{dataset.name!r} lacks {len(missing)} of the {len(training.genes)} genes that the "
-            "model was trained on "
-            f"({shown(missing, 5)}), expected all of them under the same names: give the file "
-            "before its genes were "
-            "filtered, or train on the genes that both have"
+            f"model was trained on ({shown(missing, 5)}), expected all of them under the same "
+            "names: give the file before its genes were filtered, or train on the genes that both "
+            "have"
         )
-    order = [where[gene] for gene in training.genes]
-    notes = dataset.notes
-    if len(where) > len(order):
-        left = [gene for gene in dataset.genes if gene not in set(training.genes)]
-        notes = (
-            *notes,
-            f"{len(left)} genes that the model does not know were left out ({shown(left, 5)})",
-        )
-    return replace(
-        dataset, counts=dataset.counts[:, order].sorted_indices(), genes=training.genes, notes=notes
-    )
+    notes, left = dataset.notes, _absent(dataset.genes, training.genes)
+    if left:
+        note = f"{len(left)} genes that the model does not know were left out ({shown(left, 5)})"
+        notes = (*notes, note)
+    order = _places(training.genes, dataset.genes)
+    # Choosing columns leaves the entries of a row unsorted.
+    counts = dataset.counts[:, order].sorted_indices()
+    return replace(dataset, counts=counts, genes=training.genes, notes=notes)
 
 
 def align_treatments(dataset: Dataset, training: Dataset) -> Dataset:
     """The training treatments in their order; conditions may be new combinations of them."""
-    unknown = [name for name in dataset.treatments if name not in training.treatments]
+    unknown = _absent(dataset.treatments, training.treatments)
     if unknown:
         raise InputError(
             f"{dataset.name!r} has the perturbations {shown(unknown, 5)}, which the model was not "
-            "trained on, expected "
-            f"some of {shown(training.treatments, 5)}: rename them, or leave their cells out"
+            f"trained on, expected some of {shown(training.treatments, 5)}: rename them, or leave "
+            "their cells out"
         )
     table = np.zeros((len(dataset.conditions), len(training.treatments)), np.float32)
-    table[:, [training.treatments.index(name) for name in dataset.treatments]] = (
-        dataset.condition_treatments
-    )
+    # Treatments that this file lacks keep a column of zeros.
+    table[:, _places(dataset.treatments, training.treatments)] = dataset.condition_treatments
     return replace(dataset, treatments=training.treatments, condition_treatments=table)
 
 
 def align_strata(dataset: Dataset, training: Dataset) -> Dataset:
     """The training strata in their order."""
-    unknown = [name for name in dataset.strata if name not in training.strata]
+    unknown = _absent(dataset.strata, training.strata)
     if unknown:
         raise InputError(
             f"{dataset.name!r} has the strata {shown(unknown, 5)}, expected some of "
-            f"{shown(training.strata, 5)}, which "
-            "the model was trained on: change data.stratum or rename them"
+            f"{shown(training.strata, 5)}, which the model was trained on: change data.stratum or "
+            "rename them"
         )
-    position = np.array([training.strata.index(name) for name in dataset.strata], np.int32)
+    position = np.array(_places(dataset.strata, training.strata), np.int32)
     return replace(dataset, strata=training.strata, stratum=position[dataset.stratum])
+
+
+def _absent(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names that are not among the known ones."""
+    there = set(known)
+    return [name for name in names if name not in there]
+
+
+def _places(names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Where each name stands among the known ones."""
+    place = {name: i for i, name in enumerate(known)}
+    return [place[name] for name in names]

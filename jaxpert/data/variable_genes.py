@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.gene_graphs import lognorm_blocks
+from jaxpert.data.moments import gene_sums, log_normalised_blocks
 from jaxpert.data.quality import keep_unfiltered
 from jaxpert.data.subset import keep_genes
 
@@ -31,11 +31,12 @@ def keep_variable(dataset: Dataset, number: int) -> Dataset:
     if number >= len(dataset.genes):
         return dataset
     keep = most_variable(*_moments(dataset), number)
+    # Perturbed genes stay in any case (docs/models/gears.md, "Expression scale").
     perturbed = np.isin(np.asarray(dataset.genes, dtype=str), dataset.treatments)
     note = (
         f"the {number} most variable of {len(keep)} genes are kept, and "
-        f"{int((perturbed & ~keep).sum())} perturbed "
-        "genes that are not among them; quality criteria were measured before, on all genes"
+        f"{int((perturbed & ~keep).sum())} perturbed genes that are not among them; quality "
+        "criteria were measured before, on all genes"
     )
     kept = keep_genes(keep_unfiltered(dataset), keep | perturbed)
     return replace(kept, notes=(*kept.notes, note))
@@ -44,12 +45,14 @@ def keep_variable(dataset: Dataset, number: int) -> Dataset:
 def _moments(dataset: Dataset) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "G"]]:
     """Mean and sample variance of 1e4 x / sum x over cells that have counts."""
     total, squares, cells = np.zeros(len(dataset.genes)), np.zeros(len(dataset.genes)), 0
-    for block in lognorm_blocks(dataset.counts, np.ones(len(dataset.cells), bool)):
+    for block in log_normalised_blocks(dataset.counts, np.ones(len(dataset.cells), bool)):
+        # Seurat's dispersion is of normalised counts, before the logarithm.
         values = np.expm1(block.data)
-        total += np.bincount(block.indices, values, len(total))
-        squares += np.bincount(block.indices, values**2, len(total))
+        total += gene_sums(block, values)
+        squares += gene_sums(block, values**2)
         cells += block.shape[0]
     mean = total / max(cells, 1)
+    # Divisor one less than the number, as in scanpy.
     return mean, (squares - cells * mean**2) / max(cells - 1, 1)
 
 
@@ -60,8 +63,10 @@ def most_variable(
     of ln(1 + mean))."""
     import pandas as pd
 
+    # ln(variance / mean), with scanpy's 1e-12 in place of a mean of 0.
     dispersion = np.log(np.where(variance > 0, variance, np.nan) / np.where(mean > 0, mean, 1e-12))
     table = pd.DataFrame(
+        # Dispersion falls with the mean by sampling alone, so genes compete within bins of it.
         {"bin": pd.cut(pd.Series(np.log1p(mean)), bins=BINS), "dispersion": dispersion}
     )
     groups = table.groupby("bin", observed=True)["dispersion"]
@@ -70,5 +75,6 @@ def most_variable(
     alone = spread.isna() & table["dispersion"].notna()
     spread, centre = spread.mask(alone, centre), centre.mask(alone, 0.0)
     score = ((table["dispersion"] - centre) / spread).to_numpy()
+    # Constant genes have no dispersion and come last.
     order = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")
     return np.isin(np.arange(len(mean)), order[:number])

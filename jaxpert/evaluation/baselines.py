@@ -52,6 +52,7 @@ def no_change(training: Training) -> Baseline:
 def mean_perturbation(training: Training) -> Baseline:
     """Every perturbation looks like the unweighted mean of the training perturbations' profiles."""
     seen = _seen(training)
+    # Unweighted, so that well-measured perturbations count no more than others.
     return _constant(training, training.means[seen].mean(0))
 
 
@@ -67,14 +68,19 @@ def additive(training: Training) -> Baseline:
     sizes = training.condition_treatments.sum(1)
     singles = seen[sizes[seen] == 1]
     alone = training.condition_treatments[singles].argmax(1)
-    stand_in = training.means[singles if len(singles) else seen].mean(0) - control
+    averaged, source = singles, "the single perturbations"
+    if not len(singles):
+        averaged, source = seen, "all perturbations"
+    stand_in = training.means[averaged].mean(0) - control
+    # All begin with the stand-in; those given alone then get an effect of their own.
     effect = np.tile(stand_in, (training.condition_treatments.shape[1], 1))
     effect[alone] = training.means[singles] - control
     never = np.setdiff1d(np.arange(len(effect)), alone)
     fallback = _uses(training, never)
-    source = "the single perturbations" if len(singles) else "all perturbations"
     note = f"never given alone in training, so the mean effect of {source} stands in"
+    # A note is worth writing only for treatments that some condition has.
     used = never[training.condition_treatments[:, never].any(0)]
+    # c + sum_t effect_t (docs/evaluation.md, "Baselines").
     means = _keep_control(training, control + training.condition_treatments @ effect)
     return Baseline(means, fallback, _note("additive", used, training.treatments, note))
 
@@ -89,15 +95,19 @@ def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> B
     effect b, and is named in the notes. With W = 0 it is `mean_perturbation`.
     """
     control, seen = _control(training), _seen(training)
+    # G: rows are genes, so that a perturbation is embedded by the row of its own gene.
     genes = _principal_scores(training.means[training.cells > 0].T, components)
     column = {name: g for g, name in enumerate(training.genes)}
     measured = np.array([name in column for name in training.treatments], bool)
     treatment = np.zeros((len(training.treatments), genes.shape[1]))
-    treatment[measured] = genes[[column[name] for name in training.treatments if name in column]]
+    for t in np.flatnonzero(measured).tolist():
+        treatment[t] = genes[column[training.treatments[t]]]
     perturbation = training.condition_treatments @ treatment
     y = (training.means[seen] - control).T
     b = y.mean(1, keepdims=True)
+    # W = (G'G + r I)^-1 G' (Y - b) P (P'P + r I)^-1, the two ridge regressions one after the other.
     w = _ridge(genes, ridge) @ (y - b) @ _ridge(perturbation[seen], ridge).T
+    # c + b + G W P' (docs/evaluation.md, "Baselines"), with conditions as rows.
     means = control + b.T + perturbation @ w.T @ genes.T
     fallback = _uses(training, np.flatnonzero(~measured))
     note = (
@@ -120,8 +130,8 @@ def _control(training: Training) -> np.ndarray:
     if training.cells[training.control] == 0:
         raise InputError(
             "the training split holds no control cell that passes quality control, expected at "
-            "least one for the "
-            "baselines: check `data.control`, `split.kind` or loosen the quality criteria"
+            "least one for the baselines: check `data.control`, `split.kind` or loosen the "
+            "quality criteria"
         )
     return training.means[training.control]
 
@@ -133,8 +143,7 @@ def _seen(training: Training) -> np.ndarray:
     if not len(seen):
         raise InputError(
             "no perturbation has a training cell that passes quality control, expected at least "
-            "one for the "
-            "baselines: check `split.kind` or loosen the quality criteria"
+            "one for the baselines: check `split.kind` or loosen the quality criteria"
         )
     return seen
 
@@ -158,12 +167,14 @@ def _keep_control(training: Training, means: np.ndarray) -> np.ndarray:
 
 def _principal_scores(x: Float[np.ndarray, "G C"], components: int) -> Float[np.ndarray, "G K"]:
     """Principal component scores of the rows of `x`."""
+    # Scores are U S of the centred rows; the full matrices would be genes by genes.
     u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
     return (u * s)[:, :components]
 
 
 def _ridge(x: Float[np.ndarray, "N K"], strength: float) -> Float[np.ndarray, "K N"]:
     """Return (x'x + strength I)^-1 x'."""
+    # Solved and not inverted, which rounds less.
     return np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T)
 
 

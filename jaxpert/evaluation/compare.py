@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from jaxpert.core.types import Dataset
 from jaxpert.evaluation import scoring
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.evaluation.scoring import Context, Scored
+from jaxpert.evaluation.scoring import Context, Difference, Scored, difference
 from jaxpert.evaluation.verdict import verdict
 
 MODEL, HELD_OUT, TRUTH = "model", "held_out", "truth"
@@ -49,15 +49,17 @@ def subsets(dataset: Dataset) -> dict[str, np.ndarray]:
     perturbation is in every subset. The split's own subgroups of test conditions come after those.
     Subsets without perturbations are left out.
     """
-    found = {}
+    members = {}
     for name in ("all", "train", "val", "test"):
         present = np.unique(dataset.condition[dataset.rows(name)])
-        found[name] = present[present != dataset.control]
-    for name, members in dataset.subgroups.items():
-        found[name] = found["test"][
-            np.isin(np.asarray(dataset.conditions, str)[found["test"]], members)
-        ]
-    return {name: rows for name, rows in found.items() if len(rows)}
+        # The effect of control is 0 by definition, and would flatter every score.
+        members[name] = present[present != dataset.control]
+    # Filters may have left a named group without cells, so only tested members count.
+    tested = members["test"]
+    for name, conditions in dataset.subgroups.items():
+        named = np.isin(np.asarray(dataset.conditions, str)[tested], conditions)
+        members[name] = tested[named]
+    return {name: rows for name, rows in members.items() if len(rows)}
 
 
 def own_genes(
@@ -105,23 +107,29 @@ def compare(
         {difference, low, high}}}} (model minus baseline, 95 % interval), "perturbations" {subset:
         number}, "notes" and "verdict"; None for undefined.
     """
+    # First, since a NaN would pass through all scores and come out as null.
     _check(observed, predictions, screen)
     sums, notes = _all_sums(observed, predictions, screen)
+    # A subset of its own, measured on test cells (docs/evaluation.md, "Targets and subsets").
     if held_out is not None and "test" in screen.subsets:
-        more, more_notes = _all_sums(held_out, predictions, _only_test(screen))
-        sums, notes = {name: sums[name] | more[name] for name in sums}, notes + more_notes
-        screen = screen._replace(subsets={**screen.subsets, **_only_test(screen).subsets})
+        test = _only_test(screen)
+        more, more_notes = _all_sums(held_out, predictions, test)
+        sums = {name: sums[name] | more[name] for name in sums}
+        notes += more_notes
+        screen = screen._replace(subsets={**screen.subsets, **test.subsets})
+    values = {name: _values(subsets) for name, subsets in sums.items()}
     result = {
-        "model": _values(sums[MODEL]),
-        "baselines": {name: _values(s) for name, s in sums.items() if name != MODEL},
+        # Before "baselines", which then holds all others.
+        "model": values.pop(MODEL),
+        "baselines": values,
         "ceiling": None if duplicate is None else ceiling(duplicate, screen),
-        "truth": None
-        if truth is None
-        else recovery(truth, {"observed": observed, **predictions}, screen),
+        "truth": None,
         "perturbations": {name: len(scores["mse"]) for name, scores in sums[MODEL].items()},
         "comparison": _comparison(sums, draws, seed),
         "notes": notes + _undefined_notes(sums),
     }
+    if truth is not None:
+        result["truth"] = recovery(truth, {"observed": observed, **predictions}, screen)
     trained = {name: _seen(rows, screen.trained) for name, rows in screen.subsets.items()}
     return json_safe(result | {"verdict": verdict(result, trained)})
 
@@ -151,6 +159,7 @@ def statistics(
     for target, part in parts:
         present, _ = _present(target, part)
         for subset, rows in part.subsets.items():
+            # Runs are compared long after, when only names tell which row is whose.
             names[subset] = [str(screen.conditions[c]) for c in present[np.isin(present, rows)]]
         more, _ = _all_sums(target, predictions, part)
         sums = {predictor: sums[predictor] | more[predictor] for predictor in sums}
@@ -163,11 +172,13 @@ def recovery(
     """Scores of predictions (the measured effects may be one) against planted effects: {name:
     {subset: {score}}}."""
     finite = [np.isfinite(values).all(1) for values in (truth, *predictions.values())]
+    # The same perturbations for all predictors, else scores could not be compared.
     present = np.flatnonzero(np.all(finite, axis=0) & _perturbed(truth, screen))
-    return {
-        name: _values(_by_subset(_scored(truth, values, present, screen), present, screen.subsets))
-        for name, values in predictions.items()
-    }
+    scores = {}
+    for name, values in predictions.items():
+        scored = _scored(truth, values, present, screen)
+        scores[name] = _values(_by_subset(scored, present, screen.subsets))
+    return scores
 
 
 def ceiling(
@@ -179,10 +190,10 @@ def ceiling(
     Subsets of which they hold none are left out.
     """
     first, second = duplicate
-    present = np.flatnonzero(
-        np.isfinite(first).all(1) & np.isfinite(second).all(1) & _perturbed(first, screen)
-    )
+    finite = np.isfinite(first).all(1) & np.isfinite(second).all(1)
+    present = np.flatnonzero(finite & _perturbed(first, screen))
     there = {name: rows for name, rows in screen.subsets.items() if np.isin(rows, present).any()}
+    # One half is the measurement, the other the prediction (docs/evaluation.md, "Ceiling").
     return _values(_by_subset(_scored(second, first, present, screen), present, there))
 
 
@@ -190,6 +201,7 @@ def json_safe(tree: Any) -> Any:
     """The same tree of plain Python values, with None for every number that is not finite."""
     if isinstance(tree, Mapping):
         return {str(key): json_safe(leaf) for key, leaf in tree.items()}
+    # Before tuples, of which a NamedTuple is one.
     if hasattr(tree, "_asdict"):
         return json_safe(tree._asdict())
     if isinstance(tree, np.ndarray):
@@ -206,34 +218,32 @@ def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], scre
         raise ValueError(
             f"predictions are {sorted(predictions)}, expected one of them to be {MODEL!r}"
         )
-    rows = (
-        np.unique(np.concatenate(list(screen.subsets.values())))
-        if screen.subsets
-        else np.zeros(0, np.int64)
-    )
+    rows = _rows_of(screen)
     for name, values in predictions.items():
         if values.shape != observed.shape:
             raise ValueError(
                 f"{name} has shape {values.shape}, expected that of the observed effects "
                 f"{observed.shape}"
             )
+        # Rows in no subset are never scored and may be undefined.
         bad = rows[~np.isfinite(values[rows]).all(1)]
         if len(bad):
             raise ValueError(
                 f"{name} predicts values that are not finite for {_names(bad, screen)}, expected "
-                "numbers: "
-                "its parameters may have diverged, or a row generated no counts at all"
+                "numbers: its parameters may have diverged, or a row generated no counts at all"
             )
+
+
+def _rows_of(screen: Screen) -> np.ndarray:
+    """Conditions that are in any subset."""
+    members = list(screen.subsets.values())
+    return np.unique(np.concatenate(members)) if members else np.zeros(0, np.int64)
 
 
 def _present(observed: EffectMatrix, screen: Screen) -> tuple[np.ndarray, list[str]]:
     """Rows that can be scored, and a note on those that cannot."""
     finite = np.isfinite(observed).all(1) & _perturbed(observed, screen)
-    wanted = (
-        np.unique(np.concatenate(list(screen.subsets.values())))
-        if screen.subsets
-        else np.zeros(0, np.int64)
-    )
+    wanted = _rows_of(screen)
     gone = wanted[~finite[wanted]]
     note = (
         f"{len(gone)} perturbations have no cells to measure an effect on and are not scored: "
@@ -247,10 +257,11 @@ def _all_sums(
 ) -> tuple[Sums, list[str]]:
     """Statistics of every predictor on every subset, and notes on what could not be scored."""
     present, notes = _present(observed, screen)
-    scored = {
-        name: _scored(observed, values, present, screen) for name, values in predictions.items()
-    }
-    return {name: _by_subset(s, present, screen.subsets) for name, s in scored.items()}, notes
+    sums = {}
+    for name, values in predictions.items():
+        scored = _scored(observed, values, present, screen)
+        sums[name] = _by_subset(scored, present, screen.subsets)
+    return sums, notes
 
 
 def _only_test(screen: Screen) -> Screen:
@@ -285,18 +296,19 @@ def _values(sums: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float
 def _comparison(sums: Sums, draws: int, seed: int) -> dict[str, Any]:
     """Model minus each baseline: {subset: {score: {baseline: Difference}}}, all from the same
     bootstrap samples."""
-    rng, baselines = np.random.default_rng(seed), [name for name in sums if name != MODEL]
-    found: dict[str, Any] = {}
+    # Subsets draw from one stream in their order, so a report comes out again.
+    rng = np.random.default_rng(seed)
+    baselines = [name for name in sums if name != MODEL]
+    compared: dict[str, dict[str, dict[str, Difference]]] = {}
     for subset, scores in sums[MODEL].items():
+        # One draw for all scores and baselines (docs/evaluation.md, "Intervals").
         weights = scoring.bootstrap_weights(rng, len(scores["mse"]), draws)
-        found[subset] = {
-            score: {
-                b: scoring.difference(score, rows, sums[b][subset][score], weights)
-                for b in baselines
-            }
-            for score, rows in scores.items()
-        }
-    return found
+        compared[subset] = {score: {} for score in scores}
+        for score, rows in scores.items():
+            for baseline in baselines:
+                rival = sums[baseline][subset][score]
+                compared[subset][score][baseline] = difference(score, rows, rival, weights)
+    return compared
 
 
 def _undefined_notes(sums: Sums) -> list[str]:
@@ -305,21 +317,26 @@ def _undefined_notes(sums: Sums) -> list[str]:
     where: dict[tuple[str, str], list[str]] = {}
     for name, subsets in sums.items():
         for subset, scores in subsets.items():
-            missing, n = scoring.undefined(scores), len(scores["mse"])
-            for score, value in scoring.values(scores).items():
-                if score in missing or not math.isfinite(value):
-                    said = (
-                        subset
-                        if missing.get(score, n) == n
-                        else f"{subset} ({missing[score]} of {n})"
-                    )
-                    where.setdefault((name, score), []).append(said)
+            for score, text in _undefined_on(subset, scores).items():
+                where.setdefault((name, score), []).append(text)
     return [
         f"{METRICS[score].label} of {name} is undefined on {', '.join(subsets)} (a constant "
-        "prediction, or too few "
-        "perturbations or genes)"
+        "prediction, or too few perturbations or genes)"
         for (name, score), subsets in where.items()
     ]
+
+
+def _undefined_on(subset: str, scores: dict[str, np.ndarray]) -> dict[str, str]:
+    """The scores that are undefined on a subset, for all ("test") or some ("test (2 of 9)") of its
+    perturbations."""
+    missing, count = scoring.undefined(scores), len(scores["mse"])
+    texts = {}
+    for score, value in scoring.values(scores).items():
+        if score in missing and missing[score] < count:
+            texts[score] = f"{subset} ({missing[score]} of {count})"
+        elif score in missing or not math.isfinite(value):
+            texts[score] = subset
+    return texts
 
 
 def _seen(rows: np.ndarray, trained: np.ndarray | None) -> float:
@@ -329,4 +346,5 @@ def _seen(rows: np.ndarray, trained: np.ndarray | None) -> float:
 
 def _names(rows: np.ndarray, screen: Screen, most: int = 8) -> str:
     names = [str(screen.conditions[row]) for row in rows]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    text = ", ".join(names[:most])
+    return f"{text} and {len(names) - most} more" if len(names) > most else text

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxpert.core.types import Dataset
-from jaxpert.evaluation.pseudobulk import Pseudobulk, observed_means
+from jaxpert.evaluation.pseudobulk import Pseudobulk
 
 CONSTANT = 1e-12
 """Spread or difference below this share of the values themselves is rounding."""
@@ -17,8 +16,8 @@ TOP = 20
 
 
 class Ranking(NamedTuple):
-    """Genes of each condition by how much they differ from control, and the sets that the GEARS
-    paper scores."""
+    """Genes of each condition by how much they differ from control, and the sets that scores are
+    taken over."""
 
     score: Float[np.ndarray, "C G"]
     """Welch's t; 0 where it is undefined (constant genes, conditions or controls of a single
@@ -54,24 +53,18 @@ def rank(moments: Pseudobulk, reference: int | Int[np.ndarray, "C"]) -> Ranking:
         )
     rows = np.arange(len(moments.mean))
     reference = np.broadcast_to(np.asarray(reference), rows.shape)
-    mean, other = np.nan_to_num(moments.mean), np.nan_to_num(moments.mean)[reference]
+    # NaN differs from 0, so a condition without cells would count all genes as expressed.
+    mean = np.nan_to_num(moments.mean)
+    other = mean[reference]
     share = _share(moments.variance, mean, moments.cells)
+    # t = (m1 - m0) / sqrt(v1/n1 + v0/n0) (docs/evaluation.md, "Ranking of genes").
     score = _welch(mean, other, share, share[reference])
     enough = moments.cells >= 2
     ranked = enough & enough[reference] & (rows != reference)
+    # A single cell has no variance, so its t would be made up.
     score = np.where(ranked[:, None], score, 0.0)
     order = np.argsort(-np.abs(score), axis=1, kind="stable")
     return Ranking(score, order, ranked, mean != 0, (mean != 0) | (other == 0))
-
-
-def rank_genes(dataset: Dataset, split: str = "all") -> Ranking:
-    """Rank the genes of a data set's conditions by its QC-passed cells, on the scale ln(1 + 1e4 x /
-    sum x).
-
-    Conditions are pooled over strata. Rankings of test conditions rest on test cells and are for
-    scoring only.
-    """
-    return rank(observed_means(dataset, split, "ln", variance=True), dataset.control)
 
 
 def top(
@@ -79,29 +72,34 @@ def top(
 ) -> Int[np.ndarray, "C k"]:
     """The first k genes of every row of `order`, those in `among` only; -1 where there are
     fewer."""
-    k_of = min(k, order.shape[1])
-    found = np.full((len(order), k), -1, np.int64)
+    there = min(k, order.shape[1])
+    genes = np.full((len(order), k), -1, np.int64)
     if among is None:
-        found[:, :k_of] = order[:, :k_of]
-        return found
+        genes[:, :there] = order[:, :there]
+        return genes
     kept = np.take_along_axis(among, order, axis=1)
-    first = np.argsort(~kept, axis=1, kind="stable")[:, :k_of]
+    # A stable sort brings the kept genes to the front without changing their order.
+    first = np.argsort(~kept, axis=1, kind="stable")[:, :there]
     chosen = np.take_along_axis(order, first, axis=1)
-    found[:, :k_of] = np.where(np.take_along_axis(kept, first, axis=1), chosen, -1)
-    return found
+    genes[:, :there] = np.where(np.take_along_axis(kept, first, axis=1), chosen, -1)
+    return genes
 
 
 def _share(variance: np.ndarray, mean: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Squared standard error of the mean; the rounding that is left of a constant gene is 0."""
     variance = np.nan_to_num(variance)
+    # E[y^2] - E[y]^2 of a constant gene leaves a rounding of the size of its mean.
     return np.where(variance <= CONSTANT * mean**2, 0.0, variance) / np.maximum(cells, 1)[:, None]
 
 
 def _welch(
     mean: np.ndarray, other: np.ndarray, share: np.ndarray, other_share: np.ndarray
 ) -> np.ndarray:
+    """Welch's t; infinite where there is a difference without any spread, 0 where neither is."""
     difference = mean - other
+    # Equal means may differ in the last digits and, without spread, would rank first.
     difference[np.abs(difference) <= CONSTANT * np.maximum(np.abs(mean), np.abs(other))] = 0.0
     error = np.sqrt(share + other_share)
+    # Divided only where there is an error, so that 0 / 0 is 0 and nothing warns.
     t = np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
     return np.where((error == 0) & (difference != 0), np.copysign(np.inf, difference), t)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 CONSTANT = 1e-12
 """Variance below this share of the mean square is rounding: the values count as constant."""
@@ -45,26 +45,6 @@ Effects = Float[np.ndarray, "P G"]
 PerPerturbation = Float[np.ndarray, "P"]
 
 
-def ate_pearson(observed: Effects, predicted: Effects) -> float:
-    """ATE-rho: Pearson correlation of all entries of both matrices flattened together."""
-    return float(pooled_pearson(pooled_sums(observed, predicted).sum(0)))
-
-
-def ate_r2(observed: Effects, predicted: Effects) -> float:
-    """ATE-R2: 1 - SS(observed - predicted) / SS(observed - its mean), flattened."""
-    return float(pooled_r2(pooled_sums(observed, predicted).sum(0)))
-
-
-def ate_pearson_top_k(observed: Effects, predicted: Effects, k: int = 20) -> float:
-    """ATE-rho over the k genes of largest |observed effect| of each perturbation."""
-    return float(pooled_pearson(pooled_sums(observed, predicted, top_k(observed, k)).sum(0)))
-
-
-def ate_r2_top_k(observed: Effects, predicted: Effects, k: int = 20) -> float:
-    """ATE-R2 over the k genes of largest |observed effect| of each perturbation."""
-    return float(pooled_r2(pooled_sums(observed, predicted, top_k(observed, k)).sum(0)))
-
-
 def jaccard_top_k(observed: Effects, predicted: Effects, k: int = 50) -> PerPerturbation:
     """Overlap over union of the k genes of largest |effect|, per perturbation.
 
@@ -74,10 +54,11 @@ def jaccard_top_k(observed: Effects, predicted: Effects, k: int = 50) -> PerPert
     if k >= observed.shape[1]:
         return np.full(len(observed), np.nan)
     a, b = top_k(observed, k), top_k(predicted, k)
+    # |A and B| / |A or B| (docs/evaluation.md, "Scores"), as ties can make a set larger than k.
     jaccard = (a & b).sum(1) / (a | b).sum(1)
-    return np.where(
-        (np.ptp(observed, axis=1) == 0) | (np.ptp(predicted, axis=1) == 0), np.nan, jaccard
-    )
+    # A constant row ties all genes: it would be the set of all of them, and no ranking.
+    constant = (np.ptp(observed, axis=1) == 0) | (np.ptp(predicted, axis=1) == 0)
+    return np.where(constant, np.nan, jaccard)
 
 
 def pearson_delta(
@@ -90,12 +71,14 @@ def pearson_delta(
     average one, so the mean baseline, which predicts the reference itself, has no defined score.
     """
     a, b = observed.astype(np.float64), predicted.astype(np.float64)
-    scale = (a**2).mean(1), (b**2).mean(1)
+    scale_a, scale_b = (a**2).mean(1), (b**2).mean(1)
     if reference is not None:
         a, b = a - reference, b - reference
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     va, vb = (a**2).mean(1), (b**2).mean(1)
-    defined = (va > CONSTANT * scale[0]) & (vb > CONSTANT * scale[1])
+    # Taking the reference off may leave rounding only, so spread is judged by the size before it.
+    defined = (va > CONSTANT * scale_a) & (vb > CONSTANT * scale_b)
+    # The inner `where` keeps 0 / 0 from being computed, which would warn.
     return np.where(defined, (a * b).mean(1) / np.sqrt(np.where(defined, va * vb, 1)), np.nan)
 
 
@@ -109,6 +92,7 @@ def l2_expressed(
 ) -> PerPerturbation:
     """Euclidean distance over the k genes of highest mean expression in `control`, per
     perturbation."""
+    # The 1,000 most expressed (docs/evaluation.md, "Scores").
     genes = np.argsort(-control, kind="stable")[:k]
     return np.linalg.norm(observed[:, genes].astype(np.float64) - predicted[:, genes], axis=1)
 
@@ -129,22 +113,27 @@ def distances(
             raise ValueError("own_genes is for the l1 distance only")
         return cdist(p, q)
     distance = cdist(p, q, "cityblock")
-    for row, own in enumerate(() if own_genes is None else own_genes):
-        distance[row] -= np.abs(q[:, own] - p[row, own]).sum(1)
+    if own_genes is not None:
+        # Taken off again, since every row leaves out other columns.
+        for row, own in enumerate(own_genes):
+            distance[row] -= np.abs(q[:, own] - p[row, own]).sum(1)
     return distance
 
 
-def centroid_accuracy(distance: Float[np.ndarray, "P Q"], own: np.ndarray) -> PerPerturbation:
+def centroid_accuracy(
+    distance: Float[np.ndarray, "P Q"], places: Int[np.ndarray, "P"]
+) -> PerPerturbation:
     """Systema's share of other observations that lie strictly farther than the prediction's own
     one.
 
-    `distance` is L2 to all Q observed perturbations, training ones included; `own [P]` is each
+    `distance` is L2 to all Q observed perturbations, training ones included; `places` is each
     prediction's column.
     """
     if distance.shape[1] < 2:
         return np.full(len(distance), np.nan)
-    mine = distance[np.arange(len(own)), own]
-    return (distance > mine[:, None]).sum(1) / (distance.shape[1] - 1)
+    right = distance[np.arange(len(places)), places]
+    # Strictly farther (docs/evaluation.md, "Scores"): a tie is not told apart.
+    return (distance > right[:, None]).sum(1) / (distance.shape[1] - 1)
 
 
 def discrimination_score(distance: Float[np.ndarray, "N N"]) -> PerPerturbation:
@@ -158,8 +147,10 @@ def discrimination_score(distance: Float[np.ndarray, "N N"]) -> PerPerturbation:
     n = len(distance)
     if n < 2:
         return np.full(n, np.nan)
-    mine = np.diagonal(distance)[:, None]
-    rank = (distance < mine).sum(1) + ((distance == mine).sum(1) - 1) / 2
+    right = np.diagonal(distance)[:, None]
+    # Ties with the own observation (itself among them) count half.
+    rank = (distance < right).sum(1) + ((distance == right).sum(1) - 1) / 2
+    # Over N and not N - 1, as in cell-eval (docs/evaluation.md, "Scores").
     return 1 - rank / n
 
 
@@ -169,6 +160,7 @@ def top_k(effects: Effects, k: int) -> Bool[np.ndarray, "P G"]:
     size = np.abs(effects)
     if k >= size.shape[1]:
         return np.ones(size.shape, bool)
+    # The k-th largest as a bound: cheaper than a sort, and ties come in by themselves.
     return size >= -np.partition(-size, k - 1, axis=1)[:, k - 1 : k]
 
 
@@ -179,29 +171,34 @@ def pooled_sums(
     of their total."""
     a, b = observed.astype(np.float64), predicted.astype(np.float64)
     w = np.ones_like(a) if mask is None else mask.astype(np.float64)
+    # These six moments give every pooled score, and sums can be weighted by resamples.
     terms = (np.ones_like(a), a, b, a * a, b * b, a * b, (a - b) ** 2)
     return np.stack([(w * t).sum(1) for t in terms], axis=1)
 
 
 def pooled_pearson(sums: Float[np.ndarray, "*b 7"]) -> np.ndarray:
-    """Pearson correlation from summed `pooled_sums`; NaN where either side is constant."""
+    """ATE-rho: Pearson correlation of all entries flattened together, from summed `pooled_sums`;
+    NaN where either side is constant."""
     mean_a, mean_b, aa, bb, ab, _ = _moments(sums)
+    # var = E[a^2] - E[a]^2, whose rounding is judged against E[a^2].
     va, vb = aa - mean_a**2, bb - mean_b**2
     defined = (va > CONSTANT * aa) & (vb > CONSTANT * bb)
-    return np.where(
-        defined, (ab - mean_a * mean_b) / np.sqrt(np.where(defined, va * vb, 1)), np.nan
-    )
+    covariance = ab - mean_a * mean_b
+    return np.where(defined, covariance / np.sqrt(np.where(defined, va * vb, 1)), np.nan)
 
 
 def pooled_r2(sums: Float[np.ndarray, "*b 7"]) -> np.ndarray:
-    """Coefficient of determination from summed `pooled_sums`; NaN where the observation is
-    constant."""
+    """ATE-R2: 1 - SS(observed - predicted) / SS(observed - its mean) over all entries, from summed
+    `pooled_sums`; NaN where the observation is constant."""
     mean_a, _, aa, _, _, error = _moments(sums)
     va = aa - mean_a**2
     defined = va > CONSTANT * aa
+    # 1 - E[(a - b)^2] / var(a) (docs/evaluation.md, "Scores").
     return np.where(defined, 1 - error / np.where(defined, va, 1), np.nan)
 
 
 def _moments(sums: np.ndarray) -> tuple[Any, ...]:
+    """The sums divided by their number, in the order of `pooled_sums`."""
+    # A resample without entries is undefined and not 0.
     n = np.where(sums[..., 0] > 0, sums[..., 0], np.nan)
     return tuple(sums[..., i] / n for i in range(1, 7))

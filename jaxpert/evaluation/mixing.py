@@ -38,16 +38,19 @@ def separation(
         compared. None where fewer than two labels are left.
     """
     _, code, count = np.unique(labels.astype(str), return_inverse=True, return_counts=True)
+    # A cell alone with its label could never find a fellow.
     kept = count[code] > 1
     if len(np.unique(code[kept])) < 2:
         return None
     points, (names, code) = points[kept], np.unique(code[kept], return_inverse=True)
     near = _nearest(points, min(neighbours, len(points) - 1))
     rng = np.random.default_rng(seed)
+    # Labels move and neighbours stay, so the search is made once for all shuffles.
     shuffled = [_agreement(near, rng.permutation(code)) for _ in range(SHUFFLES)]
     low, high = np.quantile(shuffled, (0.025, 0.975))
     return {
         "same_label_neighbours": _agreement(near, code),
+        # A random other cell is of the same label with (n_label - 1) / (n - 1).
         "chance": float(np.mean((np.bincount(code) - 1) / (len(code) - 1))),
         "chance_low": float(low),
         "chance_high": float(high),
@@ -61,12 +64,14 @@ def _nearest(points: Float[np.ndarray, "n Z"], neighbours: int) -> Int[np.ndarra
     """Other cells, the nearest first."""
     from sklearn.neighbors import NearestNeighbors
 
+    # Asked without points, scikit-learn leaves each cell itself out.
     return NearestNeighbors(n_neighbors=neighbours).fit(points).kneighbors(return_distance=False)
 
 
 def _agreement(near: Int[np.ndarray, "n k"], code: Int[np.ndarray, "n"]) -> float:
     """Share of neighbours with the cell's own label, averaged within labels and then over them."""
     cells = np.bincount(code)
+    # A cell of a rare label has fewer fellows than neighbours: only so many are asked.
     width = np.minimum(near.shape[1], cells[code] - 1)
     asked: Bool[np.ndarray, "n k"] = np.arange(near.shape[1]) < width[:, None]
     share = ((code[near] == code[:, None]) & asked).sum(1) / width
@@ -76,6 +81,7 @@ def _agreement(near: Int[np.ndarray, "n k"], code: Int[np.ndarray, "n"]) -> floa
 def _silhouette(points: Float[np.ndarray, "n Z"], code: Int[np.ndarray, "n"], seed: int) -> float:
     from sklearn.metrics import silhouette_score
 
+    # Time grows with the square of the cells.
     if len(code) > SILHOUETTE_CELLS:
         chosen = np.random.default_rng(seed).choice(len(code), SILHOUETTE_CELLS, replace=False)
         points, code = points[chosen], code[chosen]

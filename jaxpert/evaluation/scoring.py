@@ -34,7 +34,7 @@ class Context(NamedTuple):
     candidates: Float[np.ndarray, "Q G"] | None = None
     """Observed effects that `centroid_accuracy` tells apart; the scored rows themselves where
     None."""
-    own: Int[np.ndarray, "P"] | None = None
+    places: Int[np.ndarray, "P"] | None = None
     """Place of each scored row in `candidates`."""
 
 
@@ -69,44 +69,48 @@ def score(observed: Effects, predicted: Effects, context: Context = PLAIN) -> di
 
 def statistics(observed: Effects, predicted: Effects, context: Context = PLAIN) -> Scored:
     """The sums behind every score, before any subset is taken."""
-    top = metrics.top_k(observed, 20)
-    whole, top_sums = (
-        metrics.pooled_sums(observed, predicted),
-        metrics.pooled_sums(observed, predicted, top),
-    )
-    candidates = observed if context.candidates is None else context.candidates
-    own = np.arange(len(observed)) if context.own is None else context.own
+    whole = metrics.pooled_sums(observed, predicted)
+    # Top genes go by the measured effect, so that no prediction chooses its own.
+    top = metrics.pooled_sums(observed, predicted, metrics.top_k(observed, 20))
     sums = {
         "ate_pearson": whole,
         "ate_r2": whole,
-        "ate_pearson_top20": top_sums,
-        "ate_r2_top20": top_sums,
+        "ate_pearson_top20": top,
+        "ate_r2_top20": top,
     }
+    for name, row in _means(observed, predicted, context).items():
+        sums[name] = _defined(row)
+    # Kept as a matrix, since ranks within a subset are no sums.
+    l1 = metrics.distances(predicted, observed, "l1", context.own_genes)
+    return Scored(sums, l1)
+
+
+def _means(observed: Effects, predicted: Effects, context: Context) -> dict[str, np.ndarray]:
+    """Scores that are averaged over perturbations, one value for each."""
+    candidates = observed if context.candidates is None else context.candidates
+    places = np.arange(len(observed)) if context.places is None else context.places
+    l2 = metrics.distances(predicted, candidates)
     rows = {
         "jaccard_top20": metrics.jaccard_top_k(observed, predicted, 20),
         "jaccard_top50": metrics.jaccard_top_k(observed, predicted, 50),
         "pearson_delta": metrics.pearson_delta(observed, predicted),
-        "centroid_accuracy": metrics.centroid_accuracy(
-            metrics.distances(predicted, candidates), own
-        ),
+        "centroid_accuracy": metrics.centroid_accuracy(l2, places),
         "mse": metrics.squared_error(observed, predicted),
     }
     if context.reference is not None:
-        rows["pearson_delta_reference"] = metrics.pearson_delta(
-            observed, predicted, context.reference
-        )
+        delta = metrics.pearson_delta(observed, predicted, context.reference)
+        rows["pearson_delta_reference"] = delta
     if context.control is not None:
         rows["l2_expressed"] = metrics.l2_expressed(observed, predicted, context.control)
-    l1 = metrics.distances(predicted, observed, "l1", context.own_genes)
-    return Scored(sums | {name: _defined(row) for name, row in rows.items()}, l1)
+    return rows
 
 
 def select(scored: Scored, rows: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
     """Sums of every score for some of the perturbations, in the order of METRICS."""
     sums = {name: values[rows] for name, values in scored.sums.items()}
-    sums["discrimination_score"] = _defined(
-        metrics.discrimination_score(scored.l1[np.ix_(rows, rows)])
-    )
+    # A rank is among the perturbations of the subset, so it is no sum that could be stored.
+    among = metrics.discrimination_score(scored.l1[np.ix_(rows, rows)])
+    sums["discrimination_score"] = _defined(among)
     return {name: sums[name] for name in METRICS if name in sums}
 
 
@@ -114,8 +118,10 @@ def value(name: str, total: Float[np.ndarray, "*b K"]) -> np.ndarray:
     """A score from its summed statistics."""
     if name in POOLED:
         return POOLED[name](total)
-    of, defined, all_rows = total[..., 0], total[..., 1], total[..., 2]
-    return np.asarray(of / np.where((defined > 0) & (2 * defined >= all_rows), defined, np.nan))
+    summed, defined, all_rows = total[..., 0], total[..., 1], total[..., 2]
+    # At least half (docs/evaluation.md, "Undefined values"): the rest may be the easy ones.
+    enough = (defined > 0) & (2 * defined >= all_rows)
+    return np.asarray(summed / np.where(enough, defined, np.nan))
 
 
 def values(sums: dict[str, np.ndarray]) -> dict[str, float]:
@@ -126,10 +132,12 @@ def values(sums: dict[str, np.ndarray]) -> dict[str, float]:
 def undefined(sums: dict[str, np.ndarray]) -> dict[str, int]:
     """Perturbations for which a score averaged over perturbations is undefined; scores without any
     are left out."""
-    missing = {
-        name: int((rows[:, 1] == 0).sum()) for name, rows in sums.items() if name not in POOLED
-    }
-    return {name: count for name, count in missing.items() if count}
+    counts = {}
+    for name, rows in sums.items():
+        missing = 0 if name in POOLED else int((rows[:, 1] == 0).sum())
+        if missing:
+            counts[name] = missing
+    return counts
 
 
 class Difference(NamedTuple):
@@ -144,14 +152,14 @@ class Difference(NamedTuple):
 
 def difference(
     name: str,
-    one: np.ndarray,
-    other: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
     weights: Float[np.ndarray, "D P"],
     level: float = 0.95,
 ) -> Difference:
     """Compare two predictors on the perturbations where the score is defined for both; `weights`
     resample them."""
-    return mean_difference(name, [(one, other, weights)], level)
+    return mean_difference(name, [(first, second, weights)], level)
 
 
 def mean_difference(
@@ -165,40 +173,54 @@ def mean_difference(
     Row d of all weights must be the same resample of perturbations; the seeds are resampled too, so
     that the interval covers the chance of both.
     """
-    found = [_one_difference(name, *pair) for pair in pairs]
-    point = float(np.mean([each[0] for each in found]))
-    each_drawn = np.stack([each[1] for each in found])
-    picked = np.random.default_rng(0).integers(len(found), size=each_drawn.shape)
-    drawn = np.take_along_axis(each_drawn, picked, axis=0).mean(0)
+    compared = [_paired(name, *pair) for pair in pairs]
+    point = float(np.mean([pair.point for pair in compared]))
+    resampled = np.stack([pair.resampled for pair in compared])
+    # A fixed stream, so that the same runs always give the same interval.
+    picked = np.random.default_rng(0).integers(len(compared), size=resampled.shape)
+    drawn = np.take_along_axis(resampled, picked, axis=0).mean(0)
+    # A resample of few different perturbations may leave a correlation undefined.
     drawn = drawn[np.isfinite(drawn)]
-    if min(each[2] for each in found) < FEWEST_FOR_INTERVAL or not len(drawn):
+    fewest = min(pair.perturbations for pair in compared)
+    if fewest < FEWEST_FOR_INTERVAL or not len(drawn):
         return Difference(point, float("nan"), float("nan"))
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Difference(point, float(low), float(high))
 
 
-def _one_difference(
-    name: str, one: np.ndarray, other: np.ndarray, weights: np.ndarray
-) -> tuple[float, np.ndarray, int]:
+class _Paired(NamedTuple):
+    """One pair of runs compared."""
+
+    point: float
+    resampled: Float[np.ndarray, "D"]
+    perturbations: int
+
+
+def _paired(name: str, first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> _Paired:
     """The difference, that of every resample, and the number of perturbations behind it."""
-    rows = len(one)
+    rows = len(first)
     if name not in POOLED:
-        both = one[:, 1] * other[:, 1]
+        # A perturbation counts where the score is defined for both sides.
+        both = first[:, 1] * second[:, 1]
         kept = np.stack([both, both, np.ones_like(both)], axis=1)
-        one, other, rows = one * kept, other * kept, int(both.sum())
-    point = float(value(name, one.sum(0)) - value(name, other.sum(0)))
-    return point, value(name, weights @ one) - value(name, weights @ other), rows
+        first, second, rows = first * kept, second * kept, int(both.sum())
+    point = float(value(name, first.sum(0)) - value(name, second.sum(0)))
+    # One product makes all resamples, since scores are functions of weighted sums.
+    resampled = value(name, weights @ first) - value(name, weights @ second)
+    return _Paired(point, resampled, rows)
 
 
 def bootstrap_weights(
     rng: np.random.Generator, perturbations: int, draws: int
 ) -> Float[np.ndarray, "D P"]:
     """How often each perturbation occurs in each of `draws` samples with replacement."""
+    # multinomial needs one category at least; a surplus one is cut off again.
     n = max(perturbations, 1)
+    # Counts in place of drawn rows, so that a resample is a weighting of the sums.
     return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, :perturbations].astype(np.float64)
 
 
 def _defined(row: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P 3"]:
-    return np.stack([np.nan_to_num(row), np.isfinite(row), np.ones_like(row)], axis=1).astype(
-        np.float64
-    )
+    """(value or 0, whether it is defined, 1), whose sums give the mean and what it rests on."""
+    columns = [np.nan_to_num(row), np.isfinite(row), np.ones_like(row)]
+    return np.stack(columns, axis=1).astype(np.float64)

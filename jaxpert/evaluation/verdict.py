@@ -32,8 +32,11 @@ OPENINGS = {
 
 
 def verdict(result: Mapping[str, Any], trained: Mapping[str, float]) -> str:
-    """Sentences on the hardest subset there is; `trained` is the share of each subset that has
-    training cells."""
+    """Sentences on the hardest subset there is.
+
+    `result` is that of `compare`; `trained` is the share of each subset that has training cells.
+    """
+    # The hardest subset that can be scored (docs/evaluation.md, "Verdict").
     subset = next((name for name in PREFERENCE if result["perturbations"].get(name)), None)
     if subset is None:
         return "No perturbation has cells to be scored on, so nothing can be said about the model."
@@ -42,105 +45,96 @@ def verdict(result: Mapping[str, Any], trained: Mapping[str, float]) -> str:
     where = f"On the {_plural(result['perturbations'][subset])} of {WORDS.get(subset, subset)}"
     where += _seen(trained.get(subset, math.nan))
     sentences = [
-        f"{where}, {_against_best(result, subset)}.",
-        f"{_baseline_by_baseline(result, subset)}.",
+        f"{where}, {_against_best(result, subset)}",
+        _baseline_by_baseline(result, subset),
+        _ceiling(result, subset),
+        _truth(result, subset),
     ]
-    sentences += [f"{s}." for s in (_ceiling(result, subset), _truth(result, subset)) if s]
-    return " ".join(sentences)
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
 
 def outcome(name: str, difference: Difference) -> str:
     """ "better", "worse" or "undecided" (the interval includes 0 or cannot be had) for the
     model."""
     sign = 1 if METRICS[name].higher_is_better else -1
+    # Turned so that more is better, which may swap the ends of the interval.
     low, high = sorted((sign * difference.low, sign * difference.high))
-    return "better" if low > 0 else "worse" if high < 0 else "undecided"
+    # NaN compares false both times, so that without an interval nothing is claimed.
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "undecided"
 
 
 def best_baseline(result: Mapping[str, Any], subset: str, name: str) -> str | None:
     """The baseline with the best defined value of a score, None where no baseline has one."""
     sign = 1 if METRICS[name].higher_is_better else -1
-    found = {
-        b: sign * scores[subset].get(name, math.nan) for b, scores in result["baselines"].items()
-    }
-    found = {b: v for b, v in found.items() if math.isfinite(v)}
-    return max(found, key=found.__getitem__) if found else None
+    values = {}
+    for baseline, scores in result["baselines"].items():
+        value = sign * scores[subset].get(name, math.nan)
+        if math.isfinite(value):
+            values[baseline] = value
+    return max(values, key=values.__getitem__) if values else None
 
 
 def _against_best(result: Mapping[str, Any], subset: str) -> str:
     """The three lists of headline scores: better than every baseline, worse than the best,
     undecided."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "undecided": []}
+    lists: dict[str, list[str]] = {kind: [] for kind in OPENINGS}
     for name in HEADLINE:
-        model, best = (
-            result["model"][subset].get(name, math.nan),
-            best_baseline(result, subset, name),
-        )
-        if best is None or not math.isfinite(model):
-            continue
-        difference = result["comparison"][subset][name][best]
-        groups[outcome(name, difference)].append(
-            _numbers(name, model, best, result, subset, difference)
-        )
-    said = [OPENINGS[kind] + ", ".join(scores) for kind, scores in groups.items() if scores]
+        model = result["model"][subset].get(name, math.nan)
+        # Against the best one, since beating a weak baseline says little.
+        best = best_baseline(result, subset, name)
+        if best is not None and math.isfinite(model):
+            other = result["baselines"][best][subset][name]
+            difference = result["comparison"][subset][name][best]
+            text = f"{model:.3f} against {other:.3f} of {best}, {_interval(difference)}"
+            lists[outcome(name, difference)].append(f"{METRICS[name].label} ({text})")
+    parts = [OPENINGS[kind] + ", ".join(scores) for kind, scores in lists.items() if scores]
+    # Too few to resample (docs/evaluation.md, "Intervals"), so nothing may sound decided.
     if result["perturbations"][subset] < FEWEST_FOR_INTERVAL:
-        said = [
+        few = (
             f"fewer than {FEWEST_FOR_INTERVAL}, so that no interval can be given and nothing is "
-            "claimed",
-            *said,
-        ]
-    return (
-        "; ".join(said)
-        if said
-        else "no headline score is defined for both the model and a baseline"
-    )
+            "claimed"
+        )
+        parts.insert(0, few)
+    nothing = "no headline score is defined for both the model and a baseline"
+    return "; ".join(parts) if parts else nothing
 
 
-def _numbers(
-    name: str,
-    model: float,
-    best: str,
-    result: Mapping[str, Any],
-    subset: str,
-    difference: Difference,
-) -> str:
-    other = result["baselines"][best][subset][name]
-    numbers = f"{model:.3f} against {other:.3f} of {best}, {difference.difference:+.3f}"
+def _interval(difference: Difference) -> str:
+    text = f"{difference.difference:+.3f}"
     if math.isfinite(difference.low):
-        numbers += f", 95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
-    return f"{METRICS[name].label} ({numbers})"
+        text += f", 95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+    return text
 
 
 def _baseline_by_baseline(result: Mapping[str, Any], subset: str) -> str:
-    said = []
+    parts = []
     for baseline in result["baselines"]:
-        found = [
-            outcome(name, result["comparison"][subset][name][baseline])
-            for name in HEADLINE
-            if name in result["model"][subset]
-            and math.isfinite(result["comparison"][subset][name][baseline].difference)
-        ]
-        better, worse, undecided = (found.count(kind) for kind in ("better", "worse", "undecided"))
-        said.append(
-            f"against {baseline} it is better on {better} of {len(found)} scores, worse on "
-            f"{worse} and "
-            f"undecided on {undecided}"
+        outcomes = []
+        for name in HEADLINE:
+            if name in result["model"][subset]:
+                difference = result["comparison"][subset][name][baseline]
+                if math.isfinite(difference.difference):
+                    outcomes.append(outcome(name, difference))
+        parts.append(
+            f"against {baseline} it is better on {outcomes.count('better')} of {len(outcomes)} "
+            f"scores, worse on {outcomes.count('worse')} and undecided on "
+            f"{outcomes.count('undecided')}"
         )
-    return "Baseline by baseline, " + "; ".join(said)
+    return "Baseline by baseline, " + "; ".join(parts)
 
 
 def _ceiling(result: Mapping[str, Any], subset: str) -> str:
-    found = (result["ceiling"] or {}).get(subset, {})
-    said = [
-        f"{METRICS[n].label} {found[n]:.3f}"
-        for n in HEADLINE[:3]
-        if math.isfinite(found.get(n, math.nan))
-    ]
-    return (
-        "One half of the held-out cells predicts the other half with " + ", ".join(said)
-        if said
-        else ""
-    )
+    """What half of the held-out cells makes of the other half; empty where that is unknown."""
+    scores = (result["ceiling"] or {}).get(subset, {})
+    parts = []
+    for name in HEADLINE[:3]:
+        if math.isfinite(scores.get(name, math.nan)):
+            parts.append(f"{METRICS[name].label} {scores[name]:.3f}")
+    if not parts:
+        return ""
+    return "One half of the held-out cells predicts the other half with " + ", ".join(parts)
 
 
 def _truth(result: Mapping[str, Any], subset: str) -> str:
@@ -149,13 +143,10 @@ def _truth(result: Mapping[str, Any], subset: str) -> str:
     if result["truth"] is None:
         return ""
     name = "ate_pearson"
-    found = {who: scores[subset].get(name, math.nan) for who, scores in result["truth"].items()}
-    said = [
-        f"{v:.3f} by {who}"
-        for who, v in sorted(found.items(), key=lambda kv: -kv[1])
-        if math.isfinite(v)
-    ]
-    return f"The planted effects are recovered with {METRICS[name].label} " + ", ".join(said)
+    values = {who: scores[subset].get(name, math.nan) for who, scores in result["truth"].items()}
+    ordered = sorted(values.items(), key=lambda item: -item[1])
+    parts = [f"{value:.3f} by {who}" for who, value in ordered if math.isfinite(value)]
+    return f"The planted effects are recovered with {METRICS[name].label} " + ", ".join(parts)
 
 
 def _seen(share: float) -> str:

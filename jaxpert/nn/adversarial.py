@@ -1,7 +1,9 @@
 """The players of a generative adversarial network: their losses, the gradient penalty, and their
 game as one loss.
 
-All losses are per row, so that callers weigh rows (padding) and devices themselves.
+D is the probability that a critic gives to "real", the sigmoid of its logit. All losses are per
+row, so that callers weigh rows (padding) and devices themselves. The equations stand in
+docs/models/cycseq.md.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ def called_real(logits: Logits, kind: str) -> Logits:
     """Loss of rows that should be called real: what a generator minimises on its fakes, a critic on
     real rows.
 
-    "log" is -ln D (in the softplus form, finite for any logit), "lsgan" the squared distance of the
-    probability D from 1 (a least-squares loss behind a sigmoid, as the published CycSeq has it).
+    "log" is -ln D, "lsgan" the squared distance of D from 1 (a least-squares loss behind a sigmoid,
+    as the published CycSeq has it).
     """
     if kind == "log":
+        # -ln sigmoid(l) = softplus(-l), finite for any logit: the logarithm of a sigmoid that
+        # underflows would not be.
         return jax.nn.softplus(-logits)
     return jnp.square(jax.nn.sigmoid(logits) - 1)
 
@@ -35,13 +39,14 @@ def called_real(logits: Logits, kind: str) -> Logits:
 def called_fake(logits: Logits, kind: str) -> Logits:
     """Loss of rows that should be called fake: -ln(1 - D), or the squared probability D."""
     if kind == "log":
-        return jax.nn.softplus(logits)
+        return jax.nn.softplus(logits)  # -ln(1 - sigmoid(l))
     return jnp.square(jax.nn.sigmoid(logits))
 
 
 def critic_loss(real: Float[Array, ""], fake: Float[Array, ""], kind: str) -> Float[Array, ""]:
     """What a critic minimises, from its mean losses on real and fake rows: their sum, for "lsgan"
     half of it."""
+    # Half of the sum, as published (docs/models/cycseq.md, "Adversarial loss").
     return real + fake if kind == "log" else 0.5 * (real + fake)
 
 
@@ -54,14 +59,17 @@ def slopes(
     `score` must be fixed in it (one dropout mask), so that the value and its gradient belong to one
     function.
     """
+    # No row enters another's score, so the gradient of the sum holds every row's own gradient.
     return jax.grad(lambda rows: score(rows).sum())(x)
 
 
 def norms(rows: Float[Array, "B W"]) -> Float[Array, "B"]:
     """Euclidean norms, with gradient 0 (not NaN) at 0."""
     squares = jnp.square(rows).sum(-1)
-    some = squares > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1)), 0)
+    positive = squares > 0
+    # The inner `where` keeps sqrt away from 0: the gradient of the branch not taken is computed
+    # too, and 0 times its infinite slope would be NaN.
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 
 
 def penalty(slopes: Float[Array, "B W"]) -> Float[Array, "B"]:
@@ -85,6 +93,7 @@ def game(
         generators: (params_g, params_d) -> (loss, fakes, anything).
         critics: (params_d, fakes) -> (loss, anything).
     """
+    # Stopped gradients let one backward pass serve both players.
     loss_g, fakes, seen_g = generators(params_g, jax.lax.stop_gradient(params_d))
     loss_d, seen_d = critics(params_d, jax.lax.stop_gradient(fakes))
     return loss_g + loss_d, seen_g, seen_d

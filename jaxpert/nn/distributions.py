@@ -1,5 +1,9 @@
 """NumPyro distributions of the count models: library-scaled Gamma-Poisson, straight-through
-Bernoulli, per-cell normal."""
+Bernoulli, per-cell normal.
+
+The first two are described in docs/models/cradle.md (sections "Count head" and "Straight-through
+Bernoulli").
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ MEAN_OFFSET = 1e-4
 MAX_INVERSE_RATE = 1e6
 """The published code clamps the gamma rate at 1e-6."""
 _SHIFT = 8
+"""Arguments are raised by it, since Stirling's series is short only far from 0; the recursion
+Gamma(z + 1) = z Gamma(z) leads back."""
 # Stirling's series of ln Gamma(z) and digamma(z) in powers of 1/z^2; the remainder is below 1e-14
 # at z >= 8.
 _LOG_GAMMA = (
@@ -49,10 +55,14 @@ def log_rising(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
     Stirling's series at r + 8 in difference form, carried back to r by a product of eight factors.
     """
     big, end = r + _SHIFT, r + _SHIFT + x
+    # Gamma(r + x) / Gamma(r) = Gamma(end) / Gamma(big) / prod_j (r + x + j) / (r + j), where each
+    # factor is 1 + x / (r + j).
     products = [jnp.ones_like(r * x)] * 2
     for j in range(_SHIFT):
         # Two products of four: one of eight overflows float32 at x = 1e5, r = 1e-3.
         products[j % 2] = products[j % 2] * (1 + x * (1 / (r + j)))
+    # ln Gamma(z) = (z - 1/2) ln z - z + ln(2 pi) / 2 + series(z) / z, taken at `end` minus at
+    # `big`; writing ln(end / big) as log1p(x / big) is what saves the digits.
     tails = _series(_LOG_GAMMA, end) / end - _series(_LOG_GAMMA, big) / big
     stirling = (end - 0.5) * jnp.log1p(x * (1 / big)) + x * (jnp.log(big) - 1) + tails
     return stirling - jnp.log(products[0]) - jnp.log(products[1])
@@ -60,6 +70,7 @@ def log_rising(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
 
 def log_coefficient(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
     """ln Gamma(r + x) - ln Gamma(r) - ln x!."""
+    # x! = Gamma(1 + x) / Gamma(1), so the same function serves.
     return log_rising(r, x) - log_rising(jnp.ones((), x.dtype), x)
 
 
@@ -67,6 +78,8 @@ def digamma_rising(r: Float[Array, "*r"], x: Float[Array, "*x"]) -> Array:
     """digamma(r + x) - digamma(r): the derivative of `log_rising` in r, each term free of
     cancellation."""
     big, end = r + _SHIFT, r + _SHIFT + x
+    # digamma(z) = ln z - 1 / (2 z) - series(z) / z^2 at `end` minus at `big`; the step back to r is
+    # 1 / (r + j) - 1 / (r + j + x) = x / ((r + j) (r + j + x)) for every j.
     steps = sum(1 / ((r + j) * (r + j + x)) for j in range(_SHIFT)) + 0.5 / (big * end)
     tails = _series(_DIGAMMA, end) / end**2 - _series(_DIGAMMA, big) / big**2
     return jnp.log1p(x * (1 / big)) + x * steps - tails
@@ -99,7 +112,9 @@ _count_terms.defjvps(lambda dr, _, r, x: _dot(digamma_rising(r, x), dr), None)
 def _share_mean(
     logits: Float[Array, "*#b G"], library: Float[Array, "*#b"]
 ) -> tuple[Float[Array, "*b G"], Float[Array, "*b G"]]:
+    """Softmax of the logits over genes, and library x softmax + 1e-4."""
     powers = jnp.exp(logits - logits.max(-1, keepdims=True))
+    # One division per cell and a product per gene, in place of a division per gene.
     share = powers * (1 / _total(powers))[..., None]
     return share, jnp.asarray(library)[..., None] * share + MEAN_OFFSET
 
@@ -126,6 +141,7 @@ def _rate_terms_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> 
     share, mean = _share_mean(logits, library)
     r = jnp.exp(log_r)
     t = jnp.minimum(mean * jnp.exp(-log_r), MAX_INVERSE_RATE)
+    # e = x - (r + x) t / (1 + t) with t = mean / r; where the clamp holds, no mean moves the mass.
     elasticity = jnp.where(mean < MAX_INVERSE_RATE * r, r * (x - mean) / (r + mean), 0)
     pull = elasticity / mean * share
     d_library = _total(pull)
@@ -143,7 +159,8 @@ class LibraryGammaPoisson(dist.Distribution):
     softmax(logits) + 1e-4.
 
     `r = exp(log_concentration)` is one inverse dispersion per gene; E[x] = m and Var[x] = m + m^2 /
-    r. The rate r / m is clamped at 1e-6 as in the published code (spec section 1, "Count head").
+    r. The rate r / m is clamped at 1e-6 as in the published code (docs/models/cradle.md, "Count
+    head").
     """
 
     arg_constraints = {
@@ -178,19 +195,14 @@ class LibraryGammaPoisson(dist.Distribution):
     def variance(self) -> Float[Array, "*b G"]:
         return self.mean + self.mean**2 * jnp.exp(-self.log_concentration)
 
-    def gene_log_prob(self, x: Float[Array, "*b G"]) -> Float[Array, "*b G"]:
-        """Log mass of each gene's count."""
-        r = jnp.exp(self.log_concentration)
-        t = 1 / self.rate
-        return log_coefficient(r, x) + x * jnp.log(t) - (r + x) * jnp.log1p(t)
-
     def log_prob(self, value: Float[Array, "*b G"]) -> Float[Array, "*b"]:
-        """Log mass of a cell: `gene_log_prob` summed over genes, as two terms of which only the
-        second depends on `logits`."""
+        """Log mass of a cell, the sum over its genes: two terms of which only the second depends on
+        `logits`."""
         counts = _count_terms(jnp.exp(self.log_concentration), value)
         return counts + _rate_terms(self.logits, self.log_concentration, self.library, value)
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*b G"]:
+        # x ~ Poisson(lam) with lam ~ Gamma(r, rate): a standard gamma divided by the rate.
         key_gamma, key_poisson = jax.random.split(key)
         shape = sample_shape + self.batch_shape + self.event_shape
         r = jnp.broadcast_to(jnp.exp(self.log_concentration), shape)
@@ -202,7 +214,7 @@ class StraightThroughBernoulli(dist.Distribution):
     temperature) backward.
 
     The log mass is the plain Bernoulli's at the sample as a real number, so gradients flow through
-    the sample too (spec section 1, "GumbelSoftmaxBernoulli").
+    the sample too (docs/models/cradle.md, "Straight-through Bernoulli").
     """
 
     arg_constraints = {"logits": constraints.real}
@@ -225,9 +237,11 @@ class StraightThroughBernoulli(dist.Distribution):
 
     def from_noise(self, u: Float[Array, "*b"]) -> Float[Array, "*b"]:
         """The sample that uniform noise `u` gives."""
+        # Uniforms of exactly 0 or 1 would be infinite noise.
         eps = jnp.finfo(u.dtype).eps
         u = jnp.clip(u, eps, 1 - eps)
         soft = jax.nn.sigmoid((jnp.log(u) - jnp.log1p(-u) + self.logits) / self.temperature)
+        # Forward round(soft), backward soft: the difference is a constant to the gradient.
         return soft + jax.lax.stop_gradient(jnp.round(soft) - soft)
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*b"]:
@@ -235,6 +249,7 @@ class StraightThroughBernoulli(dist.Distribution):
         return self.from_noise(jax.random.uniform(key, shape, jnp.result_type(self.logits, float)))
 
     def log_prob(self, value: Float[Array, "*b"]) -> Float[Array, "*b"]:
+        # m l - ln(1 + e^l), also for a value between 0 and 1.
         return value * self.logits - jax.nn.softplus(self.logits)
 
 
@@ -261,6 +276,7 @@ class CellNormal(dist.Normal):
     def sample(
         self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "*s B Z"]:
+        # A key per cell: one key for the whole array would give each device noise by position.
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, self.slot)
         width, dtype = self.batch_shape[-1], jnp.result_type(self.loc, float)
         noise = jax.vmap(

@@ -1,10 +1,12 @@
-"""Linen modules that two or more models use."""
+"""Linen modules that two or more models use.
+
+Kernels and biases begin as in PyTorch's linear layer, from which the published models took their
+initial values.
+"""
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from jaxtyping import Array, Float
 from jaxpert.core.parallel import psum
 
 MIN_VARIANCE = 1e-4
+"""Of a Gaussian head."""
 EPSILON = 1e-5
 """Of batch normalisation."""
 
@@ -36,7 +39,8 @@ def _join_rows(
     arguments: tuple[Array, Array], axes: tuple[int | None, int | None]
 ) -> tuple[Array, int]:
     (x, kernel), (rows_axis, kernel_axis) = arguments, axes
-    if rows_axis is None or kernel_axis is not None:  # vmapped seeds
+    # Vmapped seeds have a kernel each: nothing can be joined.
+    if rows_axis is None or kernel_axis is not None:
         return jax.vmap(_product, axes)(x, kernel), 0
     x = jnp.moveaxis(x, rows_axis, 0)
     joined = _rows_times.bind(x.reshape(-1, x.shape[-1]), kernel)
@@ -46,6 +50,7 @@ def _join_rows(
 _rows_times.def_impl(jax.jit(_product))
 _rows_times.def_abstract_eval(lambda x, kernel: x.update(shape=(x.shape[0], kernel.shape[1])))
 mlir.register_lowering(_rows_times, mlir.lower_fun(_product, multiple_results=False))
+# The transposes for y = x W with cotangent c: dx = c W^T and dW = x^T c.
 ad.defbilinear(_rows_times, lambda ct, x, kernel: ct @ kernel.T, lambda ct, x, kernel: x.T @ ct)
 batching.primitive_batchers[_rows_times] = _join_rows
 
@@ -102,14 +107,18 @@ class BlockDense(nn.Module):
 
     def joined(self, *blocks: Float[Array, "..."]) -> Float[Array, "*b H"]:
         """The sum of all blocks' shares, without the bias."""
-        return functools.reduce(operator.add, (self.project(i, x) for i, x in enumerate(blocks)))
+        total = self.project(0, blocks[0])
+        for i, x in enumerate(blocks[1:], 1):
+            total = total + self.project(i, x)
+        return total
 
     def __call__(self, *blocks: Float[Array, "..."]) -> Float[Array, "*b H"]:
         return self.joined(*blocks) + self.bias
 
 
 class Trunk(nn.Module):
-    """Leaky-ReLU layers, each after the first added to its input; no normalisation, no dropout."""
+    """Leaky-ReLU layers, each after the first added to its input; no normalisation, no dropout
+    (docs/models/cradle.md, "Trunk")."""
 
     widths: tuple[int, ...]
     hidden: int
@@ -122,6 +131,7 @@ class Trunk(nn.Module):
 
     def after(self, projected: Float[Array, "*b H"]) -> Float[Array, "*b H"]:
         """From the sum of the first layer's block shares to the last hidden layer."""
+        # h_1 = lrelu(W_1 x + b_1), then h_k = h_{k-1} + lrelu(W_k h_{k-1} + b_k).
         h = nn.leaky_relu(projected + self.layer0.bias)
         for k in range(1, self.layers):
             h = h + nn.leaky_relu(getattr(self, f"layer{k}")(h))
@@ -129,8 +139,8 @@ class Trunk(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Trunk, then mean and standard deviation of a diagonal normal: var = exp(.) + 1e-4 (spec
-    section 1)."""
+    """Trunk, then mean and standard deviation of a diagonal normal: var = exp(.) + 1e-4
+    (docs/models/cradle.md, "Gaussian head")."""
 
     widths: tuple[int, ...]
     hidden: int
@@ -162,8 +172,8 @@ class GaussianHead(nn.Module):
 
 
 class CountHead(nn.Module):
-    """Trunk, then logits over genes, beside one free log inverse dispersion per gene (spec section
-    1)."""
+    """Trunk, then logits over genes, beside one free log inverse dispersion per gene
+    (docs/models/cradle.md, "Count head")."""
 
     widths: tuple[int, ...]
     hidden: int
@@ -180,7 +190,8 @@ class CountHead(nn.Module):
     def __call__(
         self, *blocks: Float[Array, "..."]
     ) -> tuple[Float[Array, "*b G"], Float[Array, "G"]]:
-        return self.out(self.trunk.after(self.trunk.layer0.joined(*blocks))), self.log_concentration
+        hidden = self.trunk.after(self.trunk.layer0.joined(*blocks))
+        return self.out(hidden), self.log_concentration
 
 
 Weight = Float[Array, "..."]
@@ -210,8 +221,10 @@ class Affine(NamedTuple):
 def moments(x: Float[Array, "*r H"], weight: Weight) -> Moments:
     """Mean and variance over all axes but the last; rows of weight 0 are as good as absent."""
     axes = tuple(range(x.ndim - 1))
+    # Where `weight` has size 1 along an axis of `x`, one weight stands for all rows along it.
     count = psum(weight.sum()) * (math.prod(x.shape[:-1]) // weight.size)
     rows = jnp.maximum(count, 1)
+    # Two passes: the mean of squares minus the squared mean would cancel in float32.
     mean = psum((x * weight[..., None]).sum(axes)) / rows
     variance = psum((jnp.square(x - mean) * weight[..., None]).sum(axes)) / rows
     return Moments(mean, variance, count)
@@ -221,6 +234,7 @@ def joined(
     mean: Float[Array, "R H"], variance: Float[Array, "R H"], weight: Float[Array, "R"], size: int
 ) -> Moments:
     """Moments of R groups of `size` rows together, from those within each group."""
+    # Law of total variance: the mean of the variances plus the variance of the means.
     groups = psum(weight.sum())
     whole = psum(weight @ mean) / jnp.maximum(groups, 1)
     spread = psum(weight @ (variance + jnp.square(mean - whole))) / jnp.maximum(groups, 1)
@@ -238,9 +252,9 @@ def normalizer(
     """Normalisation by the moments of the batch, or where that has fewer rows by the remembered
     ones."""
     enough = batch.count >= fewest
-    mean, variance = (
-        jnp.where(enough, new, old) for new, old in zip(batch[:2], remembered[:2], strict=True)
-    )
+    mean = jnp.where(enough, batch.mean, remembered.mean)
+    variance = jnp.where(enough, batch.variance, remembered.variance)
+    # scale (x - mean) / sqrt(variance + epsilon) + bias, sorted by x.
     factor = scale * jax.lax.rsqrt(variance + epsilon)
     return Affine(factor, bias - mean * factor)
 
@@ -275,14 +289,12 @@ class BatchNorm(nn.Module):
         """The map for rows with these moments, which are then remembered; with the remembered ones
         for None."""
         old, fewest = self.remembered(), 1 if self.repeat_single else 2
-        affine = normalizer(
-            self.scale, self.bias, old if batch is None else batch, old, fewest, self.epsilon
-        )
-        if (
-            batch is not None
-            and self.is_mutable_collection("batch_stats")
-            and not self.is_initializing()
-        ):
+        rows = old if batch is None else batch
+        affine = normalizer(self.scale, self.bias, rows, old, fewest, self.epsilon)
+        learning = self.is_mutable_collection("batch_stats") and not self.is_initializing()
+        if batch is not None and learning:
+            # A rate of 0 in place of a branch: whether there are rows enough is known on the device
+            # alone. count / (count - 1) makes the biased variance unbiased.
             count = jnp.maximum(batch.count, 2)
             rate = jnp.where(batch.count >= fewest, self.momentum, 0).astype(self.scale.dtype)
             self.mean.value += rate * (jax.lax.stop_gradient(batch.mean) - old.mean)

@@ -33,9 +33,12 @@ noise arrays."""
 def network(name: str, module: Net, *widths: int) -> Net:
     """The Linen `module` bound to the NumPyro parameter `name`; `widths` are those of its
     inputs."""
-    params: Any = numpyro.param(
-        name, lambda key: module.init(key, *(jnp.zeros((1, w)) for w in widths))["params"]
-    )
+
+    def init(key: PRNGKeyArray) -> PyTree:
+        inputs = [jnp.zeros((1, width)) for width in widths]
+        return module.init(key, *inputs)["params"]
+
+    params: Any = numpyro.param(name, init)
     return module.bind({"params": params})
 
 
@@ -43,9 +46,8 @@ def weighted(program: Program, weight: Float[Array, "*b"]) -> Program:
     """Multiply the log densities of `program`'s sites by `weight`, of which zeros are allowed
     (NumPyro refuses a scale of 0)."""
     positive = weight > 0
-    return handlers.mask(
-        handlers.scale(program, scale=jnp.where(positive, weight, 1)), mask=positive
-    )
+    scaled = handlers.scale(program, scale=jnp.where(positive, weight, 1))
+    return handlers.mask(scaled, mask=positive)
 
 
 def real_cells(batch: Batch) -> Float[Array, ""]:
@@ -62,10 +64,11 @@ def traces(
     seeded: Seeded = handlers.seed,
 ) -> tuple[dict, dict]:
     """Sites of one particle: (model trace at the guide's sample, guide trace)."""
+    # The order of NumPyro's `Trace_ELBO`: the first half of the key is the model's.
     draws = jax.random.split(draw) if seeded is handlers.seed else (draw, draw)
-    guide_trace = handlers.trace(handlers.substitute(seeded(guide, draws[1]), params)).get_trace(
-        batch
-    )
+    guide = handlers.substitute(seeded(guide, draws[1]), params)
+    guide_trace = handlers.trace(guide).get_trace(batch)
+    # Replay gives the model's latent sites the values that the guide drew.
     model = handlers.replay(handlers.substitute(seeded(model, draws[0]), params), guide_trace)
     return handlers.trace(model).get_trace(batch), guide_trace
 
@@ -77,6 +80,7 @@ def _log_prob_sum(site: dict) -> Float[Array, ""]:
 
 def contributions(*args, **kwargs) -> dict[str, Float[Array, ""]]:
     """One particle's log p - log q, site by site; arguments as for `traces`."""
+    # A site that both programs have, such as a latent, appears once: as log p - log q.
     model_trace, guide_trace = traces(*args, **kwargs)
     terms: dict[str, Array] = {}
     for trace, sign in ((model_trace, 1), (guide_trace, -1)):
@@ -95,7 +99,7 @@ def negative_elbo(
     seeded: Seeded = handlers.seed,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Minus the ELBO per cell of the whole batch, averaged over the leading particle axis of
-    `draws`, and its parts by site.
+    `draws`, and its parts by site (docs/models/cradle.md, "ELBO").
 
     Programs give sums over their cells (this device's); the sum over devices is divided by the
     number of real cells.
@@ -104,6 +108,7 @@ def negative_elbo(
     def particle(draw):
         return contributions(model, guide, params, draw, batch, seeded)
 
+    # What no draw enters is not batched by this vmap, so it is computed once for all particles.
     terms = jax.tree.map(lambda t: -t.mean(0), jax.vmap(particle)(draws))
     cells = real_cells(batch)
     terms = jax.tree.map(lambda t: t / cells, parallel.psum(terms))
@@ -118,11 +123,12 @@ def make_init(
     def init(key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
         key_model, key_guide = jax.random.split(key)
         guide_trace = handlers.trace(handlers.seed(guide, key_guide)).get_trace(batch)
-        model_trace = handlers.trace(
-            handlers.replay(handlers.seed(model, key_model), guide_trace)
-        ).get_trace(batch)
+        # Replayed, so that the model meets latents in the shapes that the guide gives them.
+        replayed = handlers.replay(handlers.seed(model, key_model), guide_trace)
+        model_trace = handlers.trace(replayed).get_trace(batch)
         sites = {**model_trace, **guide_trace}
-        return {name: site["value"] for name, site in sites.items() if site["type"] == "param"}, {}
+        params = {name: site["value"] for name, site in sites.items() if site["type"] == "param"}
+        return params, {}
 
     return init
 
@@ -139,7 +145,9 @@ def make_loss(model: Program, guide: Program, particles: int) -> Callable:
 
 
 def _cell_log_prob(site: dict) -> Float[Array, "B"]:
+    """Log density of the site's distribution without the masks and scales around it."""
     fn = site["fn"]
+    # Weights are left out (docs/models/cradle.md, "Predictive IWELBO").
     while isinstance(fn, dist.MaskedDistribution):
         fn = fn.base_dist
     return jnp.asarray(fn.log_prob(site["value"]))
@@ -157,19 +165,18 @@ def cell_bound(
     chunk: int = 5,
 ) -> Float[Array, "B"]:
     """Predictive IWELBO of each cell: logsumexp_s [log p(x, local latents) - log q(local latents)]
-    - ln P.
+    - ln P (docs/models/cradle.md, "Predictive IWELBO").
 
-    Global latents are drawn from the guide and carry no weight; likelihood weights are left out
-    (spec section 5). `chunk` particles are held in memory at a time.
+    Global latents are drawn from the guide and carry no weight; likelihood weights are left out.
+    `chunk` particles are held in memory at a time.
     """
 
     def particle(draw):
         model_trace, guide_trace = traces(model, guide, params, draw, batch, seeded)
-        observed = [
-            name
-            for name, site in model_trace.items()
-            if site["type"] == "sample" and site["is_observed"]
-        ]
+        observed: list[str] = []
+        for name, site in model_trace.items():
+            if site["type"] == "sample" and site["is_observed"]:
+                observed.append(name)
         log_p = sum(_cell_log_prob(model_trace[name]) for name in (*observed, *local_sites))
         return log_p - sum(_cell_log_prob(guide_trace[name]) for name in local_sites)
 

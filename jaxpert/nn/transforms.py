@@ -28,6 +28,7 @@ def log_standardize(
     if guard == "unit":
         return z / jnp.where(std < SMALLEST_STD, 1, std)
     if guard == "reference":
+        # +inf and -inf are not treated alike there; we copy that.
         return jnp.nan_to_num(z / std, nan=1e-6, posinf=1e6, neginf=1e-6)
     raise ValueError(f"guard is {guard!r}, expected 'unit' or 'reference'")
 
@@ -49,9 +50,5 @@ def log2p_normalize(x: Float[Array, "*b G"], target: float = 1e4) -> Float[Array
 
 def lognorm_to_log2(y: Float[Array, "*b G"]) -> Float[Array, "*b G"]:
     """From the "lognorm" scale to the scale of average treatment effects."""
+    # ln(1 + a) / ln 2 = log2(1 + a)
     return y / jnp.log(2.0).astype(y.dtype)
-
-
-def log1p_denormalize(y: Float[Array, "*b G"]) -> Float[Array, "*b G"]:
-    """Inverse of `log1p_normalize` up to the library size: counts per `target`."""
-    return jnp.expm1(y)

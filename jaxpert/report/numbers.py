@@ -16,6 +16,7 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def finite(value: Any) -> bool:
     """Whether this is a number that can be shown and compared."""
+    # A truth value is an int to Python and no number to a reader.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -23,11 +24,16 @@ def digits_for(values: Sequence[Any]) -> int:
     """Decimals that show three figures of the largest value, the same down a row so that it can be
     compared."""
     largest = max((abs(v) for v in values), default=0)
-    return (
-        3
-        if largest == 0 or 0.1 <= largest < 100
-        else min(8, max(0, 2 - math.floor(math.log10(largest))))
-    )
+    # Three decimals suit most scores; only very small or large ones need others.
+    if largest == 0 or 0.1 <= largest < 100:
+        return 3
+    return _decimals(largest, figures=3)
+
+
+def _decimals(value: float, figures: int) -> int:
+    """Decimals that show so many figures of a number other than 0, 8 at most."""
+    # Capped, since more decimals than 8 are noise of float32.
+    return min(8, max(0, figures - 1 - math.floor(math.log10(abs(value)))))
 
 
 def fixed(value: float, digits: int, sign: str = "") -> str:
@@ -45,6 +51,7 @@ def value(it: Any) -> Any:
             '<abbr class="undefined" title="no value: not computed, or not a finite '
             'number">undefined</abbr>'
         )
+    # Before the numbers, since a truth value is an int to Python.
     if isinstance(it, bool):
         return "yes" if it else "no"
     if isinstance(it, int):
@@ -55,45 +62,49 @@ def value(it: Any) -> Any:
 def _real(value: float) -> str:
     """Five figures, thousands grouped, and powers of ten only for the very small and the very
     large."""
-    if _is_plain(value):
-        digits = 0 if value == 0 else min(8, max(0, 4 - math.floor(math.log10(abs(value)))))
-        text = f"{value:,.{digits}f}"
-        return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
-    mantissa, power = f"{value:.2e}".split("e")
-    exponent = str(int(power)).translate(SUPERSCRIPT)
-    return f"{mantissa} × 10{exponent}".replace("-", "−")
+    if not _is_plain(value):
+        # Two decimals suffice where the power of ten says the most.
+        mantissa, power = f"{value:.2e}".split("e")
+        exponent = str(int(power)).translate(SUPERSCRIPT)
+        return f"{mantissa} × 10{exponent}".replace("-", "−")
+    # 0 has no logarithm to take decimals from.
+    digits = _decimals(value, figures=5) if value else 0
+    text = f"{value:,.{digits}f}"
+    if "." in text:
+        # Zeros at the end say nothing, and the point alone even less.
+        text = text.rstrip("0").rstrip(".")
+    return text.replace("-", "−")
 
 
 def aligned(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The same table with the numbers of a column as text of equally many decimals."""
+    # A first pass finds the digits of a column, a second writes its numbers.
     digits: dict[str, int] = {}
-    plain = [
-        (c, v)
-        for row in table.values()
-        for c, v in row.items()
-        if isinstance(v, float) and _is_plain(v)
-    ]
-    for column, v in plain:
-        digits[column] = max(digits.get(column, 0), len(_real(v).partition(".")[2]))
-    return {
-        name: {
-            c: fixed(v, digits[c]) if isinstance(v, float) and _is_plain(v) else v
-            for c, v in row.items()
-        }
-        for name, row in table.items()
-    }
+    for row in table.values():
+        for column, number in row.items():
+            if _is_plain(number):
+                decimals = len(_real(number).partition(".")[2])
+                digits[column] = max(digits.get(column, 0), decimals)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, row in table.items():
+        rows[name] = dict(row)
+        for column, number in row.items():
+            if _is_plain(number):
+                rows[name][column] = fixed(number, digits[column])
+    return rows
 
 
-def _is_plain(value: float) -> bool:
-    """Whether a number is written without a power of ten."""
-    return value == 0 or 1e-5 <= abs(value) < 1e9
+def _is_plain(value: Any) -> bool:
+    """Whether this is a real number that is written without a power of ten."""
+    return isinstance(value, float) and (value == 0 or 1e-5 <= abs(value) < 1e9)
 
 
 def label(name: Any) -> str:
     """What a key of metrics.json is called on the page."""
-    return LABELS.get(
-        str(name), METRICS[name].label if name in METRICS else str(name).replace("_", " ")
-    )
+    key = str(name)
+    if key in LABELS:
+        return LABELS[key]
+    return METRICS[key].label if key in METRICS else key.replace("_", " ")
 
 
 def heading(name: Any) -> str:
@@ -104,6 +115,7 @@ def heading(name: Any) -> str:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text; decimal points do not end one."""
+    # A capital letter must follow, so that "0.5" and "e.g. this" are left whole.
     return re.split(r"(?<=[.!?]) +(?=[A-Z])", text.strip())
 
 
@@ -119,10 +131,14 @@ def is_scalar(value: Any) -> bool:
 
 def is_table(value: Any) -> bool:
     """A mapping of at least two mappings of single values is shown as rows and columns."""
-    inner = list(value.values()) if isinstance(value, Mapping) else []
-    return len(inner) > 1 and all(
-        isinstance(i, Mapping) and i and all(map(is_scalar, i.values())) for i in inner
-    )
+    # One mapping is no table: it reads better as a list.
+    if not isinstance(value, Mapping) or len(value) < 2:
+        return False
+    return all(_is_row(row) for row in value.values())
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) > 0 and all(map(is_scalar, value.values()))
 
 
 def is_long(value: Any) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxpert.core import files
 from jaxpert.core.types import InputError
 from jaxpert.report import numbers
 from jaxpert.report.numbers import finite, label
-from jaxpert.report.sections import FAMILIES, family_sections
+from jaxpert.report.sections import Section, filled_sections
 from jaxpert.report.tables import tables, truth_tables
 from jaxpert.report.words import CAPTIONS
 
@@ -33,10 +34,12 @@ READ = (
     "recovery",
     "run",
     "scores",
-    *FAMILIES,
 )
 """Parts of metrics.json that have their own place or are for programs (`scores`: every seed at
 every threshold); whatever else it holds is listed at the end."""
+
+
+NO_SECTIONS: Mapping[str, Section] = MappingProxyType({})
 
 
 class Picture(NamedTuple):
@@ -49,13 +52,15 @@ class Picture(NamedTuple):
     """Base64 of the PNG."""
 
 
-def write_report(workdir: str | Path) -> Path:
+def write_report(workdir: str | Path, sections: Mapping[str, Section] = NO_SECTIONS) -> Path:
     """Write `report.html` from the files of a run and return its path; parts that are missing are
     named on the page.
 
     Args:
         workdir: the directory with any of `config.json`, `metrics.json`, `metrics.jsonl` and
             `figures/*.png`.
+        sections: how scores that belong to one paper are shown, by their key in `metrics.json`;
+            those of a key without a section stand at the end as they are.
 
     Raises:
         InputError: `workdir` is no directory.
@@ -66,10 +71,10 @@ def write_report(workdir: str | Path) -> Path:
             f"there is no work directory {workdir}: give the --workdir of a run that was started "
             "before"
         )
-    page = _environment().get_template("report.html").render(_content(workdir))
-    part, path = workdir / ".report.html.part", workdir / "report.html"
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
+    # One string, written at once, so that a report is never half there.
+    page = _environment().get_template("report.html").render(_content(workdir, sections))
+    path = workdir / "report.html"
+    files.write_text(path, page)
     return path
 
 
@@ -80,6 +85,7 @@ def _environment() -> Any:
     page = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxpert.report"),
         autoescape=True,
+        # A name that the template misspells is an error and not an empty place.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -90,27 +96,29 @@ def _environment() -> Any:
     return page
 
 
-def _content(workdir: Path) -> dict[str, Any]:
+def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
     """Everything that the template shows."""
     problems: list[str] = []
-    config, metrics = (
-        _mapping(workdir / name, problems) for name in ("config.json", "metrics.json")
-    )
+    config = _mapping(workdir / "config.json", problems)
+    metrics = _mapping(workdir / "metrics.json", problems)
+    rows = _rows(workdir / "metrics.jsonl", problems)
     pictures = _pictures(workdir / "figures")
-    parts = {name: metrics.get(name) for name in READ}
-    return parts | {
+    shown = {*READ, *sections}
+    return {name: metrics.get(name) for name in READ} | {
         "config": config,
         "title": _title(config, metrics),
         "date": _date(workdir, metrics),
         "tables": tables(metrics),
         "truth_tables": truth_tables(metrics),
-        "families": family_sections(metrics),
+        "sections": filled_sections(metrics, sections),
+        # Curves of training stand apart from the scores, which matter more.
         "pictures": [p for p in pictures if not p.name.startswith("loss")],
         "curves": [p for p in pictures if p.name.startswith("loss")],
-        "training": _training(_rows(workdir / "metrics.jsonl", problems)),
+        "training": _training(rows),
         "facts": _without(metrics.get("data"), "notes"),
         "about": _without(metrics.get("run"), "command"),
-        "rest": {name: value for name, value in metrics.items() if name not in READ},
+        # What no part of the page shows is listed, so that no number is lost.
+        "rest": {name: value for name, value in metrics.items() if name not in shown},
         "problems": problems,
     }
 
@@ -121,6 +129,7 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
+        # A run that was killed may leave a broken file; the report says so and goes on.
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         problems.append(f"{path.name} could not be read ({error}) and is left out.")
@@ -133,12 +142,15 @@ def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     """Rows of metrics.jsonl; lines that a killed run left unfinished are counted."""
-    rows, bad = [], 0
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    bad = 0
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = dict(json.loads(line))
-            # Of several seeds the mean is shown.
-            rows.append({k: sum(v) / len(v) if isinstance(v, list) else v for k, v in row.items()})
+            rows.append({name: _over_seeds(value) for name, value in row.items()})
+        # A killed run may end in the middle of a line.
         except (ValueError, TypeError):
             bad += 1
     if bad:
@@ -149,18 +161,25 @@ def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def _over_seeds(value: Any) -> Any:
+    """Of several seeds the mean is shown."""
+    return sum(value) / len(value) if isinstance(value, list) else value
+
+
 def _pictures(folder: Path) -> list[Picture]:
     """The PNG files of a folder, those with a caption first and in the captions' order."""
     order = list(CAPTIONS)
-    found = []
+    placed: list[tuple[int, Picture]] = []
     for path in sorted(folder.glob("*.png")):
+        # A file whose name begins with a known one shares its caption.
         key = next((name for name in order if path.stem.startswith(name)), None)
         title, caption = CAPTIONS[key] if key else (label(path.stem), "")
+        # Pictures are part of the file, so that the page can be sent as it is.
         data = base64.b64encode(path.read_bytes()).decode()
-        found.append(
-            (order.index(key) if key else len(order), Picture(path.stem, title, caption, data))
-        )
-    return [picture for _, picture in sorted(found, key=lambda each: (each[0], each[1].name))]
+        place = order.index(key) if key else len(order)
+        placed.append((place, Picture(path.stem, title, caption, data)))
+    placed.sort(key=lambda it: (it[0], it[1].name))
+    return [picture for _, picture in placed]
 
 
 def _without(part: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
@@ -176,25 +195,23 @@ def _title(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, s
 
 def _date(workdir: Path, metrics: Mapping[str, Any]) -> str:
     """When the run was evaluated: as it says itself, else the time of its newest file."""
-    said = (metrics.get("run") or {}).get("date")
-    names = ("metrics.json", "metrics.jsonl", "config.json")
-    times = [(workdir / name).stat().st_mtime for name in names if (workdir / name).exists()]
-    return (
-        str(said)
-        if said
-        else f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC"
-        if times
-        else ""
-    )
+    date = (metrics.get("run") or {}).get("date")
+    if date:
+        return str(date)
+    paths = [workdir / name for name in ("metrics.json", "metrics.jsonl", "config.json")]
+    times = [path.stat().st_mtime for path in paths if path.exists()]
+    return f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
 
 
 def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The training log in a few numbers."""
     if not rows:
         return {}
+    # The criterion that chose the epoch is the one to report.
     criterion = "val/score" if any("val/score" in row for row in rows) else "val/loss"
     val = [row for row in rows if finite(row.get(criterion))]
     train = [row["train/loss"] for row in rows if finite(row.get("train/loss"))]
+    # Rows without a finite value cannot have been the best epoch.
     best = min(val, key=lambda row: row[criterion]) if val else {}
     return {
         "steps": max(row.get("step", 0) for row in rows),

@@ -1,97 +1,104 @@
 """What the report says of scores and figures."""
 
+# Each text says how the score can mislead, since its name alone invites trust.
 MEANINGS = {
-    "ate_pearson": "Pearson correlation of predicted with measured effects, all perturbations and "
-    "genes pooled; a few "
-    "strong effects dominate it, and a prediction that is the same for every perturbation can "
-    "already score high, so "
-    "read it against the mean baseline, not against 0.",
-    "ate_r2": "Share of the variance of all measured effects that the prediction explains; unlike "
-    "the correlation it "
-    "punishes effects of the wrong size, 0 is as good as one constant, below 0 is worse.",
-    "ate_pearson_top20": "The correlation over the 20 genes that each perturbation moves most in "
-    "the data; they are "
-    "chosen by measured size, noise included, without a test.",
-    "ate_r2_top20": "The explained share over those same 20 genes; choosing genes by their "
-    "measured size inflates the "
-    "measured effects, which even a perfect model does not follow.",
-    "jaccard_top20": "Overlap divided by union of the 20 genes moved most in the data and in the "
-    "prediction, averaged "
-    "over perturbations; where a perturbation moves fewer genes than that, the rest of the list "
-    "is noise.",
-    "jaccard_top50": "The same for the paper's 50 genes; read it against the ceiling, which noise "
-    "keeps well below 1.",
-    "pearson_delta": "Correlation over genes within each perturbation, averaged; perturbations "
-    "share a common "
-    "response, so the mean baseline scores high (on Adamson it beat GEARS, 0.756 against 0.737).",
-    "pearson_delta_reference": "The same after the mean training effect is taken off both sides, "
-    "so that it credits "
-    "only what sets a perturbation apart; undefined for the mean baseline, which predicts that "
-    "mean itself.",
-    "centroid_accuracy": "Share of the other perturbations whose measured profile lies farther "
-    "from the prediction "
-    "than the right one does; 1 is best, one half is chance.",
-    "discrimination_score": "How near the top the right perturbation ranks by L1 distance from "
-    "the prediction; 1 is "
-    "best, any prediction that is the same for all perturbations gets about one half.",
-    "l2_expressed": "Euclidean distance over the 1,000 genes that control cells express most; "
-    "lower is better; "
-    "multiply by 0.693 to compare with numbers published on the natural-log scale.",
-    "mse": "Mean squared error over all genes; lower is better; most genes do not move, so "
-    "predicting no change at all "
-    "is hard to beat by much.",
+    "ate_pearson": (
+        "Pearson correlation of predicted with measured effects, all perturbations and genes "
+        "pooled; a few strong effects dominate it, and a prediction that is the same for every "
+        "perturbation can already score high, so read it against the mean baseline, not against 0."
+    ),
+    "ate_r2": (
+        "Share of the variance of all measured effects that the prediction explains; unlike the "
+        "correlation it punishes effects of the wrong size, 0 is as good as one constant, below 0 "
+        "is worse."
+    ),
+    "ate_pearson_top20": (
+        "The correlation over the 20 genes that each perturbation moves most in the data; they "
+        "are chosen by measured size, noise included, without a test."
+    ),
+    "ate_r2_top20": (
+        "The explained share over those same 20 genes; choosing genes by their measured size "
+        "inflates the measured effects, which even a perfect model does not follow."
+    ),
+    "jaccard_top20": (
+        "Overlap divided by union of the 20 genes moved most in the data and in the prediction, "
+        "averaged over perturbations; where a perturbation moves fewer genes than that, the rest "
+        "of the list is noise."
+    ),
+    "jaccard_top50": (
+        "The same for the paper's 50 genes; read it against the ceiling, which noise keeps well "
+        "below 1."
+    ),
+    "pearson_delta": (
+        "Correlation over genes within each perturbation, averaged; perturbations share a common "
+        "response, so the mean baseline scores high (on Adamson it beat a published graph "
+        "network, 0.756 against 0.737)."
+    ),
+    "pearson_delta_reference": (
+        "The same after the mean training effect is taken off both sides, so that it credits only "
+        "what sets a perturbation apart; undefined for the mean baseline, which predicts that "
+        "mean itself."
+    ),
+    "centroid_accuracy": (
+        "Share of the other perturbations whose measured profile lies farther from the prediction "
+        "than the right one does; 1 is best, one half is chance."
+    ),
+    "discrimination_score": (
+        "How near the top the right perturbation ranks by L1 distance from the prediction; 1 is "
+        "best, any prediction that is the same for all perturbations gets about one half."
+    ),
+    "l2_expressed": (
+        "Euclidean distance over the 1,000 genes that control cells express most; lower is "
+        "better; multiply by 0.693 to compare with numbers published on the natural-log scale."
+    ),
+    "mse": (
+        "Mean squared error over all genes; lower is better; most genes do not move, so "
+        "predicting no change at all is hard to beat by much."
+    ),
 }
 """What each score means and how to read it."""
 
+# Captions tell what to look for, so that a figure is read and not admired.
 CAPTIONS = {
     "baselines": (
         "The model beside its baselines",
-        "Look first at the subset on top: it was held out. The model has "
-        "learned something only where its dot lies right of every grey one. The dashed "
-        "ceiling is half of "
-        "the cells predicting the other: right of it, the model predicts better than "
-        "repeating the "
+        "Look first at the subset on top: it was held out. The model has learned something only "
+        "where its dot lies right of every grey one. The dashed ceiling is half of the cells "
+        "predicting the other: right of it, the model predicts better than repeating the "
         "experiment with half the cells would.",
     ),
     "ate_scatter": (
         "Effects, data against model",
-        "Every point is a gene under a perturbation; darker bins hold more. "
-        "Points on the dashed line are predicted exactly; a cloud flatter than the "
-        "line means effects "
-        "predicted too small. The two points farthest off are ringed and named.",
+        "Every point is a gene under a perturbation; darker bins hold more. Points on the dashed "
+        "line are predicted exactly; a cloud flatter than the line means effects predicted too "
+        "small. The two points farthest off are ringed and named.",
     ),
     "effects": (
         "Genes that move most",
-        "Diamonds are measured, dots predicted. Look for dots on the wrong side of 0 "
-        "and for diamonds far outside the bars: there the model is wrong and sure. The "
-        "genes are chosen by "
-        "their measured effect, so the diamonds lie somewhat too far out.",
+        "Diamonds are measured, dots predicted. Look for dots on the wrong side of 0 and for "
+        "diamonds far outside the bars: there the model is wrong and sure. The genes are chosen "
+        "by their measured effect, so the diamonds lie somewhat too far out.",
     ),
     "recovery": (
         "Recovery of the planted truth",
-        "The screen is simulated, so the true effects are known. Both "
-        "clouds should follow the dashed line; the artifact's size may differ, its "
-        "direction should not.",
+        "The screen is simulated, so the true effects are known. Both clouds should follow the "
+        "dashed line; the artifact's size may differ, its direction should not.",
     ),
     "quality_violins": (
         "Quality of real and generated cells",
-        "Cells generated without the artifact (light blue) "
-        "should look like real cells that passed (dark blue), those generated "
-        "with it (light orange) "
-        "like real cells that failed. A fixed library size makes generated "
-        "violins too narrow.",
+        "Cells generated without the artifact (light blue) should look like real cells that "
+        "passed (dark blue), those generated with it (light orange) like real cells that failed. "
+        "A fixed library size makes generated violins too narrow.",
     ),
     "latent_umap": (
         "Basal latent",
-        "The basal latent should hold neither quality nor perturbation: the colours should "
-        "mix in both panels. Patches of one colour are leaks. Distances in a UMAP are "
-        "not to scale.",
+        "The basal latent should hold neither quality nor perturbation: the colours should mix in "
+        "both panels. Patches of one colour are leaks. Distances in a UMAP are not to scale.",
     ),
     "loss_curves": (
         "Training and validation loss",
-        "Validation should fall and flatten; where it turns up while "
-        "training still falls, the model overfits, and the marked epoch is the one "
-        "that is used.",
+        "Validation should fall and flatten; where it turns up while training still falls, the "
+        "model overfits, and the marked epoch is the one that is used.",
     ),
 }
 """Title and what to look for, by file name; a file that begins with one of these names shares its

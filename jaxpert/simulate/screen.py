@@ -1,167 +1,186 @@
-"""Draw a simulated screen up to its counts: genes and programs here, perturbations and cells in
-their own files."""
+"""A simulated screen whose truth is known: `simulate` gives an AnnData that looks like a real file,
+and its `Truth`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeGuard
 
 import numpy as np
-from jaxtyping import Bool, Float
 
+from jaxpert.core.errors import InputError
 from jaxpert.simulate.cells import draw_cells
+from jaxpert.simulate.counts import matrix, rows
 from jaxpert.simulate.effects import draw_conditions, draw_targets
+from jaxpert.simulate.genes import draw_genes, draw_programs
 from jaxpert.simulate.lines import draw_lines
-from jaxpert.simulate.settings import Settings, gene_classes, genes_seen
+from jaxpert.simulate.means import add_means
+from jaxpert.simulate.settings import Settings, genes_seen, resolve
 from jaxpert.simulate.truth import ARTIFACTS, GI_SCORES, LineTruth, Truth
 
-MT_SHARE, MT_LOG_SD = 0.034, 0.45
-RIBO_SHARE, RIBO_LOG_SD = 0.22, 0.28
-HB_READS = 0.01
-"""Expected haemoglobin reads of a clean cell: were they common in under half of the cells, their
-MAD would be 0 and the criterion would fail every cell with one read."""
-MIN_INVERSE_DISPERSION = 0.1
-MAX_LOADING = 0.8
-ABUNDANT = 1e-3
-"""Shares of expression above this move less, by the square root: one gene must not fill a cell."""
+# Wider indices than int32 would take twice the room.
+MAX_NNZ = 2**31 - 1
+"""Of one matrix with int32 indices."""
+STREAMS = ("genes", "programs", "targets", "combinations", "cells", "lines")
+"""Each part has a random stream of its own, so that a change in one leaves the others alone."""
 
 
-def draw(s: Settings, seed: int) -> Truth:
-    """A truth whose expected means are still zero; `simulator_means.add_means` fills them."""
-    names = ("genes", "programs", "targets", "combinations", "cells", "lines")
-    streams = [
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i)))
-        for i in range(len(names))
-    ]
-    genes = draw_genes(streams[0], s)
-    programs = draw_programs(streams[1], s, genes["genes"], genes["base"])
-    targets = draw_targets(streams[2], s, genes["genes"])
-    several = s.lines > 1 or s.doses > 0
-    conditions = (
-        draw_lines(streams[5], s, targets, genes["base"])
-        if several
-        else draw_conditions(streams[3], s, targets)
-    )
-    toxicity = conditions["condition_treatments"] @ targets["toxicity"]
-    cells = draw_cells(
-        streams[4], s, genes, toxicity * conditions["scale"] if several else toxicity
-    )
-    n_conditions, n_genes, n_artifacts = len(conditions["conditions"]), s.genes, len(ARTIFACTS)
-    empty = {
-        "mean_proportion": np.zeros((n_conditions, n_genes), np.float32),
-        "mean_log2": np.zeros((n_conditions, n_genes), np.float32),
+def simulate(
+    preset: str = "demo", *, seed: int = 0, workers: int | None = None, **overrides: Any
+) -> tuple[Any, Truth]:
+    """Draw a Perturb-seq screen and return it with the truth behind it.
+
+    The AnnData has raw counts in `X` (CSR, the smallest unsigned integer type that holds them,
+    int32 indices), the columns `perturbation` ("A+B", control "ctrl") and `batch` in `obs`, cells
+    in random order, and nothing that tells the truth. With several lines (`lines`, `lines_tiny`)
+    there is a column `line` too, and the truth is a `LineTruth`; with doses (`doses`, `doses_tiny`)
+    the columns are `compound` (control "vehicle"), `dose` (nM, 0 for the vehicle), `line` and
+    `batch`, and `uns["targets"]` names the annotated target genes of each compound.
+
+    A gene panel (fewer than 19,018 genes) stands for the better-expressed part of a transcriptome:
+    its median library is 13,500 (G / 19,018)^(1/3) (so about 5,000 over 1,187 genes, as Replogle
+    has) and the share of its genes seen per cell (19,018 / G)^(1/3) times the full one, while the
+    mitochondrial (3.4 %) and ribosomal (22 %) shares stay, so that the quality criteria keep their
+    meaning. Differs from the screens it copies in that every cell with a guide shows its effect.
+
+    Args:
+        preset: a name of `PRESETS`.
+        seed: the same seed gives the same bytes.
+        workers: threads that draw the counts (default: one per core, at most 4); their number
+            changes no count.
+        overrides: fields of `Settings`, e.g. `cells=1000`.
+
+    Raises:
+        InputError: for settings that make no screen, or one with more counts than one matrix holds.
+
+    Example:
+        adata, truth = simulate("tiny", cells=1000)
+        save_truth(truth, "truth.npz")
+    """
+    settings = resolve(preset, overrides)
+    # The expected number is checked, so that a hopeless request fails before anything is drawn.
+    expected = settings.cells * genes_seen(settings)
+    # The tenth that is kept free covers the spread of the true number around its expectation.
+    if expected > 0.9 * MAX_NNZ:
+        raise InputError(
+            f"{settings.cells:,} cells x {settings.genes:,} genes hold about {expected:,.0f} "
+            f"counts, more than one int32-indexed matrix can ({MAX_NNZ:,}): use simulate_chunks, "
+            "or fewer `cells`"
+        )
+    truth = draw_truth(settings, seed)
+    return _anndata(truth, matrix(truth, workers), slice(None), preset), truth
+
+
+def simulate_chunks(
+    preset: str = "genome",
+    *,
+    seed: int = 0,
+    chunk: int = 16_384,
+    workers: int | None = None,
+    **overrides: Any,
+) -> tuple[Truth, Iterator[Any]]:
+    """Like `simulate`, in pieces of `chunk` cells; the cells are those of `simulate` whatever the
+    chunk size.
+
+    Meant for what no memory holds at once, such as `genome` (1.8e9 nonzero counts, 11 GB as one
+    matrix).
+    """
+    if chunk < 1:
+        raise InputError(f"chunk is {chunk}, expected at least 1 cell")
+    truth = draw_truth(resolve(preset, overrides), seed)
+
+    # The pieces come from a generator of their own, so that wrong settings fail at the call.
+    def pieces() -> Iterator[Any]:
+        for start in range(0, len(truth.condition), chunk):
+            counts = rows(truth, start, start + chunk, workers)
+            yield _anndata(truth, counts, slice(start, start + chunk), preset)
+
+    return truth, pieces()
+
+
+def draw_truth(settings: Settings, seed: int) -> Truth:
+    """Everything about the screen but its counts."""
+    # A truth value is an int to Python, so `seed=True` would pass for seed 1.
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"the simulator's seed is {seed!r}, expected a whole number, 0 or more")
+    return add_means(draw_generators(settings, seed), settings.reference_cells)
+
+
+def draw_generators(s: Settings, seed: int) -> Truth:
+    """All that generates a screen: a truth whose expected means are still 0 (`add_means` fills
+    them)."""
+    # The place in STREAMS is part of what a seed means, so new parts go to its end.
+    streams: dict[str, np.random.Generator] = {}
+    for i, name in enumerate(STREAMS):
+        streams[name] = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i)))
+    genes = draw_genes(streams["genes"], s)
+    programs = draw_programs(streams["programs"], s, genes["genes"], genes["base"])
+    targets = draw_targets(streams["targets"], s, genes["genes"])
+    if s.lines > 1 or s.doses > 0:
+        kind: type[Truth] = LineTruth
+        conditions = draw_lines(streams["lines"], s, targets, genes["base"])
+        # A dose poisons by the share of the full effect that it has.
+        toxicity = conditions["condition_treatments"] @ targets["toxicity"] * conditions["scale"]
+    else:
+        kind = Truth
+        conditions = draw_conditions(streams["combinations"], s, targets)
+        toxicity = conditions["condition_treatments"] @ targets["toxicity"]
+    cells = draw_cells(streams["cells"], s, genes, toxicity)
+    parts = genes | programs | targets | conditions | cells
+    # The means are filled in last, since they follow from everything that is drawn here.
+    return kind(seed=np.array(seed), **parts, **_no_means(s, len(conditions["conditions"])))
+
+
+def _no_means(s: Settings, n_conditions: int) -> dict[str, np.ndarray]:
+    """The fields that only `add_means` can fill."""
+    # NaN stands for scores that only pairs have; means of 0 are overwritten for every condition.
+    n_artifacts = len(ARTIFACTS)
+    return {
+        "mean_proportion": np.zeros((n_conditions, s.genes), np.float32),
+        "mean_log2": np.zeros((n_conditions, s.genes), np.float32),
         "gi": np.full((n_conditions, len(GI_SCORES)), np.nan),
-        "ambient": np.zeros(n_genes, np.float32),
-        "artifact_log_fold": np.zeros((n_artifacts, n_genes), np.float32),
-        "artifact_log2_shift": np.zeros((n_artifacts, n_genes), np.float32),
-    }
-    kind = LineTruth if several else Truth
-    return kind(seed=np.array(seed), **genes, **programs, **targets | conditions, **cells, **empty)
-
-
-def _starts(genes: np.ndarray, *prefixes: str) -> Bool[np.ndarray, "G"]:
-    return np.logical_or.reduce([np.char.startswith(genes, p) for p in prefixes])
-
-
-def draw_genes(rng: np.random.Generator, s: Settings) -> dict[str, Any]:
-    """Names, baseline log-rates, dispersions, and how far batches shift them."""
-    named = gene_classes(s.genes)
-    width = len(str(max(s.genes, 1000)))
-    targets = [f"PERT{i + 1:03d}" for i in range(s.singles)]
-    rest = s.genes - len(named) - s.singles
-    genes = np.array(named + targets + [f"SIM{i + 1:0{width}d}" for i in range(rest)])
-    mt, ribo, hb = _starts(genes, "MT-"), _starts(genes, "RPS", "RPL"), _starts(genes, "HB")
-    spread = rng.normal(size=s.genes)
-    # Structural genes vary less between cells than others of their level: they take the upper half
-    # of the dispersions.
-    inverse_dispersion = np.exp(np.log(2.45) + 1.24 * np.where(mt | ribo, np.abs(spread), spread))
-    inverse_dispersion = np.maximum(inverse_dispersion, MIN_INVERSE_DISPERSION)
-    shape = np.where(
-        rng.random(s.genes) < 0.6, rng.normal(size=s.genes), rng.normal(-4, 1.2, s.genes)
-    )
-    is_target = _starts(genes, "PERT")
-    shape[is_target] = rng.normal(0.3, 0.6, is_target.sum())
-    base = np.zeros(s.genes)
-    hb_share = HB_READS / s.umis
-    for members, share in ((mt, MT_SHARE), (ribo, RIBO_SHARE), (hb, hb_share)):
-        weights = np.exp(rng.normal(0, 0.6, members.sum()))
-        base[members] = np.log(share * weights / weights.sum())
-    others = ~(mt | ribo | hb)
-    left = np.log(1 - MT_SHARE - RIBO_SHARE - hb_share)
-    base[others] = left + fit_baseline(
-        shape[others], inverse_dispersion[others], s, np.exp(left), base[~others]
-    )
-    batch_depth = np.exp(rng.normal(0, s.batch_depth_sd, s.batches))
-    return {
-        "genes": genes,
-        "base": base.astype(np.float32),
-        "inverse_dispersion": inverse_dispersion.astype(np.float32),
-        "umis": np.array(s.umis),
-        "umis_sd": np.array(np.sqrt(max(s.umis_log_sd**2 - s.batch_depth_sd**2, 1e-4))),
-        "batch_depth": batch_depth / np.exp(np.log(batch_depth).mean()),
-        "batch_shift": rng.normal(0, s.batch_gene_sd, (s.batches, s.genes)).astype(np.float32),
-        "technical_sd": np.array(
-            [
-                _remaining_sd(MT_LOG_SD, base[mt], inverse_dispersion[mt]),
-                _remaining_sd(RIBO_LOG_SD, base[ribo], inverse_dispersion[ribo]),
-            ]
-        ),
+        "ambient": np.zeros(s.genes, np.float32),
+        "artifact_log_fold": np.zeros((n_artifacts, s.genes), np.float32),
+        "artifact_log2_shift": np.zeros((n_artifacts, s.genes), np.float32),
     }
 
 
-def fit_baseline(
-    shape: np.ndarray, r: np.ndarray, s: Settings, share: float, named: np.ndarray
-) -> np.ndarray:
-    """Log-shares `scale x shape`, normalised, with the scale at which the wanted number of genes is
-    seen."""
+def _anndata(truth: Truth, counts: Any, part: slice, preset: str) -> Any:
+    import anndata
+    import pandas as pd
 
-    def seen(log_share: np.ndarray) -> float:
-        return float(-np.expm1(-r * np.log1p(s.umis * share * np.exp(log_share) / r)).sum())
-
-    def log_share(scale: float) -> np.ndarray:
-        return scale * shape - np.log(np.exp(scale * shape).sum())
-
-    wanted = genes_seen(s) - np.minimum(s.umis * np.exp(named), 1).sum()
-    low, high = 0.0, 6.0
-    for _ in range(50):
-        scale = (low + high) / 2
-        low, high = (scale, high) if seen(log_share(scale)) > wanted else (low, scale)
-    return log_share(low)
+    # Numbers of equal width keep the names in the order of the cells when they are sorted.
+    numbers = np.arange(len(truth.condition))[part].astype(str)
+    names = np.char.add("cell", np.char.zfill(numbers, 7))
+    obs = pd.DataFrame(_columns(truth, part), index=names.astype(object))
+    var = pd.DataFrame(index=truth.genes.astype(object))
+    uns: dict[str, Any] = {"source": f"simulated {preset}, seed {int(truth.seed)}"}
+    # A real file says what its compounds bind, so this is told; the rest of the truth is not.
+    if _has_doses(truth):
+        targets = zip(truth.treatments.tolist(), truth.target_genes.tolist(), strict=True)
+        uns["targets"] = dict(targets)
+    return anndata.AnnData(counts, obs=obs, var=var, uns=uns)
 
 
-def _remaining_sd(total: float, base: np.ndarray, r: np.ndarray) -> float:
-    """Log-sd left for the common axis of a gene class once its genes' own dispersion is taken
-    off."""
-    share = np.exp(base) / np.exp(base).sum()
-    return float(np.sqrt(max(total**2 - (share**2 / r).sum(), 1e-4)))
+def _has_doses(truth: Truth) -> TypeGuard[LineTruth]:
+    return isinstance(truth, LineTruth) and bool(np.isfinite(truth.dose).any())
 
 
-def draw_programs(
-    rng: np.random.Generator, s: Settings, genes: np.ndarray, base: np.ndarray
-) -> dict[str, Any]:
-    """Sparse heavy-tailed loadings, the axes of structural genes, and what artifacts do to both."""
-    mt, ribo, hb = _starts(genes, "MT-"), _starts(genes, "RPS", "RPL"), _starts(genes, "HB")
-    loaded = rng.random((s.programs, s.genes)) < s.loading_share
-    size = rng.laplace(0, s.loading_scale, loaded.shape).clip(-MAX_LOADING, MAX_LOADING)
-    size *= np.minimum(1, np.sqrt(ABUNDANT / np.exp(base)))
-    loadings = np.concatenate([loaded * size * ~(mt | ribo | hb), [mt, ribo]])
-    loadings[s.programs - 1, hb] = 0.75  # the erythroid-like program
-    latent = np.zeros((len(ARTIFACTS), s.programs + 2))
-    cytoplasmic = rng.choice(np.arange(s.basal_programs, s.programs), 3, replace=False)
-    latent[ARTIFACTS.index("dying"), cytoplasmic] = -1
-    latent[ARTIFACTS.index("dying"), -2] = np.log(5)
-    moved = rng.choice(s.programs - 1, 6, replace=False)
-    direction = rng.normal(size=6)
-    latent[ARTIFACTS.index("stressed"), moved] = 2.5 * direction / np.linalg.norm(direction)
-    latent[ARTIFACTS.index("stressed"), -2] = np.log(2)
-    return {
-        "loadings": loadings.astype(np.float32),
-        "artifact_latent": latent.astype(np.float32),
-        "haemoglobin": _spread_over(rng, hb).astype(np.float32),
-    }
+def _columns(truth: Truth, part: slice) -> dict[str, Any]:
+    """What the file says of its cells."""
+    import pandas as pd
 
-
-def _spread_over(
-    rng: np.random.Generator, members: Bool[np.ndarray, "G"]
-) -> Float[np.ndarray, "G"]:
-    weights = members * rng.gamma(2.0, size=len(members))
-    return weights / weights.sum()
+    condition = truth.condition[part]
+    batches = [f"batch{b + 1}" for b in range(len(truth.batch_depth))]
+    batch = {"batch": pd.Categorical.from_codes(truth.batch[part], categories=batches)}
+    if not isinstance(truth, LineTruth):
+        # Categories name every condition, so that chunks of one screen have the same columns.
+        perturbation = pd.Categorical.from_codes(condition, categories=list(truth.conditions))
+        return {"perturbation": perturbation} | batch
+    # A condition of these screens is a perturbation in a line, at a dose: the file has columns.
+    names = [truth.perturbation[0], *truth.treatments]
+    perturbed = pd.Categorical(truth.perturbation[condition], categories=names)
+    line = {"line": pd.Categorical.from_codes(truth.line[condition], categories=list(truth.lines))}
+    if _has_doses(truth):
+        return {"compound": perturbed, "dose": truth.dose[condition]} | line | batch
+    return {"perturbation": perturbed} | line | batch

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
 
 FULL_GENES, FULL_UMIS, FULL_SEEN = 19_018, 13_500.0, 3_200
 """Genes of a whole transcriptome, and the median counts and genes seen per cell over it."""
-MT_GENES = tuple(
-    f"MT-{s}" for s in "ND1 ND2 CO1 CO2 ATP8 ATP6 CO3 ND3 ND4L ND4 ND5 ND6 CYB".split()
-)
+MT_SYMBOLS = "ND1 ND2 CO1 CO2 ATP8 ATP6 CO3 ND3 ND4L ND4 ND5 ND6 CYB"
+MT_GENES = tuple(f"MT-{symbol}" for symbol in MT_SYMBOLS.split())
+"""The 13 protein-coding genes of the mitochondrial genome."""
 HB_GENES = ("HBA1", "HBA2", "HBB", "HBD", "HBG1", "HBG2")
 MAX_SETS = 10_000_000
+"""Combinations are chosen from a table of all of them, which must fit into memory."""
+FEWEST_CELLS = 4
+"""Of every condition in every line: fewer have no mean worth the name."""
 SHARES = (
     "control_share",
     "loading_share",
@@ -56,12 +59,16 @@ NONNEGATIVE = (
     "line_gene_sd",
 )
 MOST_DOSES = 4
+"""10, 100, 1,000 and 10,000 nM."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that may be overridden in `simulate`; effects are on the natural-log scale of
-    expression."""
+    """Everything that may be overridden in `simulate`.
+
+    Effects are on the natural-log scale of expression. docs/simulator.md says what each number
+    does.
+    """
 
     cells: int = 6_000
     genes: int = 1_000
@@ -166,80 +173,96 @@ PRESETS = {
 
 
 def resolve(preset: str, overrides: dict[str, Any]) -> Settings:
-    """The settings of a preset with overrides applied and checked; the UMI rule for panels is
-    applied here."""
+    """The settings of a preset with overrides applied, all of them checked.
+
+    Where `umis` is 0, the median library that suits the number of genes takes its place.
+
+    Raises:
+        InputError: for an unknown preset or setting, and for values that make no screen.
+    """
     if preset not in PRESETS:
         raise InputError(
             f"there is no simulated screen {preset!r}, expected one of {', '.join(PRESETS)}"
         )
     known = asdict(PRESETS[preset])
-    for name, value in overrides.items():
-        _check_override(name, value, known)
-    settings = replace(
-        PRESETS[preset], **{name: type(known[name])(value) for name, value in overrides.items()}
-    )
+    # Overrides are checked before they are applied, so that errors name what the user wrote.
+    changes = {name: _checked(name, value, known) for name, value in overrides.items()}
+    settings = replace(PRESETS[preset], **changes)
     _check(settings)
     if settings.umis:
         return settings
-    return replace(settings, umis=FULL_UMIS * min(1.0, (settings.genes / FULL_GENES) ** (1 / 3)))
+    # A panel holds the better-expressed genes, so its library shrinks more slowly than its number
+    # of genes: by the cube root (docs/simulator.md, Counts).
+    share = min(1.0, (settings.genes / FULL_GENES) ** (1 / 3))
+    return replace(settings, umis=FULL_UMIS * share)
 
 
-def _check_override(name: str, value: Any, known: dict[str, Any]) -> None:
+def _checked(name: str, value: Any, known: dict[str, Any]) -> Any:
+    """An override as a number of its setting's type."""
     if name not in known:
         raise InputError(
             f"the simulator has no setting {name!r}, expected one of {', '.join(known)}"
         )
-    whole = isinstance(known[name], int)
-    allowed = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    kind = type(known[name])
+    allowed = (int, np.integer) if kind is int else (int, float, np.integer, np.floating)
+    # A truth value is an int to Python, but nobody means 1 cell by `cells=True`.
     if isinstance(value, bool) or not isinstance(value, allowed) or not np.isfinite(value):
-        raise InputError(
-            f"the simulator's {name} is {value!r}, expected a {'whole' if whole else 'finite'} "
-            "number"
-        )
+        word = "whole" if kind is int else "finite"
+        raise InputError(f"the simulator's {name} is {value!r}, expected a {word} number")
+    return kind(value)
 
 
 def _check(s: Settings) -> None:
+    _check_ranges(s)
+    _check_combinations(s)
+    _check_genes(s)
+    _check_lines(s)
+    _check_cells(s)
+
+
+def _check_ranges(s: Settings) -> None:
     for name in SHARES:
-        if not 0 <= getattr(s, name) < 1:
-            raise InputError(
-                f"the simulator's {name} is {getattr(s, name)}, expected a share in [0, 1)"
-            )
+        value = getattr(s, name)
+        # A share of 1 would leave nothing on the other side, such as no clean cell.
+        if not 0 <= value < 1:
+            raise InputError(f"the simulator's {name} is {value}, expected a share in [0, 1)")
     for name in POSITIVE:
-        if not getattr(s, name) > 0:
-            raise InputError(f"the simulator's {name} is {getattr(s, name)}, expected more than 0")
+        value = getattr(s, name)
+        if not value > 0:
+            raise InputError(f"the simulator's {name} is {value}, expected more than 0")
     for name in NONNEGATIVE:
-        if not getattr(s, name) >= 0:
-            raise InputError(f"the simulator's {name} is {getattr(s, name)}, expected 0 or more")
+        value = getattr(s, name)
+        if not value >= 0:
+            raise InputError(f"the simulator's {name} is {value}, expected 0 or more")
+
+
+def _check_combinations(s: Settings) -> None:
     for number, size, name in ((s.pairs, 2, "pairs"), (s.triples, 3, "triples")):
-        if number > comb(s.singles, size):
+        possible = comb(s.singles, size)
+        # The number of possible sets is computed, not listed, so the check itself costs nothing.
+        if number > possible:
             raise InputError(
-                f"{s.singles} singles make {comb(s.singles, size)} {name}, not {number}: raise "
-                "`singles`"
+                f"{s.singles} singles make {possible} {name}, not {number}: raise `singles`"
             )
-        if number and comb(s.singles, size) > MAX_SETS:
+        if number and possible > MAX_SETS:
             raise InputError(
                 f"{name} of {s.singles} singles are too many to choose from: lower `singles`"
             )
+
+
+def _check_genes(s: Settings) -> None:
+    # Besides the basal programs: three that a dying cell loses, and the erythroid-like one.
     if s.programs < s.basal_programs + 4:
         raise InputError(
             f"the simulator has {s.programs} programs, {s.basal_programs} of them basal: expected "
             "4 more"
         )
+    # Each class that the quality criteria count needs its genes, and programs need some to load on.
     fewest = max(100, len(gene_classes(s.genes)) + s.singles + 20)
     if s.genes < fewest:
         raise InputError(
             f"the simulator's genes is {s.genes}, expected at least {fewest} for {s.singles} "
             "singles"
-        )
-    _check_lines(s)
-    conditions = (s.singles + s.pairs + s.triples) * max(s.doses, 1)
-    cells = line_cells(s).min()
-    if min(cells * s.control_share, cells * (1 - s.control_share) / conditions) < 4:
-        where = f" in each of {s.lines} lines (the smallest has {cells})" if s.lines > 1 else ""
-        raise InputError(
-            f"the simulator's cells is {s.cells}, expected at least 4 for each of {conditions} "
-            "perturbations and "
-            f"the control{where}: raise `cells`"
         )
 
 
@@ -252,20 +275,35 @@ def _check_lines(s: Settings) -> None:
         raise InputError(
             f"the simulator's doses is {s.doses}, expected at most {MOST_DOSES} (10 to 10,000 nM)"
         )
+    # The interaction of a pair is planted in one line at full dose alone.
     if (s.lines > 1 or s.doses) and (s.pairs or s.triples):
         raise InputError(
             f"the simulator has {s.pairs} pairs and {s.triples} triples in {s.lines} lines at "
-            f"{s.doses} doses, "
-            "expected none with several lines or doses: set pairs=0 and triples=0"
+            f"{s.doses} doses, expected none with several lines or doses: set pairs=0 and triples=0"
+        )
+
+
+def _check_cells(s: Settings) -> None:
+    conditions = (s.singles + s.pairs + s.triples) * max(s.doses, 1)
+    # The smallest line decides, since every line has every perturbation.
+    smallest = line_cells(s).min()
+    control = smallest * s.control_share
+    perturbed = smallest * (1 - s.control_share) / conditions
+    if min(control, perturbed) < FEWEST_CELLS:
+        where = f" in each of {s.lines} lines (the smallest has {smallest})" if s.lines > 1 else ""
+        raise InputError(
+            f"the simulator's cells is {s.cells}, expected at least {FEWEST_CELLS} for each of "
+            f"{conditions} perturbations and the control{where}: raise `cells`"
         )
 
 
 def line_cells(s: Settings) -> Int[np.ndarray, "L"]:
-    """Cells of every line, in descending order: a log-normal spread over evenly spaced
-    quantiles."""
+    """Cells of every line, in descending order (docs/simulator.md, Lines)."""
     from scipy.special import ndtri
 
+    # Quantiles of a log-normal, not draws: the sizes of a preset are the same for every seed.
     weights = np.exp(s.line_log_sd * ndtri(1 - (np.arange(s.lines) + 0.5) / s.lines))
+    # Rounding the edges, not the sizes, makes the sizes add up to all cells.
     edges = np.round(np.concatenate([[0], weights.cumsum() / weights.sum()]) * s.cells).astype(int)
     return np.diff(edges)
 
@@ -273,10 +311,15 @@ def line_cells(s: Settings) -> Int[np.ndarray, "L"]:
 def gene_classes(n_genes: int) -> list[str]:
     """Names of the genes that the quality criteria count; small panels hold fewer ribosomal
     ones."""
-    ribosomal = [f"{kind}{i + 1}" for i in range(40) for kind in ("RPS", "RPL")]
+    # Both subunits in turn, so that a small panel has some of each.
+    ribosomal: list[str] = []
+    for number in range(1, 41):
+        ribosomal += [f"RPS{number}", f"RPL{number}"]
     return [*MT_GENES, *ribosomal[: min(80, n_genes // 5)], *HB_GENES]
 
 
 def genes_seen(s: Settings) -> float:
     """Expected number of genes with a count in a cell of median depth."""
+    # The same reasoning as for the library: (G / 19,018)^(2/3) of the genes seen over a whole
+    # transcriptome, so a panel of better-expressed genes shows a larger share of them.
     return FULL_SEEN * min(1.0, s.genes / FULL_GENES) ** (2 / 3)

@@ -1,5 +1,4 @@
-"""What a simulated screen is made of: the `Truth`, its file, and the gene sets under which its
-pathways show."""
+"""What a simulated screen is made of: the `Truth` and its file (docs/simulator.md, Truth)."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
 
 ARTIFACTS = ("none", "dying", "stressed", "ambient", "doublet", "haemoglobin")
 """Names behind `Truth.artifact`."""
@@ -28,11 +27,10 @@ class Truth:
     to a model.
 
     Axes: C conditions (control first), T targets, K programs, Q = K + 2 axes of expression (the
-        programs, then the
-    mitochondrial and the ribosomal genes), S batches, A artifact kinds, N cells. Log-folds are
-    natural logs of the rate unless a name says log2. The log-rate of a clean cell is `base +
-    batch_shift + own-gene effects + latent @ loadings`, its counts Gamma-Poisson with mean library
-    x softmax and inverse dispersion per gene.
+    programs, then the mitochondrial and the ribosomal genes), S batches, A artifact kinds, N cells.
+    Log-folds are natural logs of the rate unless a name says log2. The log-rate of a clean cell is
+    `base + batch_shift + own-gene effects + latent @ loadings`, its counts Gamma-Poisson with mean
+    library x softmax and inverse dispersion per gene.
     """
 
     seed: Int[np.ndarray, ""]
@@ -90,8 +88,7 @@ class Truth:
     """Artifact-free mean expression: the mean over basal states, batches and depths of the
     softmax."""
     mean_log2: Float[np.ndarray, "C G"]
-    """Artifact-free mean of log2(1 + 1e4 x / sum x), the scale of average treatment effects
-    (simulator_means)."""
+    """Artifact-free mean of log2(1 + 1e4 x / sum x), the scale of average treatment effects."""
     gi: Float[np.ndarray, "C 6"]
     """GI_SCORES of each pair: least-squares fit ab = c1 a + c2 b of the true `mean_log2` changes,
     sqrt(c1^2 + c2^2), Pearson correlation of the fit, |log10 c1/c2|, and the norm of the
@@ -133,50 +130,59 @@ class LineTruth(Truth):
 
     def control_of(self, condition: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """Control condition of the same line."""
+        # Conditions are ordered by line and its control is first, so its place is the line's start.
         first = np.searchsorted(self.line, np.arange(len(self.lines)))
         return first[self.line[condition]]
 
 
 def pool_truth(truth: Truth) -> Truth:
-    """With one condition for each perturbation as the file names it, whatever its line and dose,
-    weighted by cells; a truth without lines is that already."""
+    """A truth with one condition for each perturbation as the file names it.
+
+    Means and effects are averaged over lines and doses, weighted by cells; a truth without lines
+    comes back as it is.
+    """
     if not isinstance(truth, LineTruth):
         return truth
+    # `np.unique` sorts by name; the order of the file has the control first.
     names, first, of = np.unique(truth.perturbation, return_index=True, return_inverse=True)
     order = np.argsort(first)
     cells = np.bincount(truth.condition, minlength=len(of))
     weight = (of == order[:, None]) * cells
     weight = weight / weight.sum(1, keepdims=True)
-    means = {
-        name: (weight @ getattr(truth, name)).astype(np.float32)
-        for name in ("condition_effects", "mean_proportion", "mean_log2")
-    }
+    # The first condition of a perturbation stands for what all lines and doses of it share.
     rows = first[order]
-    changed = means | {
+    changed = {
         "conditions": names[order],
         "condition_treatments": truth.condition_treatments[rows],
         "kind": truth.kind[rows],
         "gi": truth.gi[rows],
+        # Ranks of the sorted names become places in the order of the file.
         "condition": np.argsort(order)[of][truth.condition].astype(np.int32),
     }
+    for name in ("condition_effects", "mean_proportion", "mean_log2"):
+        # Weighted by cells, as the mean of measured cells of a pooled condition is.
+        changed[name] = (weight @ getattr(truth, name)).astype(np.float32)
     return Truth(**{f.name: changed.get(f.name, getattr(truth, f.name)) for f in fields(Truth)})
 
 
 def own_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n T"]:
     """Log-rate shift of the targets' own genes."""
     shift = truth.condition_treatments[condition] * truth.own_effect
-    return shift * truth.scale[condition, None] if isinstance(truth, LineTruth) else shift
+    if isinstance(truth, LineTruth):
+        # A dose moves the own gene by the share of the full effect that it has.
+        return shift * truth.scale[condition, None]
+    return shift
 
 
 def condition_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
-    """Log-rate shift of conditions: programs, interactions, the targets' own genes, and the
+    """Log-rate shift of conditions: programs (with interactions), the targets' own genes, and the
     line."""
     programs = truth.condition_effects.shape[1]
     shift = truth.condition_effects[condition] @ truth.loadings[:programs]
     shift[:, truth.own_gene] += own_shift(truth, condition)
-    return (
-        shift + truth.line_shift[truth.line[condition]] if isinstance(truth, LineTruth) else shift
-    )
+    if isinstance(truth, LineTruth):
+        return shift + truth.line_shift[truth.line[condition]]
+    return shift
 
 
 def cell_latent(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n Q"]:
@@ -184,6 +190,7 @@ def cell_latent(truth: Truth, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "
     latent = np.concatenate(
         [truth.condition_effects[truth.condition[rows]], truth.technical[rows]], 1
     )
+    # Basal programs are the first ones, and perturbations add to the same axes.
     latent[:, : truth.basal.shape[1]] += truth.basal[rows]
     return latent
 
@@ -194,12 +201,15 @@ def cell_proportions(
     """Expected expression of cells as shares of the whole; without artifacts unless `latent` has
     them."""
     latent = cell_latent(truth, rows) if latent is None else latent
+    # log rate = base + batch + own genes + line + loadings (basal + perturbation + artifact), added
+    # up in place, since the array is [n, G].
     log_rate = latent @ truth.loadings
     log_rate += truth.base
     log_rate += truth.batch_shift[truth.batch[rows]]
     log_rate[:, truth.own_gene] += own_shift(truth, truth.condition[rows])
     if isinstance(truth, LineTruth):
         log_rate += truth.line_shift[truth.line[truth.condition[rows]]]
+    # Softmax; log-rates are near the logarithms of shares, so their powers need no guard.
     rate = np.exp(log_rate, out=log_rate)
     rate /= rate.sum(1, keepdims=True)
     return rate
@@ -213,7 +223,9 @@ def save_truth(truth: Truth, path: str | Path) -> None:
 def load_truth(path: str | Path) -> Truth:
     """Read what `save_truth` wrote."""
     try:
+        # Files of others may come in, so nothing is unpickled.
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            # Only a screen with lines has this field, so it tells the two kinds apart.
             kind = LineTruth if "line_shift" in stored else Truth
             return kind(**{f.name: stored[f.name] for f in fields(kind)})
     except FileNotFoundError:
@@ -224,70 +236,3 @@ def load_truth(path: str | Path) -> Truth:
         raise InputError(
             f"{path} is no truth of a simulated screen ({error}): write it anew by save_truth"
         ) from None
-
-
-def draw_annotations(
-    truth: Truth, *, wrong: float = 0.2, missing: float = 0.2, terms: int = 6, seed: int = 0
-) -> tuple[list[str], Bool[np.ndarray, "M T"]]:
-    """Names and members of annotation terms: `terms` for each pathway, 3 for each target outside
-    them.
-
-    Of the true annotations of a pathway a share `missing` is left out; of those written a share
-    `wrong` names targets of other pathways. Both counts are exact up to rounding, over all terms
-    together.
-    """
-    if not (0 <= wrong < 1 and 0 <= missing < 1):
-        raise InputError(f"wrong is {wrong} and missing {missing}, expected shares in [0, 1)")
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(truth.seed),)))
-    pathways = np.repeat(np.arange(truth.pathway.max() + 1), terms)
-    true = pathways[:, None] == truth.pathway
-    written = true.copy()
-    written.flat[rng.permutation(np.flatnonzero(true))[: round(missing * true.sum())]] = False
-    n_wrong = min(round(wrong / (1 - wrong) * written.sum()), int((~true).sum()))
-    written.flat[rng.permutation(np.flatnonzero(~true))[:n_wrong]] = True
-    lone = np.repeat(np.flatnonzero(truth.pathway < 0), 3)
-    names = [f"pathway {p + 1} process {i % terms + 1}" for i, p in enumerate(pathways)]
-    names += [f"{truth.treatments[t]} process {i % 3 + 1}" for i, t in enumerate(lone)]
-    names = [f"{name} (SIM:{i + 1:07d})" for i, name in enumerate(names)]
-    return names, np.concatenate([written, lone[:, None] == np.arange(len(truth.treatments))])
-
-
-def write_gmt(
-    truth: Truth, path: str | Path, *, wrong: float = 0.2, missing: float = 0.2, seed: int = 0
-) -> None:
-    """Write the annotations as a GMT file (term, empty description, members), as Gene Ontology
-    collections come."""
-    names, members = draw_annotations(truth, wrong=wrong, missing=missing, seed=seed)
-    terms = zip(names, members, strict=True)
-    lines = ["\t".join([name, "", *truth.treatments[row]]) for name, row in terms if row.any()]
-    Path(path).write_text("\n".join(lines) + "\n")
-
-
-def write_edges(
-    truth: Truth,
-    path: str | Path,
-    *,
-    wrong: float = 0.2,
-    missing: float = 0.2,
-    threshold: float = 0.1,
-    seed: int = 0,
-) -> None:
-    """Write the edges (CSV source, target, importance) between targets whose terms have a Jaccard
-    index > threshold."""
-    _, members = draw_annotations(truth, wrong=wrong, missing=missing, seed=seed)
-    shared = members.T.astype(float) @ members
-    size = members.sum(0)
-    jaccard = shared / np.maximum(size[:, None] + size - shared, 1)
-    names = truth.treatments
-    edges = [
-        f"{names[s]},{names[t]},{jaccard[s, t]:.6g}" for s, t in np.argwhere(jaccard > threshold)
-    ]
-    Path(path).write_text("\n".join(["source,target,importance", *edges]) + "\n")
-
-
-def simulated_terms(truth: Truth, seed: int = 0) -> dict[str, frozenset[str]]:
-    """Annotation terms of each target, as `write_gmt` writes them."""
-    names, members = draw_annotations(truth, seed=seed)
-    terms = np.asarray(names, object)
-    found = {str(t): frozenset(terms[members[:, i]]) for i, t in enumerate(truth.treatments)}
-    return {gene: own for gene, own in found.items() if own}

@@ -12,12 +12,14 @@ import numpy as np
 
 from jaxpert.evaluation import scoring
 from jaxpert.evaluation.verdict import HEADLINE, outcome
+from jaxpert.report.layout import QCPR
 from jaxpert.study.ledger import Cell, Row
 
 DRAWS = 1000
-QCPR = "qcpr"
 AGAINST_TRUTH = "truth"
 """Subset of all perturbations, scored against planted effects instead of measured ones."""
+GENERATED = "generated"
+"""Stands for a subset where generated cells are compared."""
 
 
 class Advantage(NamedTuple):
@@ -45,13 +47,41 @@ class Statistics(NamedTuple):
     """What statistics.npz of a run holds for one seed and multiplier."""
 
     measured: str
+    """Digest of the measured effects."""
     conditions: dict[str, list[str]]
     sums: dict[str, dict[str, dict[str, np.ndarray]]]
     """{predictor: {subset: {score: sums per perturbation}}}; "model" is the run's own."""
 
 
+class Scored(NamedTuple):
+    """A row with the sums behind its scores."""
+
+    row: Row
+    statistics: Statistics
+
+
+class Pair(NamedTuple):
+    """What is compared for one seed: the model of a run, and a predictor of the same or another
+    run."""
+
+    model: Statistics
+    rival: Statistics
+    predictor: str
+
+
+class Aligned(NamedTuple):
+    """Both sides of a pair on the perturbations that both have, in the same order."""
+
+    names: list[str]
+    model: dict[str, np.ndarray]
+    rival: dict[str, np.ndarray]
+
+
 def read_statistics(path: Path, seed: int, multiplier: int) -> Statistics:
-    """Sums of the run's model with one seed and of the baselines, at one multiplier."""
+    """Sums of the run's model with one seed and of the baselines, at one multiplier.
+
+    `tasks.screen.files.statistics_arrays` describes the file.
+    """
     measured, conditions, sums = "", {}, {}
     with np.load(path, allow_pickle=False) as stored:
         for name in stored.files:
@@ -66,84 +96,112 @@ def read_statistics(path: Path, seed: int, multiplier: int) -> Statistics:
 
 
 def advantages(
+    subject: str,
     rows: Mapping[Cell, Row],
     results: Path,
     data: str,
     multiplier: int,
     seeds: Sequence[int],
-    model: str = "cradle_vae",
 ) -> tuple[list[Advantage], list[str]]:
-    """The model minus every other model and baseline on a data set at a threshold, and notes on
-    what is not compared.
+    """A model minus every other model and baseline on a data set at a threshold, and notes on what
+    is not compared.
 
     Seeds are paired (those of one number share the split), perturbations are resampled together for
-    all seeds, and the difference is the mean over seeds.
+    all seeds, and the difference is the mean over seeds. Rivals come in the order of the rows, then
+    baselines by name.
+
+    Args:
+        subject: name of the model.
+        rows: of all models.
+        results: folder that the rows' runs lie in.
+        data, multiplier, seeds: where the model is compared.
     """
-    found, notes = {}, []
+    here: dict[Cell, Row] = {}
     for cell, row in rows.items():
-        if (
-            (cell.data, cell.multiplier) == (data, multiplier)
-            and cell.seed in seeds
-            and "failed" not in row
-        ):
-            path = results / row["run"] / "statistics.npz"
-            if path.exists():
-                trained = row["seed"] if row["vary"] == "train" else row["settings"]["seed"]
-                found.setdefault(cell.model, {})[cell.seed] = (
-                    read_statistics(path, trained, multiplier),
-                    row,
-                )
-            else:
-                notes.append(f"{cell} is not compared: there is no {path}")
-    own = found.pop(model, {})
-    compared = []
-    for rival, theirs in found.items():
-        common = sorted(own.keys() & theirs.keys())
-        same = [seed for seed in common if own[seed][0].measured == theirs[seed][0].measured]
-        if len(same) < len(common):
+        same_place = (cell.data, cell.multiplier) == (data, multiplier)
+        if same_place and cell.seed in seeds and "failed" not in row:
+            here[cell] = row
+    scored, notes = _read_all(here, results)
+    subjects = scored.pop(subject, {})
+    compared: list[Advantage] = []
+    for rival, rivals in scored.items():
+        same, others = _paired(subjects, rivals)
+        if others:
             notes.append(
-                f"{len(common) - len(same)} seeds of {rival} on {data} at {multiplier} MAD are "
-                "not compared: the "
+                f"{others} seeds of {rival} on {data} at {multiplier} MAD are not compared: the "
                 "measured effects differ, so the data or their labels did"
             )
-        pairs = [(own[seed][0], theirs[seed][0], "model") for seed in same]
-        compared += _against(rival, pairs, data, multiplier) if pairs else []
-        compared += _pass_rate(
-            rival, [(own[seed][1], theirs[seed][1]) for seed in same], data, multiplier
-        )
-    for baseline in sorted({name for each, _ in own.values() for name in each.sums} - {"model"}):
-        compared += _against(
-            baseline, [(each, each, baseline) for each, _ in own.values()], data, multiplier
-        )
-    return compared, notes
+        if same:
+            runs = [Pair(ours.statistics, theirs.statistics, "model") for ours, theirs in same]
+            compared += _against(rival, runs, data, multiplier)
+            compared += _pass_rate(rival, same, data, multiplier)
+    own = [run.statistics for run in subjects.values()]
+    return compared + _against_baselines(own, data, multiplier), notes
 
 
-def _against(
-    rival: str, pairs: Sequence[tuple[Statistics, Statistics, str]], data: str, multiplier: int
-) -> list[Advantage]:
-    subsets = set.intersection(
-        *(set(one.conditions) & set(other.conditions) for one, other, _ in pairs)
-    )
-    found = []
-    for subset in sorted(subsets - {"train", "val"}):
+def _paired(
+    subjects: Mapping[int, Scored], rivals: Mapping[int, Scored]
+) -> tuple[list[tuple[Scored, Scored]], int]:
+    """Both sides for each seed that both have, and the number of seeds left out since they were
+    not scored against the same measured effects."""
+    pairs, others = [], 0
+    for seed in sorted(subjects.keys() & rivals.keys()):
+        ours, theirs = subjects[seed], rivals[seed]
+        if ours.statistics.measured == theirs.statistics.measured:
+            pairs.append((ours, theirs))
+        else:
+            others += 1
+    return pairs, others
+
+
+def _against_baselines(runs: Sequence[Statistics], data: str, multiplier: int) -> list[Advantage]:
+    """The model minus the baselines of its own runs."""
+    predictors: set[str] = set()
+    for statistics in runs:
+        predictors |= statistics.sums.keys()
+    compared = []
+    for baseline in sorted(predictors - {"model"}):
+        pairs = [Pair(statistics, statistics, baseline) for statistics in runs]
+        compared += _against(baseline, pairs, data, multiplier)
+    return compared
+
+
+def _read_all(
+    rows: Mapping[Cell, Row], results: Path
+) -> tuple[dict[str, dict[int, Scored]], list[str]]:
+    """{model: {seed: its row and sums}}, and notes on rows whose run is gone."""
+    scored: dict[str, dict[int, Scored]] = {}
+    notes = []
+    for cell, row in rows.items():
+        path = results / row["run"] / "statistics.npz"
+        if not path.exists():
+            notes.append(f"{cell} is not compared: there is no {path}")
+            continue
+        # Where the split varies, all runs train with the one seed of their config.
+        trained = row["seed"] if row["vary"] == "train" else row["settings"]["seed"]
+        statistics = read_statistics(path, trained, cell.multiplier)
+        scored.setdefault(cell.model, {})[cell.seed] = Scored(row, statistics)
+    return scored, notes
+
+
+def _against(rival: str, pairs: Sequence[Pair], data: str, multiplier: int) -> list[Advantage]:
+    """The differences of every score in every subset but those trained on."""
+    shared = [pair.model.conditions.keys() & pair.rival.conditions.keys() for pair in pairs]
+    compared = []
+    for subset in sorted(set.intersection(*shared) - {"train", "val"}):
         metrics = ("ate_pearson", "mse") if subset == AGAINST_TRUTH else HEADLINE
-        aligned = [_aligned(subset, *pair) for pair in pairs]
-        names = sorted({name for common, _, _ in aligned for name in common})
-        place = {name: i for i, name in enumerate(names)}
-        weights = scoring.bootstrap_weights(np.random.default_rng(0), len(names), DRAWS)
-        drawn = [weights[:, [place[name] for name in common]] for common, _, _ in aligned]
+        aligned = [_aligned(subset, pair) for pair in pairs]
+        weights = _weights(aligned)
         for metric in metrics:
-            if any(metric not in one or metric not in other for _, one, other in aligned):
+            if any(metric not in side.model or metric not in side.rival for side in aligned):
                 continue
             sums = [
-                (one[metric], other[metric], w)
-                for (_, one, other), w in zip(aligned, drawn, strict=True)
+                (side.model[metric], side.rival[metric], drawn)
+                for side, drawn in zip(aligned, weights, strict=True)
             ]
             difference = scoring.mean_difference(metric, sums)
-            each = [scoring.difference(metric, *of).difference for of in sums]
-            sd = float(np.std(each, ddof=1)) if len(each) > 1 else math.nan
-            said = outcome(metric, difference)
-            found.append(
+            by_seed = [scoring.difference(metric, *of_seed).difference for of_seed in sums]
+            compared.append(
                 Advantage(
                     data,
                     multiplier,
@@ -151,52 +209,71 @@ def _against(
                     rival,
                     metric,
                     *difference,
-                    sd,
-                    len(sums),
-                    len(names),
-                    said,
+                    sd=_spread(by_seed),
+                    seeds=len(sums),
+                    perturbations=len(set().union(*(side.names for side in aligned))),
+                    outcome=outcome(metric, difference),
                 )
             )
-    return found
+    return compared
 
 
-def _aligned(
-    subset: str, one: Statistics, other: Statistics, predictor: str
-) -> tuple[list[str], dict, dict]:
-    """Perturbations that both runs have, and the sums of both in that order."""
-    common = sorted(set(one.conditions[subset]) & set(other.conditions[subset]))
-    mine, theirs = ([s.conditions[subset].index(name) for name in common] for s in (one, other))
-    ours = {metric: rows[mine] for metric, rows in one.sums["model"][subset].items()}
-    return (
-        common,
-        ours,
-        {metric: rows[theirs] for metric, rows in other.sums[predictor][subset].items()},
+def _weights(aligned: Sequence[Aligned]) -> list[np.ndarray]:
+    """How often each resample holds each perturbation, for every seed.
+
+    Seeds may have other test perturbations. Resamples are drawn of them all, so that resample d is
+    the same one for every seed.
+    """
+    names = sorted(set().union(*(side.names for side in aligned)))
+    place = {name: i for i, name in enumerate(names)}
+    weights = scoring.bootstrap_weights(np.random.default_rng(0), len(names), DRAWS)
+    return [weights[:, [place[name] for name in side.names]] for side in aligned]
+
+
+def _aligned(subset: str, pair: Pair) -> Aligned:
+    """Perturbations that both sides have, and the sums of both in that order."""
+    ours, theirs = pair.model.conditions[subset], pair.rival.conditions[subset]
+    names = sorted(set(ours) & set(theirs))
+    our_rows = [ours.index(name) for name in names]
+    their_rows = [theirs.index(name) for name in names]
+    of_model = pair.model.sums["model"][subset]
+    of_rival = pair.rival.sums[pair.predictor][subset]
+    return Aligned(
+        names,
+        {metric: sums[our_rows] for metric, sums in of_model.items()},
+        {metric: sums[their_rows] for metric, sums in of_rival.items()},
     )
 
 
 def _pass_rate(
-    rival: str, pairs: Sequence[tuple[Row, Row]], data: str, multiplier: int
+    rival: str, pairs: Sequence[tuple[Scored, Scored]], data: str, multiplier: int
 ) -> list[Advantage]:
     """Difference in the pass rate of generated cells; it has no perturbations to resample."""
-    rates = [[row.get("pass_rate", {}).get("fixed_library") for row in pair] for pair in pairs]
-    each = [one - other for one, other in rates if one is not None and other is not None]
-    if not each:
+    by_seed = []
+    for model, other in pairs:
+        ours = model.row.get("pass_rate", {}).get("fixed_library")
+        theirs = other.row.get("pass_rate", {}).get("fixed_library")
+        if ours is not None and theirs is not None:
+            by_seed.append(ours - theirs)
+    if not by_seed:
         return []
-    sd = float(np.std(each, ddof=1)) if len(each) > 1 else math.nan
-    mean, nan = float(np.mean(each)), math.nan
-    return [
-        Advantage(
-            data,
-            multiplier,
-            "generated",
-            rival,
-            QCPR,
-            mean,
-            nan,
-            nan,
-            sd,
-            len(each),
-            0,
-            "undecided",
-        )
-    ]
+    advantage = Advantage(
+        data,
+        multiplier,
+        GENERATED,
+        rival,
+        QCPR,
+        difference=float(np.mean(by_seed)),
+        low=math.nan,
+        high=math.nan,
+        sd=_spread(by_seed),
+        seeds=len(by_seed),
+        perturbations=0,
+        outcome="undecided",
+    )
+    return [advantage]
+
+
+def _spread(by_seed: Sequence[float]) -> float:
+    """Standard deviation over seeds; NaN for one."""
+    return float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else math.nan

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
 
 Row = dict[str, Any]
+ROWS = "rows.jsonl"
+"""Name of the file in a results folder."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What a file system without locks says."""
 CHANCE = ("seconds", "date", "run", "versions", "device")
@@ -47,6 +49,7 @@ def append(path: Path, row: Row) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         _lock(descriptor, fcntl.LOCK_EX)
+        # A process that was killed while it wrote leaves a line without its end.
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             text = "\n" + text
@@ -101,34 +104,37 @@ def _parse(line: bytes) -> Row | None:
 
 def _repeated(cell: Cell, before: Row, row: Row, number: int, path: Path) -> str:
     """What to say of a second row of a cell."""
-    one, other = ({k: v for k, v in each.items() if k not in CHANCE} for each in (before, row))
-    differing = differences(one, other)
+    differing = differences(_result(before), _result(row))
     if differing:
         raise InputError(
             f"{path} has two different results of {cell} (line {number}: {shown(differing)}), "
-            "expected one: delete the "
-            "line of the run that you do not want, or give another --results"
+            "expected one: delete the line of the run that you do not want, or give another "
+            "--results"
         )
     return f"line {number} of {path} repeats {cell} with the same result and is left out"
 
 
+def _result(row: Row) -> Row:
+    """A row without what chance decides."""
+    return {name: value for name, value in row.items() if name not in CHANCE}
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Sentences "train.epochs was 3 and is now 10" for every leaf in which two mappings differ."""
-    found = []
+    sentences = []
     for name in sorted(before.keys() | now.keys()):
-        one, other = before.get(name), now.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differences(one, other, f"{prefix}{name}.")
-        elif one != other:
-            found.append(f"{prefix}{name} was {one!r} and is now {other!r}")
-    return found
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            sentences += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            sentences.append(f"{prefix}{name} was {old!r} and is now {new!r}")
+    return sentences
 
 
 def shown(sentences: Sequence[str], most: int = 5) -> str:
     """The first few of a list."""
-    return "; ".join(sentences[:most]) + (
-        f" and {len(sentences) - most} more" if len(sentences) > most else ""
-    )
+    more = f" and {len(sentences) - most} more" if len(sentences) > most else ""
+    return "; ".join(sentences[:most]) + more
 
 
 @contextlib.contextmanager
@@ -140,6 +146,7 @@ def claimed(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
+        # Who holds the gate takes all that is free before the next one may ask.
         with _opened(folder / ".claiming.lock") as gate:
             _lock(gate, fcntl.LOCK_EX)
             free = []

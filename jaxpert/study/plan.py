@@ -1,139 +1,102 @@
-"""What runs a study consists of: every model on every data set, quality threshold and seed, as
-configs and folders."""
+"""What runs a study consists of: every model on every data set, quality threshold and seed."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert import data
-from jaxpert.core import workdir as folder
-from jaxpert.core.types import InputError
+from jaxpert.core.config import Config, flatten
+from jaxpert.core.errors import InputError
 from jaxpert.data.quality import MULTIPLIERS
-from jaxpert.study.ledger import Cell
+from jaxpert.data.sources import SOURCES
+from jaxpert.report.layout import Study
+from jaxpert.study.jobs import Job, runs_of
 
-Config = dict[str, Any]
 GetConfig = Callable[[str, str], Config]
 """(file in configs/, variant) -> config."""
-NEUTRAL = (
+SIMULATED = "simulated"
+VARIED = {
+    "seed",
+    "split.seed",
     "train.seeds",
-    "train.devices",
-    "train.layout",
-    "train.multi_process",
-    "train.save_seconds",
-    "data.folder",
-    "evaluation.shown",
-    "evaluation.umap_cells",
-)
-"""Keys that change no number of a table."""
-VARY_SPLIT = ("norman", "dixit")
-"""Screens whose published seeds are those of the split; elsewhere they are those of training."""
-
-
-class Variant(NamedTuple):
-    """A model of the study."""
-
-    module: str
-    changes: Mapping[str, Any] = {}
-    per_threshold: bool = True
-    """Trained anew for each MAD multiplier; else once on all cells and scored at each."""
-
-
-MODELS = {
-    "cradle_vae": Variant("cradle_vae"),
-    "cradle_vae_without_counterfactual": Variant("cradle_vae", {"model.kwargs.cf_weight": 0.0}),
-    "cradle_vae_without_causal": Variant("cradle_vae", {"model.kwargs.causal_artifact": False}),
-    "sams_vae": Variant("sams_vae", per_threshold=False),
-    "cpa_vae": Variant("cpa_vae", per_threshold=False),
-    "svae_plus": Variant("svae_plus", per_threshold=False),
-    "conditional_vae": Variant("conditional_vae", per_threshold=False),
-    "sams_vae_passed": Variant("sams_vae", {"quality.training_cells": "passed"}),
+    "data.source",
+    "data.simulation",
+    "quality.multiplier",
+    "quality.training_cells",
+    "evaluation.multipliers",
+    "model.name",
 }
+"""Keys that a study sets itself."""
 
 
-class Job(NamedTuple):
-    """One run: a model on a data set, with the seeds that are trained together."""
+class Scope(NamedTuple):
+    """Which runs of a study are wanted."""
 
-    data: str
-    model: str
-    config: Config
-    seeds: tuple[int, ...]
-    vary: str
-    """What the seed is of: "train" or "split"."""
-    multipliers: tuple[int, ...]
+    models: Sequence[str]
+    """Names of variants of the study."""
+    sources: Sequence[str]
+    """Public names, paths of .h5ad files, or "simulated", with settings of the simulator appended
+    as in "simulated:artifact_share=0.1:preset=tiny"."""
+    multipliers: Sequence[int]
+    """Of 3, 4 and 5; models that are trained on all cells are scored at all three in any case."""
+    seeds: Sequence[int]
+    """Of training or of the split."""
+    variant: str = ""
+    """Of the configs; empty: demo for "simulated", else full."""
+    vary: str = "auto"
+    """What the seeds are of: "train", "split", or "auto": as published, else of training."""
+    changes: Mapping[str, str] = {}
+    """{config key: text of its value} for all runs whose config has the key."""
+    at_once: int = 5
+    """Seeds trained together (vmap) at most."""
 
-    @property
-    def name(self) -> str:
-        """Start of the names of its folder and lock files."""
-        threshold = f"{self.multipliers[0]}mad" if MODELS[self.model].per_threshold else "allcells"
-        return f"{re.sub(r'[^A-Za-z0-9._=-]', '_', self.data)}-{self.model}-{threshold}"
 
+def plan(study: Study, scope: Scope, get_config: GetConfig) -> list[Job]:
+    """Every run that is wanted of a study, a data set after the other.
 
-def plan(
-    models: Sequence[str],
-    sources: Sequence[str],
-    multipliers: Sequence[int],
-    seeds: Sequence[int],
-    get_config: GetConfig,
-    *,
-    variant: str = "",
-    vary: str = "auto",
-    changes: Mapping[str, str] | None = None,
-    at_once: int = 5,
-) -> list[Job]:
-    """Every run of a study.
-
-    Args:
-        models: names in MODELS.
-        sources: public names, paths of .h5ad files, or "simulated", with settings of the simulator
-            appended as in "simulated:artifact_share=0.1:preset=tiny".
-        multipliers: of 3, 4 and 5; models that are trained on all cells are scored at all three
-            whatever is asked.
-        seeds: of training or of the split.
-        get_config: (name of a file in configs/, variant) -> config.
-        variant: full, demo or test; empty: demo for "simulated", else full.
-        vary: "train", "split", or "auto" (as published: the split on Norman and Dixit, else
-            training).
-        changes: {config key: text of its value} for all jobs whose config has the key.
-        at_once: seeds trained together (vmap) at most.
+    Raises InputError for anything wanted that there is not.
     """
-    _check_names("model", models, MODELS)
-    _check_names("MAD multiplier", multipliers, MULTIPLIERS)
-    _check_names("--vary", [vary], ("auto", "train", "split"))
+    _check(study, scope)
+    changed: set[str] = set()
+    jobs: list[Job] = []
+    for source in scope.sources:
+        for model in scope.models:
+            config = _config(study, model, source, scope.variant, get_config)
+            changed |= _change(config, scope.changes)
+            jobs += _jobs_of(study, scope, model, source, config)
+    _check_changes(scope.changes, changed, jobs)
+    return jobs
+
+
+def label_of(source: str) -> str:
+    """What a data set is called in rows and folders: its public name, or the file's name."""
+    if source in SOURCES or source.split(":")[0] == SIMULATED:
+        return source
+    if not Path(source).is_file():
+        raise InputError(
+            f"data set {source!r} is no file and neither `simulated` nor a public name "
+            f"({', '.join(SOURCES)})"
+        )
+    return Path(source).stem
+
+
+def _check(study: Study, scope: Scope) -> None:
+    _check_names("model", scope.models, study.variants)
+    _check_names("MAD multiplier", scope.multipliers, MULTIPLIERS)
+    _check_names("--vary", [scope.vary], ("auto", "train", "split"))
+    seeds, at_once = list(scope.seeds), scope.at_once
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or at_once < 1:
         raise InputError(
-            f"seeds are {list(seeds)}, {at_once} at once, expected different whole numbers, 0 or "
-            "more"
+            f"seeds are {seeds}, {at_once} at once, expected different whole numbers, 0 or more"
         )
-    names = [label_of(source) for source in sources]
-    if len(set(names)) < len(names):
+    labels = [label_of(source) for source in scope.sources]
+    if len(set(labels)) < len(labels):
         raise InputError(
-            f"two data sets have the same name ({', '.join(names)}): rename one of the files"
+            f"two data sets have the same name ({', '.join(labels)}): rename one of the files"
         )
-    changed: set[str] = set()
-    jobs = []
-    for source, label in zip(sources, names, strict=True):
-        what = vary if vary != "auto" else "split" if source in VARY_SPLIT else "train"
-        groups = list(runs_of(seeds, at_once if what == "train" else 1))
-        for model in models:
-            base = _config(model, source, variant, get_config)
-            changed |= _change(base, changes or {})
-            for scored in (
-                [(k,) for k in multipliers] if MODELS[model].per_threshold else [MULTIPLIERS]
-            ):
-                config = deepcopy(base)
-                config["quality"]["multiplier"] = scored[-1]
-                config["evaluation"]["multipliers"] = (
-                    "" if len(scored) == 1 else ",".join(map(str, scored))
-                )
-                jobs += [Job(label, model, config, group, what, scored) for group in groups]
-    _check_changes(changes or {}, changed, jobs)
-    return sorted(jobs, key=lambda job: sources.index(sources[names.index(job.data)]))
 
 
 def _check_names(what: str, asked: Sequence[Any], known: Sequence[Any] | Mapping[Any, Any]) -> None:
@@ -143,85 +106,68 @@ def _check_names(what: str, asked: Sequence[Any], known: Sequence[Any] | Mapping
         raise InputError(f"{given}, expected some of {', '.join(map(str, known))}")
 
 
-def label_of(source: str) -> str:
-    """What a data set is called in rows and folders: its public name, or the file's name."""
-    if source in data.SOURCES or source.split(":")[0] == "simulated":
-        return source
-    if not Path(source).is_file():
-        raise InputError(
-            f"data set {source!r} is no file and neither `simulated` nor a public name "
-            f"({', '.join(data.SOURCES)})"
-        )
-    return Path(source).stem
+def _jobs_of(study: Study, scope: Scope, model: str, source: str, config: Config) -> list[Job]:
+    """The runs of one model on one data set."""
+    vary = scope.vary
+    if vary == "auto":
+        vary = study.data[source].vary if source in study.data else "train"
+    # Every split has training cells of its own, so seeds of the split are runs of their own.
+    groups = list(runs_of(scope.seeds, scope.at_once if vary == "train" else 1))
+    thresholds: list[tuple[int, ...]] = [MULTIPLIERS]
+    if study.variants[model].per_threshold:
+        thresholds = [(multiplier,) for multiplier in scope.multipliers]
+    jobs = []
+    for multipliers in thresholds:
+        scored = deepcopy(config)
+        scored["quality"]["multiplier"] = multipliers[-1]
+        several = ",".join(map(str, multipliers)) if len(multipliers) > 1 else ""
+        scored["evaluation"]["multipliers"] = several
+        for seeds in groups:
+            jobs.append(Job(label_of(source), model, scored, seeds, vary, multipliers))
+    return jobs
 
 
-def runs_of(seeds: Sequence[int], most: int) -> Iterator[tuple[int, ...]]:
-    """Stretches of consecutive seeds, none longer than `most`: what one run can train together."""
-    stretch: list[int] = []
-    for seed in sorted(seeds):
-        if stretch and (seed != stretch[-1] + 1 or len(stretch) == most):
-            yield tuple(stretch)
-            stretch = []
-        stretch.append(seed)
-    if stretch:
-        yield tuple(stretch)
-
-
-def _config(model: str, source: str, variant: str, get_config: GetConfig) -> Config:
+def _config(study: Study, model: str, source: str, variant: str, get_config: GetConfig) -> Config:
     """The config of a model on a data set, from the files of configs/."""
-    kind, *settings = source.split(":") if source.startswith("simulated") else (source,)
-    variant = variant or ("demo" if kind == "simulated" else "full")
-    public = kind if kind in data.SOURCES else "norman"
-    module = MODELS[model].module
-    if module == "cradle_vae":
-        config = get_config(f"cradle_{public}", variant)
-    else:
-        config = get_config(
-            "cradle_baselines", f"{module},{public if variant == 'full' else variant}"
-        )
-    own = [part for part in settings if not part.startswith("preset=")]
-    preset = [part.removeprefix("preset=") for part in settings if part.startswith("preset=")]
-    config["data"] |= {"source": kind, "simulation": ",".join(own)} | (
-        {"preset": preset[-1]} if preset else {}
-    )
-    if kind == "simulated":
+    kind, *settings = source.split(":") if source.startswith(SIMULATED) else (source,)
+    variant = variant or ("demo" if kind == SIMULATED else "full")
+    data = kind if kind in study.data else next(iter(study.data))
+    config = get_config(*study.config(study.variants[model].model, data, variant))
+    own = [text for text in settings if not text.startswith("preset=")]
+    config["data"] |= {"source": kind, "simulation": ",".join(own)}
+    if kind == SIMULATED:
         config["data"]["perturbation"] = "perturbation"
+    for text in settings:
+        if text.startswith("preset="):
+            config["data"]["preset"] = text.removeprefix("preset=")
     config["quality"]["training_cells"] = "all"
-    for key, value in MODELS[model].changes.items():
+    for key, value in study.variants[model].changes.items():
         _put(config, key, value)
     return config
 
 
 def _change(config: Config, changes: Mapping[str, str]) -> set[str]:
     """Set the keys that the config has, and return them."""
-    flat = folder.flatten(config)
-    there = {key: text for key, text in changes.items() if key in flat}
-    for key, text in there.items():
-        _put(config, key, _typed(key, text, flat[key]))
-    return set(there)
+    flat = flatten(config)
+    present = [key for key in changes if key in flat]
+    for key in present:
+        _put(config, key, _typed(key, changes[key], flat[key]))
+    return set(present)
 
 
 def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence[Job]) -> None:
-    known = sorted({key for job in jobs for key in folder.flatten(job.config)})
-    fixed = {
-        "seed",
-        "split.seed",
-        "train.seeds",
-        "data.source",
-        "data.simulation",
-        "quality.multiplier",
-        "quality.training_cells",
-        "evaluation.multipliers",
-        "model.name",
-    }
+    """Refuse changes of what the study varies, and of keys that no config has."""
+    known: set[str] = set()
+    for job in jobs:
+        known |= flatten(job.config).keys()
     for key in changes:
-        if key in fixed:
+        if key in VARIED:
             raise InputError(
                 f"--set={key}=... is what the study itself varies: use --models, --data, --seeds "
                 "..."
             )
         if key not in changed:
-            close = difflib.get_close_matches(key, known, 1, 0)[0]
+            close = difflib.get_close_matches(key, sorted(known), 1, 0)[0]
             raise InputError(
                 f"{key} is no key of these models' configs, expected one such as {close}"
             )
@@ -233,7 +179,7 @@ def _typed(key: str, text: str, example: Any) -> Any:
         if isinstance(example, bool):
             return {"true": True, "false": False}[text.lower()]
         return type(example)(text)
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{key} is {text!r}, expected a value such as {example!r}") from error
 
 
@@ -242,30 +188,3 @@ def _put(config: Config, key: str, value: Any) -> None:
     for name in path:
         config = config[name]
     config[last] = value
-
-
-def cells_of(job: Job, seed: int) -> list[Cell]:
-    """The cells of the tables that one seed of a job fills."""
-    return [Cell(job.data, job.model, k, seed) for k in job.multipliers]
-
-
-def config_of(job: Job) -> Config:
-    """The config of a job's run."""
-    config = deepcopy(job.config)
-    config["train"]["seeds"] = len(job.seeds)
-    (config if job.vary == "train" else config["split"])["seed"] = job.seeds[0]
-    return config
-
-
-def folder_of(job: Job, results: Path) -> Path:
-    """Where a job's run lies."""
-    seeds = f"{job.seeds[0]}" if len(job.seeds) == 1 else f"{job.seeds[0]}-{job.seeds[-1]}"
-    return results / "runs" / f"{job.name}-{job.vary}seeds{seeds}"
-
-
-def settings_of(config: Config, vary: str) -> Config:
-    """The flattened config less the seed and what changes no result, as plain JSON values."""
-    left_out = {*NEUTRAL, "seed" if vary == "train" else "split.seed"}
-    return json.loads(
-        json.dumps({k: v for k, v in folder.flatten(config).items() if k not in left_out})
-    )

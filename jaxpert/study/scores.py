@@ -3,80 +3,30 @@ numbers."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
+from jaxpert.evaluation import baselines
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.study.advantage import QCPR
+from jaxpert.report.layout import QCPR, QCPR_RESAMPLED, Layout, Study
+from jaxpert.report.published import read
 from jaxpert.study.ledger import Cell, Row
 
-LABELS = {
-    "conditional_vae": "Conditional VAE",
-    "svae_plus": "sVAE+",
-    "cpa_vae": "CPA-VAE",
-    "sams_vae": "SAMS-VAE",
-    "sams_vae_passed": "SAMS-VAE, passed cells only",
-    "cradle_vae": "CRADLE-VAE",
-    "cradle_vae_without_counterfactual": "CRADLE-VAE w/o counterfactual",
-    "cradle_vae_without_causal": "CRADLE-VAE w/o causal artifact",
-    "no_change": "no change",
-    "mean_perturbation": "mean perturbation",
-    "additive": "additive",
-    "linear": "linear",
-    "observed": "the measurement itself",
-}
-BASELINES = ("no_change", "mean_perturbation", "additive", "linear")
-QCPR_RESAMPLED = "qcpr_resampled"
+BASELINES = tuple(baselines.BASELINES)
+OBSERVED = "observed"
+"""The measurement itself, as a prediction of the planted effects."""
 LIBRARIES = {QCPR: "fixed_library", QCPR_RESAMPLED: "resampled_library"}
-PAPER = ("norman", "dixit", "replogle", "adamson")
-COMBINED = ("norman", "dixit")
 COLUMNS = ["table", "data", "multiplier", "model", "metric", "mean", "sd"]
+TRUTH = "truth"
+"""In place of a number: the table that a paper cannot have, scores against the truth behind a
+simulated screen."""
 
-
-class Layout(NamedTuple):
-    """What a table of the paper shows."""
-
-    table: str
-    title: str
-    models: tuple[str, ...]
-    metrics: tuple[str, ...]
-
-
-MODELS = ("conditional_vae", "svae_plus", "cpa_vae", "sams_vae", "cradle_vae")
-MAIN = ("ate_pearson", "ate_r2", "jaccard_top50", QCPR)
-LAYOUTS = (
-    Layout(
-        "2",
-        "Effects and quality of generated cells",
-        (*MODELS, *BASELINES),
-        (*MAIN, QCPR_RESAMPLED),
-    ),
-    Layout(
-        "3",
-        "Ablations",
-        ("cradle_vae", "cradle_vae_without_counterfactual", "cradle_vae_without_causal"),
-        MAIN,
-    ),
-    Layout(
-        "4",
-        "The 20 genes that each perturbation moves most",
-        (*MODELS, *BASELINES),
-        ("ate_pearson_top20", "ate_r2_top20", "jaccard_top20"),
-    ),
-    Layout("5", "Training on passed cells only", ("sams_vae_passed", "cradle_vae"), MAIN),
-)
-TRUTH = Layout(
-    "truth",
-    "Recovery of the planted effects",
-    ("observed", *MODELS, *LAYOUTS[1].models[1:], "sams_vae_passed", *BASELINES),
-    ("ate_pearson", "ate_r2", "mse"),
-)
-"""A table that the paper cannot have: scores against the truth behind a simulated screen."""
+Published = dict[tuple[str, str, int, str, str], tuple[float, float | None]]
+"""Printed (mean, standard deviation) by (table, data, multiplier, model, metric)."""
 
 
 class Asked(NamedTuple):
@@ -87,8 +37,29 @@ class Asked(NamedTuple):
     seeds: tuple[int, ...]
 
 
+class Place(NamedTuple):
+    """Which cell of which table."""
+
+    table: str
+    data: str
+    subset: str
+    multiplier: int
+    model: str
+    metric: str
+
+
+class Summary(NamedTuple):
+    """The number in a cell, or why there is none."""
+
+    mean: float | None
+    sd: float | None
+    seeds: int
+    status: str
+    """Empty, or why there is no number, or how many seeds are missing."""
+
+
 class Score(NamedTuple):
-    """One cell of a table, and one line of tables.csv."""
+    """A cell of a table, and a line of tables.csv: `Place`, `Summary` and what is printed."""
 
     table: str
     data: str
@@ -100,118 +71,134 @@ class Score(NamedTuple):
     sd: float | None
     seeds: int
     status: str
-    """Empty, or why there is no number, or how many seeds are missing."""
     published_mean: float | None
     published_sd: float | None
 
 
-Published = dict[tuple[str, str, int, str, str], tuple[float, float | None]]
+def label_of(study: Study, model: str) -> str:
+    """What tables call a model, a baseline or the measurement."""
+    if model in study.variants:
+        return study.variants[model].label
+    if model == OBSERVED:
+        return "the measurement itself"
+    return model.replace("_", " ") if model in BASELINES else model
 
 
-def read_published(path: Path | None) -> Published:
-    """Printed numbers by (table, data, multiplier, model, metric); lines that begin with # are
-    comments."""
-    if path is None:
-        return {}
-    if not path.is_file():
-        raise InputError(
-            f"there is no file {path} of published numbers, expected a CSV of {','.join(COLUMNS)}"
-        )
-    lines = [
-        line
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line and not line.startswith("#")
-    ]
-    reader = csv.DictReader(lines)
-    if list(reader.fieldnames or ()) != COLUMNS:
-        raise InputError(
-            f"{path} has the columns {reader.fieldnames}, expected {','.join(COLUMNS)}"
-        )
-    found: Published = {}
-    for line in reader:
-        try:
-            key = (
-                line["table"],
-                line["data"],
-                int(line["multiplier"]),
-                line["model"],
-                line["metric"],
-            )
-            value = float(line["mean"]), float(line["sd"]) if line["sd"] else None
-        except (ValueError, TypeError) as error:
+def layouts_of(study: Study) -> tuple[Layout, ...]:
+    """The tables of the paper, and that of every model against the planted truth."""
+    truth = Layout(
+        TRUTH,
+        "Recovery of the planted effects",
+        (OBSERVED, *study.models_in_order()),
+        ("ate_pearson", "ate_r2", "mse"),
+        baselines=True,
+    )
+    return (*study.layouts, truth)
+
+
+def read_published(path: Path | None, study: Study) -> Published:
+    """Printed numbers by (table, data, multiplier, model, metric); none where there is no file."""
+    numbers: Published = {}
+    models = (*study.variants, *BASELINES, OBSERVED)
+    for row in () if path is None else read(path, COLUMNS):
+        model, metric = row["model"], row["metric"]
+        if model not in models or metric not in (*METRICS, QCPR, QCPR_RESAMPLED):
             raise InputError(
-                f"{path} holds {line}, expected numbers for multiplier, mean and sd: {error}"
-            ) from error
-        if key[3] not in LABELS or key[4] not in (*METRICS, QCPR, QCPR_RESAMPLED) or key in found:
-            raise InputError(
-                f"{path} holds {line} twice or with an unknown model or metric: correct that line"
+                f"{path} holds {row} with an unknown model or metric: correct that line"
             )
-        found[key] = value
-    return found
+        key = row["table"], row["data"], row["multiplier"], model, metric
+        numbers[key] = row["mean"], row["sd"]
+    return numbers
+
+
+def in_order(study: Study, asked: Asked, rows: Mapping[Cell, Row]) -> dict[Cell, Row]:
+    """The rows in the order of the tables, whatever the order in which they were finished: data
+    sets that were asked for and then others by name, models as in the layouts and then others by
+    name."""
+    models = study.models_in_order()
+
+    def place(cell: Cell) -> tuple[Any, ...]:
+        return (
+            _rank(cell.data, asked.data),
+            _rank(cell.model, models),
+            cell.multiplier,
+            cell.seed,
+        )
+
+    return {cell: rows[cell] for cell in sorted(rows, key=place)}
+
+
+def _rank(name: str, first: Sequence[str]) -> tuple[int, str]:
+    """The place of a name in a list, or behind its end; names behind it are told apart by name."""
+    return (first.index(name) if name in first else len(first)), name
 
 
 def scores_of(
-    layout: Layout, asked: Asked, rows: Mapping[Cell, Row], published: Published
+    layout: Layout, study: Study, asked: Asked, rows: Mapping[Cell, Row], published: Published
 ) -> list[Score]:
-    """Every cell of one table, run or not."""
-    found = []
+    """Every cell of a table, run or not."""
+    scores = []
+    for place in _places(layout, study, asked, rows):
+        known = [_row_of(rows, place, study, seed) for seed in asked.seeds]
+        values = [None if row is None else _value(row, place) for row in known]
+        printed = None, None
+        if place.subset != "held_out":  # papers do not report it
+            key = place.table, place.data, place.multiplier, place.model, place.metric
+            printed = published.get(key, printed)
+        scores.append(Score(*place, *_summary(known, values), *printed))
+    return scores
+
+
+def _places(
+    layout: Layout, study: Study, asked: Asked, rows: Mapping[Cell, Row]
+) -> Iterator[Place]:
+    """The cells of a table in order."""
+    models = (*layout.models, *BASELINES) if layout.baselines else layout.models
     for data in asked.data:
-        if layout is TRUTH and not any(
-            row.get("truth") for cell, row in rows.items() if cell.data == data
-        ):
-            continue
-        for subset in subsets_of(data, rows)[: 1 if layout is TRUTH else None]:
-            for model in layout.models:
-                for k in asked.multipliers:
-                    known = [rows_of(rows, data, model, k, seed) for seed in asked.seeds]
+        subsets = subsets_of(study, data, rows)
+        if layout.table == TRUTH:
+            planted = [row for cell, row in rows.items() if cell.data == data and row.get("truth")]
+            subsets = subsets[:1] if planted else ()
+        for subset in subsets:
+            for model in models:
+                for multiplier in asked.multipliers:
                     for metric in layout.metrics:
-                        if model in BASELINES and metric in LIBRARIES:
-                            continue  # they predict means and generate no cells
-                        printed = None
-                        if subset != "held_out":
-                            printed = published.get((layout.table, data, k, model, metric))
-                        at = layout.table, data, subset, k, model, metric
-                        values = [
-                            row and _value(row, layout, model, subset, metric) for row in known
-                        ]
-                        found.append(
-                            Score(*at, *_summary(known, values), *(printed or (None, None)))
-                        )
-    return found
+                        # Baselines predict means and generate no cells.
+                        if model not in BASELINES or metric not in LIBRARIES:
+                            yield Place(layout.table, data, subset, multiplier, model, metric)
 
 
-def subsets_of(data: str, rows: Mapping[Cell, Row]) -> tuple[str, ...]:
-    """Where the paper reports: unseen combinations ("test"), or for splits of cells all of them,
-    with the test cells alone beside."""
-    scored = next(
-        (row["scores"] for cell, row in rows.items() if cell.data == data and "failed" not in row),
-        None,
-    )
-    if scored is None:
-        return ("test",) if data in COMBINED else ("all",)
-    return (
-        ("all", "held_out") if "held_out" in scored else ("test",) if "test" in scored else ("all",)
-    )
+def subsets_of(study: Study, data: str, rows: Mapping[Cell, Row]) -> tuple[str, ...]:
+    """Where scores are shown: unseen combinations ("test"), or for splits of cells all
+    perturbations, with the test cells alone beside."""
+    for cell, row in rows.items():
+        if cell.data == data and "failed" not in row:
+            if "held_out" in row["scores"]:
+                return ("all", "held_out")
+            return ("test",) if "test" in row["scores"] else ("all",)
+    return (study.data[data].subset if data in study.data else "all",)
 
 
-def rows_of(
-    rows: Mapping[Cell, Row], data: str, model: str, multiplier: int, seed: int
-) -> Row | None:
-    """The row of a model; baselines stand in the rows of every model that was trained on all
-    cells."""
-    if model in (*BASELINES, "observed"):
-        hosts = [rows.get(Cell(data, name, multiplier, seed)) for name in LABELS]
-        return next((row for row in hosts if row is not None and "failed" not in row), None)
-    return rows.get(Cell(data, model, multiplier, seed))
+def _row_of(rows: Mapping[Cell, Row], place: Place, study: Study, seed: int) -> Row | None:
+    """The row that has the scores of a place for a seed. Those of baselines stand in the rows of
+    every model, of which the first that did not fail is taken."""
+    if place.model not in (*BASELINES, OBSERVED):
+        return rows.get(Cell(place.data, place.model, place.multiplier, seed))
+    for host in study.models_in_order():
+        row = rows.get(Cell(place.data, host, place.multiplier, seed))
+        if row is not None and "failed" not in row:
+            return row
+    return None
 
 
-def _value(row: Row, layout: Layout, model: str, subset: str, metric: str) -> float | str | None:
+def _value(row: Row, place: Place) -> float | str | None:
     """A number, None where it is undefined, or a word for why there is none."""
+    model, subset, metric = place.model, place.subset, place.metric
     if "failed" in row:
         return row["failed"].partition(":")[0]
-    if layout is TRUTH:
-        who = model if model in (*BASELINES, "observed") else "model"
-        return (row["truth"] or {}).get(who, {}).get(subset, {}).get(metric)
+    if place.table == TRUTH:
+        predictor = model if model in (*BASELINES, OBSERVED) else "model"
+        return (row["truth"] or {}).get(predictor, {}).get(subset, {}).get(metric)
     if metric in LIBRARIES:
         rate = row.get("pass_rate", {}).get(LIBRARIES[metric])
         return "not measured" if rate is None else rate
@@ -219,23 +206,19 @@ def _value(row: Row, layout: Layout, model: str, subset: str, metric: str) -> fl
     return scores.get(subset, {}).get(metric)
 
 
-def _summary(
-    rows: Sequence[Row | None], values: Sequence[Any]
-) -> tuple[float | None, float | None, int, str]:
-    """Mean, standard deviation, number of seeds, and what is to be said."""
-    if not any(row is not None for row in rows):
-        return None, None, 0, "not run"
-    there = [value for row, value in zip(rows, values, strict=True) if row is not None]
-    words = [value for value in there if isinstance(value, str)]
-    numbers = [value for value in there if isinstance(value, int | float)]
-    if not numbers or len(numbers) + len(words) < len(there):
-        return (
-            None,
-            None,
-            len(numbers),
-            words[0] if words and len(words) == len(there) else "undefined",
-        )
+def _summary(rows: Sequence[Row | None], values: Sequence[float | str | None]) -> Summary:
+    """Mean and standard deviation over the seeds that have a number, and what is to be said of the
+    others; no mean where the score of a finished seed is undefined."""
+    finished = [value for row, value in zip(rows, values, strict=True) if row is not None]
+    if not finished:
+        return Summary(None, None, 0, "not run")
+    words = [value for value in finished if isinstance(value, str)]
+    numbers = [value for value in finished if isinstance(value, int | float)]
+    if len(words) == len(finished):
+        return Summary(None, None, 0, words[0])
+    if len(numbers) + len(words) < len(finished):
+        return Summary(None, None, len(numbers), "undefined")
     missing = f"{len(numbers)} of {len(rows)} seeds" if len(numbers) < len(rows) else ""
-    failed = "".join(f", {words.count(word)} {word}" for word in sorted(set(words)))
+    failed = [f", {words.count(word)} {word}" for word in sorted(set(words))]
     sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-    return float(np.mean(numbers)), sd, len(numbers), missing + failed
+    return Summary(float(np.mean(numbers)), sd, len(numbers), missing + "".join(failed))

@@ -17,8 +17,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-import main as cli
+from jaxpert.app import cli, families
+from jaxpert.core.config import listed
 from support.paths import ROOT
+from support.runs import ONE_DEVICE
 
 TEST = f"--config={ROOT}/configs/cradle_norman.py:test"
 FILE = [TEST, "--config.data.perturbation=condition"]
@@ -62,7 +64,7 @@ def refused(capsys, tmp_path, *argv: str) -> str:
     sentence."""
     work = tmp_path / "work"
     there = work.exists()
-    status = cli.main(["main.py", *argv, f"--workdir={work}"])
+    status = cli.main(["train", *argv, ONE_DEVICE, f"--workdir={work}"])
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert status == 2
     assert len(errors) == 1
@@ -93,10 +95,10 @@ def counts_with(value: float) -> sparse.csr_matrix:
         ),
         ([TEST, "--config.train.epochs=many"], "'many'"),
         ([TEST, "--config.train.epochs=2.5"], "2.5"),
-        ([TEST, "--config.train.epochs=0"], "train.epochs is 0, expected at least 1"),
+        ([TEST, "--config.train.epochs=0"], "train.epochs is 0, expected a whole number, at least"),
         (
             [TEST, "--config.train.learning_rate=-1"],
-            "train.learning_rate is -1.0, expected a positive number",
+            "train.learning_rate is -1.0, expected a finite number, above 0",
         ),
         ([TEST, "--confgi.train.epochs=1"], "Unknown command line flag 'confgi.train.epochs'"),
         ([TEST, "train.epochs=1"], "'train.epochs=1' is not understood"),
@@ -110,7 +112,7 @@ def counts_with(value: float) -> sparse.csr_matrix:
         ([TEST, "--config.data.source=norma"], "neither a file nor a public name"),
         ([TEST, "--config.quality.multiplier=7"], "quality.multiplier"),
         ([TEST, "--config.quality.doublets=magic"], "quality.doublets"),
-        ([TEST, "--config.split.kind=pairs"], "change split.kind"),
+        ([TEST, "--config.split.kind=pairs"], "split.kind is 'pairs', expected one of auto"),
         ([TEST, "--config.split.kind=column"], "set split.column"),
         ([TEST, "--config.train.batch_size=0"], "train.batch_size is 0"),
         ([TEST, "--config.evaluation.particles=50"], "evaluation.particles is 50"),
@@ -204,7 +206,7 @@ def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
         "--config.split.column=part",
         *LEAN,
     ]
-    assert cli.main(["main.py", *argv, f"--workdir={tmp_path}/work"]) == 0
+    assert cli.main(["train", *argv, ONE_DEVICE, f"--workdir={tmp_path}/work"]) == 0
     said = capsys.readouterr().err
     assert "LONELY" in said and "single cell" in said
     assert "C+D (D)" in said and "rests on the model's prior" in said
@@ -213,11 +215,9 @@ def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(run_of):
     """A finished run of the test variant."""
-    work = tmp_path_factory.mktemp("run") / "work"
-    assert cli.main(["main.py", TEST, f"--workdir={work}"]) == 0
-    return work
+    return run_of("cradle_norman:test")
 
 
 def test_run_leaves_what_the_readme_says(finished):
@@ -250,23 +250,23 @@ def test_run_leaves_what_the_readme_says(finished):
 
 def test_finished_run_is_not_repeated(finished, capsys):
     before = (finished / "metrics.json").stat().st_mtime_ns
-    assert cli.main(["main.py", TEST, f"--workdir={finished}"]) == 0
+    assert cli.main(["train", TEST, ONE_DEVICE, f"--workdir={finished}"]) == 0
     assert "finished" in capsys.readouterr().err
     assert (finished / "metrics.json").stat().st_mtime_ns == before
 
 
 def test_work_directories_of_others(finished, capsys, tmp_path):
-    from jaxpert.core import workdir as folder
+    from jaxpert.core import workdir
 
-    assert cli.main(["main.py", TEST, "--config.seed=1", f"--workdir={finished}"]) == 2
+    assert cli.main(["train", TEST, ONE_DEVICE, "--config.seed=1", f"--workdir={finished}"]) == 2
     assert "seed was 0 and is now 1" in capsys.readouterr().err
     (tmp_path / "work").mkdir()
     (tmp_path / "work/.config.json.part").write_text("{")
-    folder.check({}, tmp_path / "work")
+    workdir.check({}, tmp_path / "work")
     (tmp_path / "work/thesis.txt").write_text("mine")
     assert "no config.json" in refused(capsys, tmp_path, TEST)
     (tmp_path / "work/config.json").write_text("{")
-    assert "valid JSON" in refused(capsys, tmp_path, TEST)
+    assert "cannot be read" in refused(capsys, tmp_path, TEST)
     shutil.rmtree(tmp_path / "work")
     (tmp_path / "work").write_text("a file")
     assert "is a file" in refused(capsys, tmp_path, TEST)
@@ -282,7 +282,7 @@ def test_truncated_checkpoint_falls_back_and_says_so(finished, capsys, tmp_path)
         key=lambda p: p.stat().st_size,
     )
     largest.write_bytes(largest.read_bytes()[:100])
-    status = cli.main(["main.py", TEST, f"--workdir={work}"])
+    status = cli.main(["train", TEST, ONE_DEVICE, f"--workdir={work}"])
     said = capsys.readouterr().err
     if len(steps) > 1:
         assert status == 0 and f"checkpoint {steps[-1]} cannot be read" in said
@@ -292,30 +292,36 @@ def test_truncated_checkpoint_falls_back_and_says_so(finished, capsys, tmp_path)
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_disk_full_and_unwritable(number, capsys, tmp_path, monkeypatch):
-    from jaxpert.core import workdir as folder
+    from jaxpert.core import files
 
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(folder, "write_json", fail)
-    status = cli.main(["main.py", TEST, f"--workdir={tmp_path}/work"])
+    monkeypatch.setattr(files, "write_json", fail)
+    status = cli.main(["train", TEST, ONE_DEVICE, f"--workdir={tmp_path}/work"])
     said = capsys.readouterr().err
     assert status == 2
     assert ("disk" if number == errno.ENOSPC else "cannot be written") in said
 
 
-def test_help_lists_every_key(capsys):
-    assert cli.main(["main.py", "--help"]) == 0
+def test_help_lists_every_key_of_the_family(capsys):
+    assert cli.main(["train", "--config=cradle_norman", "--help"]) == 0
     said = capsys.readouterr().out
-    from jaxpert.core.config import MEANINGS
-
-    assert all(f"--config.{key}" in said for key in MEANINGS)
+    keys = listed(families.keys_of("cradle_vae"), families.entry_of("cradle_vae"))
+    assert all(f"--config.{key.key}={key.default}" in said for key in keys) and len(keys) > 60
+    assert "compound" not in said and "gene_layers" not in said
+    for command in ("predict", "evaluate", "simulate", "figures", "clean", "interpret", "pairs"):
+        assert cli.main([command, "--help"]) == 0
+        assert f"jaxpert {command}" in capsys.readouterr().out
+    assert cli.main([]) == 0 and cli.main(["fit"]) == 2
+    assert "'fit' is no command, expected one of train, study, predict" in capsys.readouterr().err
 
 
 LONG = [
     TEST,
     *LEAN,
-    "--config.train.epochs=200",
+    ONE_DEVICE,
+    "--config.train.epochs=60",
     "--config.train.patience=0",
     "--config.train.save_seconds=0.1",
 ]
@@ -356,6 +362,7 @@ def final_state(work: pathlib.Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_killed_and_terminated_runs_end_in_the_same_bits(tmp_path):
     whole = start(tmp_path / "whole")
     broken = start(tmp_path / "broken")

@@ -8,10 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxpert import data
-from jaxpert.app import run
-from jaxpert.app.reopen import read_like, reopen
+from jaxpert.app.reopen import reopen
 from jaxpert.core.types import InputError
+from jaxpert.tasks.screen import load
 from support import finished_run
 
 
@@ -22,10 +21,11 @@ def test_comes_back_as_it_was_left():
     jax.tree.map(np.testing.assert_array_equal, found.fitted.train.params, fitted.train.params)
     assert (found.fitted.params["mask_logits"] != found.fitted.train.params["mask_logits"]).any()
     assert found.fitted.outcome == fitted.outcome
-    dataset, truth = run.load_dataset(found.config)
-    np.testing.assert_array_equal(found.dataset.split, dataset.split)
-    np.testing.assert_array_equal(found.dataset.quality.failed, dataset.quality.failed)
-    np.testing.assert_array_equal(found.truth.artifact, truth.artifact)
+    dataset, truth = load.load_dataset(found.config)
+    again = found.problem.dataset
+    np.testing.assert_array_equal(again.split, dataset.split)
+    np.testing.assert_array_equal(again.quality.failed, dataset.quality.failed)
+    np.testing.assert_array_equal(found.problem.truth.artifact, truth.artifact)
     assert found.metrics["data"]["cells"] == len(dataset.cells)
 
 
@@ -72,7 +72,7 @@ def test_data_that_moved(copied):
     (copied / "config.json").write_text(
         json.dumps(config | {"data": {**config["data"], "source": "simulated"}})
     )
-    with pytest.raises(InputError, match="lacks 'preset'.*run it again"):
+    with pytest.raises(InputError, match="lacks data.preset.*run it again"):
         reopen(copied)
 
 
@@ -80,6 +80,13 @@ def renamed(dataset, what):
     names = list(getattr(dataset, what))
     names[3] = "RENAMED"
     return replace(dataset, **{what: tuple(names)})
+
+
+def moved_to_training(dataset):
+    """One validation cell is trained on now."""
+    split = dataset.split.copy()
+    split[dataset.rows("val")[0]] = 0
+    return replace(dataset, split=split)
 
 
 def fewer_genes(dataset):
@@ -97,13 +104,13 @@ def fewer_genes(dataset):
             lambda dataset: renamed(dataset, "treatments"),
             "of the treatments number 4 was .* and is now RENAMED",
         ),
-        (lambda dataset: replace(dataset, split=np.zeros_like(dataset.split)), "cells per split"),
+        (moved_to_training, "cells per split"),
         (fewer_genes, "genes: 200 then, 199 now"),
     ],
 )
 def test_data_that_changed(change, said, monkeypatch):
-    load = run.load_dataset
-    monkeypatch.setattr(run, "load_dataset", lambda config: (change(load(config)[0]), None))
+    read = load.load_dataset
+    monkeypatch.setattr(load, "load_dataset", lambda config: (change(read(config)[0]), None))
     with pytest.raises(InputError, match=said):
         reopen(finished_run.finished()[0])
 
@@ -117,25 +124,3 @@ def test_run_without_a_readable_checkpoint(copied):
     shutil.rmtree(copied / "checkpoints")
     with pytest.raises(InputError, match="has no checkpoints"):
         reopen(copied)
-
-
-def test_another_file_is_held_against_the_thresholds_of_the_run(tmp_path):
-    """A file of failed cells and controls alone, genes turned round: its cells fail as they did in
-    the run."""
-    found = reopen(finished_run.finished()[0])
-    adata, _ = data.simulate("tiny", seed=0)
-    failed = found.dataset.quality.failed
-    keep = failed | (np.arange(len(failed)) < 20)
-    adata[keep].copy()[:, ::-1].copy().write_h5ad(tmp_path / "other.h5ad")
-    other = read_like(found, tmp_path / "other.h5ad")
-    assert other.genes == found.dataset.genes and other.treatments == found.dataset.treatments
-    np.testing.assert_array_equal(other.counts.toarray(), found.dataset.counts[keep].toarray())
-    np.testing.assert_array_equal(other.quality.failed, failed[keep])
-    np.testing.assert_array_equal(
-        other.condition_treatments[other.condition],
-        found.dataset.condition_treatments[found.dataset.condition[keep]],
-    )
-    assert any(
-        f"{failed.sum()} of {keep.sum()} cells fail quality by the thresholds" in note
-        for note in other.notes
-    )

@@ -10,27 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from jaxpert.core import log, optim, train
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
+from jaxpert.core.streams import Stream
 from support import toy
+from support.paths import ROOT
 
 SGD = optim.sgd(0.05)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    """Programs that several tests compile are compiled once."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("programs")), 0.1), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 def start(optimizer=toy.ADAM, key=None, **options):
@@ -46,25 +33,25 @@ def go(state, feeds, epochs=4, optimizer=toy.ADAM, **options):
     return state, outcome, rows
 
 
-def process(workdir, *, cached=True, **options):
-    """The toy's run as a process of its own; `cached=False` compiles every program anew."""
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
-    if cached:
-        environment["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
-        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+def process(workdir):
+    """The toy's run as a process of its own, which says how it ended."""
     return subprocess.Popen(
-        [sys.executable, toy.__file__, str(workdir), json.dumps(options)],
-        env=environment,
+        [sys.executable, toy.__file__, str(workdir)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def result(running):
-    out, err = running.communicate()
-    assert running.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
+def wait_for_rows(workdir):
+    """Wait until the run has logged something; it trains in earnest then."""
+    path = workdir / "metrics.jsonl"
+    for _ in range(6000):
+        if path.exists() and path.stat().st_size:
+            return
+        time.sleep(0.01)
+    raise TimeoutError("the run logged nothing")
 
 
 def rows_of(workdir):
@@ -111,36 +98,43 @@ def test_loss_falls_and_rows_say_what_happened():
 def test_each_step_is_one_step_of_gradient_descent_on_its_batch():
     state, feed, _ = start(SGD)
     final, _, rows = go(state, (feed, None), epochs=2, optimizer=SGD)
-    grad = jax.jit(jax.value_and_grad(toy.model().loss, has_aux=True))
+
+    @jax.jit
+    def descend(params, step):
+        key = jax.random.fold_in(state.key, step)
+        order_key = jax.random.fold_in(state.key, Stream.ORDER)
+        order = feed.order(feed.data, order_key, step // feed.steps)
+        batch = feed.batch(feed.data, key, order, step % feed.steps)
+        value = jax.value_and_grad(toy.model().loss, has_aux=True)
+        (loss, _), grads = value(params, state.state, key, batch)
+        return jax.tree.map(lambda p, g: p - 0.05 * g, params, grads), loss
+
     params, losses = state.params, []
     for step in range(2 * feed.steps):
-        key, order_key = (
-            jax.random.fold_in(state.key, step),
-            jax.random.fold_in(state.key, train.ORDER),
-        )
-        epoch, within = (jnp.int32(n) for n in divmod(step, feed.steps))
-        batch = feed.batch(feed.data, key, feed.order(feed.data, order_key, epoch), within)
-        (loss, _), grads = grad(params, state.state, key, batch)
-        params = jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
+        params, loss = descend(params, np.int32(step))
         losses.append(float(loss))
     means = [np.mean(losses[begin:end]) for begin, end in ((0, 3), (3, 5), (5, 8), (8, 10))]
     assert [row["train/loss"] for row in rows] == pytest.approx(means, rel=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), final.params, params
-    )
+    jax.tree.map(close, final.params, params)
 
 
 def test_validation_is_the_mean_over_all_cells_without_padding():
     state, _, valid = start()
     final, _, rows = go(state, toy.feeds(), epochs=1)
-    key = jax.random.fold_in(jax.random.fold_in(final.key, train.VALIDATION), final.step)
-    order, total, counted = valid.order(valid.data, key, jnp.int32(0)), 0.0, 0
-    for i in range(valid.steps):
-        key_batch = jax.random.fold_in(key, i)
-        batch = valid.batch(valid.data, key_batch, order, jnp.int32(i))
-        cells = int(batch.mask.sum())
-        total += cells * float(toy.model().loss(final.params, final.state, key_batch, batch)[0])
-        counted += cells
+
+    @jax.jit
+    def batch_loss(index):
+        key = jax.random.fold_in(jax.random.fold_in(final.key, Stream.VALIDATION), final.step)
+        order = valid.order(valid.data, key, jnp.int32(0))
+        key_batch = jax.random.fold_in(key, index)
+        batch = valid.batch(valid.data, key_batch, order, index)
+        return toy.model().loss(final.params, final.state, key_batch, batch)[0], batch.mask.sum()
+
+    total, counted = 0.0, 0
+    for index in range(valid.steps):
+        loss, cells = batch_loss(np.int32(index))
+        total += int(cells) * float(loss)
+        counted += int(cells)
     assert counted == valid.cells and counted % 32
     assert rows[-1]["val/loss"] == pytest.approx(total / counted, rel=1e-5)
 
@@ -181,68 +175,49 @@ def test_a_run_resumed_at_any_stretch_is_bit_identical(tmp_path, whole, stretche
 
 
 def test_a_run_killed_at_a_random_moment_goes_on_bit_identically(tmp_path, whole):
-    running = process(tmp_path, cached=False)
+    running = process(tmp_path)
     wait = random.uniform(0, 0.6)
-    for _ in range(600):
-        time.sleep(0.05)
-        if (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").stat().st_size:
-            break
+    wait_for_rows(tmp_path)
     time.sleep(wait)
     running.kill()
     running.communicate()
     assert running.returncode == -signal.SIGKILL, "finished before it could be killed"
     left = log.read_metrics(tmp_path / "metrics.jsonl")
     assert 0 < left[-1]["step"] < 100, wait
-    assert result(process(tmp_path, cached=False))["bytes"] == whole[0], wait
+    state, _, _ = toy.run(tmp_path)
+    assert toy.numbers(state) == whole[0], wait
     assert rows_of(tmp_path) == whole[2], wait
 
 
 def test_sigterm_saves_and_ends_cleanly_and_the_rest_is_bit_identical(tmp_path, whole):
     running = process(tmp_path)
-    while (
-        not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").stat().st_size
-    ):
-        time.sleep(0.02)
+    wait_for_rows(tmp_path)
     running.terminate()
-    reason, _, step = result(running)["outcome"]
+    out, err = running.communicate()
+    assert running.returncode == 0, err
+    reason, _, step = json.loads(out.splitlines()[-1])
     assert reason == "interrupted" and 0 < step < 100
     assert (tmp_path / "checkpoints" / str(step)).is_dir()
     state, _, _ = toy.run(tmp_path)
     assert toy.numbers(state) == whole[0]
 
 
-@pytest.fixture(scope="module")
-def eight(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("eight")
-    running = process(workdir, devices=8, sgd=0.05, epochs=4)
-    return workdir, running
+def close(left, right):
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
 
 
-def test_one_and_eight_devices_give_the_same_losses_and_parameters(tmp_path, eight):
-    workdir, running = eight
-    many = result(running)
-    state, _, _ = toy.run(tmp_path, epochs=4, optimizer=SGD)
-    one, other = rows_of(tmp_path), rows_of(workdir)
-    assert len(one) == len(other) == 12
-    for left, right in zip(one, other, strict=True):
+def test_eight_devices_give_the_losses_and_parameters_of_one_and_one_goes_on(tmp_path):
+    eight, one = tmp_path / "eight", tmp_path / "one"
+    many, _, _ = toy.run(eight, epochs=4, devices=8, optimizer=SGD)
+    single, _, _ = toy.run(one, epochs=4, optimizer=SGD)
+    assert len(rows_of(one)) == len(rows_of(eight)) == 12
+    for left, right in zip(rows_of(one), rows_of(eight), strict=True):
         assert left == pytest.approx(right, rel=1e-5)
-    leaves = jax.tree.leaves((state.params, state.best.params))
-    for left, right in zip(leaves, many["leaves"], strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
-
-
-def test_a_checkpoint_of_eight_devices_goes_on_with_one(tmp_path, eight):
-    workdir, running = eight
-    if running.poll() is None:
-        result(running)
-    longer, outcome, notes = toy.run(workdir, epochs=6, optimizer=SGD)
-    whole, _, _ = toy.run(tmp_path, epochs=6, optimizer=SGD)
+    jax.tree.map(close, (many.params, many.best.params), (single.params, single.best.params))
+    longer, outcome, notes = toy.run(eight, epochs=6, optimizer=SGD)
+    expected, _, _ = toy.run(one, epochs=6, optimizer=SGD)
     assert outcome == ("finished", 6, 30) and notes == ()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-        longer.params,
-        whole.params,
-    )
+    jax.tree.map(close, longer.params, expected.params)
 
 
 def test_vmapped_seeds_equal_single_runs():

@@ -1,11 +1,14 @@
-"""Graphs that belong to a data set."""
+"""Graphs that belong to a data set: from correlations, annotations and a user's edges."""
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from jaxpert import data
 from jaxpert.core.types import InputError
+from jaxpert.data import gene_graphs
 from jaxpert.nn import graphs
+from support.dense_graph import dense
 
 TERMS = {"A": {"t1", "t2"}, "B": {"t1", "t2"}, "G3": {"t2"}, "Z": {"t9"}}
 
@@ -58,29 +61,62 @@ def test_what_cannot_be_linked_is_one_sentence(split):
 
 
 def test_constant_genes_and_dense_matrices(screen, labels):
-    import scipy.sparse
-
     adata = screen(labels)
-    adata.X = scipy.sparse.csr_matrix(adata.X.toarray() * (np.arange(12) != 5))
-    dense = adata.copy()
-    dense.X = adata.X.toarray()
-    made = [
-        data.add_graphs(data.add_split(data.read(a), kind="none"), correlation=0.0)
-        for a in (adata, dense)
-    ]
-    one, other = (graphs.edges_of(each.graphs["coexpression"].graph) for each in made)
-    for first, second in zip(one, other, strict=True):
+    adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(12) != 5))
+    filled = adata.copy()
+    filled.X = adata.X.toarray()
+
+    def edges(source):
+        dataset = data.add_split(data.read(source), kind="none")
+        linked = data.add_graphs(dataset, correlation=0.0)
+        return graphs.edges_of(linked.graphs["coexpression"].graph)
+
+    for first, second in zip(edges(adata), edges(filled), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert 5 not in one.receivers and 5 not in one.senders
+    assert 5 not in edges(adata).receivers and 5 not in edges(adata).senders
 
 
 def test_simulated_terms_link_targets_of_one_pathway():
     _, truth = data.simulate("tiny", cells=100, genes=120)
     terms = data.simulated_terms(truth)
-    graph = graphs.ontology(tuple(truth.treatments), terms)
+    graph = gene_graphs.ontology(tuple(truth.treatments), terms)
     edges = graphs.edges_of(graph.graph)
     different = edges.senders != edges.receivers
     pathway = truth.pathway
     same = pathway[edges.senders[different]] == pathway[edges.receivers[different]]
     weights = edges.weights[different]
     assert weights[same].mean() > 2 * weights[~same].mean() > 0
+
+
+def test_correlations_of_constant_signed_and_equal_genes():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=50)
+    x = np.stack([a, -a, a, np.full(50, 0.1), np.zeros(50), rng.normal(size=50)], 1)
+    names = list("abcdef")
+    absolute = dense(gene_graphs.coexpression(names, lambda: [x], threshold=0.5).graph)
+    np.testing.assert_allclose(absolute[:3, :3], 1, atol=1e-6)
+    assert not absolute[3:5].any() and absolute[5, 5] == 1
+    signed = dense(gene_graphs.coexpression(names, lambda: [x], threshold=0.5, signed=True).graph)
+    np.testing.assert_allclose(signed[:3, :3], [[1, 0, 1], [0, 1, 0], [1, 0, 1]], atol=1e-6)
+    with pytest.raises(InputError, match="at least 2"):
+        gene_graphs.coexpression(names, lambda: [x[:1]])
+
+
+def test_correlations_equal_numpys():
+    x = sparse.random(300, 40, 0.3, "csr", rng=np.random.default_rng(0))
+    got = dense(
+        gene_graphs.coexpression(
+            [str(i) for i in range(40)], lambda: [x], neighbours=40, threshold=0.0
+        ).graph
+    )
+    expected = np.abs(np.corrcoef(x.toarray(), rowvar=False))
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_annotations():
+    terms = {"a": {"1", "2"}, "b": {"2", "3"}, "c": {"9"}, "other": {"1", "2"}}
+    got = dense(gene_graphs.ontology(["a", "b", "c", "bare"], terms).graph)
+    np.testing.assert_allclose(
+        got, [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    )
+    assert not len(graphs.edges_of(gene_graphs.ontology(["bare"], terms).graph).senders)

@@ -18,7 +18,7 @@ def test_plain_and_gzipped(tmp_path, pack):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"SET\tdescription\tA\nA,B,C\n", "line 2"),
         (b"SET\tdescription\n", "line 1"),
@@ -30,10 +30,10 @@ def test_plain_and_gzipped(tmp_path, pack):
     ],
     ids=["comma", "nogene", "noname", "empty", "binary", "truncated", "nogzip"],
 )
-def test_files_that_are_no_gmt(tmp_path, content, said):
+def test_files_that_are_no_gmt(tmp_path, content, message):
     path = tmp_path / "sets.gmt"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_gmt(path)
     assert str(path) in str(error.value)
 
@@ -51,8 +51,8 @@ def test_richest_set_first_then_the_most_specific():
         "single": frozenset({"F"}),
         "everything": frozenset({*"ABCDEF", *(f"G{i}" for i in range(600))}),
     }
-    found = pathways_of("ABCDEFG", sets)
-    assert found == dict.fromkeys("ABC", "three") | dict.fromkeys("DE", "pair, specific")
+    pathways = pathways_of("ABCDEFG", sets)
+    assert pathways == dict.fromkeys("ABC", "three") | dict.fromkeys("DE", "pair, specific")
     assert pathways_of("ABCDEFG", sets, most=1) == dict.fromkeys("ABC", "three")
     assert pathways_of("ABC", {"everything": sets["everything"]}) == dict.fromkeys(
         "ABC", "everything"
@@ -60,8 +60,8 @@ def test_richest_set_first_then_the_most_specific():
 
 
 @pytest.mark.parametrize(
-    ("genes", "said"), [("PQ", "none of the 2 perturbed genes"), ("FP", "no gene set holds 2")]
+    ("genes", "message"), [("PQ", "none of the 2 perturbed genes"), ("FP", "no gene set holds 2")]
 )
-def test_sets_without_the_screens_genes(genes, said):
-    with pytest.raises(InputError, match=said):
+def test_sets_without_the_screens_genes(genes, message):
+    with pytest.raises(InputError, match=message):
         pathways_of(genes, {"one": frozenset("FAB"), "two": frozenset("AB")})

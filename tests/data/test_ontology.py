@@ -131,7 +131,7 @@ def test_pickles_of_another_shape(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("x.gaf", GAF + "a\tb\n", "line 6"),
         ("x.gaf", GAF.replace("GO:2", "two"), "line 3"),
@@ -143,8 +143,8 @@ def test_pickles_of_another_shape(tmp_path, content):
         ("x.obo", "format-version: 1.2", "expected|give a file"),
     ],
 )
-def test_malformed_annotations(tmp_path, name, content, said):
-    with pytest.raises(InputError, match=said):
+def test_malformed_annotations(tmp_path, name, content, message):
+    with pytest.raises(InputError, match=message):
         ontology.read_terms(written(tmp_path, name, content))
 
 
@@ -166,7 +166,7 @@ def test_edges(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("source,target\nA,B\n", "line 1 .* importance"),
         ("source,target,importance\nA,B,0.5\nA,B\n", "line 3"),
@@ -177,6 +177,6 @@ def test_edges(tmp_path, name):
         ("", "line 1"),
     ],
 )
-def test_malformed_edges(tmp_path, content, said):
-    with pytest.raises(InputError, match=said):
+def test_malformed_edges(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
         ontology.read_edges(written(tmp_path, "edges.csv", content))

@@ -9,8 +9,8 @@ import pytest
 
 from jaxpert import data
 from jaxpert.core.types import InputError
-from jaxpert.data.custom_split import custom
-from jaxpert.data.perturbation_splits import KINDS, gene_sets, groups_of, names_of, split_conditions
+from jaxpert.data.perturbation_groups import gene_sets, groups_of, names_of
+from jaxpert.data.perturbation_splits import KINDS, custom, split_conditions
 from jaxpert.data.split_audit import audit, audit_notes
 from jaxpert.evaluation import compare as benchmark
 
@@ -37,24 +37,24 @@ def file_of(screen):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "simulation_single"])
 def test_every_condition_is_in_one_part(kind, seed):
     genes = conditions(seed)
-    made = split_conditions(kind, genes, seed)
-    parts = [*made.train, *made.val, *made.test, *made.dropped]
+    split = split_conditions(kind, genes, seed)
+    parts = [*split.train, *split.val, *split.test, *split.dropped]
     assert sorted(parts) == sorted(genes)
-    assert ("ctrl" in made.train) == (kind != "no_split")
-    assert all(set(members) <= set(made.test) for members in made.groups.values())
-    assert not made.groups or sum(map(len, made.groups.values())) == len(made.test)
-    assert split_conditions(kind, genes, seed) == made
+    assert ("ctrl" in split.train) == (kind != "no_split")
+    assert all(set(members) <= set(split.test) for members in split.groups.values())
+    assert not split.groups or sum(map(len, split.groups.values())) == len(split.test)
+    assert split_conditions(kind, genes, seed) == split
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_simulation_depends_on_no_order_and_leaks_no_gene(seed):
     genes = conditions(seed)
-    made = split_conditions("simulation", genes, seed)
-    assert split_conditions("simulation", dict(sorted(genes.items())), seed) == made
+    split = split_conditions("simulation", genes, seed)
+    assert split_conditions("simulation", dict(sorted(genes.items())), seed) == split
     trained, before_test = (
-        set(names_of(genes, names)) for names in (made.train, (*made.train, *made.val))
+        set(names_of(genes, names)) for names in (split.train, (*split.train, *split.val))
     )
-    for groups, known in ((made.groups, before_test), (made.val_groups, trained)):
+    for groups, known in ((split.groups, before_test), (split.val_groups, trained)):
         for group, members in groups.items():
             most = (
                 0
@@ -63,21 +63,21 @@ def test_simulation_depends_on_no_order_and_leaks_no_gene(seed):
             )
             assert all(len(genes[name] & known) <= most for name in members)
     assert (
-        made.groups["unseen_single"]
-        and made.groups["combo_seen1"]
-        and any("of3" in group for group in made.groups)
+        split.groups["unseen_single"]
+        and split.groups["combo_seen1"]
+        and any("of3" in group for group in split.groups)
     )
-    assert split_conditions("simulation", genes, seed + 100) != made
+    assert split_conditions("simulation", genes, seed + 100) != split
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_drawn_genes_stay_out_of_training(seed):
     genes = conditions(seed)
     for kind in ("combo_seen0", "combo_seen1", "single"):
-        made = split_conditions(kind, genes, seed, share=0.3)
-        tested = names_of(genes, [name for name in made.test if len(genes[name]) == 1])
-        assert tested and not set(tested) & set(names_of(genes, (*made.train, *made.val)))
-        assert bool(made.dropped) == (kind != "combo_seen1")
+        split = split_conditions(kind, genes, seed, share=0.3)
+        tested = names_of(genes, [name for name in split.test if len(genes[name]) == 1])
+        assert tested and not set(tested) & set(names_of(genes, (*split.train, *split.val)))
+        assert bool(split.dropped) == (kind != "combo_seen1")
     assert all(len(genes[name]) > 1 for name in split_conditions("combo_seen2", genes, seed).test)
 
 
@@ -98,10 +98,10 @@ def test_groups_of_larger_sets():
 def test_genes_that_must_be_unseen():
     genes = conditions(0)
     for only in (False, True):
-        made = split_conditions(
+        split = split_conditions(
             "simulation", genes, 1, test_perts=("G01", "G02"), only_test_set_perts=only
         )
-        unseen = set(names_of(genes, made.groups["unseen_single"]))
+        unseen = set(names_of(genes, split.groups["unseen_single"]))
         assert {"G01", "G02"} <= unseen and (unseen == {"G01", "G02"}) == only
 
 
@@ -131,8 +131,12 @@ def test_cells_follow_their_condition(file_of):
     subsets = benchmark.subsets(dataset)
     grouped = [c for name in dataset.subgroups for c in subsets.get(name, ())]
     assert sorted(grouped) == sorted(subsets["test"])
-    found = audit(dataset)
-    assert found.crossing and not found.shared and not set(found.crossing) & set(found.untrained)
+    audited = audit(dataset)
+    assert (
+        audited.crossing
+        and not audited.shared
+        and not set(audited.crossing) & set(audited.untrained)
+    )
     empty = [name for name, members in dataset.subgroups.items() if not members]
     assert not any(name in subsets for name in empty)
     assert any("genes are perturbed in both train and test: " in note for note in dataset.notes)
@@ -189,21 +193,23 @@ def test_audit_of_a_split_of_cells(file_of):
     with pytest.raises(InputError, match="add_split"):
         audit(file_of({"ctrl": 3}))
     dataset = data.add_split(file_of({"ctrl": 40, "A": 40, "B": 40}), kind="cells")
-    found = audit(dataset)
-    assert found.crossing == found.shared == ("A", "B") and not found.untrained
-    assert len(audit_notes(found)) == 2
+    audited = audit(dataset)
+    assert audited.crossing == audited.shared == ("A", "B") and not audited.untrained
+    assert len(audit_notes(audited)) == 2
 
 
 def test_custom_lists(tmp_path):
     genes = gene_sets(["ctrl", "A+ctrl", "B+ctrl", "A+B", "A+C", "A+B+C"])
     lists = {"train": ["A", "ctrl+B"], "val": ["C+A"], "test": ["B+A"]}
-    made = custom(genes, lists)
-    assert made[:4] == (("A+ctrl", "B+ctrl", "ctrl"), ("A+C",), ("A+B",), ("A+B+C",))
-    assert made.groups == {"combo_seen2": ("A+B",)}
+    split = custom(genes, lists)
+    assert split[:4] == (("A+ctrl", "B+ctrl", "ctrl"), ("A+C",), ("A+B",), ("A+B+C",))
+    assert split.groups == {"combo_seen2": ("A+B",)}
     (tmp_path / "lists.json").write_text(json.dumps(lists))
     (tmp_path / "lists.pkl").write_bytes(pickle.dumps(lists))
     assert (
-        custom(genes, tmp_path / "lists.json") == custom(genes, str(tmp_path / "lists.pkl")) == made
+        custom(genes, tmp_path / "lists.json")
+        == custom(genes, str(tmp_path / "lists.pkl"))
+        == split
     )
 
 

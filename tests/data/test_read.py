@@ -171,17 +171,17 @@ BAD_COUNTS = {
 @pytest.mark.parametrize("problem", BAD_COUNTS)
 def test_values_that_are_no_counts(screen, labels, monkeypatch, problem, form):
     monkeypatch.setattr(counts_module, "BLOCK_ENTRIES", 40)
-    spoil, found = BAD_COUNTS[problem]
+    spoil, expected = BAD_COUNTS[problem]
     if form is sparse.csc_matrix and problem in ("log-normalised", "scaled"):
         # why is told by the values of one cell, which blocks of CSC do not hold together
-        found = "the fraction"
+        expected = "the fraction"
     adata = screen(labels)
     x = adata.X.toarray()
     adata.layers["counts"] = adata.X.copy()
     spoil(x)
     adata.X = form(x)
     message = complaint(adata)
-    assert found in message and "data.layer" in message and "'counts'" in message
+    assert expected in message and "data.layer" in message and "'counts'" in message
     assert data.read(adata, layer="counts").counts.shape == adata.shape
 
 

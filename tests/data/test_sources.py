@@ -33,7 +33,7 @@ def test_without_a_network_the_error_says_what_to_do(folder, offline, name):
     for part in (
         sources.SOURCES[name].url,
         str(folder / f"{name}.h5ad"),
-        f"configs/cradle_{name}.py:demo",
+        "the variant :demo of the config",
     ):
         assert part in message
     assert list(folder.iterdir()) == []

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from jaxpert import data
-from jaxpert.core.types import InputError
+from jaxpert.core.types import InputError, Quality
 from jaxpert.data import counts as counts_module
+from jaxpert.data import spec as spec_module
 
 
 @pytest.fixture
 def dataset(screen, labels):
-    made = data.add_split(
+    divided = data.add_split(
         data.read(screen(labels * 3, line=["x", "y"] * 60), stratum="line"), kind="cells"
     )
-    return data.add_quality(made, doublets="none", multiplier=3)
+    return data.add_quality(divided, doublets="none", multiplier=3)
 
 
 @pytest.mark.parametrize("entries", [50, 4_000_000])
@@ -75,3 +76,35 @@ def test_one_training_cell(dataset):
     split[0] = 0
     with pytest.raises(InputError, match="training cells are 1"):
         data.make_spec(replace(dataset, split=split))
+
+
+@pytest.fixture
+def with_failed(screen):
+    rng = np.random.default_rng(5)
+    divided = data.add_split(
+        data.read(screen(["ctrl"] * 60 + ["A+ctrl"] * 60 + ["B+ctrl"] * 41, genes=30)), kind="cells"
+    )
+    failed = (rng.random(161) < 0.4) & (np.asarray(divided.obs["condition"]) != "B+ctrl")
+    return replace(divided, quality=Quality({}, {}, 5, failed))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "all"])
+@pytest.mark.parametrize("block", [1, 64_000_000])
+def test_reference_profiles_are_lower_medians_of_failed_cells(
+    with_failed, monkeypatch, split, block
+):
+    dataset = with_failed
+    monkeypatch.setattr(spec_module, "BLOCK_VALUES", block)
+    profiles, has_reference = data.reference_profiles(dataset, split)
+    dense, rows = dataset.counts.toarray(), dataset.rows(split)
+    for condition in range(3):
+        cells = dense[rows][(dataset.condition[rows] == condition) & dataset.quality.failed[rows]]
+        expected = np.sort(cells, axis=0)[(len(cells) - 1) // 2] if len(cells) else np.zeros(30)
+        np.testing.assert_array_equal(profiles[condition], expected)
+        assert has_reference[condition] == expected.any()
+    assert data.count_failed(dataset, split) == dataset.quality.failed[rows].sum() > 0
+
+
+def test_reference_profiles_need_quality_labels(with_failed):
+    with pytest.raises(InputError, match="add_quality"):
+        data.reference_profiles(replace(with_failed, quality=None), "train")

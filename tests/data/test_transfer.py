@@ -22,9 +22,9 @@ def test_genes_come_in_the_training_order_and_extra_ones_are_named():
     turned = replace(
         given, counts=given.counts[:, order], genes=tuple(given.genes[g] for g in order)
     )
-    found = align_genes(turned, given)
-    assert found.genes == given.genes and found.notes == ()
-    np.testing.assert_array_equal(found.counts.toarray(), given.counts.toarray())
+    aligned = align_genes(turned, given)
+    assert aligned.genes == given.genes and aligned.notes == ()
+    np.testing.assert_array_equal(aligned.counts.toarray(), given.counts.toarray())
     fewer = replace(given, counts=given.counts[:, 2:], genes=given.genes[2:])
     assert (
         "2 genes that the model does not know were left out (g0, g1)"
@@ -48,9 +48,9 @@ def test_treatments_and_strata_go_by_name():
         strata=("s1",),
         stratum=np.zeros(len(given.cells), int),
     )
-    found = align_strata(align_treatments(pairs, given), given)
-    np.testing.assert_array_equal(found.condition_treatments, [[0, 0, 0], [1, 0, 1]])
-    assert set(found.stratum) == {1} and found.strata == given.strata
+    aligned = align_strata(align_treatments(pairs, given), given)
+    np.testing.assert_array_equal(aligned.condition_treatments, [[0, 0, 0], [1, 0, 1]])
+    assert set(aligned.stratum) == {1} and aligned.strata == given.strata
     with pytest.raises(
         InputError, match="perturbations z, which the model was not trained on.*a, b, c"
     ):
@@ -60,22 +60,24 @@ def test_treatments_and_strata_go_by_name():
 
 
 def test_thresholds_are_the_training_datas_own():
-    """Of a file with the worst cells alone, whose own thresholds would pass most of them."""
+    """Of a file with the worst cells alone, whose by_itself thresholds would pass most of them."""
     known = training()
     assert known.quality is not None
     total = np.asarray(known.counts.sum(1)).ravel()
     thin = toy.dataset()
     thin = replace(thin, counts=(thin.counts > 0).astype(np.uint16).tocsr())
-    found = like_training(thin, known, doublets="none")
-    assert found.quality is not None and found.quality.thresholds == known.quality.thresholds
+    aligned = like_training(thin, known, doublets="none")
+    assert aligned.quality is not None and aligned.quality.thresholds == known.quality.thresholds
     bound = known.quality.thresholds[5]["umi_count"]
     expected = np.asarray(thin.counts.sum(1)).ravel() < bound
-    assert (found.quality.failed >= expected).all() and bound < np.median(total)
-    own = add_quality(thin, doublets="none")
-    assert own.quality is not None and own.quality.thresholds != found.quality.thresholds
+    assert (aligned.quality.failed >= expected).all() and bound < np.median(total)
+    by_itself = add_quality(thin, doublets="none")
     assert (
-        "doublets were not called" in found.notes
-        and "by the thresholds of 'toy' at 5 MAD" in found.notes[-1]
+        by_itself.quality is not None and by_itself.quality.thresholds != aligned.quality.thresholds
+    )
+    assert (
+        "doublets were not called" in aligned.notes
+        and "by the thresholds of 'toy' at 5 MAD" in aligned.notes[-1]
     )
 
 
@@ -85,9 +87,9 @@ def test_criteria_from_columns_keep_the_thresholds_of_those_columns():
     known = add_quality(known, doublets="none", columns={"pct_mt": "mt"})
     assert known.quality is not None
     other = replace(base, obs=pd.DataFrame({"mt": np.full(len(base.cells), 99.0)}))
-    found = like_training(other, known, doublets="none", columns={"pct_mt": "mt"})
-    assert found.quality is not None and found.quality.failed.all()
-    assert found.quality.thresholds[5]["pct_mt"] == known.quality.thresholds[5]["pct_mt"]
+    aligned = like_training(other, known, doublets="none", columns={"pct_mt": "mt"})
+    assert aligned.quality is not None and aligned.quality.failed.all()
+    assert aligned.quality.thresholds[5]["pct_mt"] == known.quality.thresholds[5]["pct_mt"]
     with pytest.raises(InputError, match="mt"):
         like_training(base, known, doublets="none", columns={"pct_mt": "mt"})
     with pytest.raises(InputError, match="no quality labels"):

@@ -1,7 +1,6 @@
 """The contract of `jaxpert.types.Model`, over every model in jaxpert.models."""
 
 import functools
-import importlib
 import json
 import os
 import subprocess
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpert.app.families import MODULES
+from jaxpert.app import families
 from support import minibatch
 
 KEYS = 300
@@ -213,7 +212,7 @@ def test_embeddings_are_named_rows_per_cell(name):
 
 
 def test_an_unknown_hyperparameter_is_named(name):
-    module = importlib.import_module(MODULES[name])
+    module = families.module_of(name)
     with pytest.raises(TypeError, match="latent_dmi"):
         module.build(minibatch.spec(), latent_dmi=3)
 

@@ -1,25 +1,17 @@
-"""Gene graphs: from correlations, annotations and a user's edges; the operators against jraph and
-dense algebra."""
+"""Gene graphs from a user's edges, and the operators against jraph and dense algebra."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
-from scipy import sparse
 
 from jaxpert.core.types import InputError
-from jaxpert.data import gene_graphs as networks
 from jaxpert.nn import graphs
+from support.dense_graph import dense
 
-
-def dense(graph):
-    edges = graphs.edges_of(graph)
-    matrix = np.zeros((edges.nodes, edges.nodes))
-    matrix[edges.receivers, edges.senders] = edges.weights
-    return matrix
+X = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
 
 
 def random_graph(nodes=9, seed=0):
@@ -40,7 +32,7 @@ def test_user_edges():
 
 
 @pytest.mark.parametrize(
-    ("edges", "names", "said"),
+    ("edges", "names", "message"),
     [
         ([("a", "b", 0.0)], None, "above 0"),
         ([("a", "b", float("nan"))], None, "above 0"),
@@ -48,87 +40,50 @@ def test_user_edges():
         ([("a", "b", 0.1)], ["a"], "no node"),
     ],
 )
-def test_wrong_user_edges(edges, names, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_user_edges(edges, names, message):
+    with pytest.raises(InputError, match=message):
         graphs.from_edges(edges, names)
-
-
-def test_correlations_of_constant_signed_and_equal_genes():
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=50)
-    x = np.stack([a, -a, a, np.full(50, 0.1), np.zeros(50), rng.normal(size=50)], 1)
-    names = list("abcdef")
-    absolute = dense(graphs.coexpression(names, lambda: [x], threshold=0.5).graph)
-    np.testing.assert_allclose(absolute[:3, :3], 1, atol=1e-6)
-    assert not absolute[3:5].any() and absolute[5, 5] == 1
-    signed = dense(graphs.coexpression(names, lambda: [x], threshold=0.5, signed=True).graph)
-    np.testing.assert_allclose(signed[:3, :3], [[1, 0, 1], [0, 1, 0], [1, 0, 1]], atol=1e-6)
-    with pytest.raises(InputError, match="at least 2"):
-        graphs.coexpression(names, lambda: [x[:1]])
-
-
-def test_correlations_equal_numpys():
-    x = sparse.random(300, 40, 0.3, "csr", rng=np.random.default_rng(0))
-    got = dense(
-        graphs.coexpression(
-            [str(i) for i in range(40)], lambda: [x], neighbours=40, threshold=0.0
-        ).graph
-    )
-    expected = np.abs(np.corrcoef(x.toarray(), rowvar=False))
-    np.testing.assert_allclose(got, expected, atol=1e-6)
-
-
-def test_annotations():
-    terms = {"a": {"1", "2"}, "b": {"2", "3"}, "c": {"9"}, "other": {"1", "2"}}
-    got = dense(graphs.ontology(["a", "b", "c", "bare"], terms).graph)
-    np.testing.assert_allclose(
-        got, [[1, 1 / 3, 0, 0], [1 / 3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-    )
-    assert not len(graphs.edges_of(graphs.ontology(["bare"], terms).graph).senders)
 
 
 def test_gcn_is_jraphs():
     edges = graphs.edges_of(random_graph().graph)
     loops = np.setdiff1d(np.arange(9), edges.senders[edges.senders == edges.receivers])
-    x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
     layer: Any = jraph.GraphConvolution(lambda nodes: nodes, symmetric_normalization=True)
-    whole: Any = graphs.gcn(random_graph().graph)._replace(nodes=jnp.asarray(x), edges=None)
-    assert len(whole.senders) == len(edges.senders) + len(loops)
-    np.testing.assert_allclose(
-        dense(graphs.gcn(random_graph().graph)) @ x, layer(whole).nodes, rtol=1e-5, atol=1e-6
-    )
+    operator = graphs.gcn(random_graph().graph)
+    assert len(operator.senders) == len(edges.senders) + len(loops)
+    whole: Any = operator._replace(edges=None)
+    theirs = jax.jit(lambda x: layer(whole._replace(nodes=x)).nodes)(X)
+    np.testing.assert_allclose(dense(operator) @ X, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_hops_reach_only_what_is_asked_for(layers):
     operator = graphs.sgconv(random_graph().graph)
-    x = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
-    for targets in (None, np.array([7]), np.array([3, 1, 3])):
-        hops = graphs.hops(operator, layers, targets)
-        y = jnp.asarray(x)[hops.inputs]
-        for hop in hops.steps:
-            y = graphs.propagate(hop, y)
-        expected = np.linalg.matrix_power(dense(operator), layers) @ x
-        np.testing.assert_allclose(
-            y[hops.outputs], expected[slice(None) if targets is None else targets], rtol=1e-4
-        )
-    one = graphs.hops(operator, 1, np.array([7])).steps[0]
-    assert len(one.senders) == (graphs.edges_of(operator).receivers == 7).sum()
+    asked = (np.arange(9), np.array([7]), np.array([3, 1, 3]))
+    expected = np.linalg.matrix_power(dense(operator), layers) @ X
+
+    @jax.jit
+    def reach(x):
+        reached = []
+        for targets in (None, *asked[1:]):
+            hops = graphs.hops(operator, layers, targets)
+            y = x[hops.inputs]
+            for hop in hops.steps:
+                y = graphs.propagate(hop, y)
+            reached.append(y[hops.outputs])
+        return reached
+
+    for targets, values in zip(asked, reach(X), strict=True):
+        np.testing.assert_allclose(values, expected[targets], rtol=1e-4)
+    last = graphs.hops(operator, 1, np.array([7])).steps[0]
+    assert len(last.senders) == (graphs.edges_of(operator).receivers == 7).sum()
 
 
 def test_attention_averages():
     hop = graphs.hops(graphs.gat(random_graph().graph), 1).steps[0]
-    x = jnp.asarray(np.random.default_rng(1).normal(size=(9, 4)), jnp.float32)
-    same = graphs.attend(hop, x, jnp.zeros(len(hop.senders)))
+    even = jax.jit(lambda x, logits: graphs.attend(hop, x, logits))
+    sums = np.zeros((9, 4))
+    np.add.at(sums, hop.receivers, X[hop.senders])
     counts = np.bincount(hop.receivers)
-    np.testing.assert_allclose(
-        same, jax.ops.segment_sum(x[hop.senders], hop.receivers, 9) / counts[:, None], rtol=1e-5
-    )
-
-
-def test_lognorm_blocks_leave_out_other_and_empty_cells():
-    counts = sparse.csr_matrix(np.array([[1, 3], [0, 0], [2, 0], [5, 5]], np.uint8))
-    got = np.concatenate(
-        [b.toarray() for b in networks.lognorm_blocks(counts, np.array([1, 1, 1, 0], bool))]
-    )
-    np.testing.assert_allclose(got, np.log1p([[2500, 7500], [10_000, 0]]))
+    logits = np.zeros(len(hop.senders), np.float32)
+    np.testing.assert_allclose(even(X, logits), sums / counts[:, None], rtol=1e-5)

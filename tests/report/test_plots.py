@@ -64,7 +64,7 @@ def test_the_best_epoch_is_the_lowest_validation_loss():
     from jaxpert.report.plots import training
 
     axis = Figure().subplots()
-    training._loss_panel(axis, log_rows())
+    training.loss_panel(axis, log_rows())
     assert "best validation: 110.00, epoch 6" in axis.get_legend_handles_labels()[1]
 
 
@@ -101,9 +101,9 @@ def test_ate_scatter_ignores_the_callers_matplotlib_settings(tmp_path, effects):
 
 
 def test_top_genes_are_those_of_largest_size_in_signed_order():
-    from jaxpert.report.plots.effects import _top_genes
+    from jaxpert.report.plots.effects import strongest_genes
 
-    assert list(_top_genes(np.array([0.1, -3.0, np.nan, 2.0, 0.5]), 3)) == [1, 4, 3]
+    assert list(strongest_genes(np.array([0.1, -3.0, np.nan, 2.0, 0.5]), 3)) == [1, 4, 3]
 
 
 @pytest.mark.parametrize("interval", [False, True])
@@ -183,14 +183,15 @@ def test_latent_umap(tmp_path):
 
 @pytest.mark.parametrize("most, left", [(2, {"b", "a", "2 others"}), (4, {"a", "b", "c", "d"})])
 def test_rare_perturbations_share_grey(most, left):
-    from jaxpert.report.plots.cells import _most_common
+    from jaxpert.report.plots.cells import most_common
 
     names = np.array([*"aa", *"bbb", *"c", *"d"], object)
-    shown, hues = _most_common(names, most)
+    shown, hues = most_common(names, most)
     assert set(hues) == set(shown) == left and list(shown[:5]) == [*"aabbb"]
     assert len(set(hues.values())) == len(hues)
 
 
+@pytest.mark.slow  # UMAP compiles for half a minute
 def test_umap_embedding_separates_and_repeats():
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(80, 6)).astype(np.float32)

@@ -16,6 +16,7 @@ from jaxpert.core.types import InputError
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report import numbers
 from jaxpert.report.page import write_report
+from jaxpert.report.sections import Score, Section
 from jaxpert.report.tables import tables
 from jaxpert.report.words import CAPTIONS, MEANINGS
 
@@ -203,6 +204,32 @@ def test_the_verdict_may_be_a_mapping(workdir):
     (workdir / "metrics.json").write_text(json.dumps(whole))
     _, page = read(workdir)
     assert "It wins." in page.text and "two" in page.text
+
+
+def test_scores_of_one_paper_have_a_section_of_their_own(workdir):
+    part = {
+        "model": {"test": {"mse": 0.25, "r": None}, "val": {"mse": 0.5}},
+        "baselines": {"mean": {"test": {"mse": 0.5, "r": 0.5}}},
+        "conditions": {"test": 7},
+        "notes": ["condition X has a single cell"],
+    }
+    (workdir / "metrics.json").write_text(json.dumps(metrics() | {"paper": part}))
+    scores = {
+        "mse": Score("MSE of the paper", -1, "Squared error."),
+        "r": Score("r of the paper", 1, "Correlation."),
+        "absent": Score("absent score", 1, "Never computed."),
+    }
+    section = Section("Scores of the paper", "All are means.", scores)
+    write_report(workdir, {"paper": section, "other": section})
+    html = (workdir / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.text.count("Scores of the paper") == 1 and "All are means." in page.text
+    assert "7 perturbations" in page.text and "condition X has a single cell" in page.text
+    assert "MSE of the paper" in page.text and "absent score" not in page.text
+    assert '<td class="best"><strong>0.250</strong></td><td class="">0.500</td>' in html
+    # Without its section the part is listed at the end as it is.
+    _, page = read(workdir)
+    assert "Scores of the paper" not in page.text and "condition X has a single cell" in page.text
 
 
 def test_an_empty_work_directory_names_what_is_missing(tmp_path):

@@ -1,45 +1,19 @@
-"""Tables from made-up rows: right numbers, honest words for what is missing, and differences with
-intervals."""
+"""Tables from made-up rows: right numbers, honest words for what is missing, and the same files
+whatever the order of the rows."""
 
 import csv
+import json
+import random
 
-import numpy as np
 import pytest
 
-from jaxpert.core.types import InputError
-from jaxpert.evaluation import compare as benchmark
+from jaxpert.core.errors import InputError
+from jaxpert.models.cradle.paper.study import STUDY
 from jaxpert.study import advantage, ledger, scores, tables
-from jaxpert.study.plan import MODELS
-from jaxpert.study.scores import LABELS, LAYOUTS, TRUTH, Asked
+from jaxpert.study.scores import Asked
+from support.study_rows import NAMES, row, run_folder
 
-NAMES = (
-    "ate_pearson",
-    "ate_r2",
-    "jaccard_top50",
-    "ate_pearson_top20",
-    "ate_r2_top20",
-    "jaccard_top20",
-    "mse",
-)
 HEADER = "table,data,multiplier,model,metric,mean,sd\n"
-
-
-def row(model, seed, value, *, data="norman", multiplier=5, subsets=("test", "all"), **changes):
-    metrics = {subset: dict.fromkeys(NAMES, value + i) for i, subset in enumerate(subsets)}
-    return {
-        "data": data,
-        "model": model,
-        "multiplier": multiplier,
-        "seed": seed,
-        "vary": "train",
-        "run": f"runs/{model}",
-        "settings": {},
-        "scores": metrics,
-        "baselines": {name: metrics for name in scores.BASELINES},
-        "truth": None,
-        "perturbations": {},
-        "pass_rate": {"fixed_library": value, "resampled_library": value / 2},
-    } | changes
 
 
 def written(tmp_path, rows, asked=None, published=None):
@@ -47,7 +21,7 @@ def written(tmp_path, rows, asked=None, published=None):
     for one in rows:
         ledger.append(tmp_path / "rows.jsonl", one)
     asked = asked or Asked(("norman",), (5,), (0, 1, 2))
-    tables.write_tables(tmp_path, asked, published)
+    tables.write_tables(STUDY, tmp_path, asked, published)
     found = {}
     for part in (tmp_path / "tables.md").read_text().split("\n## ")[1:]:
         title, *lines = part.splitlines()
@@ -59,11 +33,6 @@ def written(tmp_path, rows, asked=None, published=None):
         head, _, *body = cells
         found[title] = {line[0]: dict(zip(head[1:], line[1:], strict=True)) for line in body}
     return found
-
-
-def test_every_model_of_a_study_has_a_name_and_a_table():
-    shown = {model for layout in (*LAYOUTS, TRUTH) for model in layout.models}
-    assert set(MODELS) <= shown <= set(LABELS)
 
 
 def test_mean_and_standard_deviation_over_seeds(tmp_path):
@@ -184,7 +153,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     [
         ("a,b\n", "has the columns"),
         (HEADER + "2,norman,five,cradle_vae,qcpr,1,0\n", "expected numbers"),
-        (HEADER + "2,norman,5,cradle_vae,qcpr\n", "expected numbers"),
+        (HEADER + "2,norman,5,cradle_vae,qcpr\n", "expected a value for every column"),
         (HEADER + "2,norman,5,cradle,qcpr,1,0\n", "unknown model or metric"),
         (HEADER + 2 * "2,norman,5,cradle_vae,qcpr,1,0\n", "twice"),
     ],
@@ -192,14 +161,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
 def test_published_files_with_mistakes(tmp_path, text, said):
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        scores.read_published(tmp_path / "p.csv")
-
-
-def test_the_committed_file_of_published_numbers_can_be_read():
-    import pathlib
-
-    path = pathlib.Path(__file__).resolve().parents[2] / "jaxpert/models/cradle/paper/published.csv"
-    assert isinstance(scores.read_published(path), dict)
+        scores.read_published(tmp_path / "p.csv", STUDY)
 
 
 def test_names_from_data_are_escaped(tmp_path):
@@ -207,106 +169,28 @@ def test_names_from_data_are_escaped(tmp_path):
     assert "a&lt;b&gt;|c" in (tmp_path / "tables.html").read_text()
 
 
-P, G = 30, 60
-
-
-def run_folder(folder, truth, noises, measured="same"):
-    """statistics.npz of a model that predicts the truth with some noise per seed, and of two
-    baselines."""
-    from jaxpert.core.workdir import write_arrays
-
-    names = [f"p{i}" for i in range(P)]
-    screen = benchmark.Screen(names, 0, {"all": np.arange(1, P), "test": np.arange(20, P)})
-    rng = np.random.default_rng(len(folder.name))
-    predictions = {
-        f"model|{s}": truth + sd * rng.normal(size=truth.shape) for s, sd in enumerate(noises)
-    }
-    predictions["no_change|any"] = np.zeros_like(truth)
-    conditions, sums = benchmark.statistics(truth, predictions, screen, truth=truth)
-    arrays = {f"conditions|5|{subset}": np.array(rows) for subset, rows in conditions.items()}
-    arrays["measured|5"] = np.array(measured)
-    for predictor, subsets in sums.items():
-        who, seed = predictor.split("|")
-        for subset, of in subsets.items():
-            arrays |= {
-                f"sums|{who}|{seed}|5|{subset}|{metric}": table for metric, table in of.items()
-            }
-    folder.mkdir(parents=True)
-    write_arrays(folder / "statistics.npz", arrays)
-
-
-@pytest.fixture
-def effects():
-    truth = np.random.default_rng(0).normal(size=(P, G))
-    truth[0] = 0
-    return truth
-
-
-def advantages_of(tmp_path, rows, seeds=(0, 1, 2)):
-    found = {ledger.cell_of(one): one for one in rows}
-    return advantage.advantages(found, tmp_path, "norman", 5, seeds)
-
-
-def test_the_better_model_is_found_better_with_an_interval(tmp_path, effects):
-    run_folder(tmp_path / "runs/cradle_vae", effects, (0.3, 0.3, 0.3))
-    run_folder(tmp_path / "runs/sams_vae", effects, (0.6, 0.6, 0.6))
-    run_folder(tmp_path / "runs/cpa_vae", effects, (0.3, 0.3, 0.3))
-    rows = [
-        row(m, seed, 0.5 + (m == "cradle_vae") / 4)
-        for m in ("cradle_vae", "sams_vae", "cpa_vae")
-        for seed in range(3)
-    ]
-    compared, notes = advantages_of(tmp_path, rows)
-    assert notes == []
-    said = {(a.rival, a.subset, a.metric): a for a in compared}
-    for metric, sign in (("ate_pearson", 1), ("ate_r2", 1), ("mse", -1)):
-        one = said["sams_vae", "all", metric]
-        assert (
-            one.outcome == "better"
-            and sign * one.difference > 0
-            and one.low < one.difference < one.high
-        )
-        assert (one.seeds, one.perturbations) == (3, P - 1) and 0 < one.sd < abs(one.difference)
-    assert said["sams_vae", "truth", "mse"].outcome == "better"
-    assert said["cpa_vae", "all", "ate_pearson"].outcome == "undecided"
-    assert said["no_change", "test", "mse"].outcome == "better"
-    rate = said["sams_vae", "generated", advantage.QCPR]
-    assert rate.difference == 0.25 and np.isnan(rate.low) and rate.outcome == "undecided"
-    text = tables.markdown("t", [], tables.advantage_sections(compared))
-    assert (
-        "CRADLE-VAE minus each other: norman, 5 MAD, unseen perturbations (test)" in text
-        and ": better" in text
-    )
-
-
-def test_the_difference_is_that_of_the_scores(tmp_path, effects):
-    run_folder(tmp_path / "runs/cradle_vae", effects, (0.3,))
-    run_folder(tmp_path / "runs/sams_vae", effects, (0.6,))
-    compared, _ = advantages_of(tmp_path, [row("cradle_vae", 0, 0.5), row("sams_vae", 0, 0.5)])
-    (found,) = [a for a in compared if (a.rival, a.subset, a.metric) == ("sams_vae", "all", "mse")]
-    mse = []
-    for name, sd in (("cradle_vae", 0.3), ("sams_vae", 0.6)):
-        noise = sd * np.random.default_rng(len(name)).normal(size=effects.shape)
-        mse.append((noise[1:] ** 2).mean())
-    assert found.difference == pytest.approx(mse[0] - mse[1])
-    assert np.isnan(found.sd) and found.seeds == 1
-
-
-def test_seeds_with_opposite_results_are_undecided(tmp_path, effects):
-    run_folder(tmp_path / "runs/cradle_vae", effects, (0.3, 0.6))
-    run_folder(tmp_path / "runs/sams_vae", effects, (0.6, 0.35))
-    rows = [row(m, seed, 0.5) for m in ("cradle_vae", "sams_vae") for seed in range(2)]
-    compared, _ = advantages_of(tmp_path, rows)
-    assert {a.outcome for a in compared if a.rival == "sams_vae" and a.subset == "all"} == {
-        "undecided"
-    }
-
-
-def test_what_cannot_be_compared_is_said(tmp_path, effects):
-    run_folder(tmp_path / "runs/cradle_vae", effects, (0.3,))
-    run_folder(tmp_path / "runs/sams_vae", effects, (0.6,), measured="other")
-    compared, notes = advantages_of(
-        tmp_path, [row(m, 0, 0.5) for m in ("cradle_vae", "sams_vae", "cpa_vae")]
-    )
-    assert {a.rival for a in compared} == {"no_change"}
-    assert len(notes) == 2 and "there is no" in notes[0] and "measured effects differ" in notes[1]
+def test_tables_do_not_depend_on_the_order_in_which_runs_finished(tmp_path, monkeypatch):
+    """Rows of models, data sets, thresholds and seeds, some failed, one of a model that the study
+    does not know; shuffled, they give the same four files."""
+    monkeypatch.setattr(advantage, "DRAWS", 20)
+    models = ("old_model", "sams_vae", "cradle_vae", "cpa_vae")
+    places = [(data, model) for data in ("own", "norman", "adamson") for model in models]
+    rows = []
+    for place, (data, model) in enumerate(places):
+        for seed in range(2):
+            failed = {"failed": "diverged: at step 3"} if (place + seed) % 5 == 0 else {}
+            rows.append(row(model, seed, place / 10 + seed, data=data, **failed))
+    for model in models:
+        run_folder(tmp_path / "runs" / model, (0.3, 0.5))
+    asked = Asked(("norman",), (5,), (0, 1))
+    files: dict[str, bytes] = {}
+    for turn in range(2):
+        random.Random(turn).shuffle(rows)
+        lines = [json.dumps(line) + "\n" for line in rows]
+        (tmp_path / "rows.jsonl").write_text("".join(lines))
+        for path in tables.write_tables(STUDY, tmp_path, asked):
+            assert files.setdefault(path.name, path.read_bytes()) == path.read_bytes(), path.name
+    rivals = [line.split(",")[3] for line in files["advantage.csv"].decode().splitlines()[1:]]
+    assert list(dict.fromkeys(rivals)) == ["cpa_vae", "sams_vae", "old_model", "no_change"]
+    shown = [line.split(",")[1] for line in files["tables.csv"].decode().splitlines()[1:]]
+    assert list(dict.fromkeys(shown)) == ["norman", "adamson", "own"]

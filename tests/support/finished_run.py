@@ -1,58 +1,67 @@
 """A folder such as a finished run leaves, for what reads runs back."""
 
+from __future__ import annotations
+
 import functools
-import importlib.util
 import pathlib
 import tempfile
 
 import jax
+import jax.numpy as jnp
 
 from jaxpert.app import run
-from jaxpert.core import checkpoint, optim, train
-from jaxpert.core import workdir as folder
-from jaxpert.tasks.screen import predict as workflow
-from support.paths import ROOT
+from jaxpert.app.training import configs, load_config
+from jaxpert.core import checkpoint, fit, train, workdir
+from jaxpert.core.fit import Fitted
 
 
-def config(**changes) -> dict:
-    """The test variant of a config; doublets take long to call."""
-    path = ROOT / "configs/cradle_norman.py"
-    spec = importlib.util.spec_from_file_location("cradle_norman", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    settings = module.get_config("test").to_dict()
+def config(name: str = "cradle_norman", **changes) -> dict:
+    """The test variant of a config, `changes` of its section `train`; doublets take long to
+    call."""
+    settings = load_config(configs()[name], "test")
     settings["quality"]["doublets"] = "none"
-    settings["train"] |= changes
+    settings["train"] |= {"devices": 1, **changes}
     return settings
 
 
-def leave(settings: dict, workdir: pathlib.Path) -> workflow.Fitted:
+def leave(raw: dict, folder: pathlib.Path) -> Fitted:
     """Leave what `run.run` leaves, but for scores, figures and training (whose program takes long
     to compile): the best parameters are the first ones, moved."""
-    dataset, _ = run.load_dataset(settings)
-    model = run.build_model(settings, dataset)
-    feed = workflow.make_feeds(dataset, batch_size=64)[0]
-    optimizer = optim.adam(1e-3, weight_decay=1e-6, clip=100.0)
-    seeds = settings["train"]["seeds"]
-    state = train.init(
-        model, optimizer, feed, jax.random.key(0), seeds=seeds if seeds > 1 else None
+    prepared = run.prepare(*run.read(raw))
+    checked, family, problem, ready = prepared
+    seeds = run.vmapped_seeds(checked)
+    optimizer = fit.make_optimizer(checked.train, 10)
+    shapes = train.shapes(
+        ready.model, optimizer, problem.sample(ready.model), fit.root_key(0, seeds)
     )
-    moved = jax.tree.map(
-        lambda a: a + 0.01 * jax.random.normal(jax.random.key(a.size), a.shape), state.params
-    )
-    state = state._replace(best=state.best._replace(params=moved, loss=state.best.loss * 0 + 1.5))
-    workdir.mkdir(parents=True)
-    folder.write_json(workdir / "config.json", settings)
-    with checkpoint.open(workdir) as manager:
-        checkpoint.save(manager, state, {"genes": dataset.genes, "treatments": dataset.treatments})
-    about = {"ended": "finished", "epochs": 3, "steps": 21}
-    folder.write_json(workdir / "metrics.json", {"data": run.describe(dataset), "run": about})
-    return workflow.Fitted(model, moved, state.state, state, train.Outcome("finished", 3, 21))
+    filled = jax.tree.map(_numbers, shapes)
+    best = filled.best._replace(params=jax.tree.map(lambda leaf: leaf + 0.01, filled.params))
+    state = filled._replace(key=fit.root_key(0, seeds), best=best)
+    folder.mkdir(parents=True)
+    workdir.write_config(folder, raw)
+    meta = {"genes": problem.dataset.genes, "treatments": problem.dataset.treatments}
+    with checkpoint.open(folder) as manager:
+        checkpoint.save(manager, state, meta | dict(ready.meta))
+    ended = {"ended": "finished", "epochs": 3, "steps": 21}
+    workdir.write_metrics(folder, {"data": family.task.about(problem), "run": ended})
+    outcome = train.Outcome("finished", 3, 21)
+    fitted = Fitted(ready.model, best.params, best.state, state, outcome)
+    return fit.after_training(fitted, problem.dataset)
+
+
+def _numbers(shape: jax.ShapeDtypeStruct) -> jax.Array:
+    """Small different numbers for floating leaves, zeros for whole ones and keys."""
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        kind = jnp.int32 if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) else shape.dtype
+        return jnp.zeros(shape.shape, kind)
+    import numpy as np
+
+    rng = np.random.default_rng(len(shape.shape) + sum(shape.shape))
+    return jnp.asarray(rng.normal(0, 0.1, shape.shape), shape.dtype)
 
 
 @functools.cache
-def finished(seeds: int = 1) -> tuple[pathlib.Path, workflow.Fitted]:
+def finished(seeds: int = 1) -> tuple[pathlib.Path, Fitted]:
     """Its folder, and what is in it; made once per process and number of seeds."""
-    workdir = pathlib.Path(tempfile.mkdtemp(prefix="finished")) / "run"
-    return workdir, leave(config(seeds=seeds), workdir)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="finished")) / "run"
+    return folder, leave(config(seeds=seeds), folder)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert.app.families import MODULES
+from jaxpert.app import families
 from jaxpert.core.parallel import AXIS, pmean
 from jaxpert.core.types import Batch, Model, Request, Spec
 from jaxpert.nn import graphs
@@ -54,12 +53,12 @@ def compiled_quickly():
 
 def found() -> list[str]:
     """Every model of the project."""
-    return list(MODULES)
+    return list(families.models())
 
 
 @functools.cache
 def built(name: str) -> Model:
-    return importlib.import_module(MODULES[name]).build(spec(), **SMALL.get(name, {}))
+    return families.module_of(name).build(spec(), **SMALL.get(name, {}))
 
 
 def counts() -> np.ndarray:
@@ -113,7 +112,7 @@ def batch() -> Batch:
         slot=np.arange(CELLS, dtype=np.int32),
         extras=extras,
     )
-    return jax.tree.map(jnp.asarray, whole)
+    return jax.device_put(whole)
 
 
 def rows(whole: Batch, index) -> Batch:

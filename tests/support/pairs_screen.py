@@ -11,11 +11,10 @@ import pandas as pd
 from scipy import sparse
 
 from jaxpert import data
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, Spec
 from jaxpert.models.gears import model as gears
 from jaxpert.nn import graphs
-from jaxpert.tasks.screen import predict as workflow
-from jaxpert.tasks.screen.predict import Fitted
 
 GENES, CELLS = 30, 12
 PERTURBED = ("g0", "g1", "g2", "X")
@@ -84,6 +83,5 @@ def fitted(**settings) -> Fitted:
         params, state = model.init(key, batch)
         return params, model.loss(params, state, key, batch)[1][0]
 
-    params, state = start(jax.random.key(0), workflow.make_batch(dataset(), np.arange(0, 132, 3)))
-    none: dict = {"train": None, "outcome": None}
-    return Fitted(model, params, state, **none)
+    params, state = start(jax.random.key(0), data.make_batch(dataset(), np.arange(0, 132, 3)))
+    return Fitted(model, params, state)

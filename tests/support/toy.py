@@ -108,9 +108,10 @@ def run(
     log_every: int = 3,
     optimizer=ADAM,
     stretches: float = math.inf,
+    save_seconds: float = math.inf,
 ):
-    """Train in a work directory, going on from its newest checkpoint; saves after every stretch of
-    steps."""
+    """Train in a work directory, going on from its newest checkpoint; saves at the end, and with
+    `save_seconds=0` after every stretch of steps."""
     train_feed, valid_feed = feeds(devices=devices)
     state = train.init(model(), optimizer, train_feed, jax.random.key(3))
     notes: tuple[str, ...] = ()
@@ -128,7 +129,7 @@ def run(
                 epochs=epochs,
                 log_every=log_every,
                 save=lambda state, extra: checkpoint.save(manager, state, extra),
-                save_seconds=0.0,
+                save_seconds=save_seconds,
                 report=report,
                 should_stop=lambda: caught() or next(done) >= stretches,
             )
@@ -137,17 +138,14 @@ def run(
 
 def numbers(state) -> dict[str, str]:
     """Every leaf as the hexadecimal digits of its bytes."""
-    plain = checkpoint._plain(state)
-    leaves = jax.tree_util.tree_leaves_with_path(plain)
-    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes().hex() for path, leaf in leaves}
+    digits: dict[str, str] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        digits[jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes().hex()
+    return digits
 
 
 if __name__ == "__main__":
-    workdir, options = sys.argv[1], json.loads(sys.argv[2])
-    if rate := options.pop("sgd", None):
-        options["optimizer"] = optim.sgd(rate)
-    final, outcome, _ = run(workdir, **options)
-    leaves = [
-        np.asarray(leaf).tolist() for leaf in jax.tree.leaves((final.params, final.best.params))
-    ]
-    print(json.dumps({"bytes": numbers(final), "outcome": outcome, "leaves": leaves}))
+    _, outcome, _ = run(sys.argv[1], save_seconds=0.0)
+    print(json.dumps(outcome))

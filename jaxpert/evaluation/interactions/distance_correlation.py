@@ -28,23 +28,27 @@ def distance_correlations(
     dC(a, b).
     """
     varies = jnp.ptp(columns, 1) > 0
+    # A shift changes no distance, and centred squares lose fewer digits.
     columns = jnp.where(varies[:, None], columns - columns.mean(1, keepdims=True), 0)
     means = jnp.stack([_mean_distances(column) for column in columns])
+    # Each group once, in a fixed order, as the order is part of the compiled program.
     groups = tuple(dict.fromkeys(group for group, _ in pairs))
-    covariance, group_means = _sums(columns, means, groups, tuple(pairs))
+    covariances, group_means = _sums(columns, means, groups, tuple(pairs))
     square = 2 * (columns**2).mean(1)  # mean squared distance
-    own = [
-        _variance(square[jnp.array(group)].sum(), group_means[k]) for k, group in enumerate(groups)
-    ]
-    found = []
-    for value, (group, other) in zip(covariance, pairs, strict=True):
-        product = own[groups.index(group)] * _variance(square[other], means[other])
-        found.append(jnp.sqrt(jnp.maximum(value, 0) / jnp.sqrt(product)))
-    return jnp.stack(found)
+    variances = {}
+    for group, mean in zip(groups, group_means, strict=True):
+        variances[group] = _variance(square[jnp.array(group)].sum(), mean)
+    correlations = []
+    for covariance, (group, other) in zip(covariances, pairs, strict=True):
+        product = variances[group] * _variance(square[other], means[other])
+        # dCor^2 = dCov^2 / (dVar_x dVar_y); rounding may leave dCov^2 slightly below 0.
+        correlations.append(jnp.sqrt(jnp.maximum(covariance, 0) / jnp.sqrt(product)))
+    return jnp.stack(correlations)
 
 
 def _variance(square: Array, means: Float[Array, "n"]) -> Array:
     """Squared distance variance from the mean squared distance and each point's mean distance."""
+    # Mean square of d_ij - d_i. - d_.j + d_..: E[d^2] - 2 E[d_i.^2] + E[d]^2.
     variance = square - 2 * (means**2).mean() + means.mean() ** 2
     return jnp.where(square > 0, variance, jnp.nan)
 
@@ -54,6 +58,7 @@ def _mean_distances(values: Float[Array, "n"]) -> Float[Array, "n"]:
     n = len(values)
     order = jnp.argsort(values)
     ranked = values[order]
+    # sum_j |x_j - x_i| = i x_i - sum of those below + sum of those above - (n - i) x_i.
     rank = jnp.arange(1, n + 1, dtype=values.dtype)
     means = ((2 * rank - n) * ranked + ranked.sum() - 2 * jnp.cumsum(ranked)) / n
     return jnp.zeros_like(values).at[order].set(means)
@@ -72,29 +77,32 @@ def _sums(
     """
     n = columns.shape[1]
     others = sorted({other for _, other in pairs})
+    # d_ij - d_i. - d_.j + d_..: row and grand mean together are one offset per row.
     rows = (columns, means - means.mean(1, keepdims=True), jnp.ones((1, n), columns.dtype))
+    # Padded to whole blocks of ROWS observations; the last row is 0 where there is none.
     blocks = jnp.pad(jnp.concatenate(rows), ((0, 0), (0, -n % ROWS)))
     blocks = blocks.reshape(len(blocks), -1, ROWS).swapaxes(0, 1)
 
     def add(sums: tuple[Array, ...], block: Array) -> tuple[tuple[Array, ...], None]:
-        of, offset, real = block[: len(columns)], block[len(columns) : -1], block[-1][:, None]
-        gaps = [jnp.abs(mine[:, None] - column) for mine, column in zip(of, columns, strict=True)]
-        distance = {group: _norm([gaps[k] for k in group]) for group in groups}
+        values, offset, real = block[: len(columns)], block[len(columns) : -1], block[-1][:, None]
+        gaps = [jnp.abs(x[:, None] - column) for x, column in zip(values, columns, strict=True)]
+        distance = {}
+        for group in groups:
+            distance[group] = _norm([gaps[k] for k in group])
         centred = {k: (gaps[k] - offset[k][:, None] - means[k]) * real for k in others}
+        # Only one of the two matrices is centred; see the docstring.
         terms = [distance[group] * centred[other] for group, other in pairs]
         terms += [distance[group] * real for group in groups]
         return tuple(total + term.sum(0) for total, term in zip(sums, terms, strict=True)), None
 
-    empty = tuple(jnp.zeros(n, columns.dtype) for _ in range(len(pairs) + len(groups)))
+    empty = tuple(jnp.zeros(n, columns.dtype) for _ in (*pairs, *groups))
     sums, _ = jax.lax.scan(add, empty, blocks)
-    return [total.mean() / n for total in sums[: len(pairs)]], [
-        total / n for total in sums[len(pairs) :]
-    ]
+    covariances = [total.mean() / n for total in sums[: len(pairs)]]
+    group_means = [total / n for total in sums[len(pairs) :]]
+    return covariances, group_means
 
 
 def _norm(gaps: list[Array]) -> Array:
-    return (
-        gaps[0]
-        if len(gaps) == 1
-        else jnp.sqrt(sum((gap * gap for gap in gaps[1:]), gaps[0] * gaps[0]))
-    )
+    if len(gaps) == 1:
+        return gaps[0]
+    return jnp.sqrt(sum((gap * gap for gap in gaps[1:]), gaps[0] * gaps[0]))

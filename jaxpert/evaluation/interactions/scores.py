@@ -3,16 +3,15 @@ each alone.
 
 Effects are differences of mean expression from control, one number per gene, on the scale of the
 model (the published thresholds were made on log-normalised expression). The scores are those of
-Norman et al. (Science 2019) as GEARS uses them (Roohani et al., Nature Biotechnology 2024).
+Norman et al. (Science 2019) as Roohani et al. (Nature Biotechnology 2024) use them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +35,27 @@ CHUNK = 256
 """Pairs sent to the device at a time."""
 
 Effects = Float[np.ndarray, "N n"]
+
+
+class Settings(NamedTuple):
+    """How pairs are scored; the defaults are those of the published thresholds."""
+
+    fit: str = "pearson"
+    """Correlation behind `corr_fit`: "pearson", or "distance" as the paper words it."""
+    tolerance: float | None = TOLERANCE
+    """Stop of `theil_sen`."""
+    most_steps: int = STEPS
+    most_subsets: int = MOST
+    """The slopes go through all pairs of genes where there are at most so many, else through that
+    many random ones, the same for every pair of perturbations."""
+    seed: int = SEED
+    """Of the random pairs of genes."""
+    precision: str = "float64"
+    """In "float32" the published stop may fall on another step, which moves the slopes by about
+    1e-3."""
+
+
+PUBLISHED = Settings()
 
 
 class Scores(NamedTuple):
@@ -69,26 +89,26 @@ def interaction_scores(
     second: Float[Array, "n"],
     both: Float[Array, "n"],
     pairs_of_genes: tuple[Int[Array, "K"], Int[Array, "K"]],
-    *,
-    fit: str = "pearson",
-    tolerance: float | None = TOLERANCE,
-    most_steps: int = STEPS,
+    settings: Settings = PUBLISHED,
 ) -> Scores:
     """The scores of one pair, pure JAX. NaN where a needed vector is the same for all genes.
 
-    `fit` is the correlation behind `corr_fit`: "pearson" as published thresholds were made,
-    "distance" as the paper words it. `tolerance` and `most_steps` are those of `theil_sen`.
+    `pairs_of_genes` are those that the slopes go through; of `settings` its number, seed and
+    precision are not read.
     """
-    c1, c2, _ = theil_sen(
-        first, second, both, pairs_of_genes, tolerance=tolerance, most_steps=most_steps
-    )
+    stop = {"tolerance": settings.tolerance, "most_steps": settings.most_steps}
+    c1, c2, _ = theil_sen(first, second, both, pairs_of_genes, **stop)
+    # ab ~ c1 a + c2 b (docs/models/gears.md, "Genetic interactions").
     fitted = c1 * first + c2 * second
-    columns = jnp.stack(
-        [first, second, both, fitted] if fit == "distance" else [first, second, both]
-    )
+    columns = [first, second, both]
+    # Asked for together, since all share the distances between genes.
     asked: list[tuple[tuple[int, ...], int]] = [((0, 1), 2), ((0,), 1), ((0,), 2), ((1,), 2)]
-    asked += [((3,), 2)] if fit == "distance" else []
-    dcor, singles, dcor_first, dcor_second, *fits = distance_correlations(columns, asked)
+    if settings.fit == "distance":
+        columns.append(fitted)
+        asked.append(((3,), 2))
+    dcor, singles, dcor_first, dcor_second, *fits = distance_correlations(jnp.stack(columns), asked)
+    # A difference of logarithms: the quotient would overflow where c2 is nearly 0.
+    ratio = jnp.abs(jnp.log10(jnp.abs(c1)) - jnp.log10(jnp.abs(c2)))
     return Scores(
         c1=c1,
         c2=c2,
@@ -98,9 +118,8 @@ def interaction_scores(
         dcor_first=dcor_first,
         dcor_second=dcor_second,
         corr_fit=fits[0] if fits else _pearson(fitted, both),
-        dominance=jnp.where(
-            c1 * c2 < 0, jnp.nan, jnp.abs(jnp.log10(jnp.abs(c1)) - jnp.log10(jnp.abs(c2)))
-        ),
+        # Slopes of opposite signs do not say which single dominates.
+        dominance=jnp.where(c1 * c2 < 0, jnp.nan, ratio),
         eq_contr=jnp.minimum(dcor_first, dcor_second) / jnp.maximum(dcor_first, dcor_second),
     )
 
@@ -110,65 +129,68 @@ def score_pairs(
     second: Effects,
     both: Effects,
     *,
-    fit: str = "pearson",
-    tolerance: float | None = TOLERANCE,
-    most_steps: int = STEPS,
-    most_subsets: int = MOST,
-    seed: int = SEED,
-    precision: str = "float64",
     chunk: int = CHUNK,
     together: int | None = None,
     workers: int | None = None,
+    **settings: Any,
 ) -> Scores:
-    """Scores [N] of N pairs from the effects [N, n] of their singles and of the pairs.
+    """Scores of N pairs from the effects of their singles and of the pairs.
 
-    The slopes go through all pairs of genes where there are at most `most_subsets`, else through
-    that many random ones drawn with `seed`, the same for every pair. `chunk` pairs at a time go to
-    the device, which takes `together` of them abreast (None: one after the other, fastest on CPUs);
-    on CPUs, where one pair keeps one core busy, that many `workers` (None: one for each core) score
-    parts of a chunk at the same time. In "float32" the published stop may fall on another step,
-    which moves the slopes by about 1e-3. Raises InputError for fewer than 3 genes or values that
-    are not finite.
+    Args:
+        first, second, both: effects `[N, n]`, a row for each pair and a column for each gene.
+        chunk: pairs that go to the device at a time.
+        together: pairs that the device takes abreast (None: one after the other, fastest on CPUs).
+        workers: on CPUs, where one pair keeps one core busy, so many threads score parts of a chunk
+            at the same time (None: one for each core).
+        settings: fields of `Settings`.
+
+    Returns:
+        Scores `[N]`, float64 NumPy arrays unless `precision` says otherwise.
+
+    Raises:
+        InputError: fewer than 3 genes, no pair, values that are not finite, unknown settings.
     """
-    _check(first, second, both, fit, precision)
-    drawn = subsets(first.shape[1], most_subsets, seed)
-    score = partial(
-        _score_chunk, fit=fit, tolerance=tolerance, most_steps=most_steps, together=together
-    )
+    chosen = Settings(**settings)
+    _check(first, second, both, chosen)
+    drawn = subsets(first.shape[1], chosen.most_subsets, chosen.seed)
+    # One pair is too small a problem for XLA to keep several cores busy.
     workers = workers or (_cores() if jax.default_backend() == "cpu" else 1)
     size = min(-(-chunk // workers), len(first))
 
-    def one(bounds: tuple[int, int]) -> list[np.ndarray]:
-        start, stop = bounds
-        with jax.enable_x64(precision == "float64"):
-            rows = np.minimum(np.arange(start, start + size), len(first) - 1)
-            vectors = (jnp.asarray(effects[rows], precision) for effects in (first, second, both))
-            part = score(*vectors, (jnp.asarray(drawn.first), jnp.asarray(drawn.second)))
-            return [np.asarray(values)[: stop - start] for values in part]
+    def score_part(start: int) -> list[np.ndarray]:
+        count = min(size, len(first) - start)
+        # The last part repeats its last pair: another length would be compiled anew.
+        rows = np.minimum(np.arange(start, start + size), len(first) - 1)
+        # Inside the thread, since this setting of JAX is one of the thread.
+        with jax.enable_x64(chosen.precision == "float64"):
+            vectors = [
+                jnp.asarray(values[rows], chosen.precision) for values in (first, second, both)
+            ]
+            genes = jnp.asarray(drawn.first), jnp.asarray(drawn.second)
+            scores = _score_part(*vectors, genes, settings=chosen, together=together)
+            return [np.asarray(values)[:count] for values in scores]
 
+    # JAX lets go of the interpreter while it computes, so threads are enough.
     with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(one, _chunks(len(first), size)))
-    return Scores(*(np.concatenate(values) for values in zip(*found, strict=True)))
+        parts = list(pool.map(score_part, range(0, len(first), size)))
+    return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-@partial(jax.jit, static_argnames=("fit", "tolerance", "most_steps", "together"))
-def _score_chunk(
+@partial(jax.jit, static_argnames=("settings", "together"))
+def _score_part(
     first: Array,
     second: Array,
     both: Array,
     pairs_of_genes: tuple[Array, Array],
     *,
-    fit: str,
-    tolerance: float | None,
-    most_steps: int,
+    settings: Settings,
     together: int | None,
 ) -> Scores:
-    def one(vectors: tuple[Array, Array, Array]) -> Scores:
-        return interaction_scores(
-            *vectors, pairs_of_genes, fit=fit, tolerance=tolerance, most_steps=most_steps
-        )
+    def score_pair(vectors: tuple[Array, Array, Array]) -> Scores:
+        return interaction_scores(*vectors, pairs_of_genes, settings)
 
-    return jax.lax.map(one, (first, second, both), batch_size=together)
+    # map, as 1e5 pairs of genes for every pair at once would not fit.
+    return jax.lax.map(score_pair, (first, second, both), batch_size=together)
 
 
 def deviation(first: Effects, second: Effects, both: Effects) -> Float[np.ndarray, "N n"]:
@@ -183,54 +205,36 @@ def non_additive_genes(
     return np.argsort(-np.abs(deviation(first, second, both)), axis=1, kind="stable")[:, :k]
 
 
-def non_additive_error(
-    observed: Effects, predicted: Effects, first: Effects, second: Effects, k: int = 20
-) -> Float[np.ndarray, "N"]:
-    """Mean squared error of the predicted pair over its k most non-additive genes in the data.
-
-    `first` and `second` are the observed effects of the singles.
-    """
-    genes = non_additive_genes(first, second, observed, k)
-    miss = np.take_along_axis(observed.astype(np.float64) - predicted, genes, axis=1)
-    return (miss**2).mean(1)
-
-
 def _pearson(x: Float[Array, "n"], y: Float[Array, "n"]) -> Array:
+    # The range sees a constant exactly, where a variance has rounding.
     varies = (jnp.ptp(x) > 0) & (jnp.ptp(y) > 0)
     x, y = x - x.mean(), y - y.mean()
     return jnp.where(varies, (x * y).sum() / jnp.sqrt((x * x).sum() * (y * y).sum()), jnp.nan)
 
 
 def _cores() -> int:
+    # Containers and schedulers grant a process fewer cores than there are.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + size, count)) for start in range(0, count, size))
-
-
-def _check(first: Effects, second: Effects, both: Effects, fit: str, precision: str) -> None:
+def _check(first: Effects, second: Effects, both: Effects, settings: Settings) -> None:
+    fit, precision = settings.fit, settings.precision
     if fit not in FITS or precision not in ("float64", "float32"):
         raise InputError(
             f"interaction scores were asked for with fit={fit!r} and precision={precision!r}, "
-            "expected fit to be one "
-            f"of {', '.join(FITS)} and precision float64 or float32"
+            f"expected fit to be one of {', '.join(FITS)} and precision float64 or float32"
         )
     pairs, genes = first.shape
     if pairs < 1 or genes < FEWEST_GENES:
         raise InputError(
             f"interaction scores were asked for {pairs} pairs on {genes} genes, expected at least "
-            "1 pair and "
-            f"{FEWEST_GENES} genes: pass more of the measured genes"
+            f"1 pair and {FEWEST_GENES} genes: pass more of the measured genes"
         )
-    wrong = [
-        row
-        for row in range(pairs)
-        if not all(np.isfinite(effects[row]).all() for effects in (first, second, both))
-    ]
-    if wrong:
+    finite = np.isfinite(first) & np.isfinite(second) & np.isfinite(both)
+    wrong = np.flatnonzero(~finite.all(1))
+    if len(wrong):
         raise InputError(
             f"the effects of {len(wrong)} of {pairs} pairs (the first is number {wrong[0]}) hold "
-            "values that are not "
-            "finite, expected numbers only: leave out the genes or pairs without them"
+            "values that are not finite, expected numbers only: leave out the genes or pairs "
+            "without them"
         )

@@ -46,27 +46,34 @@ def screen(
 ) -> pandas.DataFrame:
     """Table of pairs with interaction scores and sub-types, the ones to measure next first.
 
-    `singles` are the effects (mean minus control, n genes) of the S perturbations `names`; `both`
-    the effects of `pairs` (rows of two positions in `names`; default all S(S-1)/2 in order), or a
-    function that predicts any few of them, so that the effects of all pairs never stand in memory
-    at once. A member of `names` may itself be a combination ("A+B"), which makes triples. `options`
-    go to `score_pairs`.
+    Args:
+        names: the S perturbations. A member may itself be a combination ("A+B"), which makes
+            triples.
+        singles: their effects, mean minus control over n genes.
+        both: the effects of `pairs`, or a function that predicts any few of them, so that the
+            effects of all pairs never stand in memory at once.
+        pairs: rows of two positions in `names`; all S (S - 1) / 2 in order if None.
+        uncertainty: one number for each pair, higher is less certain.
+        rank_by: "deviation" or a sub-type, whose score then decides, in its direction; undefined
+            scores come last.
+        chunk: pairs scored at a time.
+        options: go to `score_pairs`.
 
-    Columns: pair, first, second, the published scores, `deviation` (root mean square over genes of
-        ab - (a + b), in
-    the units of the effects), subtypes, and uncertainty where there is one. `rank_by` is
-    "deviation" or a sub-type, whose score then decides, in its direction; undefined scores come
-    last. Thresholds of sub-types were made on measured, noisy effects: see
-    `interaction_subtypes.RULES`.
+    Returns:
+        Columns pair, first, second, the published scores, `deviation` (root mean square over genes
+        of ab - (a + b), in the units of the effects), subtypes, and uncertainty where there is one.
+        Thresholds of sub-types were made on measured, noisy effects: see `subtypes.RULES`.
     """
     if rank_by not in RANKINGS:
         raise InputError(
             f"pairs cannot be ranked by {rank_by!r}, expected one of {', '.join(RANKINGS)}"
         )
+    # Filled in before the checks, which then hold for both.
     pairs = all_pairs(len(names)) if pairs is None else pairs
     _check(names, singles, both, pairs, uncertainty)
     scores, size, unsure = _score(singles, both, pairs, chunk, options)
-    table = _table(names, pairs, scores, size, uncertainty if unsure is None else unsure)
+    unsure = uncertainty if unsure is None else unsure
+    table = _table(names, pairs, scores, size, unsure)
     return table.iloc[_order(scores, size, rank_by)].reset_index(drop=True)
 
 
@@ -75,22 +82,30 @@ def _score(
 ) -> tuple[Scores, np.ndarray, np.ndarray | None]:
     """Scores, root mean square deviation and the predictor's uncertainty of all pairs, a chunk at a
     time."""
-    found, sizes, unsure = [], [], []
+    parts, sizes, unsure = [], [], []
     for start in range(0, len(pairs), chunk):
         part = pairs[start : start + chunk]
-        given = _predicted(both, part, slice(start, start + chunk))
-        vectors = singles[part[:, 0]], singles[part[:, 1]], given.effects
-        found.append(_score_padded(vectors, min(chunk, len(pairs)), options))
+        # Effects of one chunk at a time: 1,000 perturbations make half a million pairs.
+        prediction = _predicted(both, part, slice(start, start + chunk))
+        vectors = singles[part[:, 0]], singles[part[:, 1]], prediction.effects
+        parts.append(_score_padded(vectors, min(chunk, len(pairs)), options))
         sizes.append(np.sqrt((deviation(*vectors) ** 2).mean(1)))
-        unsure.append(given.uncertainty)
-    missing = [values is None for values in unsure]
-    if any(missing) and not all(missing):
+        unsure.append(prediction.uncertainty)
+    scores = Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    return scores, np.concatenate(sizes), _joined(unsure)
+
+
+def _joined(unsure: list[np.ndarray | None]) -> np.ndarray | None:
+    """Uncertainty of all chunks, None where no chunk has one."""
+    given = [values for values in unsure if values is not None]
+    if not given:
+        return None
+    if len(given) < len(unsure):
         raise InputError(
             "a predictor of pairs gave an uncertainty for some pairs only, expected it for all or "
             "none"
         )
-    scores = Scores(*(np.concatenate(values) for values in zip(*found, strict=True)))
-    return scores, np.concatenate(sizes), None if any(missing) else np.concatenate(unsure)
+    return np.concatenate(given)
 
 
 def _predicted(both: Any, part: Pairs, rows: slice) -> Prediction:
@@ -112,15 +127,24 @@ def _table(
 ) -> pandas.DataFrame:
     import pandas as pd
 
-    first, second = ([str(names[int(k)]) for k in column] for column in pairs.T)
-    columns: dict[str, Any] = {"pair": [f"{a}+{b}" for a, b in zip(first, second, strict=True)]}
-    columns |= {"first": first, "second": second, **scores._asdict()}
-    columns |= {"deviation": size, "subtypes": subtypes.labels(scores._asdict())}
-    return pd.DataFrame(columns | ({} if unsure is None else {"uncertainty": unsure}))
+    first, second = pairs.T
+    members = [(str(names[int(a)]), str(names[int(b)])) for a, b in zip(first, second, strict=True)]
+    columns: dict[str, Any] = {
+        "pair": ["+".join(pair) for pair in members],
+        "first": [pair[0] for pair in members],
+        "second": [pair[1] for pair in members],
+        **scores._asdict(),
+        "deviation": size,
+        "subtypes": subtypes.labels(scores._asdict()),
+    }
+    if unsure is not None:
+        columns["uncertainty"] = unsure
+    return pd.DataFrame(columns)
 
 
 def _order(scores: Scores, size: np.ndarray, rank_by: str) -> np.ndarray:
     if rank_by == "deviation":
+        # Stable, so that pairs of one score stay in the order given.
         return np.argsort(-size, kind="stable")
     return subtypes.most_extreme(scores._asdict(), rank_by)
 
@@ -130,8 +154,8 @@ def _check(
 ) -> None:
     if len(names) != len(singles):
         raise InputError(
-            f"{len(names)} names were given for {len(singles)} single effects, expected as many "
-            "of both"
+            f"{len(names)} names were given for {len(singles)} single effects, expected as many of "
+            "both"
         )
     if not len(pairs):
         raise InputError(
@@ -141,18 +165,15 @@ def _check(
     if pairs.min() < 0 or pairs.max() >= len(names):
         raise InputError(
             f"pairs name positions from {pairs.min()} to {pairs.max()}, expected 0 to "
-            f"{len(names) - 1}: positions "
-            "count the given names from 0"
+            f"{len(names) - 1}: positions count the given names from 0"
         )
     if not callable(both) and both.shape != (len(pairs), singles.shape[1]):
         raise InputError(
-            f"effects of pairs have shape {both.shape}, expected "
-            f"{(len(pairs), singles.shape[1])}: one row for every "
-            "pair and the same genes as the single effects"
+            f"effects of pairs have shape {both.shape}, expected {(len(pairs), singles.shape[1])}: "
+            "one row for every pair and the same genes as the single effects"
         )
     if unsure is not None and (callable(both) or len(unsure) != len(pairs)):
         raise InputError(
             f"{len(unsure)} uncertainties were given for {len(pairs)} pairs, expected one for "
-            "each, or none beside a "
-            "function that predicts them with the effects"
+            "each, or none beside a function that predicts them with the effects"
         )

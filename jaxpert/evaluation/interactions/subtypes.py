@@ -30,11 +30,10 @@ RULES = {
     "suppression": Rule("mag", False, 1.0),
     "neomorphism": Rule("corr_fit", False, 0.88),
     "redundancy": Rule("dcor", True, 0.85),
-    "epistasis": Rule(
-        "eq_contr", False, 0.28
-    ),  # the paper prints > 0.28; its scripts, and the meaning, say <
+    # The paper prints > 0.28; its scripts, and the meaning, say <.
+    "epistasis": Rule("eq_contr", False, 0.28),
 }
-"""The five sub-types of GEARS' Table 2; a pair may be of several.
+"""The five sub-types of Table 2 of Roohani et al. (2024); a pair may be of several.
 
 The thresholds were set on measured effects, whose noise pulls the slopes towards 0: an exactly
 additive pair without noise has mag = sqrt(2) and counts as synergy. Compare predictions with one
@@ -71,28 +70,29 @@ class Chance(NamedTuple):
 
 def members(scores: Table) -> dict[str, Bool[np.ndarray, "N"]]:
     """Which pairs are of each sub-type, and which are additive; an undefined score is of none."""
-    found = {name: _within(scores[rule.score], rule) for name, rule in RULES.items()}
-    return found | {"additive": np.abs(scores["mag"] - 1) < ADDITIVE_WITHIN}
+    # NaN compares false, so that an undefined score is of no sub-type.
+    masks = {name: _within(scores[rule.score], rule) for name, rule in RULES.items()}
+    return masks | {"additive": np.abs(scores["mag"] - 1) < ADDITIVE_WITHIN}
 
 
 def labels(scores: Table) -> list[str]:
     """The sub-types of each pair in words: "synergy, neomorphism", or "additive" or "none" where it
     is of no other."""
-    found = members(scores)
-    count = len(scores["mag"])
-    named = [", ".join(name for name in RULES if found[name][row]) for row in range(count)]
-    return [
-        name or ("additive" if found["additive"][row] else "none") for row, name in enumerate(named)
-    ]
+    masks = members(scores)
+    words = []
+    for row in range(len(scores["mag"])):
+        names = [name for name in RULES if masks[name][row]]
+        if not names:
+            names = ["additive" if masks["additive"][row] else "none"]
+        words.append(", ".join(names))
+    return words
 
 
 def most_extreme(scores: Table, subtype: str, k: int | None = None) -> Int[np.ndarray, "k"]:
     """Pairs in the order of a sub-type's score, most typical first; undefined scores come last."""
     rule = rule_of(subtype)
-    values = scores[rule.score]
-    order = np.argsort(
-        np.where(np.isnan(values), np.inf, -values if rule.above else values), kind="stable"
-    )
+    values = -scores[rule.score] if rule.above else scores[rule.score]
+    order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")
     return order[:k]
 
 
@@ -100,15 +100,18 @@ def agreement(true: Table, predicted: Table, subtype: str, k: int = TOP) -> Agre
     """Precision among the k best, overlap of the k best, precision and recall for one sub-type."""
     rule = rule_of(subtype)
     is_true, is_predicted = _within(true[rule.score], rule), _within(predicted[rule.score], rule)
+    true_count, predicted_count = int(is_true.sum()), int(is_predicted.sum())
     hits = int((is_true & is_predicted).sum())
     best = most_extreme(predicted, subtype, k)
+    shared = np.intersect1d(best, most_extreme(true, subtype, k))
     return Agreement(
         precision_at_10=float(is_true[best].sum() / k),
-        top_10_accuracy=len(np.intersect1d(best, most_extreme(true, subtype, k))) / k,
-        precision=hits / int(is_predicted.sum()) if is_predicted.any() else 0.0,
-        recall=hits / int(is_true.sum()) if is_true.any() else float("nan"),
-        true=int(is_true.sum()),
-        predicted=int(is_predicted.sum()),
+        top_10_accuracy=len(shared) / k,
+        # Published convention: 0, not undefined, where nothing is predicted.
+        precision=hits / max(predicted_count, 1),
+        recall=hits / true_count if true_count else float("nan"),
+        true=true_count,
+        predicted=predicted_count,
     )
 
 
@@ -124,6 +127,7 @@ def by_chance(
             "smaller k"
         )
     rng = np.random.default_rng(seed)
+    # Without replacement, since a list of ten best holds ten different pairs.
     drawn = np.stack([rng.choice(count, k, replace=False) for _ in range(sets)])
     hit = _within(true[rule.score], rule)[drawn].mean(1)
     overlap = np.isin(drawn, most_extreme(true, subtype, k)).mean(1)

@@ -81,10 +81,12 @@ def exact_fits(
     a, b, c, d = first[i], second[i], first[j], second[j]
     u, v = both[i], both[j]
     determinant, square = a * d - b * c, a * a + b * b + c * c + d * d
+    # Relative to their size: points on one line through 0 leave the slopes open.
     open_ = jnp.abs(determinant) <= jnp.finfo(both.dtype).eps * square
     # The pseudoinverse of a matrix M of rank 1 is M' / |M|^2.
     least = jnp.where(square > 0, square, 1)
     divisor = jnp.where(open_, 1, determinant)
+    # Cramer's rule for a c1 + b c2 = u and c c1 + d c2 = v.
     c1 = jnp.where(open_, (a * u + c * v) / least, (d * u - b * v) / divisor)
     c2 = jnp.where(open_, (b * u + d * v) / least, (a * v - c * u) / divisor)
     return c1, c2
@@ -99,6 +101,7 @@ def _spatial_median(
     Differs from scikit-learn in staying where it is when it has reached the median exactly (there:
     a jump to 1).
     """
+    # A row of ones makes the sum of weights part of the same product.
     points = jnp.stack([jnp.ones_like(c1), c1, c2])
 
     def step(search: tuple) -> tuple:
@@ -108,9 +111,11 @@ def _spatial_median(
 
     def unfinished(search: tuple) -> Array:
         steps, (at1, at2), moved = search
+        # A step below the rounding of the point itself cannot be told from none.
         near = 4 * jnp.finfo(c1.dtype).eps * (1 + jnp.hypot(at1, at2))
         return (steps < most_steps) & (moved >= (near if tolerance is None else tolerance))
 
+    # From the mean, as published: another start would stop elsewhere within the tolerance.
     start = c1.mean(), c2.mean()
     begin = jnp.asarray(0), start, jnp.asarray(jnp.inf, c1.dtype)
     steps, (at1, at2), _ = jax.lax.while_loop(unfinished, step, begin)
@@ -123,6 +128,7 @@ def _weiszfeld(points: Float[Array, "3 K"], at: tuple[Array, Array]) -> tuple[Ar
     eps = jnp.finfo(points.dtype).eps
     dx, dy = points[1] - at[0], points[2] - at[1]
     distance = jnp.sqrt(dx * dx + dy * dy)
+    # 1 / distance has no value on a point: it pulls nothing and only shortens the step.
     away = distance >= eps
     # Kept from being computed again for each of the sums, which are one product.
     weight = jax.lax.optimization_barrier(jnp.where(away, 1 / jnp.where(away, distance, 1), 0))
@@ -130,6 +136,7 @@ def _weiszfeld(points: Float[Array, "3 K"], at: tuple[Array, Array]) -> tuple[Ar
     pull_x, pull_y = sum_x - at[0] * total, sum_y - at[1] * total
     pull = jnp.hypot(pull_x, pull_y)
     on_a_point = (weight == 0).any()
+    # The share 1 / |pull| that a data point holds back (Karkkainen and Ayramo 2005).
     stay = jnp.where(pull > eps, jnp.where(on_a_point, 1 / jnp.maximum(pull, eps), 0), 1)
     share = (1 - jnp.minimum(stay, 1)) / jnp.maximum(total, eps)
     return at[0] + share * pull_x, at[1] + share * pull_y

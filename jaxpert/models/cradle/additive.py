@@ -4,7 +4,7 @@ CPA-VAE without."""
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,9 @@ import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpert.core.types import Batch, Model, PyTree, Spec
-from jaxpert.models.cradle import network as count_vae
+from jaxpert.models.cradle import network
+from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
+from jaxpert.models.cradle.settings import CpaVaeSettings, SamsVaeSettings
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
 from jaxpert.nn.layers import CountHead, GaussianHead
@@ -21,10 +23,9 @@ from jaxpert.nn.layers import CountHead, GaussianHead
 class Networks(NamedTuple):
     """What the programs close over."""
 
-    settings: Any
-    """`latent_dim`, `embedding_prior_scale` and `mean_field_encoder` are read here."""
+    settings: SamsVaeSettings | CpaVaeSettings
     spec: Spec
-    mask: count_vae.Mask | None
+    mask: network.Mask | None
     """None for embeddings without masks."""
     embedding: GaussianHead | None
     """q(E | mask); None for free (mean-field) normals."""
@@ -33,7 +34,11 @@ class Networks(NamedTuple):
 
 
 def networks(
-    spec: Spec, settings: Any, *, mask: count_vae.Mask | None, embedding: GaussianHead | None
+    spec: Spec,
+    settings: SamsVaeSettings | CpaVaeSettings,
+    *,
+    mask: network.Mask | None,
+    embedding: GaussianHead | None,
 ) -> Networks:
     """The networks at the widths that the data ask for."""
     s, genes, z = settings, len(spec.genes), settings.latent_dim
@@ -52,40 +57,28 @@ def model(net: Networks, batch: Batch) -> None:
     """The generative NumPyro program, at natural scale: a sum over the batch's cells, the
     treatments' terms weighted by the share of their cells that the batch holds (all of them when
     the batch is the whole split)."""
-    s, share = net.settings, count_vae.treatment_share(batch)
+    s, share = net.settings, network.treatment_share(batch)
     treatments, scale = len(net.spec.treatments), s.embedding_prior_scale
-    embedding = count_vae.model_embedding(
-        s.latent_dim, treatments, share, scale=scale, mask=net.mask
-    )
+    embedding = network.model_embedding(s.latent_dim, treatments, share, scale=scale, mask=net.mask)
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
-    with count_vae.cells(batch):
-        z_b = count_vae.model_basal(s.latent_dim, batch)
-        count_vae.observe(decoder, batch, z_b + batch.treatment @ embedding.masked)
-
-
-def _guide_embedding(net: Networks, share: Float[Array, "T"]) -> count_vae.Embedding:
-    sizes = net.settings.latent_dim, len(net.spec.treatments)
-    return count_vae.guide_embedding(*sizes, share, network=net.embedding, mask=net.mask)
+    with network.cells(batch):
+        z_b = network.model_basal(s.latent_dim, batch)
+        network.observe(decoder, batch, z_b + batch.treatment @ embedding.masked)
 
 
 def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
-    embedding = _guide_embedding(net, count_vae.treatment_share(batch))
+    embedding = _guide_embedding(net, network.treatment_share(batch))
     encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
     loc, scale = encoder(*_encoder_inputs(net, batch, batch.treatment @ embedding.masked))
-    with count_vae.cells(batch):
+    with network.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
-
-
-def _encoder_inputs(net: Networks, batch: Batch, z_p: Float[Array, "B Z"]) -> tuple[Array, ...]:
-    x = count_vae.standardize(net.spec, batch.x)
-    return (x,) if net.settings.mean_field_encoder else (x, z_p)
 
 
 def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
     """`Latent.shared`."""
-    zero = jnp.zeros(len(net.spec.treatments))
-    drawn = count_vae.posterior(partial(_guide_embedding, net, zero), params, key)
+    no_weight = jnp.zeros(len(net.spec.treatments))
+    drawn = network.posterior(partial(_guide_embedding, net, no_weight), params, key)
     shared = {"effect": drawn.masked, "embedding": drawn.effect}
     if net.mask is None:
         return shared
@@ -94,33 +87,32 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
 
 def blocks(
     shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]
-) -> count_vae.Blocks:
+) -> Blocks:
     """z_p of cells with the given perturbations."""
     return {"perturbation": treatment @ shared["effect"]}
 
 
 def encode(
     net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
-) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
+) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], Blocks]:
     """Mean and standard deviation of q(z_b | x, z_p), and z_p."""
     z_p = batch.treatment @ shared["effect"]
-    mean, std = count_vae.apply(
-        net.encoder, params["z_basal_encoder"], *_encoder_inputs(net, batch, z_p)
-    )
+    inputs = _encoder_inputs(net, batch, z_p)
+    mean, std = network.apply(net.encoder, params["z_basal_encoder"], *inputs)
     return mean, std, {"perturbation": z_p}
 
 
 def counts(
-    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+    net: Networks, params: PyTree, cells: Blocks, library: Float[Array, "B"]
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     z = cells["basal"] + cells["perturbation"]
-    return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], z), library)
+    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], z), library)
 
 
-def assemble(net: Networks, *, particles: int, score_particles: int) -> Model:
+def make_model(name: str, net: Networks) -> Model:
     """The `Model` of these networks."""
-    inside = count_vae.Inside(
+    inside = Inside(
         model=partial(model, net),
         guide=partial(guide, net),
         shared=partial(shared_latents, net),
@@ -128,6 +120,16 @@ def assemble(net: Networks, *, particles: int, score_particles: int) -> Model:
         blocks=blocks,
         counts=partial(counts, net),
     )
-    return count_vae.assemble(
-        inside, net.spec, net.settings, particles=particles, score_particles=score_particles
+    return assemble(name, inside, net, ("treatment_cells",))
+
+
+def _guide_embedding(net: Networks, share: Float[Array, "T"]) -> network.Embedding:
+    latent_dim, treatments = net.settings.latent_dim, len(net.spec.treatments)
+    return network.guide_embedding(
+        latent_dim, treatments, share, network=net.embedding, mask=net.mask
     )
+
+
+def _encoder_inputs(net: Networks, batch: Batch, z_p: Float[Array, "B Z"]) -> tuple[Array, ...]:
+    x = network.standardize(net.spec, batch.x)
+    return (x,) if net.settings.mean_field_encoder else (x, z_p)

@@ -4,10 +4,16 @@ where it is known."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from jaxpert.core.types import Dataset, InputError
+from jaxpert.simulate.truth import ARTIFACTS, cell_proportions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 OBSERVED, KEPT, REMOVED, CORRECTED = "observed", "artifact_kept", "artifact_removed", "corrected"
 """The cell as measured; the model's reconstruction with the artifact; without it; the measured cell
@@ -39,17 +45,69 @@ def recovery(
         condition: of each cell, for the means of clusters.
         kinds: names, such as "none" (a clean cell that failed quality) and "dying".
 
-    Returns {"all" or kind: {"cells", "clusters", "cell_distance": {name: number},
-    "cluster_distance": {name: number}, "cell_gain": {"artifact_kept - artifact_removed": {"mean",
-    "low", "high", "share"}}, "cluster_gain": ...}}. A distance is the root mean square over genes
-    of the difference on log2(1 + 1e4 p), averaged over cells; that of clusters is between the
-    pooled profiles (mean shares) of the same cells of each condition, true and estimated. Gains are
-    paired, with a 95 % t interval over cells (or clusters), None below two; `share` is the part
-    that gained.
+    Returns:
+        {"all" or kind: {"cells", "clusters", "cell_distance": {name: number}, "cluster_distance":
+        {name: number}, "cell_gain": {"artifact_kept - artifact_removed": {"mean", "low", "high",
+        "share"}}, "cluster_gain": ...}}. A distance is the root mean square over genes of the
+        difference on log2(1 + 1e4 p), averaged over cells; that of clusters is between the pooled
+        profiles (mean shares) of the same cells of each condition, true and estimated. Gains are
+        paired, with a 95 % t interval over cells (or clusters), None below two; `share` is the part
+        that gained.
     """
     shares = {name: shares_of(values) for name, values in {"": truth, **estimates}.items()}
-    groups = {"all": np.ones(len(kind), bool)} | {name: kind == k for k, name in enumerate(kinds)}
+    groups = {"all": np.ones(len(kind), bool)}
+    groups |= {name: kind == k for k, name in enumerate(kinds)}
     return {name: _group(shares, keep, condition) for name, keep in groups.items() if keep.any()}
+
+
+def removal_recovery(removed: AnnData, dataset: Dataset, truth: Any) -> dict[str, dict[str, Any]]:
+    """`recovery` of the failed cells that `remove_artifacts` returned, for a simulated screen.
+
+    Compared are the cells as measured, as reconstructed with the artifact, without it, corrected,
+    and the mean of the passed cells of their condition in their place. Cells without counts are
+    left out. Raises InputError where the truth is that of other cells.
+    """
+    if dataset.quality is None or len(truth.condition) != len(dataset.cells):
+        raise InputError(
+            "the truth is of another screen than the cells, expected that of the run's simulated "
+            "screen"
+        )
+    place = {name: i for i, name in enumerate(dataset.cells)}
+    filled = np.asarray(removed.obs["observed_umi_count"]) > 0
+    failed = removed[np.asarray(removed.obs["failed"], bool) & filled]
+    rows = np.array([place[name] for name in failed.obs_names])
+    gene = {str(name): i for i, name in enumerate(truth.genes)}
+    means = passed_means(
+        dataset.counts, dataset.condition, ~dataset.quality.failed, len(dataset.conditions)
+    )
+    estimates = {
+        OBSERVED: dataset.counts[rows].toarray().astype(np.float32),
+        KEPT: np.asarray(failed.layers["with_artifact"]),
+        REMOVED: np.asarray(failed.X),
+        CORRECTED: failed.layers["corrected"].toarray(),  # pyright: ignore
+        CONDITION: means[dataset.condition[rows]],
+    }
+    clean = cell_proportions(truth, rows)[:, [gene[name] for name in dataset.genes]]
+    return recovery(clean, estimates, truth.artifact[rows], dataset.condition[rows], ARTIFACTS)
+
+
+def describe_recovery(recovered: Mapping[str, Mapping[str, Any]]) -> str:
+    """The simulated screen's verdict on the removal, one line per kind of artifact."""
+    lines = [
+        "Distance of failed cells to their true artifact-free expression (root mean square, log2 "
+        "scale):"
+    ]
+    for kind, group in recovered.items():
+        distances = group["cell_distance"].items()
+        far = ", ".join(f"{name.replace('_', ' ')} {d:.3f}" for name, d in distances)
+        gain = group["cell_gain"][f"{KEPT} - {REMOVED}"]
+        interval = ""
+        if gain["low"] is not None:
+            interval = f" (95 % {gain['low']:+.3f} to {gain['high']:+.3f})"
+        lines.append(
+            f"  {kind}, {group['cells']} cells: {far}; removal gains {gain['mean']:+.3f}{interval}"
+        )
+    return "\n".join(lines)
 
 
 def shares_of(values: Float[np.ndarray, "n G"]) -> Float[np.ndarray, "n G"]:
@@ -82,6 +140,7 @@ def passed_means(
 def _group(
     shares: dict[str, np.ndarray], keep: np.ndarray, condition: Int[np.ndarray, "n"]
 ) -> dict[str, Any]:
+    """What `recovery` returns of the cells to keep."""
     cells = {name: values[keep] for name, values in shares.items()}
     _, cluster = np.unique(condition[keep], return_inverse=True)
     pooled = {name: _pooled(values, cluster) for name, values in cells.items()}
@@ -105,6 +164,7 @@ def _pooled(
 
 
 def _distances(shares: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of each cell, by estimate; the truth goes by the name ""."""
     logs = {name: np.log2(1 + 1e4 * values) for name, values in shares.items()}
     return {name: np.sqrt(((y - logs[""]) ** 2).mean(1)) for name, y in logs.items() if name}
 
@@ -118,8 +178,8 @@ def paired_gain(gain: Float[np.ndarray, "n"]) -> dict[str, float | None]:
     from scipy import stats
 
     n, mean = len(gain), float(gain.mean())
-    half = None
+    low = high = None
     if n > 1:
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * gain.std(ddof=1) / np.sqrt(n))
-    low, high = (None, None) if half is None else (mean - half, mean + half)
+        low, high = mean - half, mean + half
     return {"mean": mean, "low": low, "high": high, "share": float((gain > 0).mean())}

@@ -1,4 +1,5 @@
-"""Artifact-free cells of any perturbation, and how sure the model is of what they show."""
+"""Artifact-free cells of any perturbation, and how sure the model is of what they show
+(docs/models/cradle.md, Generated cells)."""
 
 from __future__ import annotations
 
@@ -12,17 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError, PyTree, Request
 from jaxpert.evaluation import pseudobulk
 from jaxpert.models.cradle.remove_artifacts import check_library
 from jaxpert.nn.transforms import log2p_normalize
-from jaxpert.tasks.screen.predict import Fitted, make_request, treatments_of
+from jaxpert.tasks.screen.predict import listed, make_request, treatments_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 GENERATE = 4
-"""Stream folded into the seed's key."""
+"""Stream folded into the seed's key, apart from those of `core.streams`."""
 INTERVAL = (2.5, 97.5)
 """Percentiles of `lower` and `upper`."""
 
@@ -52,7 +54,7 @@ class Drawn(NamedTuple):
 def clean_cells(
     fitted: Fitted,
     dataset: Dataset,
-    perturbations: Sequence[str],
+    perturbations: str | Sequence[str],
     *,
     cells_per_perturbation: int = 100,
     draws: int = 20,
@@ -76,46 +78,67 @@ def clean_cells(
         separator: between treatments.
         seed: of all draws.
 
-    Returns `cells`, an AnnData of counts with `obs` condition, draw and state; and `summary`, one
-    row per condition, with what stands behind it in `obs["support"]`: `X` is the posterior mean of
-    the mean log2(1 + 1e4 x / sum x), the layers `sd, lower, upper` are its standard deviation and
-    2.5/97.5 % quantiles over the draws, `effect, effect_sd, effect_lower, effect_upper` the same of
-    the difference to the control, `effect_error` the part of `effect_sd` that is only Monte-Carlo
-    noise. With few draws the quantiles are near the extremes; 100 give fair ones.
+    Returns:
+        `cells`, an AnnData of counts with `obs` condition, draw and state; and `summary`, one row
+        per condition, with what stands behind it in `obs["support"]`: `X` is the posterior mean of
+        the mean log2(1 + 1e4 x / sum x), the layers `sd, lower, upper` are its standard deviation
+        and 2.5/97.5 % quantiles over the draws, `effect, effect_sd, effect_lower, effect_upper` the
+        same of the difference to the control, `effect_error` the part of `effect_sd` that is only
+        Monte-Carlo noise. With few draws the quantiles are near the extremes; 100 give fair ones.
 
     Cells of the same draw and state have the same noise under every perturbation: they are one cell
     as it would look under each, so compare them in pairs; a test between conditions that takes them
     as independent is too careful.
+
+    Example:
+        cells, summary = jaxpert.clean_cells(fitted, screen, ["KLF1", "KLF1+FAR2"])
     """
     _check_request(fitted, cells_per_perturbation, draws, states)
     control = dataset.conditions[dataset.control]
-    names = (control, *dict.fromkeys(name for name in perturbations if name != control))
+    names = tuple(dict.fromkeys((control, *listed(perturbations))))
     treatment = treatments_of(dataset, names, separator)
-    support = (
-        ["not known"] * len(names)
-        if fitted.model.support is None
-        else list(fitted.model.support(treatment))
-    )
-    each = math.ceil(cells_per_perturbation / draws)
-    states = max(states, each)
+    support = _support(fitted, treatment)
+    # The cells that are returned are the first states of every draw.
+    kept = math.ceil(cells_per_perturbation / draws)
+    states = max(states, kept)
     key, key_library = jax.random.split(jax.random.fold_in(jax.random.key(seed), GENERATE))
-    keys, libraries = (
-        jax.random.split(key, draws),
-        _libraries(dataset, library, (draws, states), key_library),
+    libraries = _libraries(dataset, library, (draws, states), key_library)
+    keys = jax.random.split(key, draws)
+    conditions = _draw_conditions(
+        fitted, dict(zip(names, treatment, strict=True)), keys, libraries, kept
     )
-    request = make_request(np.zeros((states, treatment.shape[1]), np.float32))
-    drawn = []
-    for row in treatment:
-        pair = jnp.stack([jnp.zeros(len(row)), jnp.asarray(row)])
-        found = _draw(
-            fitted.model.predict, each, fitted.params, fitted.state, keys, libraries, request, pair
-        )
-        drawn.append(Drawn(*map(np.asarray, found)))
-        _check_counts(drawn[-1], names[len(drawn) - 1])
     return CleanCells(
-        _cells_table(dataset, names, drawn, cells_per_perturbation),
-        _summary_table(dataset, names, support, drawn, states),
+        _cells_table(dataset, names, conditions, cells_per_perturbation),
+        _summary_table(dataset, names, support, conditions, states),
     )
+
+
+def _support(fitted: Fitted, treatment: Float[np.ndarray, "R T"]) -> list[str]:
+    """What stands behind each row, where the model says it."""
+    if fitted.model.support is None:
+        return ["not known"] * len(treatment)
+    return list(fitted.model.support(treatment))
+
+
+def _draw_conditions(
+    fitted: Fitted,
+    treatments: dict[str, Float[np.ndarray, "T"]],
+    keys: Any,
+    libraries: Float[Array, "D S"],
+    kept: int,
+) -> list[Drawn]:
+    """`Drawn` of each named condition."""
+    model, conditions = fitted.model, []
+    for name, row in treatments.items():
+        pair = jnp.stack([jnp.zeros(len(row)), jnp.asarray(row)])
+        request = make_request(np.zeros((libraries.shape[1], len(row)), np.float32))
+        arrays = _draw(
+            model.predict, kept, fitted.params, fitted.state, keys, libraries, request, pair
+        )
+        drawn = Drawn(*map(np.asarray, arrays))
+        _check_counts(drawn, name)
+        conditions.append(drawn)
+    return conditions
 
 
 def _check_request(fitted: Fitted, cells: int, draws: int, states: int) -> None:
@@ -136,19 +159,18 @@ def _check_request(fitted: Fitted, cells: int, draws: int, states: int) -> None:
 def _libraries(
     dataset: Dataset, library: float | None, shape: tuple[int, int], key: PRNGKeyArray
 ) -> Float[Array, "D S"]:
+    """The library of each draw's states."""
     if library is not None:
         check_library(library)
         return jnp.full(shape, library, jnp.float32)
     rows = pseudobulk.passed_rows(dataset)
-    totals = np.asarray(
-        dataset.counts[rows[dataset.condition[rows] == dataset.control]].sum(1), np.float32
-    ).ravel()
+    rows = rows[dataset.condition[rows] == dataset.control]
+    totals = np.asarray(dataset.counts[rows].sum(1), np.float32).ravel()
     totals = totals[totals > 0]
     if not len(totals):
         raise InputError(
             f"no control cell of {dataset.name!r} passed quality, expected some to resample "
-            "libraries from: give "
-            "library=10000"
+            "libraries from: give library=10000"
         )
     return jax.random.choice(key, jnp.asarray(totals), shape)
 
@@ -156,7 +178,7 @@ def _libraries(
 @partial(jax.jit, static_argnums=(0, 1))
 def _draw(
     predict: Callable[..., Array],
-    each: int,
+    kept: int,
     params: PyTree,
     state: PyTree,
     keys: Any,
@@ -167,7 +189,7 @@ def _draw(
     """`Drawn` of the second treatment of the pair beside the first: with the same key both have the
     same globals, basal states and noise, so their difference is one of effects."""
 
-    def one(at: tuple[PRNGKeyArray, Array]) -> tuple[Array, ...]:
+    def draw(at: tuple[PRNGKeyArray, Array]) -> tuple[Array, ...]:
         key, library = at
 
         def cells(treatment: Array) -> Array:
@@ -175,98 +197,91 @@ def _draw(
             return predict(params, state, key, request._replace(treatment=rows, library=library))
 
         x = jax.lax.map(cells, pair)
-        full = (x.sum(-1) != 0).all(
-            0
-        )  # a cell without counts cannot be normalised, nor can its twin be compared
+        # A cell without counts cannot be normalised, nor can its twin be compared.
+        full = (x.sum(-1) != 0).all(0)
         y = log2p_normalize(jnp.where(full[:, None], x, 1))
         count = jnp.maximum(full.sum(), 1)
         mean, effect = (jnp.where(full[:, None], a, 0).sum(0) / count for a in (y[1], y[1] - y[0]))
-        spread = jnp.where(full[:, None], (y[1] - y[0] - effect) ** 2, 0).sum(0) / jnp.maximum(
-            count - 1, 1
-        )
-        return mean, effect, spread / count, x[1, :each]
+        squares = jnp.where(full[:, None], (y[1] - y[0] - effect) ** 2, 0)
+        spread = squares.sum(0) / jnp.maximum(count - 1, 1)
+        return mean, effect, spread / count, x[1, :kept]
 
-    mean, effect, variance, kept = jax.lax.map(one, (keys, libraries))
-    return mean, effect, jnp.sqrt(variance.mean(0)), kept
+    mean, effect, variance, counts = jax.lax.map(draw, (keys, libraries))
+    return mean, effect, jnp.sqrt(variance.mean(0)), counts
 
 
 def _check_counts(drawn: Drawn, name: str) -> None:
     if not ((drawn.cells >= 0).all() and np.isfinite(drawn.mean).all()):
         raise InputError(
             f"the cells generated of {name!r} are not counts: the training of the model has "
-            "diverged, train it again "
-            "with a lower train.learning_rate"
+            "diverged, train it again with a lower train.learning_rate"
         )
 
 
 def _cells_table(
-    dataset: Dataset, names: Sequence[str], drawn: list[Drawn], wanted: int
+    dataset: Dataset, names: Sequence[str], conditions: Sequence[Drawn], wanted: int
 ) -> AnnData:
     """The first cells, all draws in turn, condition by condition."""
     import anndata
     import pandas
     from scipy import sparse
 
-    count, each = drawn[0].cells.shape[:2]
-    state, draw = np.divmod(np.arange(count * each)[:wanted], count)
-    blocks = [sparse.csr_matrix(one.cells[draw, state].astype(np.int32)) for one in drawn]
-    obs = pandas.DataFrame(
-        {
-            "condition": np.repeat(np.asarray(names, object), wanted),
-            "draw": np.tile(draw, len(names)),
-            "state": np.tile(state, len(names)),
-        },
-        index=pandas.Index(
-            [f"{name}-{d}-{s}" for name in names for d, s in zip(draw, state, strict=True)]
-        ),
-    )
+    draws, kept = conditions[0].cells.shape[:2]
+    state, draw = np.divmod(np.arange(draws * kept)[:wanted], draws)
+    blocks, cells = [], []
+    for name, drawn in zip(names, conditions, strict=True):
+        blocks.append(sparse.csr_matrix(drawn.cells[draw, state].astype(np.int32)))
+        cells += [f"{name}-{d}-{s}" for d, s in zip(draw, state, strict=True)]
+    columns = {
+        "condition": np.repeat(np.asarray(names, object), wanted),
+        "draw": np.tile(draw, len(names)),
+        "state": np.tile(state, len(names)),
+    }
     what = (
         "generated artifact-free counts; cells of the same draw and state are one cell under each "
         "condition"
     )
-    var = pandas.DataFrame(index=pandas.Index(dataset.genes))
-    counts = sparse.vstack(blocks, format="csr")
     return anndata.AnnData(
-        counts, obs, var, uns={"artifact_free_cells": {"what": what, "data": dataset.name}}
+        sparse.vstack(blocks, format="csr"),
+        pandas.DataFrame(columns, index=pandas.Index(cells)),
+        pandas.DataFrame(index=pandas.Index(dataset.genes)),
+        uns={"artifact_free_cells": {"what": what, "data": dataset.name}},
     )
 
 
 def _summary_table(
-    dataset: Dataset, names: Sequence[str], support: list[str], drawn: list[Drawn], states: int
+    dataset: Dataset,
+    names: Sequence[str],
+    support: Sequence[str],
+    conditions: Sequence[Drawn],
+    states: int,
 ) -> AnnData:
+    """Posterior means of each condition and their spread over the draws."""
     import anndata
     import pandas
 
-    def stacked(function: Callable[[Drawn], np.ndarray]) -> Float[np.ndarray, "R G"]:
-        return np.stack([function(one) for one in drawn]).astype(np.float32)
-
     layers = {}
     for prefix, which in (("", "mean"), ("effect_", "effect")):
-        layers[prefix + "sd"] = stacked(lambda one, which=which: getattr(one, which).std(0, ddof=1))
+        draws = [getattr(drawn, which) for drawn in conditions]
+        layers[prefix + "sd"] = np.stack([values.std(0, ddof=1) for values in draws])
         for bound, percentile in zip(("lower", "upper"), INTERVAL, strict=True):
-            layers[prefix + bound] = stacked(
-                lambda one, which=which, at=percentile: np.percentile(
-                    getattr(one, which), at, axis=0
-                )
-            )
-    layers |= {
-        "effect": stacked(lambda one: one.effect.mean(0)),
-        "effect_error": stacked(lambda one: one.error),
-    }
-    obs = pandas.DataFrame(
-        {"condition": list(names), "support": support}, index=pandas.Index(names)
-    )
+            bounds = [np.percentile(values, percentile, axis=0) for values in draws]
+            layers[prefix + bound] = np.stack(bounds)
+    layers["effect"] = np.stack([drawn.effect.mean(0) for drawn in conditions])
+    layers["effect_error"] = np.stack([drawn.error for drawn in conditions])
+    mean = np.stack([drawn.mean.mean(0) for drawn in conditions])
     about = {
         "scale": "log2(1 + 1e4 x / sum x)",
-        "draws": len(drawn[0].mean),
+        "draws": len(conditions[0].mean),
         "states": states,
         "interval": "2.5 to 97.5 % of the draws",
         "data": dataset.name,
     }
+    columns = {"condition": list(names), "support": list(support)}
     return anndata.AnnData(
-        X=stacked(lambda one: one.mean.mean(0)),
-        obs=obs,
+        X=mean.astype(np.float32),
+        obs=pandas.DataFrame(columns, index=pandas.Index(names)),
         var=pandas.DataFrame(index=pandas.Index(dataset.genes)),
-        layers=layers,
+        layers={name: values.astype(np.float32) for name, values in layers.items()},
         uns={"artifact_free_summary": about},
     )

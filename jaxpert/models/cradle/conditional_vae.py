@@ -1,12 +1,12 @@
 """Conditional VAE: the perturbation is an input of encoder and decoder, without latents of its own.
 
 z ~ N(0, I), x ~ CountHead([z, D], library), q(z | x, D). An unseen combination is a new input row,
-for which nothing in the model says how perturbations combine.
+for which nothing in the model says how perturbations combine (docs/models/cradle.md, Conditional
+VAE).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -15,27 +15,24 @@ import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpert.core.types import Batch, Model, PyTree, Spec
-from jaxpert.models.cradle import network as count_vae
+from jaxpert.models.cradle import network
+from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
+from jaxpert.models.cradle.settings import ConditionalVaeSettings, checked
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
 from jaxpert.nn.layers import CountHead, GaussianHead
 
 
-@dataclass(frozen=True)
-class Settings(count_vae.Sizes):
-    """Hyperparameters."""
-
-
 class Networks(NamedTuple):
     """What the programs close over."""
 
-    settings: Settings
+    settings: ConditionalVaeSettings
     spec: Spec
     decoder: CountHead
     encoder: GaussianHead
 
 
-def networks(spec: Spec, settings: Settings) -> Networks:
+def networks(spec: Spec, settings: ConditionalVaeSettings) -> Networks:
     """The two networks at the widths that the data ask for."""
     s, genes, treatments = settings, len(spec.genes), len(spec.treatments)
     return Networks(
@@ -49,16 +46,16 @@ def networks(spec: Spec, settings: Settings) -> Networks:
 def model(net: Networks, batch: Batch) -> None:
     """The generative NumPyro program, at natural scale."""
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
-    with count_vae.cells(batch):
-        z = count_vae.model_basal(net.settings.latent_dim, batch)
-        count_vae.observe(decoder, batch, z, batch.treatment)
+    with network.cells(batch):
+        z = network.model_basal(net.settings.latent_dim, batch)
+        network.observe(decoder, batch, z, batch.treatment)
 
 
 def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
     encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
-    loc, scale = encoder(count_vae.standardize(net.spec, batch.x), batch.treatment)
-    with count_vae.cells(batch):
+    loc, scale = encoder(network.standardize(net.spec, batch.x), batch.treatment)
+    with network.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
 
 
@@ -69,38 +66,47 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
 
 def blocks(
     shared: dict[str, Array], treatment: Float[Array, "B T"], failed: Float[Array, "B"]
-) -> count_vae.Blocks:
+) -> Blocks:
     """The decoder's second input."""
     return {"perturbation": treatment @ shared["effect"]}
 
 
 def encode(
     net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
-) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
+) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], Blocks]:
     """Mean and standard deviation of q(z | x, D), and D."""
-    inputs = count_vae.standardize(net.spec, batch.x), batch.treatment
-    mean, std = count_vae.apply(net.encoder, params["z_basal_encoder"], *inputs)
+    inputs = network.standardize(net.spec, batch.x), batch.treatment
+    mean, std = network.apply(net.encoder, params["z_basal_encoder"], *inputs)
     return mean, std, {"perturbation": batch.treatment}
 
 
 def counts(
-    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+    net: Networks, params: PyTree, cells: Blocks, library: Float[Array, "B"]
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     inputs = cells["basal"], cells["perturbation"]
-    return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], *inputs), library)
+    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], *inputs), library)
 
 
 def programs(spec: Spec, **settings):
-    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `Settings`."""
-    net = networks(spec, Settings(**settings))
+    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `ConditionalVaeSettings`."""
+    net = networks(spec, checked(ConditionalVaeSettings(**settings)))
     return partial(model, net), partial(guide, net)
 
 
-def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **settings) -> Model:
-    """Conditional VAE for the data that `spec` describes; arguments as in `cradle_vae.build`."""
-    net = networks(spec, Settings(**settings))
-    inside = count_vae.Inside(
+def build(spec: Spec, **settings) -> Model:
+    """Conditional VAE for the data that `spec` describes (docs/models/cradle.md, Conditional VAE).
+
+    Args:
+        spec: from `jaxpert.make_spec`.
+        **settings: fields of `ConditionalVaeSettings`; an unknown one is a TypeError that names it,
+            one out of range an InputError.
+
+    Example:
+        model = jaxpert.conditional_vae.build(jaxpert.make_spec(cells), latent_dim=50)
+    """
+    net = networks(spec, checked(ConditionalVaeSettings(**settings)))
+    inside = Inside(
         model=partial(model, net),
         guide=partial(guide, net),
         shared=partial(shared_latents, net),
@@ -108,6 +114,4 @@ def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **setti
         blocks=blocks,
         counts=partial(counts, net),
     )
-    return count_vae.assemble(
-        inside, spec, net.settings, particles=particles, score_particles=score_particles
-    )
+    return assemble("conditional_vae", inside, net, ())

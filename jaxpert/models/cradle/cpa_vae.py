@@ -1,39 +1,40 @@
 """CPA-VAE: additive perturbation embeddings without masks, z = z_b + D E, with a mean-field guide.
 
-SAMS-VAE with every mask entry 1; q(E_t) are free normals.
+SAMS-VAE with every mask entry 1; q(E_t) are free normals (docs/models/cradle.md, CPA-VAE).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from jaxpert.core.types import Model, Spec
-from jaxpert.models.cradle import additive as additive_vae
-from jaxpert.models.cradle.network import Sizes
+from jaxpert.models.cradle import additive
+from jaxpert.models.cradle.settings import CpaVaeSettings, checked
 
 
-@dataclass(frozen=True)
-class Settings(Sizes):
-    """Hyperparameters; the defaults are the original paper's for Norman."""
-
-    embedding_prior_scale: float = 1.0
-    mean_field_encoder: bool = False
-    """True hides the perturbation from q(z_b | x)."""
-
-
-def networks(spec: Spec, settings: Settings) -> additive_vae.Networks:
+def networks(spec: Spec, settings: CpaVaeSettings) -> additive.Networks:
     """No masks, and free embeddings."""
-    return additive_vae.networks(spec, settings, mask=None, embedding=None)
+    return additive.networks(spec, settings, mask=None, embedding=None)
 
 
 def programs(spec: Spec, **settings):
-    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `Settings`."""
-    net = networks(spec, Settings(**settings))
-    return partial(additive_vae.model, net), partial(additive_vae.guide, net)
+    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `CpaVaeSettings`."""
+    net = networks(spec, checked(CpaVaeSettings(**settings)))
+    return partial(additive.model, net), partial(additive.guide, net)
 
 
-def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **settings) -> Model:
-    """CPA-VAE for the data that `spec` describes; arguments as in `cradle_vae.build`."""
-    net = networks(spec, Settings(**settings))
-    return additive_vae.assemble(net, particles=particles, score_particles=score_particles)
+def build(spec: Spec, **settings) -> Model:
+    """CPA-VAE for the data that `spec` describes.
+
+    Source: the baseline of that name in Bereket and Karaletsos 2023; see docs/models/cradle.md,
+    CPA-VAE.
+
+    Args:
+        spec: from `jaxpert.make_spec`.
+        **settings: fields of `CpaVaeSettings`; an unknown one is a TypeError that names it, one out
+            of range an InputError.
+
+    Example:
+        model = jaxpert.cpa_vae.build(jaxpert.make_spec(cells), latent_dim=50)
+    """
+    return additive.make_model("cpa_vae", networks(spec, checked(CpaVaeSettings(**settings))))

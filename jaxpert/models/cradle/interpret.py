@@ -1,33 +1,25 @@
 """What a fitted model's latent space says: which factors each perturbation moves, and which genes
-each factor moves."""
+each factor moves (docs/models/cradle.md, Latent factors)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool
 
-from jaxpert.core.types import Dataset, InputError, Latent, PyTree
-from jaxpert.models.cradle import mask_recovery as masks
-from jaxpert.tasks.screen import predict as workflow
-from jaxpert.tasks.screen.predict import Fitted
+from jaxpert.core.fit import Fitted
+from jaxpert.core.types import Dataset, InputError, Latent
+from jaxpert.models.cradle import factors
 
 if TYPE_CHECKING:
     import pandas
 
 INTERPRET = 3
-"""Stream folded into the seed's key, apart from training's, prediction's and evaluation's."""
-LIBRARY = 1e4
-PSEUDOCOUNT = 0.1
-"""Per 10,000, so that genes without reads do not move."""
-INCLUDED = 0.5
-"""A perturbation uses a factor from this inclusion probability on."""
-DEVIATIONS = 2.0
-"""Without masks, a perturbation uses a factor where its mean is so many posterior standard
-deviations from 0."""
+"""Stream folded into the seed's key, apart from those of `core.streams`."""
+NAMED = 8
+"""Perturbations that a note names."""
 
 
 class Interpretation(NamedTuple):
@@ -65,18 +57,15 @@ class Interpretation(NamedTuple):
         log2_change."""
         import pandas
 
-        names, rows = np.asarray(self.gene_change.columns), []
-        for factor, change in zip(self.gene_change.index, self.gene_change.to_numpy(), strict=True):
+        rows = []
+        for factor, change in self.gene_change.iterrows():
             for direction, sign in (("up", 1), ("down", -1)):
-                order = np.argsort(-sign * change, kind="stable")[:k]
-                moved = order[sign * change[order] > 0]
-                rows += [
-                    (factor, direction, i + 1, str(names[g]), float(change[g]))
-                    for i, g in enumerate(moved)
-                ]
-        return pandas.DataFrame(
-            rows, columns=pandas.Index(["factor", "direction", "rank", "gene", "log2_change"])
-        )
+                order = np.argsort(-sign * change.to_numpy(), kind="stable")[:k]
+                moved = change.iloc[order][sign * change.iloc[order] > 0]
+                for rank, (gene, value) in enumerate(moved.items(), 1):
+                    rows.append((factor, direction, rank, str(gene), float(value)))
+        columns = ["factor", "direction", "rank", "gene", "log2_change"]
+        return pandas.DataFrame(rows, columns=pandas.Index(columns))
 
 
 def interpret(
@@ -99,53 +88,74 @@ def interpret(
     no order, sign or meaning beyond this fit: another seed finds others.
 
     Raises InputError for a model without such an embedding.
-    """
-    import pandas
 
+    Example:
+        latent = jaxpert.interpret(fitted, cells)
+        latent.factors, latent.top_genes(5)
+    """
     if draws < 2 or basal_states < 1:
         raise InputError(
             f"draws is {draws} and basal_states {basal_states}, expected at least 2 and 1"
         )
     latent = _latent(fitted.model.latent)
     key_shared, key_basal = jax.random.split(jax.random.fold_in(jax.random.key(seed), INTERPRET))
-    inclusion, mean, sd = _posterior(latent, fitted.params, jax.random.split(key_shared, draws))
-    cells = _training_cells(dataset)
-    used = np.abs(mean) > DEVIATIONS * sd if inclusion is None else inclusion >= INCLUDED
-    learned = _learned(fitted, cells)
-    used &= learned[:, None]
-    factors = np.argsort(-used.sum(0), kind="stable")[: used.any(0).sum()]
-    shift = _typical_shift(mean[:, factors], used[:, factors])
-    blocks = _blocks(latent, fitted, dataset, key_basal, basal_states)
-    change = _gene_change(latent, fitted.params, blocks, factors, shift)
+    effects = factors.posterior_effects(latent, fitted.params, jax.random.split(key_shared, draws))
+    cells = factors.training_cells(dataset)
+    learned = factors.learned_treatments(fitted, cells)
+    used = effects.used() & learned[:, None]
+    # Most used first.
+    order = np.argsort(-used.sum(0), kind="stable")[: used.any(0).sum()]
+    shift = factors.typical_shift(effects.mean[:, order], used[:, order])
+    blocks = factors.basal_cells(latent, fitted, dataset, key_basal, basal_states)
+    change = factors.gene_change(latent, fitted.params, blocks, order, shift)
+    return _tables(dataset, effects, _Use(cells, learned, used, order, shift), change)
 
-    treatments, names = list(dataset.treatments), [f"z{z}" for z in range(mean.shape[1])]
+
+class _Use(NamedTuple):
+    """Which factors are used by which perturbations."""
+
+    cells: np.ndarray
+    learned: np.ndarray
+    used: np.ndarray
+    order: np.ndarray
+    """Factors in use, most used first."""
+    shift: np.ndarray
+
+
+def _tables(
+    dataset: Dataset, effects: factors.Effects, use: _Use, change: np.ndarray
+) -> Interpretation:
+    """The numbers under their names."""
+    import pandas
+
+    treatments = pandas.Index(list(dataset.treatments), name="perturbation")
+    names = [f"z{z}" for z in range(effects.mean.shape[1])]
 
     def frame(values: np.ndarray, columns: Any) -> pandas.DataFrame:
-        return pandas.DataFrame(
-            values, pandas.Index(treatments, name="perturbation"), pandas.Index(columns)
-        )
+        return pandas.DataFrame(values, treatments, pandas.Index(columns))
 
-    own = pandas.Index([names[z] for z in factors], name="factor")
+    inclusion = overlap = None
+    if effects.inclusion is not None:
+        inclusion = frame(effects.inclusion, names)
+        overlap = frame(factors.mask_overlap(effects.inclusion), list(dataset.treatments))
+    perturbations = {
+        "training_cells": use.cells,
+        "learned": use.learned,
+        "factors": use.used.sum(1),
+        "length": np.linalg.norm(effects.mean, axis=1),
+    }
+    in_use = pandas.Index([names[z] for z in use.order], name="factor")
+    moved_by = {"perturbations": use.used.sum(0)[use.order], "shift": use.shift}
     return Interpretation(
-        inclusion=None if inclusion is None else frame(inclusion, names),
-        embedding=frame(mean, names),
-        embedding_sd=frame(sd, names),
-        similarity=frame(cosine(mean), treatments),
-        overlap=None if inclusion is None else frame(mask_overlap(inclusion), treatments),
-        perturbations=pandas.DataFrame(
-            {
-                "training_cells": cells,
-                "learned": learned,
-                "factors": used.sum(1),
-                "length": np.linalg.norm(mean, axis=1),
-            },
-            index=pandas.Index(treatments, name="perturbation"),
-        ),
-        factors=pandas.DataFrame(
-            {"perturbations": used.sum(0)[factors], "shift": shift}, index=own
-        ),
-        gene_change=pandas.DataFrame(change, own, pandas.Index(dataset.genes, name="gene")),
-        notes=_notes(dataset, learned, inclusion is None, used),
+        inclusion=inclusion,
+        embedding=frame(effects.mean, names),
+        embedding_sd=frame(effects.sd, names),
+        similarity=frame(factors.cosine(effects.mean), list(dataset.treatments)),
+        overlap=overlap,
+        perturbations=pandas.DataFrame(perturbations, index=treatments),
+        factors=pandas.DataFrame(moved_by, index=in_use),
+        gene_change=pandas.DataFrame(change, in_use, pandas.Index(dataset.genes, name="gene")),
+        notes=_notes(dataset, use.learned, inclusion is None, use.used),
     )
 
 
@@ -158,203 +168,25 @@ def _latent(latent: Latent | None) -> Latent:
     return latent
 
 
-def _posterior(
-    latent: Latent, params: PyTree, keys: Array
-) -> tuple[Float[np.ndarray, "T Z"] | None, Float[np.ndarray, "T Z"], Float[np.ndarray, "T Z"]]:
-    """Inclusion probabilities (None without masks), and mean and standard deviation of the effects
-    over draws."""
-
-    @jax.jit
-    def drawn(params: PyTree, keys: Array) -> tuple[dict[str, Array], Array]:
-        first = latent.shared(params, keys[0])
-        return first, jax.lax.map(
-            lambda key: latent.shared(params, key)["effect"], keys, batch_size=10
-        )
-
-    first, effects = drawn(params, keys)
-    effect = np.asarray(effects, float)
-    if "inclusion" not in first and np.array_equal(effect[0], np.eye(*effect.shape[1:])):
-        raise InputError(
-            "this model has no embedding of perturbations to interpret (each is an input of its "
-            "own): expected one "
-            "such as CRADLE-VAE or SAMS-VAE"
-        )
-    inclusion = np.asarray(first["inclusion"], float) if "inclusion" in first else None
-    return inclusion, effect.mean(0), effect.std(0, ddof=1)
-
-
-def _training_cells(dataset: Dataset) -> Int[np.ndarray, "T"]:
-    """Training cells that received each treatment, alone or in a combination."""
-    return (dataset.condition_treatments[dataset.condition[dataset.rows("train")]] != 0).sum(0)
-
-
-def _learned(fitted: Fitted, cells: Int[np.ndarray, "T"]) -> Bool[np.ndarray, "T"]:
-    """Whether training cells told the model of each single treatment, in its own words where it has
-    any."""
-    support = fitted.model.support
-    if support is None:
-        return cells > 0
-    found = []
-    for row in np.eye(len(cells), dtype=np.float32):
-        try:
-            found += support(row[None])
-        except InputError:  # a model that knows the conditions of its screen only
-            found.append("no latents")
-    return np.array([word == "trained" for word in found])
-
-
-def _typical_shift(
-    mean: Float[np.ndarray, "T F"], used: Bool[np.ndarray, "T F"]
-) -> Float[np.ndarray, "F"]:
-    """Root mean square over the treatments that use each factor, with the sign of their sum."""
-    size = np.sqrt((mean**2 * used).sum(0) / np.maximum(used.sum(0), 1))
-    return np.where((mean * used).sum(0) < 0, -size, size)
-
-
-def _blocks(
-    latent: Latent, fitted: Fitted, dataset: Dataset, key: Array, states: int
-) -> dict[str, Array]:
-    """Latents of cells with drawn basal states, neither perturbed nor failed."""
-    batch = workflow.make_batch(dataset, dataset.rows("all")[:1])
-    found = jax.eval_shape(latent.cells, fitted.params, key, batch)
-    blocks = {name: jnp.zeros((states, *block.shape[1:])) for name, block in found.items()}
-    return blocks | {"basal": jax.random.normal(key, blocks["basal"].shape)}
-
-
-def _gene_change(
-    latent: Latent,
-    params: PyTree,
-    blocks: dict[str, Array],
-    factors: Int[np.ndarray, "F"],
-    shift: Float[np.ndarray, "F"],
-) -> Float[np.ndarray, "F G"]:
-    """Log2 change of mean expression of the cells in `blocks` when they are moved along each
-    factor."""
-    states, width = blocks["perturbation"].shape
-
-    @jax.jit
-    def log_mean(params: PyTree, blocks: dict[str, Array], move: Array) -> Array:
-        cells = blocks | {"perturbation": blocks["perturbation"] + move}
-        return jnp.log2(
-            latent.decode(params, cells, jnp.full(states, LIBRARY)).mean(0) + PSEUDOCOUNT
-        )
-
-    before = np.asarray(log_mean(params, blocks, jnp.zeros(width)), float)
-    moves = jnp.zeros((len(factors), width)).at[np.arange(len(factors)), factors].set(shift)
-    after = np.array([log_mean(params, blocks, move) for move in moves], float)
-    return after.reshape(len(factors), len(before)) - before
-
-
-def cosine(rows: Float[np.ndarray, "T Z"]) -> Float[np.ndarray, "T T"]:
-    """Cosine between rows; 0 where one of them is 0."""
-    from sklearn.metrics.pairwise import cosine_similarity
-
-    return cosine_similarity(rows)
-
-
-def mask_overlap(inclusion: Float[np.ndarray, "T Z"]) -> Float[np.ndarray, "T T"]:
-    """Expected number of factors in both masks over the expected number in either, masks being
-    independent; 0 where neither has any, 1 on the diagonal."""
-    both = inclusion @ inclusion.T
-    size = inclusion.sum(1)
-    either = size[:, None] + size - both
-    overlap = np.divide(both, either, out=np.zeros_like(both), where=either > 0)
-    np.fill_diagonal(overlap, 1)
-    return overlap
-
-
 def _notes(
     dataset: Dataset, learned: Bool[np.ndarray, "T"], unmasked: bool, used: Bool[np.ndarray, "T Z"]
 ) -> tuple[str, ...]:
     notes = []
     absent = [dataset.treatments[t] for t in np.flatnonzero(~learned)]
     if absent:
-        shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+        named = ", ".join(absent[:NAMED])
+        if len(absent) > NAMED:
+            named += f" and {len(absent) - NAMED} more"
         notes.append(
             f"nothing was learned about perturbations without training cells ({len(absent)}): "
-            f"{shown}"
+            f"{named}"
         )
     if unmasked:
         notes.append(
             "this model has no masks: every perturbation moves every factor, and one counts as "
-            "used where the mean is "
-            f"more than {DEVIATIONS:g} posterior standard deviations from 0"
+            f"used where the mean is more than {factors.DEVIATIONS:g} posterior standard "
+            "deviations from 0"
         )
     if not used.any():
         notes.append("no perturbation uses any factor, so there are no factors to describe")
     return tuple(notes)
-
-
-class Recovery(NamedTuple):
-    """How well the latent space recovers the planted masks of a simulated screen
-    (`evaluation.masks`)."""
-
-    entries: dict[str, masks.Score]
-    """Which perturbation moves which program: by `inclusion` (where the model has masks) and by
-    `embedding` (absolute)."""
-    pairs: dict[str, masks.Score]
-    """Which perturbations share a program: by mask `overlap` (where there are masks) and by
-    `cosine` (absolute)."""
-    programs: pandas.DataFrame
-    """Every planted program: matched `factor` ("" for none), `correlation` of their genes,
-    `planted` (how many perturbations move it) and the area under the ROC curve within it, by
-    inclusion or else by embedding."""
-
-
-def recover_masks(found: Interpretation, truth: Any, *, seed: int = 0) -> Recovery:
-    """Score an interpretation against the planted masks of the simulated screen, over the
-    perturbations that are `learned`.
-
-    Factors in use are matched to programs by their genes alone. Chance is measured by shuffling
-    perturbations.
-
-    Args:
-        found: from `interpret`.
-        truth: the `Truth` of the screen.
-        seed: of the shuffles.
-    """
-    import pandas
-
-    trained = np.flatnonzero(found.perturbations["learned"])
-    rows = _positions(truth.treatments, found.perturbations.index[trained], "perturbation")
-    genes = _positions(truth.genes, found.gene_change.columns, "gene")
-    planted, loadings = truth.masks[rows], truth.loadings[: truth.masks.shape[1], genes]
-    matching = masks.match_factors(found.gene_change.to_numpy(), np.asarray(loadings, float))
-    own = found.gene_change.index
-    tables = {"embedding": found.embedding.abs()} | (
-        {} if found.inclusion is None else {"inclusion": found.inclusion}
-    )
-    scores = {
-        name: masks.matched_scores(table[own].to_numpy()[trained], matching, planted.shape[1])
-        for name, table in sorted(tables.items(), reverse=True)
-    }
-    square = np.ix_(trained, trained)
-    alike = {} if found.overlap is None else {"overlap": found.overlap.to_numpy()[square]}
-    alike["cosine"] = np.abs(found.similarity.to_numpy()[square])
-    factor, correlation = np.full(planted.shape[1], "", object), np.zeros(planted.shape[1])
-    factor[matching.program], correlation[matching.program] = (
-        own[matching.factor],
-        matching.correlation,
-    )
-    columns = {"factor": factor, "correlation": correlation, "planted": planted.sum(0)}
-    auroc = masks.program_scores(next(iter(scores.values())), planted)
-    return Recovery(
-        entries={
-            name: masks.entry_score(score, planted, seed=seed) for name, score in scores.items()
-        },
-        pairs={name: masks.pair_score(score, planted, seed=seed) for name, score in alike.items()},
-        programs=pandas.DataFrame(
-            columns | {"auroc": auroc}, index=pandas.RangeIndex(len(factor), name="program")
-        ),
-    )
-
-
-def _positions(names: np.ndarray, wanted: Any, what: str) -> Int[np.ndarray, "n"]:
-    where = {str(name): i for i, name in enumerate(names)}
-    missing = [name for name in wanted if name not in where]
-    if missing:
-        raise InputError(
-            f"the truth has no {what} {missing[0]!r}: expected that of the screen the model was "
-            "trained on"
-        )
-    return np.array([where[name] for name in wanted], int)

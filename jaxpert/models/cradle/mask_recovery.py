@@ -9,13 +9,18 @@ ROC curve beside those of the same scores with the treatments shuffled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from jaxpert.models.cradle.interpret import Interpretation
 
 SHUFFLES = 200
 SMALLEST = 5
@@ -49,6 +54,62 @@ class Matching(NamedTuple):
     """Pearson over genes, with its sign."""
 
 
+class Recovery(NamedTuple):
+    """How well a latent space recovers the planted masks of a simulated screen."""
+
+    entries: dict[str, Score]
+    """Which perturbation moves which program: by `inclusion` (where the model has masks) and by
+    `embedding` (absolute)."""
+    pairs: dict[str, Score]
+    """Which perturbations share a program: by mask `overlap` (where there are masks) and by
+    `cosine` (absolute)."""
+    programs: pandas.DataFrame
+    """Every planted program: matched `factor` ("" for none), `correlation` of their genes,
+    `planted` (how many perturbations move it) and the area under the ROC curve within it, by
+    inclusion or else by embedding."""
+
+
+def recover_masks(interpretation: Interpretation, truth: Any, *, seed: int = 0) -> Recovery:
+    """Score an interpretation against the planted masks of the simulated screen, over the
+    perturbations that are `learned`.
+
+    Factors in use are matched to programs by their genes alone. Chance is measured by shuffling
+    perturbations.
+
+    Args:
+        interpretation: from `interpret`.
+        truth: the `Truth` of the screen.
+        seed: of the shuffles.
+    """
+    perturbations = interpretation.perturbations
+    trained = np.flatnonzero(perturbations["learned"])
+    rows = _positions(truth.treatments, perturbations.index[trained], "perturbation")
+    genes = _positions(truth.genes, interpretation.gene_change.columns, "gene")
+    planted, loadings = truth.masks[rows], truth.loadings[: truth.masks.shape[1], genes]
+    change = interpretation.gene_change
+    matching = match_factors(change.to_numpy(), np.asarray(loadings, float))
+    tables = {"embedding": interpretation.embedding.abs()}
+    alike = {"cosine": interpretation.similarity.abs()}
+    if interpretation.inclusion is not None and interpretation.overlap is not None:
+        # Masks come first: they are what was planted.
+        tables = {"inclusion": interpretation.inclusion} | tables
+        alike = {"overlap": interpretation.overlap} | alike
+    scores = {}
+    for name, table in tables.items():
+        values = table[change.index].to_numpy()[trained]
+        scores[name] = matched_scores(values, matching, planted.shape[1])
+    square = np.ix_(trained, trained)
+    first = next(iter(scores.values()))
+    return Recovery(
+        entries={name: entry_score(score, planted, seed=seed) for name, score in scores.items()},
+        pairs={
+            name: pair_score(table.to_numpy()[square], planted, seed=seed)
+            for name, table in alike.items()
+        },
+        programs=_program_table(matching, list(change.index), planted, first),
+    )
+
+
 def match_factors(change: Float[np.ndarray, "F G"], loadings: Float[np.ndarray, "K G"]) -> Matching:
     """One-to-one matching of factors to programs with the largest sum of absolute correlations over
     genes.
@@ -58,14 +119,13 @@ def match_factors(change: Float[np.ndarray, "F G"], loadings: Float[np.ndarray, 
     """
     from scipy.optimize import linear_sum_assignment
 
-    correlation = (
-        _unit(change - change.mean(1, keepdims=True))
-        @ _unit(loadings - loadings.mean(1, keepdims=True)).T
-    )
+    moved = _unit(change - change.mean(1, keepdims=True))
+    planted = _unit(loadings - loadings.mean(1, keepdims=True))
+    correlation = moved @ planted.T
     factor, program = linear_sum_assignment(-np.abs(correlation))
-    found = correlation[factor, program]
-    real = found != 0
-    return Matching(factor[real], program[real], found[real])
+    matched = correlation[factor, program]
+    real = matched != 0
+    return Matching(factor[real], program[real], matched[real])
 
 
 def _unit(rows: Float[np.ndarray, "n G"]) -> Float[np.ndarray, "n G"]:
@@ -78,9 +138,9 @@ def matched_scores(
 ) -> Float[np.ndarray, "T K"]:
     """Scores of the factors in the columns of their programs, 0 in those of programs without a
     factor."""
-    found = np.zeros((len(scores), programs))
-    found[:, matching.program] = scores[:, matching.factor]
-    return found
+    by_program = np.zeros((len(scores), programs))
+    by_program[:, matching.program] = scores[:, matching.factor]
+    return by_program
 
 
 def entry_score(
@@ -105,11 +165,11 @@ def program_scores(
 ) -> Float[np.ndarray, "K"]:
     """The area under the ROC curve within each program: 0.5 where it has no factor, NaN where the
     planted column is constant."""
-    mixed = [column.any() and not column.all() for column in masks.T]
-    columns = zip(mixed, masks.T, scores.T, strict=True)
-    return np.array(
-        [_auroc(planted, score) if both else np.nan for both, planted, score in columns]
-    )
+    aurocs = np.full(masks.shape[1], np.nan)
+    for program, (planted, score) in enumerate(zip(masks.T, scores.T, strict=True)):
+        if planted.any() and not planted.all():
+            aurocs[program] = _auroc(planted, score)
+    return aurocs
 
 
 def pair_score(
@@ -140,20 +200,52 @@ def _against_chance(
     if treatments < SMALLEST or labels.all() or not labels.any():
         raise InputError(
             f"masks of {treatments} treatments with {labels.sum()} of {labels.size} entries or "
-            "pairs planted cannot "
-            f"be scored, expected at least {SMALLEST} treatments and planted and empty entries: "
-            "use a larger screen"
+            f"pairs planted cannot be scored, expected at least {SMALLEST} treatments and planted "
+            "and empty entries: use a larger screen"
         )
     rng = np.random.default_rng(seed)
-    found = _auroc(labels, scores(np.arange(treatments)))
-    chance = np.array(
-        [_auroc(labels, scores(rng.permutation(treatments))) for _ in range(shuffles)]
-    )
+    auroc = _auroc(labels, scores(np.arange(treatments)))
+    orders = [rng.permutation(treatments) for _ in range(shuffles)]
+    chance = np.array([_auroc(labels, scores(order)) for order in orders])
     low, high = np.quantile(chance, (0.025, 0.975))
-    return Score(found, float(chance.mean()), float(low), float(high))
+    return Score(auroc, float(chance.mean()), float(low), float(high))
 
 
 def _auroc(labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]) -> float:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(labels.ravel(), scores.ravel()))
+
+
+def _program_table(
+    matching: Matching,
+    names: Sequence[str],
+    planted: Bool[np.ndarray, "T K"],
+    scores: Float[np.ndarray, "T K"],
+) -> pandas.DataFrame:
+    """`Recovery.programs`."""
+    import pandas
+
+    programs = planted.shape[1]
+    factor, correlation = np.full(programs, "", object), np.zeros(programs)
+    factor[matching.program] = np.asarray(names, object)[matching.factor]
+    correlation[matching.program] = matching.correlation
+    columns = {
+        "factor": factor,
+        "correlation": correlation,
+        "planted": planted.sum(0),
+        "auroc": program_scores(scores, planted),
+    }
+    return pandas.DataFrame(columns, index=pandas.RangeIndex(programs, name="program"))
+
+
+def _positions(names: np.ndarray, wanted: Any, what: str) -> Int[np.ndarray, "n"]:
+    """Where each wanted name stands."""
+    place = {str(name): i for i, name in enumerate(names)}
+    missing = [name for name in wanted if name not in place]
+    if missing:
+        raise InputError(
+            f"the truth has no {what} {missing[0]!r}: expected that of the screen the model was "
+            "trained on"
+        )
+    return np.array([place[name] for name in wanted], int)

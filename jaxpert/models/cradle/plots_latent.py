@@ -33,10 +33,11 @@ def effect_heatmap(
     the trees stand beside the first map.
     """
     _check(embedding, names, "effect_heatmap", 1)
-    row_tree, column_tree = _tree(embedding), _tree(embedding.T)
-    rows, columns = _leaves(row_tree, len(names)), _leaves(column_tree, len(factors))
+    row_tree, column_tree = tree_of(embedding), tree_of(embedding.T)
+    rows, columns = leaves(row_tree, len(names)), leaves(column_tree, len(factors))
     maps = [("Effect on each latent factor", embedding, True)]
-    maps += [] if inclusion is None else [("Inclusion probability", inclusion, False)]
+    if inclusion is not None:
+        maps.append(("Inclusion probability", inclusion, False))
     width, height = np.clip(0.135 * len(factors), 3.2, 8.5), np.clip(0.165 * len(names), 2.2, 12)
     with canvas(path, 1.9 + (width + 0.75) * len(maps), height + 1.8) as figure:
         grid = figure.add_gridspec(
@@ -49,7 +50,7 @@ def effect_heatmap(
         _draw_tree(figure.add_subplot(grid[0, 1]), column_tree, "top", len(factors))
         for place, (title, values, signed) in enumerate(maps, 1):
             axis = figure.add_subplot(grid[1, place])
-            image = _image(axis, values[np.ix_(rows, columns)], signed, 1.0 if not signed else None)
+            image = _image(axis, values[np.ix_(rows, columns)], signed, None if signed else 1.0)
             _name_columns(axis, [factors[int(z)] for z in columns])
             _name_rows(axis, [names[int(t)] for t in rows] if place == len(maps) else [])
             _scale(figure, image, axis, title)
@@ -67,7 +68,8 @@ def similarity_map(
     cosine)."""
     _check(cosine, names, "similarity_map", 2)
     distance = np.clip(1 - (cosine + cosine.T) / 2, 0, 2)
-    order = _leaves(_linkage(distance[np.triu_indices(len(names), 1)]), len(names))
+    order = leaves(_linkage(distance[np.triu_indices(len(names), 1)]), len(names))
+    # Titles, values, and what the darkest colour stands for (of signed values: their quantile).
     maps: list[tuple[str, np.ndarray, float | None]] = [("Cosine of embeddings", cosine, None)]
     if overlap is not None:
         between = overlap[~np.eye(len(names), dtype=bool)]
@@ -95,22 +97,15 @@ def factor_genes(
     """The `k` genes that each factor raises and the `k` that it lowers most, one panel for every
     row: the caller chooses the rows."""
     _check(change, titles, "factor_genes", 1)
-    shown = [_most_moved(row, k) for row in change]
+    shown = [most_moved(row, k) for row in change]
     most = max(len(order) for order in shown)
-    rows = -(-len(change) // 3)
-    with canvas(
-        path, 3.1 * min(len(change), 3) + 0.4, rows * (0.175 * most + 0.75) + 0.5
-    ) as figure:
-        for axis, row, order, title in zip(
-            panels(figure, len(change)), change, shown, titles, strict=True
-        ):
+    rows, columns = -(-len(change) // 3), min(len(change), 3)
+    with canvas(path, 3.1 * columns + 0.4, rows * (0.175 * most + 0.75) + 0.5) as figure:
+        axes = panels(figure, len(change))
+        for axis, row, order, title in zip(axes, change, shown, titles, strict=True):
             place = np.arange(len(order))
-            axis.barh(
-                place,
-                row[order],
-                color=[VERMILLION if row[g] > 0 else BLUE for g in order],
-                height=0.75,
-            )
+            colours = [VERMILLION if row[g] > 0 else BLUE for g in order]
+            axis.barh(place, row[order], color=colours, height=0.75)
             axis.axvline(0, color=GREY, linewidth=0.8)
             axis.set_yticks(place, [genes[int(g)] for g in order], fontsize=8)
             axis.set_ylim(-0.7, most - 0.3)
@@ -124,7 +119,7 @@ def factor_genes(
     return Path(path)
 
 
-def _most_moved(row: np.ndarray, k: int) -> np.ndarray:
+def most_moved(row: np.ndarray, k: int) -> np.ndarray:
     """The `k` largest falls and rises, from the largest fall to the largest rise; genes that do not
     move are none."""
     order = np.argsort(row, kind="stable")
@@ -134,15 +129,14 @@ def _most_moved(row: np.ndarray, k: int) -> np.ndarray:
 
 def _check(values: np.ndarray, names: Sequence[str], what: str, fewest: int) -> None:
     if len(names) < fewest or 0 in values.shape or not np.isfinite(values).all():
+        flaw = "" if np.isfinite(values).all() else " with values that are not finite"
         raise InputError(
-            f"{what} was given an array of shape {values.shape}"
-            + ("" if np.isfinite(values).all() else " with values that are not finite")
-            + f", expected finite values in at least {fewest} rows and a column: "
-            "leave out what is undefined"
+            f"{what} was given an array of shape {values.shape}{flaw}, expected finite values in "
+            f"at least {fewest} rows and a column: leave out what is undefined"
         )
 
 
-def _tree(rows: np.ndarray) -> np.ndarray:
+def tree_of(rows: np.ndarray) -> np.ndarray:
     """Average-linkage tree by cosine distance; a row of zeros is at distance 1 from every other."""
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, norm, out=np.zeros_like(rows, dtype=float), where=norm > 0)
@@ -151,14 +145,15 @@ def _tree(rows: np.ndarray) -> np.ndarray:
 
 
 def _linkage(condensed: np.ndarray) -> np.ndarray:
+    """Average-linkage tree of condensed distances; a tree of one leaf has no row."""
     from scipy.cluster.hierarchy import linkage
 
-    return (
-        linkage(condensed, "average", optimal_ordering=True) if len(condensed) else np.zeros((0, 4))
-    )
+    if not len(condensed):
+        return np.zeros((0, 4))
+    return linkage(condensed, "average", optimal_ordering=True)
 
 
-def _leaves(tree: np.ndarray, count: int) -> np.ndarray:
+def leaves(tree: np.ndarray, count: int) -> np.ndarray:
     from scipy.cluster.hierarchy import leaves_list
 
     return leaves_list(tree) if count > 1 else np.arange(count)
@@ -172,14 +167,19 @@ def _draw_tree(axis: Any, tree: np.ndarray, side: str, count: int) -> None:
     axis.set_axis_off()
     if count < 2:
         return
-    found = dendrogram(tree, no_plot=True)
-    for place, height in zip(found["icoord"], found["dcoord"], strict=True):
-        place = (np.asarray(place) - 5) / 10  # SciPy puts leaves at 5, 15, 25 ...
-        line = (height, place) if side == "left" else (place, height)
-        axis.plot(*line, color=GREY, linewidth=0.8, solid_joinstyle="miter")
-    ends = (count - 0.5, -0.5) if side == "left" else (-0.5, count - 0.5)
+    branches = dendrogram(tree, no_plot=True)
+    style = {"color": GREY, "linewidth": 0.8, "solid_joinstyle": "miter"}
     tall = max(float(tree[:, 2].max()) * 1.03, 1e-9)
-    axis.set(ylim=ends, xlim=(tall, 0)) if side == "left" else axis.set(xlim=ends, ylim=(0, tall))
+    for place, height in zip(branches["icoord"], branches["dcoord"], strict=True):
+        place = (np.asarray(place) - 5) / 10  # SciPy puts leaves at 5, 15, 25 ...
+        if side == "left":
+            axis.plot(height, place, **style)
+        else:
+            axis.plot(place, height, **style)
+    if side == "left":
+        axis.set(ylim=(count - 0.5, -0.5), xlim=(tall, 0))
+    else:
+        axis.set(xlim=(-0.5, count - 0.5), ylim=(0, tall))
 
 
 def _image(

@@ -2,52 +2,47 @@
 
 Prior: mask_t ~ Bernoulli(pi), E_t ~ N(0, s_E^2 I), z_b ~ N(0, I). Guide: free Bernoullis for the
 masks; "correlated" has q(E_t | mask_t) by a network, "mean_field" free normals. Artifact labels are
-not used.
+not used (docs/models/cradle.md, SAMS-VAE).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from jaxpert.core.types import Model, Spec
-from jaxpert.models.cradle import additive as additive_vae
-from jaxpert.models.cradle import network as count_vae
+from jaxpert.models.cradle import additive
+from jaxpert.models.cradle.network import Mask
+from jaxpert.models.cradle.settings import SamsVaeSettings, checked
 from jaxpert.nn.layers import GaussianHead
 
 
-@dataclass(frozen=True)
-class Settings(count_vae.MaskedSettings):
-    """Hyperparameters; the defaults are the original paper's for Norman."""
-
-    guide: str = "correlated"
-    """Or "mean_field"."""
-    mean_field_encoder: bool = False
-    """True hides the perturbation from q(z_b | x)."""
-
-    def __post_init__(self):
-        count_vae.check_choices(self, guide=("correlated", "mean_field"))
-
-
-def networks(spec: Spec, settings: Settings) -> additive_vae.Networks:
+def networks(spec: Spec, settings: SamsVaeSettings) -> additive.Networks:
     """Masks, and embeddings that know of them where the guide is correlated."""
     s, z = settings, settings.latent_dim
-    correlated = GaussianHead(
-        (z, len(spec.treatments)), s.embedding_hidden_dim, s.embedding_layers, z
-    )
-    embedding = correlated if s.guide == "correlated" else None
-    return additive_vae.networks(
-        spec, s, mask=count_vae.Mask(s.mask_prior, s.temperature), embedding=embedding
-    )
+    embedding = None
+    if s.guide == "correlated":
+        inputs = (z, len(spec.treatments))
+        embedding = GaussianHead(inputs, s.embedding_hidden_dim, s.embedding_layers, z)
+    return additive.networks(spec, s, mask=Mask(s.mask_prior, s.temperature), embedding=embedding)
 
 
 def programs(spec: Spec, **settings):
-    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `Settings`."""
-    net = networks(spec, Settings(**settings))
-    return partial(additive_vae.model, net), partial(additive_vae.guide, net)
+    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `SamsVaeSettings`."""
+    net = networks(spec, checked(SamsVaeSettings(**settings)))
+    return partial(additive.model, net), partial(additive.guide, net)
 
 
-def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **settings) -> Model:
-    """SAMS-VAE for the data that `spec` describes; arguments as in `cradle_vae.build`."""
-    net = networks(spec, Settings(**settings))
-    return additive_vae.assemble(net, particles=particles, score_particles=score_particles)
+def build(spec: Spec, **settings) -> Model:
+    """SAMS-VAE for the data that `spec` describes.
+
+    Source: Bereket and Karaletsos 2023; see docs/models/cradle.md, SAMS-VAE.
+
+    Args:
+        spec: from `jaxpert.make_spec`.
+        **settings: fields of `SamsVaeSettings`; an unknown one is a TypeError that names it, one
+            out of range an InputError.
+
+    Example:
+        model = jaxpert.sams_vae.build(jaxpert.make_spec(cells), latent_dim=50, mask_prior=0.1)
+    """
+    return additive.make_model("sams_vae", networks(spec, checked(SamsVaeSettings(**settings))))

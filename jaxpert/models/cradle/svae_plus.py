@@ -3,12 +3,12 @@
 mask_prob ~ Beta(1, b) and mask ~ Bernoulli(mask_prob), elementwise; m is a parameter of the model.
 The guide has a point mass for mask_prob, and q(z | x) sees neither perturbation nor mask. A
 combination is a condition of its own, with nothing from its parts, so unseen combinations cannot be
-predicted: a screen that holds combinations needs `combinations="own"`.
+predicted: a screen that holds combinations needs `combinations="own"` (docs/models/cradle.md,
+sVAE+).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,30 +21,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions.util import clamp_probs
 
 from jaxpert.core.types import Batch, Dataset, InputError, Model, PyTree, Spec
-from jaxpert.models.cradle import network as count_vae
+from jaxpert.models.cradle import network
+from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
+from jaxpert.models.cradle.settings import SvaePlusSettings, checked
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson, StraightThroughBernoulli
 from jaxpert.nn.layers import CountHead, GaussianHead
 
 
-@dataclass(frozen=True)
-class Settings(count_vae.Sizes):
-    """Hyperparameters; the defaults are the original paper's for Norman."""
-
-    mask_beta: float = 2.0
-    """b of Beta(1, b)."""
-    temperature: float = 1.0
-    combinations: str = "refuse"
-    """Or "own": every combination has latents of its own, learned from its own cells only."""
-
-    def __post_init__(self):
-        count_vae.check_choices(self, combinations=("refuse", "own"))
-
-
 class Networks(NamedTuple):
     """What the programs close over."""
 
-    settings: Settings
+    settings: SvaePlusSettings
     spec: Spec
     perturbed: np.ndarray
     """Conditions other than the control: those with latents, [K]."""
@@ -52,7 +40,7 @@ class Networks(NamedTuple):
     encoder: GaussianHead
 
 
-def networks(spec: Spec, settings: Settings) -> Networks:
+def networks(spec: Spec, settings: SvaePlusSettings) -> Networks:
     """The two networks at the widths that the data ask for."""
     s, genes = settings, len(spec.genes)
     return Networks(
@@ -66,23 +54,16 @@ def networks(spec: Spec, settings: Settings) -> Networks:
 
 def condition_share(net: Networks, batch: Batch) -> Float[Array, "K"]:
     """Share of each perturbed condition's cells that this device's batch holds."""
-    given = (
-        jnp.zeros(len(net.spec.conditions), jnp.int32)
-        .at[batch.condition]
-        .add(batch.mask.astype(jnp.int32))
-    )
-    return count_vae.share_of_cells(given, batch.extras["condition_cells"], batch.x.dtype)[
-        net.perturbed
-    ]
+    none = jnp.zeros(len(net.spec.conditions), jnp.int32)
+    given = none.at[batch.condition].add(batch.mask.astype(jnp.int32))
+    share = network.share_of_cells(given, batch.extras["condition_cells"], batch.x.dtype)
+    return share[net.perturbed]
 
 
 def _by_condition(net: Networks, shift: Float[Array, "K Z"]) -> Float[Array, "C Z"]:
     """Zero for the control."""
-    return (
-        jnp.zeros((len(net.spec.conditions), shift.shape[1]), shift.dtype)
-        .at[net.perturbed]
-        .set(shift)
-    )
+    zeros = jnp.zeros((len(net.spec.conditions), shift.shape[1]), shift.dtype)
+    return zeros.at[net.perturbed].set(shift)
 
 
 def model(net: Networks, batch: Batch) -> None:
@@ -102,9 +83,9 @@ def model(net: Networks, batch: Batch) -> None:
     mean: Any = numpyro.param("prior_mean", lambda key: 0.1 * start(key))
     loc = _by_condition(net, mask * mean)[batch.condition]
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
-    with count_vae.cells(batch):
+    with network.cells(batch):
         z: Any = numpyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
-        count_vae.observe(decoder, batch, z)
+        network.observe(decoder, batch, z)
 
 
 def _logits(prob: Float[Array, "K Z"]) -> Float[Array, "K Z"]:
@@ -130,23 +111,24 @@ def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
     _guide_masks(net, condition_share(net, batch))
     encoder = svi.network("z_encoder", net.encoder, *net.encoder.widths)
-    loc, scale = encoder(count_vae.standardize(net.spec, batch.x))
-    with count_vae.cells(batch):
+    loc, scale = encoder(network.standardize(net.spec, batch.x))
+    with network.cells(batch):
         numpyro.sample("z", CellNormal(loc, scale, batch.slot).to_event(1))
 
 
 def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
     """`Latent.shared`: rows of the treatments' own (single) conditions, zeros (inclusion NaN) for
     treatments that were only given in combinations; `shift [C, Z]` is what the model works with."""
-    zero = jnp.zeros(len(net.perturbed))
-    prob, mask = count_vae.posterior(partial(_guide_masks, net, zero), params, key)
+    no_weight = jnp.zeros(len(net.perturbed))
+    prob, mask = network.posterior(partial(_guide_masks, net, no_weight), params, key)
     embedding = params["prior_mean"]
+    # For each treatment, the condition in which it was given alone.
     table = net.spec.condition_treatments[net.perturbed]
     single = np.where(table.sum(1)[:, None] == 1, table, 0).T != 0
-    row, there = single.argmax(1), single.any(1)[:, None]
+    row, alone = single.argmax(1), single.any(1)[:, None]
 
     def of_treatments(values: Array, missing: float = 0.0) -> Array:
-        return jnp.where(there, values[row], missing)
+        return jnp.where(alone, values[row], missing)
 
     return {
         "effect": of_treatments(mask * embedding),
@@ -162,7 +144,7 @@ def blocks(
     shared: dict[str, Array],
     treatment: Float[Array, "B T"],
     failed: Float[Array, "B"],
-) -> count_vae.Blocks:
+) -> Blocks:
     """The prior mean of the condition with exactly these treatments; the control's where there is
     none (`support` refuses such rows)."""
     table = jnp.asarray(net.spec.condition_treatments, treatment.dtype)
@@ -172,40 +154,38 @@ def blocks(
 
 def encode(
     net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
-) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], count_vae.Blocks]:
+) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], Blocks]:
     """q(z | x), told as the deviation from the prior mean (the basal block) and the prior mean."""
-    mean, std = count_vae.apply(
-        net.encoder, params["z_encoder"], count_vae.standardize(net.spec, batch.x)
-    )
+    x = network.standardize(net.spec, batch.x)
+    mean, std = network.apply(net.encoder, params["z_encoder"], x)
     shift = blocks(net, shared, batch.treatment, batch.extras["failed"])["perturbation"]
     return mean - shift, std, {"perturbation": shift}
 
 
 def counts(
-    net: Networks, params: PyTree, cells: count_vae.Blocks, library: Float[Array, "B"]
+    net: Networks, params: PyTree, cells: Blocks, library: Float[Array, "B"]
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     z = cells["basal"] + cells["perturbation"]
-    return LibraryGammaPoisson(*count_vae.apply(net.decoder, params["decoder"], z), library)
+    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], z), library)
 
 
-def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
+def check(settings: SvaePlusSettings, dataset: Dataset) -> tuple[str, ...]:
     """Refuse combinations unless they are to have latents of their own; then say what that
     means."""
-    pairs = [dataset.conditions[c] for c in np.flatnonzero(dataset.condition_treatments.sum(1) > 1)]
+    sizes = dataset.condition_treatments.sum(1)
+    pairs = [dataset.conditions[c] for c in np.flatnonzero(sizes > 1)]
     if not pairs:
         return ()
     if settings.combinations == "refuse":
         raise InputError(
             f"{dataset.name!r} holds {len(pairs)} combinations such as {pairs[0]!r}, for which "
-            "sVAE+ has no rule: "
-            'give each of them latents of its own (model.kwargs.combinations="own"), or leave '
-            "them out of the file"
+            "sVAE+ has no rule: give each of them latents of its own "
+            '(model.kwargs.combinations="own"), or leave them out of the file'
         )
     return (
         f"sVAE+ gives each of the {len(pairs)} combinations latents of its own: it learns nothing "
-        "about those without "
-        "training cells, whose predictions are the prior's",
+        "about those without training cells, whose predictions are the prior's",
     )
 
 
@@ -214,30 +194,41 @@ def support(
 ) -> tuple[str, ...]:
     """Whether the condition of each row had training cells; InputError for combinations outside the
     screen."""
-    found = []
+    words = []
     for row in treatment:
         same = np.flatnonzero((net.spec.condition_treatments == row).all(1))
         if not len(same):
             names = "+".join(net.spec.treatments[t] for t in np.flatnonzero(row))
             raise InputError(
                 f"sVAE+ has no latents for {names!r}, which the screen does not hold: it predicts "
-                "conditions of its "
-                "screen only, take cradle_vae or sams_vae for new combinations"
+                "conditions of its screen only, take cradle_vae or sams_vae for new combinations"
             )
-        found.append("trained" if trained[same[0]] else "no training cells")
-    return tuple(found)
+        words.append("trained" if trained[same[0]] else "no training cells")
+    return tuple(words)
 
 
 def programs(spec: Spec, **settings):
-    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `Settings`."""
-    net = networks(spec, Settings(**settings))
+    """The public NumPyro `(model, guide)` on a `Batch`; settings as in `SvaePlusSettings`."""
+    net = networks(spec, checked(SvaePlusSettings(**settings)))
     return partial(model, net), partial(guide, net)
 
 
-def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **settings) -> Model:
-    """sVAE+ for the data that `spec` describes; arguments as in `cradle_vae.build`."""
-    net = networks(spec, Settings(**settings))
-    inside = count_vae.Inside(
+def build(spec: Spec, **settings) -> Model:
+    """sVAE+ for the data that `spec` describes.
+
+    Source: the baseline of that name in Bereket and Karaletsos 2023; see docs/models/cradle.md,
+    sVAE+.
+
+    Args:
+        spec: from `jaxpert.make_spec`.
+        **settings: fields of `SvaePlusSettings`; an unknown one is a TypeError that names it, one
+            out of range an InputError.
+
+    Example:
+        model = jaxpert.svae_plus.build(jaxpert.make_spec(cells), combinations="own")
+    """
+    net = networks(spec, checked(SvaePlusSettings(**settings)))
+    inside = Inside(
         model=partial(model, net),
         guide=partial(guide, net),
         shared=partial(shared_latents, net),
@@ -246,12 +237,11 @@ def build(spec: Spec, *, particles: int = 5, score_particles: int = 100, **setti
         counts=partial(counts, net),
         site="z",
     )
-    return count_vae.assemble(
+    return assemble(
+        "svae_plus",
         inside,
-        spec,
-        net.settings,
-        particles=particles,
-        score_particles=score_particles,
+        net,
+        ("condition_cells",),
         check=partial(check, net.settings),
         support=partial(support, net, spec.condition_cells > 0),
     )

@@ -1,5 +1,5 @@
-"""Fine-tuning a trained CycSeq on other data: new lines take placeholder columns, new perturbations
-get columns."""
+"""Fine-tuning a trained CycSeq on other data (docs/models/cycseq.md, Fine-tuning): new lines take
+placeholder columns, new perturbations get columns."""
 
 from __future__ import annotations
 
@@ -37,28 +37,36 @@ def grow(
     Raises:
         InputError: for another gene set, and for more new lines than placeholders.
     """
+    # Expression goes by position, so other genes would be read as these.
     _same_genes(net.spec, spec)
     notes = []
-    for line in (name for name in spec.strata if name not in net.lines):
-        net, params = with_placeholder(net, params, line)
-        notes.append(
-            f"line {line} takes batch column {len(net.lines)}, which starts at the mean of the "
-            "trained ones"
-        )
-    new = [name for name in spec.treatments if name not in net.targets]
-    cells = dict(zip(net.spec.treatments, np.asarray(net.spec.treatment_cells), strict=True))
-    untrained = [name for name in spec.treatments if not cells.get(name, 0)]
+    # Each line in turn, since every one uses up a placeholder.
+    for line in spec.strata:
+        if line not in net.lines:
+            net, params = with_placeholder(net, params, line)
+            notes.append(
+                f"line {line} takes batch column {len(net.lines)}, which starts at the mean of the "
+                "trained ones"
+            )
+    untrained = _untrained(net.spec, spec)
     if untrained:
+        more = " ..." if len(untrained) > 6 else ""
         notes.append(
             f"{len(untrained)} of {len(spec.treatments)} perturbations had no training rows "
-            "before, so their columns "
-            "start at initial values: "
-            f"{', '.join(untrained[:6])}{' ...' if len(untrained) > 6 else ''}"
+            f"before, so their columns start at initial values: {', '.join(untrained[:6])}{more}"
         )
+    new = [name for name in spec.treatments if name not in net.targets]
+    # Targets are appended, so that trained columns keep their numbers.
     grown = changed(net, spec, targets=(*net.targets, *new), lines=net.lines)
     if new:
         params = _with_columns(grown, params, len(net.targets), key)
     return grown, params, state, tuple(notes)
+
+
+def _untrained(old: Spec, new: Spec) -> list[str]:
+    """Treatments of the new data that the old ones had no training cells of."""
+    cells = dict(zip(old.treatments, np.asarray(old.treatment_cells), strict=True))
+    return [name for name in new.treatments if not cells.get(name, 0)]
 
 
 def with_placeholder(net: CycSeq, params: PyTree, line: str) -> tuple[CycSeq, PyTree]:
@@ -72,14 +80,17 @@ def with_placeholder(net: CycSeq, params: PyTree, line: str) -> tuple[CycSeq, Py
     if not net.settings.placeholders:
         raise InputError(
             f"line {line!r} needs a placeholder batch column, but all are used up by "
-            f"{', '.join(net.lines[-3:])} and "
-            "others: pre-train with a higher model.kwargs.placeholders"
+            f"{', '.join(net.lines[-3:])} and others: pre-train with a higher "
+            "model.kwargs.placeholders"
         )
 
+    # The columns in use stand in front, the free ones behind them.
     def mean(axis: int, leaf: Array) -> Array:
+        # Column `used` is the first free one.
         rows = jnp.moveaxis(leaf, axis, 0)
         return jnp.moveaxis(rows.at[used].set(rows[:used].mean(0)), 0, axis)
 
+    # One place fewer is free, so the width of the networks stays as it was.
     free = net.settings.placeholders - 1
     settings = {"lines": (*net.lines, line), "targets": net.targets, "placeholders": free}
     return changed(net, net.spec, **settings), _columns("stratum", mean, params)
@@ -88,42 +99,46 @@ def with_placeholder(net: CycSeq, params: PyTree, line: str) -> tuple[CycSeq, Py
 def _same_genes(old: Spec, new: Spec) -> None:
     if old.genes == new.genes:
         return
-    absent = [name for name in old.genes if name not in set(new.genes)]
-    said = (
-        f"{len(absent)} of them are missing ({', '.join(absent[:4])})"
-        if absent
-        else "others, or in another order"
-    )
+    known = set(new.genes)
+    absent = [name for name in old.genes if name not in known]
+    difference = "others, or in another order"
+    if absent:
+        difference = f"{len(absent)} of them are missing ({', '.join(absent[:4])})"
     raise InputError(
         f"the data have {len(new.genes)} genes and the trained model {len(old.genes)}, of which "
-        f"{said}; expected the "
-        "same genes in the same order: choose the trained run's genes when reading the data"
+        f"{difference}; expected the same genes in the same order: choose the trained run's genes "
+        "when reading the data"
     )
 
 
 def _columns(which: str, change: Callable[..., Array], params: PyTree, *others: PyTree) -> PyTree:
     """Change every array with an axis of perturbation ("target") or batch ("stratum") columns by
     `change(axis, leaf, *other leaves)`."""
+    # By the last parts of a parameter's path; critics read columns without an embedding.
     axes = {
         ("conditions", which, "kernel"): 0,
         ("decoder", which, "kernel"): 1,
         ("decoder", which, "bias"): 0,
     }
 
-    def one(path: Any, leaf: Array, *more: Array) -> Array:
+    def changed_leaf(path: Any, leaf: Array, *more: Array) -> Array:
         names = tuple(entry.key for entry in path)
+        # Critics read conditions in their first layer, without an embedding.
         in_critic = names[0] == "critics" and names[-2:] == ("first", which)
+        # Paths are told by their end, since both generators have the same parts.
         axis = 0 if in_critic else axes.get(names[-3:])
         return leaf if axis is None else change(axis, leaf, *more)
 
-    return jax.tree_util.tree_map_with_path(one, params, *others)
+    return jax.tree_util.tree_map_with_path(changed_leaf, params, *others)
 
 
 def _with_columns(net: CycSeq, params: PyTree, had: int, key: PRNGKeyArray) -> PyTree:
     """More perturbation columns, at the initial values of the larger networks."""
 
     def join(axis: int, old: Array, new: Array) -> Array:
+        # Only the added columns are taken from the fresh networks; trained ones stay.
         added = jax.lax.slice_in_dim(new, had, None, axis=axis)
         return jnp.concatenate([old, added.astype(old.dtype)], axis)
 
+    # Initial values of the grown networks, from the same function as any others.
     return _columns("target", join, params, initial(net, key)[0])

@@ -29,9 +29,13 @@ class Picked(NamedTuple):
 
     def times(self, kernel: Float[Array, "K H"]) -> Float[Array, "B H"]:
         """The product with a matrix."""
+        # Shared candidates need one product of the batch with the picked rows.
         if self.index.ndim == 1:
+            # Candidates that all rows share: one gather, then a small product.
             return self.weight @ kernel[self.index]
+        # One column for each row is the common case and needs no product at all.
         if self.index.shape[1] == 1:
+            # One column in each row: a gather is the whole product.
             return kernel[self.index[:, 0]] * self.weight
         return jnp.einsum("bm,bmh->bh", self.weight, kernel[self.index])
 
@@ -67,7 +71,9 @@ class Joint(nn.Module):
     features: int
 
     def setup(self):
+        # The bounds of the initial values are those of one layer on the concatenation.
         fan_in = sum(width for _, width in self.blocks)
+        # A kernel for each block, so that picked blocks are never multiplied out.
         self.kernels = [
             self.param(name, uniform_fan_in, (width, self.features), fan_in)
             for name, width in self.blocks
@@ -80,7 +86,11 @@ class Joint(nn.Module):
 
     def rest(self, *rows: Picked | Float[Array, "B _"]) -> Float[Array, "B H"]:
         """The share of all blocks but the first, with the bias."""
-        return sum((self.share(i, one) for i, one in enumerate(rows, 1)), self.bias)
+        # The bias comes first and the blocks in order, which fixes the rounding.
+        total = self.bias
+        for block, part in enumerate(rows, 1):
+            total = total + self.share(block, part)
+        return total
 
     def __call__(self, *rows: Picked | Float[Array, "B _"]) -> Float[Array, "B H"]:
         return self.share(0, rows[0]) + self.rest(*rows[1:])
@@ -97,12 +107,12 @@ class Embedding(nn.Module):
     @nn.compact
     def __call__(self, rows: Picked) -> Float[Array, "B H"]:
         shape = (self.columns, self.features)
+        # As published with look-up tables, normal and without a bias.
         if self.lookup:
             return rows.times(self.param("kernel", nn.initializers.normal(1.0), shape))
         kernel = self.param("kernel", uniform_fan_in, shape, self.columns)
-        return rows.times(kernel) + self.param(
-            "bias", uniform_fan_in, (self.features,), self.columns
-        )
+        bias = self.param("bias", uniform_fan_in, (self.features,), self.columns)
+        return rows.times(kernel) + bias
 
 
 class Prelu(nn.Module):
@@ -110,7 +120,9 @@ class Prelu(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*r H"]) -> Float[Array, "*r H"]:
-        return jnp.where(x > 0, x, self.param("slope", nn.initializers.constant(SLOPE), ()) * x)
+        slope = self.param("slope", nn.initializers.constant(SLOPE), ())
+        # One slope for the whole site (docs/models/cycseq.md, Trunk).
+        return jnp.where(x > 0, x, slope * x)
 
 
 class Dropout(nn.Module):
@@ -121,6 +133,7 @@ class Dropout(nn.Module):
     def __call__(
         self, x: Float[Array, "B H"], keep: Bool[Array, "B H"] | None
     ) -> Float[Array, "B H"]:
+        # Scaled up in training, so that evaluation needs no factor.
         return x if keep is None else jnp.where(keep, x / (1 - self.rate), 0)
 
 
@@ -133,7 +146,7 @@ def normalized(
 
 
 class Residual(nn.Module):
-    """Two linear layers around which the input is added.
+    """Two linear layers around which the input is added (docs/models/cycseq.md, Residual block).
 
     As published: normalised after both, dropout after both activations. Not `normalized` is the
     paper's block: no normalisation, no dropout at the end.
@@ -144,11 +157,13 @@ class Residual(nn.Module):
     normalized: bool = True
 
     def setup(self):
+        # Named one by one, so that a path such as "block0.linear1" can be frozen.
         for i in (1, 2):
             setattr(self, f"linear{i}", Linear(self.width, self.width))
             setattr(self, f"prelu{i}", Prelu())
             if self.normalized:
                 setattr(self, f"norm{i}", BatchNorm(self.width))
+        # The two sites drop different units, so each has a name.
         self.drop1, self.drop2 = Dropout(self.rate), Dropout(self.rate)
 
     @property
@@ -159,6 +174,8 @@ class Residual(nn.Module):
     def __call__(
         self, h: Float[Array, "B H"], keep: Keep, weight: Float[Array, "B"] | None
     ) -> Float[Array, "B H"]:
+        # r = drop(PReLU(BN(A1 h))), out = drop(PReLU(BN(A2 r) + h)): the input is added before the
+        # second activation.
         r = self.drop1(self.prelu1(self._linear(1, h, weight)), keep.get("drop1"))
         return self.drop2(self.prelu2(self._linear(2, r, weight) + h), keep.get("drop2"))
 
@@ -170,7 +187,8 @@ class Residual(nn.Module):
 
 
 class SingleAttention(nn.Module):
-    """h + gamma (V h + c): what self-attention over a sequence of one token comes to.
+    """h + gamma (V h + c): what self-attention over a sequence of one token comes to
+    (docs/models/cycseq.md, Attention).
 
     The softmax over one key is 1 whatever queries and keys are, so they have no effect and no
     gradient, and are left out. gamma starts at 0, when V and c have no gradient either.
@@ -183,6 +201,7 @@ class SingleAttention(nn.Module):
         self.gamma = self.param("gamma", nn.initializers.zeros, ())
 
     def __call__(self, h: Float[Array, "B H"]) -> Float[Array, "B H"]:
+        # Gated at 0, so that training begins with the plain trunk.
         return h + self.gamma * self.value(h)
 
 
@@ -198,13 +217,16 @@ class TokenAttention(nn.Module):
     tokens: int
 
     def setup(self):
+        # Linear maps are shared by all tokens, so their width is that of one token.
         d = self.width // self.tokens
         self.query, self.key, self.value = Linear(d, d), Linear(d, d), Linear(d, d)
         self.gamma = self.param("gamma", nn.initializers.zeros, ())
 
     def __call__(self, h: Float[Array, "B H"]) -> Float[Array, "B H"]:
+        # softmax(q k^T / sqrt(d)) v over the parts of each row.
         parts = h.reshape(len(h), self.tokens, -1)
-        scores = (
-            jnp.einsum("bqd,bkd->bqk", self.query(parts), self.key(parts)) / parts.shape[-1] ** 0.5
-        )
-        return h + self.gamma * (jax.nn.softmax(scores) @ self.value(parts)).reshape(h.shape)
+        products = jnp.einsum("bqd,bkd->bqk", self.query(parts), self.key(parts))
+        # Scores by the root of the width (docs/models/cycseq.md, Attention).
+        scores = products / parts.shape[-1] ** 0.5
+        attended = jax.nn.softmax(scores) @ self.value(parts)
+        return h + self.gamma * attended.reshape(h.shape)

@@ -1,4 +1,5 @@
-"""Loss terms of CycSeq, as means over the rows of the whole batch (spec section 6)."""
+"""Loss terms of CycSeq, as means over the rows of the whole batch (docs/models/cycseq.md,
+Losses)."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from jaxtyping import Array, Bool, Float
 from jaxpert.core.parallel import psum
 from jaxpert.models.cycseq.layers import Picked
 
+# Keeps a batch of constant rows from dividing by 0.
 SMALLEST_VARIANCE = 1e-8
 
-Rows = Float[Array, "B *_"]
 Mask = Bool[Array, "B"]
 
 
 def row_mean(values: Float[Array, "B"], mask: Mask) -> Float[Array, ""]:
     """Mean over the real rows of all devices."""
+    # Padding differs between devices, so sums and counts are added up before dividing.
     count = psum(mask.sum(dtype=values.dtype))
     return psum(jnp.where(mask, values, 0).sum()) / jnp.maximum(count, 1)
 
@@ -30,6 +32,7 @@ def squared_error(x: Float[Array, "B G"], y: Float[Array, "B G"]) -> Float[Array
 
 def total_variance(x: Float[Array, "B G"], mask: Mask) -> Float[Array, ""]:
     """Population variance over all entries of the batch."""
+    # Two passes: a variance from mean squares would cancel in float32.
     center = row_mean(x.mean(1), mask)
     return row_mean(jnp.square(x - center).mean(1), mask)
 
@@ -39,9 +42,11 @@ def expression_error(
 ) -> Float[Array, ""]:
     """Mean squared error, for "scaled" over the variance of x: free of the unit, about 1 for a
     constant guess."""
+    # E(x, x^): mean over rows and genes.
     error = row_mean(squared_error(x, y), mask)
     if kind == "mse":
         return error
+    # The batch's own variance is a unit, not something to be learned.
     return error / (jax.lax.stop_gradient(total_variance(x, mask)) + SMALLEST_VARIANCE)
 
 
@@ -54,21 +59,27 @@ def condition_error(logits: Float[Array, "B K"], true: Picked, kind: str) -> Flo
     the target, as the published loop calls it: linear in the prediction at the true columns, blind
     to the others.
     """
-    columns, count, own = logits.shape[1], true.weight.sum(1), true.of(logits).sum(1)
+    columns, count, true_logits = logits.shape[1], true.weight.sum(1), true.of(logits).sum(1)
     if kind == "swapped":
+        # Softplus of the one-hot entries: ln 2 at the K - k zeros, 1 + ln(1 + 1/e) at the k ones.
         always = (columns - count) * math.log(2) + count * (1 + math.log1p(math.exp(-1)))
-        return (always - own) / columns
+        return (always - true_logits) / columns
     if kind == "binary":
-        return binary_error(logits, own)
-    single = jax.nn.logsumexp(logits, 1) - own
-    if true.index.ndim == 2 and true.index.shape[1] == 1:
+        return binary_error(logits, true_logits)
+    # Softmax cross-entropy: -log p of the one true column.
+    single = jax.nn.logsumexp(logits, 1) - true_logits
+    # Known from shapes, so that the common case compiles to one branch.
+    one_column_each = true.index.ndim == 2 and true.index.shape[1] == 1
+    if one_column_each:
+        # Data without combinations skip the binary loss, which reads every column.
         return jnp.where(count > 0, single, 0)
-    return jnp.where(count > 1, binary_error(logits, own), jnp.where(count > 0, single, 0))
+    several = binary_error(logits, true_logits)
+    return jnp.where(count > 1, several, jnp.where(count > 0, single, 0))
 
 
-def binary_error(logits: Float[Array, "B K"], own: Float[Array, "B"]) -> Float[Array, "B"]:
-    """Binary cross-entropy with the sum `own` of the logits of true columns, mean over columns."""
-    return (jax.nn.softplus(logits).sum(1) - own) / logits.shape[1]
+def binary_error(logits: Float[Array, "B K"], true_logits: Float[Array, "B"]) -> Float[Array, "B"]:
+    """Binary cross-entropy, mean over columns; `true_logits` are summed over the true columns."""
+    return (jax.nn.softplus(logits).sum(1) - true_logits) / logits.shape[1]
 
 
 def divergence(
@@ -76,12 +87,15 @@ def divergence(
 ) -> Float[Array, "B L"]:
     """KL divergence of each latent's normal from the standard one: "mean" or "sum" over its
     dimensions."""
-    each = 0.5 * (jnp.exp(log_variance) + jnp.square(mean) - 1 - log_variance)
-    return each.mean(-1) if kind == "mean" else each.sum(-1)
+    # KL(N(mu, e^v), N(0, 1)) = (e^v + mu^2 - 1 - v) / 2.
+    of_dimension = 0.5 * (jnp.exp(log_variance) + jnp.square(mean) - 1 - log_variance)
+    return of_dimension.mean(-1) if kind == "mean" else of_dimension.sum(-1)
 
 
 def r2(x: Float[Array, "B G"], y: Float[Array, "B G"]) -> Float[Array, "B"]:
     """Squared Pearson correlation of each row over genes; 0 where a row is constant."""
     x, y = (rows - rows.mean(1, keepdims=True) for rows in (x, y))
     spread = jnp.square(x).sum(1) * jnp.square(y).sum(1)
-    return jnp.where(spread > 0, jnp.square((x * y).sum(1)) / jnp.where(spread > 0, spread, 1), 0)
+    # The inner `where` keeps the gradient of the other branch finite.
+    divisor = jnp.where(spread > 0, spread, 1)
+    return jnp.where(spread > 0, jnp.square((x * y).sum(1)) / divisor, 0)

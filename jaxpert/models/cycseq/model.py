@@ -4,10 +4,9 @@ their critics.
 Rows are pairs of one perturbed and one control row (means over 50 cells) of one line, on the scale
 log2(1 + 1e4 x / sum x), with the perturbation and the line as conditions of both. What holds the
 generators to the cells is the cycle (there and back gives the row itself); the pairing is only used
-through the conditions. Differs from the published code in what profile "default" lists (spec
-section 10): log loss, PReLU heads, cross-entropy in the right order of arguments, predictions from
-latent means; `profile="reference"` restores the published numbers. Source: CycSeq, IJCAI 2025; spec
-sections 3 to 8.
+through the conditions. Differs from the published code in what docs/models/cycseq.md (Paper and
+code) lists: log loss, PReLU heads, cross-entropy in the right order of arguments, predictions from
+latent means; `profile="reference"` restores the published numbers. Source: CycSeq, IJCAI 2025.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ from jaxpert.models.cycseq.grow import grow, with_placeholder
 from jaxpert.models.cycseq.layers import Picked
 from jaxpert.models.cycseq.network import STILL
 from jaxpert.models.cycseq.noise import draw
-from jaxpert.models.cycseq.setup import GENERATORS, PROFILES, CycSeq, Settings, initial, make
+from jaxpert.models.cycseq.settings import PROFILES, Settings
+from jaxpert.models.cycseq.setup import GENERATORS, CycSeq, initial, make
 from jaxpert.nn.transforms import log2p_normalize, lognorm_to_log2
 
 __all__ = [
@@ -62,10 +62,13 @@ def build(spec: Spec, **settings: Any) -> Model:
 
     Args:
         spec: genes, treatments and strata.
-        **settings: fields of `Settings`; another one is a TypeError.
+        **settings: fields of `settings.Settings`; another one is a TypeError.
 
     Raises:
         InputError: for a setting out of range, a treatment or line without column.
+
+    Example:
+        model = build(rows_spec(prepared), profile="paper", latent_dim=64)
     """
     return model_of(make(spec, **settings))
 
@@ -73,6 +76,9 @@ def build(spec: Spec, **settings: Any) -> Model:
 def model_of(net: CycSeq) -> Model:
     """The model of networks that `make` or `grow` gave."""
     return Model(
+        name="cycseq",
+        settings=net.settings,
+        details=net,
         init=partial(init, net),
         loss=partial(loss, net),
         predict=partial(predict, net),
@@ -86,7 +92,8 @@ def model_of(net: CycSeq) -> Model:
 
 
 def init(net: CycSeq, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
-    """`Model.init`: initial values of spec 3.7."""
+    """`Model.init`; shapes are known from `net`."""
+    del batch
     return initial(net, key)
 
 
@@ -95,6 +102,7 @@ def loss(
 ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
     """`Model.loss`."""
     rows = rows_of(net, batch)
+    # All noise is drawn beforehand, so that the number of devices changes nothing.
     noise = draw(key, batch.slot, net.generator.sizes, net.generator.shape, rows.x.dtype)
     value, (state, terms, _) = objective(net, params, state, noise, rows)
     return value, (state, terms)
@@ -106,7 +114,9 @@ def validation_sums(
     """Sums over pairs of the errors there and back and of the one-pass R2, with latent means and
     remembered moments."""
     rows = rows_of(net, batch)
+    # Without noise: latent means and remembered moments, as in evaluation.
     passes, _ = cycle(net, params["generators"], state, None, rows)
+    # One pass each way and back, with latent means and remembered moments.
     per_pair = {
         "cycle_x": losses.squared_error(rows.x, passes.cycle_x.expression),
         "cycle_y": losses.squared_error(rows.y, passes.cycle_y.expression),
@@ -114,6 +124,7 @@ def validation_sums(
         "r2_p2n": losses.r2(rows.y, passes.fake_y.expression),
         "pairs": jnp.ones(len(rows.x), rows.x.dtype),
     }
+    # Padding counts in no sum; sums of all devices are added up.
     return psum({name: jnp.where(rows.mask, values, 0).sum() for name, values in per_pair.items()})
 
 
@@ -121,6 +132,7 @@ def validation_score(sums: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Mean over pairs of the squared error of both cycles (no adversarial part: its scale moves
     with the critics)."""
     mean = {name: total / sums["pairs"] for name, total in sums.items() if name != "pairs"}
+    # No adversarial part (docs/models/cycseq.md, Choice of the epoch).
     return mean["cycle_x"] + mean["cycle_y"], mean
 
 
@@ -153,29 +165,33 @@ def translate(
     """
     if direction not in GENERATORS:
         raise ValueError(f"direction is {direction!r}, expected one of {', '.join(GENERATORS)}")
+    # Not by `picked`: a request may have more targets than any training condition.
     columns = jnp.asarray(net.column, jnp.int32)
+    # Columns are picked by number, which spares a product with a one-hot matrix.
     if treatment.ndim == 1:
         target = Picked(columns[treatment][:, None], jnp.ones((len(x), 1), x.dtype))
-    else:  # any number of targets, whatever the training conditions have
+    else:
         target = Picked(columns, treatment.astype(x.dtype))
     condition = condition_of(net, target, stratum, dose)
-    made, _ = generate(
-        net, Networks(params["generators"], state), direction, x, condition, STILL, None
-    )
+    networks = Networks(params["generators"], state)
+    generated, _ = generate(net, networks, direction, x, condition, STILL, None)
     draws = net.settings.samples if samples is None else samples
+    # The means of the latents are already decoded in the pass above.
     if not draws:
-        return made.expression
+        return generated.expression
     if key is None:
         raise ValueError("samples of the latents need a key: give one, or samples=0")
     variables = {"params": params["generators"][direction], "batch_stats": state[direction]}
 
-    def one(key: PRNGKeyArray) -> Float[Array, "R G"]:
-        z = made.mean + jnp.exp(made.log_variance / 2) * jax.random.normal(
-            key, made.mean.shape, made.mean.dtype
-        )
+    mean, spread = generated.mean, jnp.exp(generated.log_variance / 2)
+
+    # Only the decoder runs again: the encoder's moments do not change between draws.
+    def decode_draw(key: PRNGKeyArray) -> Float[Array, "R G"]:
+        z = mean + spread * jax.random.normal(key, mean.shape, mean.dtype)
         return net.generator.apply(variables, z, condition, method="decode")  # pyright: ignore
 
-    return jax.lax.map(one, jax.random.split(key, draws)).mean(0)
+    # One draw after the other, so that memory does not grow with their number.
+    return jax.lax.map(decode_draw, jax.random.split(key, draws)).mean(0)
 
 
 def predict(
@@ -184,6 +200,7 @@ def predict(
     """`Model.predict`: each row's control (raw counts; the mean training control where none is
     given), perturbed."""
     if request.control is None:
+        # The control of the data is on the natural logarithm, the model on base 2.
         mean = lognorm_to_log2(jnp.asarray(net.spec.control_mean, request.treatment.dtype))
         x = jnp.broadcast_to(mean, (len(request.treatment), len(mean)))
     else:
@@ -207,15 +224,18 @@ def support(net: CycSeq, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]
     """`Model.support`: whether a row's targets, and the row itself, were trained on."""
     spec = net.spec
     table = np.asarray(spec.condition_treatments) != 0
+    # Conditions without cells are in the table but were not trained on.
     trained = {tuple(row) for row in table[np.asarray(spec.condition_cells) > 0]}
     known = np.asarray(spec.treatment_cells) > 0
+    return tuple(_support(spec, trained, known, row) for row in np.asarray(treatment) != 0)
 
-    def said(row: np.ndarray) -> str:
-        if tuple(row) in trained:
-            return "trained"
-        new = [spec.treatments[i] for i in np.flatnonzero(row & ~known)]
-        return (
-            f"no training cells: {', '.join(new)}" if new else "new combination of trained targets"
-        )
 
-    return tuple(said(row) for row in np.asarray(treatment) != 0)
+def _support(spec: Spec, trained: set[tuple], known: np.ndarray, row: np.ndarray) -> str:
+    """What stands behind one row of targets."""
+    # The row itself comes first: a trained combination may hold no single that was trained.
+    if tuple(row) in trained:
+        return "trained"
+    new = [spec.treatments[i] for i in np.flatnonzero(row & ~known)]
+    if new:
+        return f"no training cells: {', '.join(new)}"
+    return "new combination of trained targets"

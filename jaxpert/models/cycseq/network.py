@@ -22,10 +22,12 @@ from jaxpert.models.cycseq.layers import (
     TokenAttention,
     normalized,
 )
+from jaxpert.models.cycseq.settings import NONE
 from jaxpert.nn.layers import BatchNorm, Linear
 
 LATENTS = ("expression", "perturbation", "noise")
 """Nothing but the names tells the three latents apart: one prior, and the decoder reads all."""
+# The bounds keep the exponential and its inverse finite in float32.
 LOG_VARIANCES = (-20.0, 10.0)
 
 Sites = dict[str, tuple[int, float]]
@@ -52,7 +54,7 @@ class Shape(NamedTuple):
     blocks: int
     residual_rate: float
     normalized_blocks: bool
-    attention: str | None
+    attention: str
     tokens: int
     batch_norm: bool
     lookup: bool
@@ -98,16 +100,21 @@ class Trunk(nn.Module):
 
     def setup(self):
         for i, width in enumerate(self.hidden, 1):
+            # The first layer is joint with the conditions and stands outside.
             if i > 1:
                 setattr(self, f"linear{i}", Linear(self.hidden[i - 2], width))
             if self.batch_norm:
                 setattr(self, f"norm{i}", BatchNorm(width))
             setattr(self, f"prelu{i}", Prelu())
             setattr(self, f"drop{i}", Dropout(self.rate))
+        # Residual blocks and attention keep the width of the last linear layer.
         width, shape = self.hidden[-1], self.shape
         for i in range(shape.blocks):
             setattr(
-                self, f"block{i}", Residual(width, shape.residual_rate, shape.normalized_blocks)
+                # Blocks have their own rate, since the published switch spares them.
+                self,
+                f"block{i}",
+                Residual(width, shape.residual_rate, shape.normalized_blocks),
             )
         if shape.attention == "single":
             self.attention = SingleAttention(width)
@@ -119,29 +126,42 @@ class Trunk(nn.Module):
     ) -> Float[Array, "B H"]:
         h = first
         for i in range(1, len(self.hidden) + 1):
-            h = h if i == 1 else getattr(self, f"linear{i}")(h)
-            h = normalized(getattr(self, f"norm{i}"), h, weight) if self.batch_norm else h
+            if i > 1:
+                h = getattr(self, f"linear{i}")(h)
+            if self.batch_norm:
+                h = normalized(getattr(self, f"norm{i}"), h, weight)
+            # Normalisation before the activation, dropout after it (docs/models/cycseq.md, Trunk).
             h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
         for i in range(self.shape.blocks):
-            own = {
-                site: keep[f"block{i}.{site}"]
-                for site in ("drop1", "drop2")
-                if f"block{i}.{site}" in keep
-            }
-            h = getattr(self, f"block{i}")(h, own, weight)
-        return h if self.shape.attention is None else self.attention(h)
+            h = getattr(self, f"block{i}")(h, _kept_in_block(keep, i), weight)
+        # Without attention there is no layer, so nothing is asked for.
+        return h if self.shape.attention == NONE else self.attention(h)
+
+
+def _kept_in_block(keep: Keep, block: int) -> Keep:
+    """Units that dropout keeps in a residual block, by the block's own names of its sites."""
+    prefix = f"block{block}."
+    return {
+        name.removeprefix(prefix): kept for name, kept in keep.items() if name.startswith(prefix)
+    }
 
 
 def layer_sites(hidden: tuple[int, ...], rate: float) -> Sites:
+    # A rate of 0 has no site, so that no mask is drawn.
     """Dropout sites of linear layers."""
-    return {f"drop{i}": (width, rate) for i, width in enumerate(hidden, 1)} if rate else {}
+    if not rate:
+        return {}
+    return {f"drop{i}": (width, rate) for i, width in enumerate(hidden, 1)}
 
 
 def trunk_sites(sizes: Sizes, shape: Shape) -> Sites:
     """Dropout sites of a trunk."""
     sites, width = layer_sites(sizes.hidden, sizes.rate), sizes.hidden[-1]
-    for i in range(shape.blocks if shape.residual_rate else 0):
-        for site in Residual(width, shape.residual_rate, shape.normalized_blocks).sites:
+    if not shape.residual_rate:
+        return sites
+    block = Residual(width, shape.residual_rate, shape.normalized_blocks)
+    for i in range(shape.blocks):
+        for site in block.sites:
             sites[f"block{i}.{site}"] = width, shape.residual_rate
     return sites
 
@@ -159,12 +179,14 @@ class Conditions(nn.Module):
 
     def __call__(self, condition: Condition) -> tuple[Array, ...]:
         embedded = self.target(condition.target), self.stratum(condition.stratum)
+        # The dose is a number and is read as it is.
         return embedded if condition.dose is None else (*embedded, condition.dose)
 
 
 def condition_blocks(sizes: Sizes, target: int, stratum: int) -> tuple[tuple[str, int], ...]:
     """Blocks of a joint layer that stand for the conditions."""
-    return (("target", target), ("stratum", stratum), *((("dose", 1),) if sizes.dose else ()))
+    blocks = ("target", target), ("stratum", stratum)
+    return (*blocks, ("dose", 1)) if sizes.dose else blocks
 
 
 class Encoder(nn.Module):
@@ -183,6 +205,7 @@ class Encoder(nn.Module):
         )
         self.first = Joint(blocks, sizes.hidden[0])
         self.trunk = Trunk(sizes.hidden, sizes.rate, shape, shape.batch_norm)
+        # One layer for all moments, which is one product in place of six.
         self.heads = Linear(sizes.hidden[-1], 2 * len(LATENTS) * shape.latent)
 
     def __call__(
@@ -193,9 +216,13 @@ class Encoder(nn.Module):
         weight: Float[Array, "B"] | None,
     ) -> tuple[Float[Array, "B 3 Z"], Float[Array, "B 3 Z"]]:
         h = self.trunk(self.first(x, *self.conditions(condition)), keep, weight)
+        # Six heads (three means, three log variances) as one product.
         heads = self.heads(h).reshape(len(x), 2, len(LATENTS), -1)
-        log_variance = jnp.clip(heads[:, 1], *LOG_VARIANCES) if self.shape.clamp else heads[:, 1]
-        return heads[:, 0], log_variance
+        mean, log_variance = heads[:, 0], heads[:, 1]
+        # Applied to the value, so that the gradient is 0 beyond the bounds.
+        if self.shape.clamp:
+            log_variance = jnp.clip(log_variance, *LOG_VARIANCES)
+        return mean, log_variance
 
 
 class Decoder(nn.Module):
@@ -213,6 +240,7 @@ class Decoder(nn.Module):
             *condition_blocks(sizes, shape.embedding, shape.embedding),
         )
         self.first = Joint(blocks, sizes.hidden[0])
+        # The decoder's trunk is never normalised (docs/models/cycseq.md, Trunk).
         self.trunk = Trunk(sizes.hidden, sizes.rate, shape, False)
         self.expression = Linear(last, sizes.genes)
         self.target = Linear(last, sizes.targets)
@@ -229,14 +257,16 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B G"], Float[Array, "B K"], Float[Array, "B S"]]:
         h = self.trunk(self.first(z.reshape(len(z), -1), *self.conditions(condition)), keep, weight)
         x, target, stratum = self.expression(h), self.target(h), self.stratum(h)
+        # Heads of rows and conditions are chosen apart (docs/models/cycseq.md, Decoder).
         x = jnp.tanh(x) if self.shape.expression_head == "tanh" else self.prelu(x)
-        tanh = self.shape.condition_head == "tanh"
-        return x, jnp.tanh(target) if tanh else target, jnp.tanh(stratum) if tanh else stratum
+        if self.shape.condition_head == "tanh":
+            target, stratum = jnp.tanh(target), jnp.tanh(stratum)
+        return x, target, stratum
 
 
 class Generator(nn.Module):
-    """Translates rows of one state (perturbed, control) to the other, under conditions (spec
-    section 3).
+    """Translates rows of one state (perturbed, control) to the other, under conditions
+    (docs/models/cycseq.md, Generators).
 
     `weight` marks the rows that count for batch moments in training; None normalises by the
     remembered ones.
@@ -257,7 +287,11 @@ class Generator(nn.Module):
         weight: Float[Array, "B"] | None,
     ) -> Generated:
         mean, log_variance = self.encoder(x, condition, noise.encoder, weight)
-        z = mean if noise.normal is None else mean + jnp.exp(log_variance / 2) * noise.normal
+        # z = mu + e^(v/2) eps; in evaluation its mean.
+        z = mean
+        if noise.normal is not None:
+            # z = mean + exp(v / 2) noise (docs/models/cycseq.md, Latents).
+            z = mean + jnp.exp(log_variance / 2) * noise.normal
         return Generated(*self.decoder(z, condition, noise.decoder, weight), mean, log_variance, z)
 
     def decode(self, z: Float[Array, "B 3 Z"], condition: Condition) -> Float[Array, "B G"]:
@@ -266,13 +300,16 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Logit of a row being real, given its true conditions (spec section 4); `first` and `tail` are
-    its two halves."""
+    """Logit of a row being real, given its true conditions (docs/models/cycseq.md, Critics).
+
+    `first` and `tail` are its two halves.
+    """
 
     sizes: Sizes
 
     def setup(self):
         sizes = self.sizes
+        # True columns without an embedding (docs/models/cycseq.md, Critics).
         blocks = (
             ("expression", sizes.genes),
             *condition_blocks(sizes, sizes.targets, sizes.strata),
@@ -298,8 +335,10 @@ class Critic(nn.Module):
         """From the first layer's linear output to the logit."""
         h = first
         for i in range(1, len(self.sizes.hidden) + 1):
-            h = h if i == 1 else getattr(self, f"linear{i}")(h)
+            if i > 1:
+                h = getattr(self, f"linear{i}")(h)
             h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
+        # No activation at the end: the logit may have either sign.
         return self.last(h)[:, 0]
 
     def __call__(

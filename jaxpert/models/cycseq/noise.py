@@ -35,7 +35,8 @@ class CriticNoise(NamedTuple):
 
 
 class StepNoise(NamedTuple):
-    """In the order of the passes (spec section 5): first passes, cycle passes, critics."""
+    """In the order of docs/models/cycseq.md (One training step): first passes, cycle passes,
+    critics."""
 
     p2n: GeneratorNoise
     n2p: GeneratorNoise
@@ -51,13 +52,16 @@ def draw(
     """Noise of one step; a row's depends on the key and its slot alone, so that devices change
     nothing."""
     trunk, critic = trunk_sites(sizes, shape), layer_sites(sizes.hidden, sizes.rate)
+    # Two generators, each of them used twice, share one layout of sites.
     passes = [{"encoder": trunk, "decoder": trunk}] * 4
     calls = [dict.fromkeys(("generator", "real", "fake", "mixed"), critic)] * 2
-    each = jax.vmap(lambda slot: jax.random.split(jax.random.fold_in(key, slot), 3))(slot)
-    kept_passes, kept_calls = masks(each[:, 0], [passes, calls])
+    # Three keys of each row: for dropout, for the latents, and for mixing.
+    keys = jax.vmap(lambda slot: jax.random.split(jax.random.fold_in(key, slot), 3))(slot)
+    # All masks come from one call, so that each row's key is used once.
+    kept_passes, kept_calls = masks(keys[:, 0], [passes, calls])
     size = 4, len(LATENTS), shape.latent
-    normal = jax.vmap(lambda key: jax.random.normal(key, size, dtype))(each[:, 1])
-    mix = jax.vmap(lambda key: jax.random.uniform(key, (2, 1), dtype))(each[:, 2])
+    normal = jax.vmap(lambda key: jax.random.normal(key, size, dtype))(keys[:, 1])
+    mix = jax.vmap(lambda key: jax.random.uniform(key, (2, 1), dtype))(keys[:, 2])
     generators = [GeneratorNoise(**keep, normal=normal[:, i]) for i, keep in enumerate(kept_passes)]
     critics = [CriticNoise(**keep, mix=mix[:, i]) for i, keep in enumerate(kept_calls)]
     return StepNoise(*generators, *critics)  # pyright: ignore
@@ -69,15 +73,20 @@ def masks(keys: Key[Array, "B"], sites: Any) -> Any:
 
     A unit is kept with probability round(65536 (1 - rate)) / 65536.
     """
+    # All sites side by side in one draw: a generator call costs more than its bits.
     flat, form = jax.tree.flatten(sites, is_leaf=lambda node: isinstance(node, tuple))
     widths = [width for width, _ in flat]
     total = sum(widths)
     if not total:
+        # Without dropout there is nothing to draw.
         return jax.tree.unflatten(form, [])
     bounds = np.concatenate(
+        # A whole number of 65536ths, so that a comparison of integers decides.
         [np.full(width, round((1 - rate) * 2**16), np.uint32) for width, rate in flat]
     )
+    # Two numbers from each word halve the words that are drawn.
     words = jax.vmap(lambda key: jax.random.bits(key, (-(-total // 2),), jnp.uint32))(keys)
+    # The low and the high half of each word are two numbers.
     halves = jnp.stack([words & 0xFFFF, words >> 16], -1).reshape(len(keys), -1)[:, :total]
     kept: Bool[Array, "B _"] = halves < bounds
     return jax.tree.unflatten(form, jnp.split(kept, np.cumsum(widths)[:-1], axis=1))

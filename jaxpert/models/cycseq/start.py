@@ -1,10 +1,10 @@
-"""A finished CycSeq run as the start of another: its networks, parameters and what its rows were
-scaled by."""
+"""A finished CycSeq run as the start of another (docs/models/cycseq.md, Fine-tuning): its networks,
+parameters and what its rows were aligned to and scaled by."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert.core import checkpoint, optim
+from jaxpert.core import checkpoint, fit
+from jaxpert.core import settings as core_settings
+from jaxpert.core import workdir as folders
 from jaxpert.core.types import Best, InputError, PyTree, Spec, TrainState
-from jaxpert.models.cycseq import model as cycseq
+from jaxpert.models.cycseq.grow import grow as grow_networks
+from jaxpert.models.cycseq.settings import NONE, Settings
 from jaxpert.models.cycseq.setup import CycSeq, initial, make
-from jaxpert.tasks.translation import CombatReference
-from jaxpert.tasks.translation.load import NONE, START
+from jaxpert.tasks.translation.combat import CombatReference
+from jaxpert.tasks.translation.keys import TrainKeys
 
-Config = dict[str, Any]
+START = "start"
+"""Value of `data.combat_reference`: the reference of the run in `train.start`."""
+UNALIGNED = ("", "none", "null")
+"""Values of `data.combat_reference` for no ComBat, in configs of this version and of older ones."""
 SHAPES = (
     "columns",
     "hidden",
@@ -49,6 +55,8 @@ class Start(NamedTuple):
     state: PyTree
     network: dict[str, Any]
     """As `describe` gave it."""
+    reference: CombatReference | None = None
+    """What `data.combat_reference=start` stands for; None where a config says something else."""
 
 
 class Grown(NamedTuple):
@@ -60,137 +68,150 @@ class Grown(NamedTuple):
     notes: tuple[str, ...]
 
 
-def describe(
-    net: CycSeq, unit_scale: np.ndarray | None, aligned_to: CombatReference | None
-) -> dict[str, Any]:
+def describe(net: CycSeq, aligned_to: CombatReference | None) -> dict[str, Any]:
     """What is kept beside the parameters, so that the run can be gone on from without its data."""
     reference = None
-    if aligned_to is not None:  # the genes stand beside it
-        reference = {name: value for name, value in aligned_to._asdict().items() if name != "genes"}
+    if aligned_to is not None:
+        reference = aligned_to._asdict()
+        del reference["genes"]  # they stand beside it
+        # JSON has no arrays, and float64 survives as its digits.
         reference |= {"mean": aligned_to.mean.tolist(), "variance": aligned_to.variance.tolist()}
+    settings = asdict(net.settings)
+    # Thousands of numbers, so they stand apart from the settings that a user reads.
+    unit_scale = settings.pop("unit_scale")
+    targets = np.asarray(net.spec.condition_treatments) != 0
     return {
-        "settings": asdict(net.settings),
+        "settings": settings,
         "strata": list(net.spec.strata),
         "lines": list(net.lines),
         "targets": list(net.targets),
         "treatment_cells": np.asarray(net.spec.treatment_cells).tolist(),
-        "members": int((np.asarray(net.spec.condition_treatments) != 0).sum(1).max()),
-        "unit_scale": None if unit_scale is None else np.asarray(unit_scale, float).tolist(),
+        # How wide conditions were is all that is needed of their table.
+        "members": int(targets.sum(1).max()),
+        "unit_scale": None if unit_scale is None else list(unit_scale),
         REFERENCE: reference,
     }
 
 
-def read(workdir: str | Path, own: Config) -> Start:
+def start(config: Any) -> Start | None:
+    """`Family.start`: the finished run in `train.start`; None where a config names none.
+
+    Raises:
+        InputError: where there is no finished CycSeq run, where the config asks for networks of
+            another shape, and where it asks for the reference of a run that kept none.
+    """
+    if not config.train.start:
+        return None
+    begun = read(config.train.start, config.model.kwargs)
+    if config.data.combat_reference != START:
+        return begun
+    return begun._replace(reference=reference_of(begun))
+
+
+def read(workdir: str | Path, own: Settings) -> Start:
     """Read the best parameters of the finished run in a folder.
 
-    Raises InputError where there is no finished CycSeq run, and where `own` (`model.kwargs` of the
-    run to come) asks for networks of another shape.
+    Only what is needed of its config is read, so that the config may be of an older version.
+
+    Raises:
+        InputError: where there is no finished CycSeq run, and where `own` (`model.kwargs` of the
+            run to come) asks for networks of another shape.
     """
     workdir = Path(workdir).absolute()
     config = _config(workdir)
-    kwargs = config["model"]["kwargs"]
-    differing = [name for name in SHAPES if _plain(own.get(name)) != _plain(kwargs.get(name))]
-    if differing:
-        listed = "; ".join(
-            f"{name} {kwargs.get(name)} there and {own.get(name)} here" for name in differing
-        )
-        raise InputError(
-            f"model.kwargs differ from those of the run in train.start, {workdir} ({listed}), "
-            "expected networks of the "
-            "same shape: give the same values"
-        )
+    # Shapes are compared first, since a mismatch in a checkpoint reads like damage.
+    _require_same_shape(workdir, config["model"]["kwargs"], own)
     with checkpoint.open(workdir) as manager:
         meta = _meta(manager, workdir)
         net = _network(meta["genes"], meta["treatments"], meta["network"])
-        state, _, _ = checkpoint.restore(manager, like(net, config))
-    unaligned = {REFERENCE: None} if config["data"]["combat_reference"] in NONE else {}
-    return Start(net, state.best.params, state.best.state, unaligned | meta["network"])
+        # The whole training state is restored, since checkpoints are read in one piece.
+        state, _, _ = checkpoint.restore(manager, like(net, _train_keys(config["train"])))
+    network = dict(meta["network"])
+    # An older run kept no word of its reference; its config says whether it had one.
+    if config["data"].get("combat_reference") in UNALIGNED:
+        network.setdefault(REFERENCE, None)
+    return Start(net, state.best.params, state.best.state, network)
 
 
-def reference(start: Start | None, config: Config) -> CombatReference | None:
-    """What `data.combat_reference=start` stands for; None where a config says something else, or
-    names no run.
+def reference_of(begun: Start) -> CombatReference:
+    """The ComBat reference of a run.
 
-    Raises InputError where the run was not aligned, or is of a version that did not keep what it
-    was aligned to.
+    Raises:
+        InputError: where the run was not aligned, or is of a version that did not keep what it was
+            aligned to.
     """
-    if start is None or config["data"]["combat_reference"] != START:
-        return None
-    if REFERENCE not in start.network:
+    if REFERENCE not in begun.network:
+        # Two different errors: nothing was kept, or there was nothing to keep.
         raise InputError(
             f"{ASKED}, which is of an older version that kept no moments of its reference: run it "
-            "again in another "
-            "folder, or set data.combat_reference=largest"
+            "again in another folder, or set data.combat_reference=largest"
         )
-    kept = start.network[REFERENCE]
+    kept = begun.network[REFERENCE]
     if kept is None:
         raise InputError(
             f"{ASKED}, which was trained without ComBat: set data.combat_reference= (empty) here "
             "too"
         )
     moments = {name: np.array(kept[name], float) for name in ("mean", "variance")}
-    return CombatReference(**kept | moments, genes=start.net.spec.genes)
+    return CombatReference(**kept | moments, genes=begun.net.spec.genes)
 
 
 def alignment_notes(
-    start: Start, config: Config, aligned_to: CombatReference | None
+    begun: Start, asked: str, aligned_to: CombatReference | None
 ) -> tuple[str, ...]:
-    """A note where rows are aligned otherwise than those that the run was trained on."""
-    kept = start.network.get(REFERENCE, {"name": "a batch of which it kept nothing"})
-    if config["data"]["combat_reference"] == START or kept is aligned_to is None:
+    """A note where rows are aligned otherwise than those that the run was trained on.
+
+    Args:
+        begun: the run.
+        asked: `data.combat_reference`.
+        aligned_to: what rows are aligned to here.
+    """
+    kept = begun.network.get(REFERENCE, {"name": "a batch of which it kept nothing"})
+    # The same reference, or none on both sides, needs no note.
+    if asked == START or kept is aligned_to is None:
         return ()
     there = "not aligned" if kept is None else f"aligned to {kept['name']}"
-    here = (
-        "are not aligned"
-        if aligned_to is None
-        else f"are aligned to {aligned_to.name} of these data"
-    )
+    here = "are not aligned"
+    if aligned_to is not None:
+        here = f"are aligned to {aligned_to.name} of these data"
     return (
         f"the run in train.start was trained on rows {there} by ComBat, and rows here {here}: its "
-        "networks meet "
-        "another scale",
+        "networks meet another scale",
     )
 
 
-def grow(start: Start, spec: Spec, own: Config, seed: int) -> Grown:
+def grow(begun: Start, spec: Spec, own: Settings, seed: int) -> Grown:
     """The networks of a run for other data; settings that change no shape are those of `own`."""
-    net, params, state, notes = cycseq.grow(
-        start.net, start.params, start.state, spec, jax.random.key(seed)
+    net, params, state, notes = grow_networks(
+        begun.net, begun.params, begun.state, spec, jax.random.key(seed)
     )
-    settings = own | {
-        name: getattr(net.settings, name) for name in ("lines", "targets", "placeholders")
-    }
-    return Grown(make(spec, **settings), params, state, notes)
+    # Columns come from the run, everything else from the config at hand.
+    kept = {name: getattr(net.settings, name) for name in ("lines", "targets", "placeholders")}
+    return Grown(make(spec, **asdict(own) | kept), params, state, notes)
 
 
 def begin(grown: Grown, fresh: TrainState) -> TrainState:
     """A fresh training state with the parameters of the grown run; the optimiser and all counters
     start anew."""
 
-    def values(new: Any, old: jax.Array) -> jax.Array:
-        return jnp.array(jnp.broadcast_to(new, old.shape), old.dtype, copy=True)
+    def as_in(old: Any, new: jax.Array) -> jax.Array:
+        """Values of the run in the shape and type of the fresh state, which may be replicated."""
+        # A copy in the fresh state's type: a run may have been trained in another one.
+        return jnp.array(jnp.broadcast_to(old, new.shape), new.dtype, copy=True)
 
-    params, state = (
-        jax.tree.map(values, *two)
-        for two in ((grown.params, fresh.params), (grown.state, fresh.state))
-    )
+    params = jax.tree.map(as_in, grown.params, fresh.params)
+    state = jax.tree.map(as_in, grown.state, fresh.state)
+    # Copies, since the loop gives the memory of its state away.
     best = fresh.best._replace(
         params=jax.tree.map(jnp.copy, params), state=jax.tree.map(jnp.copy, state)
     )
     return fresh._replace(params=params, state=state, best=best)
 
 
-def like(net: CycSeq, config: Config) -> TrainState:
+def like(net: CycSeq, train: TrainKeys) -> TrainState:
     """Structure, shapes and types of the training state of a run of one seed."""
-    settings = config["train"]
-    rate = optim.decayed(settings["learning_rate"], settings["decay"], 1)
-    parts = {
-        name: tuple(p for p in settings[name].split(",") if p) for name in ("clip_parts", "freeze")
-    }
-    options: dict[str, Any] = {
-        name: settings[name] for name in ("b1", "weight_decay", "clip_kind")
-    } | parts
-    optimizer = optim.build(settings["optimizer"], rate, clip=settings["clip"] or None, **options)
+    # Rates do not change the structure, so that the number of steps in an epoch is free.
+    optimizer = fit.make_optimizer(train, 1)
 
     def state() -> TrainState:
         params, moments = initial(net, jax.random.key(0))
@@ -198,49 +219,81 @@ def like(net: CycSeq, config: Config) -> TrainState:
         best = Best(params, moments, jnp.zeros((), jnp.float32), zero)
         return TrainState(params, moments, optimizer.init(params), jax.random.key(0), zero, best)
 
+    # Shapes alone: no parameter is drawn just to be overwritten.
     return jax.eval_shape(state)
 
 
-def _config(workdir: Path) -> Config:
+def _config(workdir: Path) -> dict[str, Any]:
+    """The config of a finished run, as its file holds it."""
     if not (workdir / "config.json").exists() or not (workdir / "checkpoints").is_dir():
         raise InputError(
             f"train.start is {str(workdir)!r}, where there is no run with checkpoints, expected "
-            "the work directory of "
-            "a finished CycSeq run: train one with configs/cycseq_pretrain.py"
+            "the work directory of a finished CycSeq run: train one with "
+            "configs/cycseq_pretrain.py"
         )
     if not (workdir / "metrics.json").exists():
         raise InputError(
-            f"the run in train.start, {workdir}, is not finished (it has no metrics.json): run "
-            "its command again first"
+            f"the run in train.start, {workdir}, is not finished (it has no metrics.json): run its "
+            "command again first"
         )
-    config = json.loads((workdir / "config.json").read_text())
-    name, seeds = config["model"]["name"], config["train"]["seeds"]
+    config = folders.read_config(workdir).config
+    # Several seeds would have a leading axis that fine-tuning does not know.
+    name, seeds = config["model"]["name"], config["train"].get("seeds", 1)
     if name != "cycseq" or seeds != 1:
         raise InputError(
             f"the run in train.start, {workdir}, has model.name={name} and train.seeds={seeds}, "
-            "expected cycseq and "
-            "one seed: give another run"
+            "expected cycseq and one seed: give another run"
         )
     return config
 
 
-def _meta(manager: Any, workdir: Path) -> dict[str, Any]:
-    import orbax.checkpoint as ocp
-
-    try:
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return manager.restore(manager.latest_step(), args=args)["meta"]["meta"]
-    except Exception as error:  # orbax, tensorstore and json each have their own for a damaged file
+def _require_same_shape(workdir: Path, there: Mapping[str, Any], own: Settings) -> None:
+    """Refuse a run whose networks have another shape than those asked for."""
+    here = core_settings.plain(own)
+    differing = []
+    for name in SHAPES:
+        # A setting that an older run did not have is taken to be as it is here.
+        kept = there.get(name, here[name])
+        if _comparable(kept) != _comparable(here[name]):
+            differing.append(f"{name} {kept} there and {here[name]} here")
+    if differing:
         raise InputError(
-            f"the newest checkpoint of the run in train.start, {workdir}, cannot be read "
-            f"({type(error).__name__}): run "
-            "it again in another folder"
-        ) from error
+            f"model.kwargs differ from those of the run in train.start, {workdir} "
+            f"({'; '.join(differing)}), expected networks of the same shape: give the same values"
+        )
+
+
+def _comparable(value: Any) -> Any:
+    """A setting whatever file it comes from: JSON has lists for tuples, older runs None for
+    "none"."""
+    if value is None:
+        return NONE
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _train_keys(values: Mapping[str, Any]) -> TrainKeys:
+    """The section `train` of a run, without keys that this version does not have."""
+    # Keys of older versions do not change the structure of the state.
+    known = {field.name for field in fields(TrainKeys)}
+    kept = {name: value for name, value in values.items() if name in known}
+    return core_settings.read(TrainKeys, kept, "train")
+
+
+def _meta(manager: Any, workdir: Path) -> dict[str, Any]:
+    """What stands beside the newest parameters."""
+    meta = checkpoint.newest_meta(manager)
+    if meta is None:
+        raise InputError(
+            f"the newest checkpoint of the run in train.start, {workdir}, cannot be read: run it "
+            "again in another folder"
+        )
+    return meta
 
 
 def _network(genes: list[str], treatments: list[str], network: dict[str, Any]) -> CycSeq:
     """The networks from what stands beside their parameters; what only data know is left at 0."""
     zero = np.zeros(len(genes))
+    # One condition of as many targets as the largest had.
     table = np.zeros((2, len(treatments)), np.float32)
     table[1, : network["members"]] = 1
     spec = Spec(
@@ -256,10 +309,9 @@ def _network(genes: list[str], treatments: list[str], network: dict[str, Any]) -
         treatment_cells=np.array(network["treatment_cells"], int),
         condition_cells=np.zeros(2, int),
     )
-    return make(
-        spec, **network["settings"] | {"lines": network["lines"], "targets": network["targets"]}
-    )
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
+    # Settings of older versions that are gone are left out.
+    known = {field.name for field in fields(Settings)}
+    settings = {name: value for name, value in network["settings"].items() if name in known}
+    settings["attention"] = settings["attention"] or NONE
+    settings |= {name: network[name] for name in ("lines", "targets", "unit_scale")}
+    return make(spec, **settings)

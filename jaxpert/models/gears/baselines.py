@@ -1,9 +1,9 @@
 """The GEARS paper's linear baseline: a perturbation spreads along the co-expression graph, one
-matrix product a hop.
+matrix product a hop (docs/models/gears.md, Baselines).
 
-W = fit_weights(expression, edges)                  # target x source, from training cells
-delta = propagate(W, theta, hops=3)                 # "paper": W^3 theta; "script": (W + ... + W^3)
-theta + theta
+Example:
+    weights = fit_weights(expression, source, target)  # target x source, from training cells
+    delta = propagate(weights, theta, hops=3)  # W W W theta
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMS = ("paper", "script")
 
 
 class Propagated(NamedTuple):
-    """Predicted means and what they rest on, as those of `models.baselines`."""
+    """Predicted means and what they rest on, as those of `evaluation.baselines`."""
 
     means: Float[np.ndarray, "C G"]
     fallback: Bool[np.ndarray, "C"]
@@ -44,13 +44,14 @@ def propagate(
     if form not in FORMS or hops < 1:
         raise InputError(
             f"linear propagation was asked for with form={form!r} and hops={hops}, expected form "
-            "to be one of "
-            f"{', '.join(FORMS)} and at least 1 hop"
+            f"to be one of {', '.join(FORMS)} and at least 1 hop"
         )
+    # The last power and the running sum of powers; the sum starts with theta itself.
     spread, total = theta, theta
     for _ in range(hops):
         spread = spread @ weights.T
         total = total + spread
+    # Both forms of docs/models/gears.md, Baselines.
     return spread if form == "paper" else total
 
 
@@ -66,17 +67,20 @@ def fit_weights(
     scripts, which leave 10 % of the cells out twice, in using all.
     """
     genes = expression.shape[1]
+    # Columns of one gene are read again and again, so sparse cells are stored by gene.
     by_gene = expression.tocsc() if hasattr(expression, "tocsc") else np.asarray(expression)
     weights = np.zeros((genes, genes))
+    # A self edge would explain a gene by itself.
     kept = source != target
     source, target = source[kept], target[kept]
+    # Sorted by target, so that the edges into a gene lie side by side.
     order = np.argsort(target, kind="stable")
     starts = np.searchsorted(target[order], np.arange(genes + 1))
     for gene in np.unique(target):
+        # Repeated edges would count a neighbour twice.
         neighbours = np.unique(source[order[starts[gene] : starts[gene + 1]]])
-        weights[gene, neighbours] = _slopes(
-            _dense(by_gene, neighbours), _dense(by_gene, [gene])[:, 0]
-        )
+        own = _dense(by_gene, [gene])[:, 0]
+        weights[gene, neighbours] = _slopes(_dense(by_gene, neighbours), own)
     return weights
 
 
@@ -91,6 +95,7 @@ def theta_of(
     place = {name: g for g, name in enumerate(genes)}
     theta = np.zeros((len(condition_treatments), len(genes)))
     for t, name in enumerate(treatments):
+        # A treatment that is no measured gene has no place to spread from.
         if name in place:
             theta[:, place[name]] += condition_treatments[:, t] * (sign or {}).get(name, 1.0)
     return theta, tuple(name for name in treatments if name not in place)
@@ -110,17 +115,18 @@ def linear_propagation(
     """Control plus the propagated change, for every condition; a treatment that is no measured gene
     moves nothing and is named in the notes."""
     theta, unmeasured = theta_of(condition_treatments, treatments, genes, sign)
-    lost = np.array([name in set(unmeasured) for name in treatments], bool)
-    used = [
-        name for t, name in enumerate(treatments) if lost[t] and condition_treatments[:, t].any()
-    ]
-    note = (
-        f"baseline linear_propagation: {len(used)} treatments are no measured genes, so they move "
-        "nothing: "
-    )
     means = control + propagate(weights, theta, hops=hops, form=form)
+    lost = np.isin(np.array(treatments, str), np.array(unmeasured, str))
     fallback = np.asarray(condition_treatments[:, lost].sum(1) > 0)
-    return Propagated(means, fallback, (note + ", ".join(used),) if used else ())
+    # Only treatments that some condition has are worth a note.
+    used = lost & (condition_treatments != 0).any(0)
+    if not used.any():
+        return Propagated(means, fallback)
+    note = (
+        f"baseline linear_propagation: {used.sum()} treatments are no measured genes, so they move "
+        f"nothing: {', '.join(np.array(treatments, str)[used].tolist())}"
+    )
+    return Propagated(means, fallback, (note,))
 
 
 def _dense(expression: Any, columns: Any) -> Float[np.ndarray, "N k"]:
@@ -130,5 +136,6 @@ def _dense(expression: Any, columns: Any) -> Float[np.ndarray, "N k"]:
 
 def _slopes(x: Float[np.ndarray, "N k"], y: Float[np.ndarray, "N"]) -> Float[np.ndarray, "k"]:
     """Least squares through the normal equations: k is the few neighbours, N may be all cells."""
+    # Centring both sides stands for the intercept.
     x, y = x - x.mean(0), y - y.mean()
     return np.linalg.lstsq(x.T @ x, x.T @ y, rcond=None)[0]

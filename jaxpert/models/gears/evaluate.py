@@ -1,21 +1,24 @@
 """The GEARS paper's scores of a prediction, on every group of held-out conditions, with its
-baselines beside it."""
+baselines beside it (docs/models/gears.md, Evaluation)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxpert.core.types import Dataset
-from jaxpert.data.gene_graphs import COEXPRESSION, lognorm_blocks
-from jaxpert.evaluation import compare as benchmark
-from jaxpert.evaluation import gears_scores, pseudobulk
-from jaxpert.models.gears import baselines as linear_propagation
+from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.gene_graphs import COEXPRESSION
+from jaxpert.data.moments import log_normalise, log_normalised_blocks
+from jaxpert.evaluation import compare, pseudobulk
+from jaxpert.evaluation.differential import Ranking, rank
+from jaxpert.models.gears import baselines
 from jaxpert.models.gears import metrics as gears_metrics
+from jaxpert.models.gears.metrics import Compat
 from jaxpert.nn.graphs import edges_of
-from jaxpert.tasks.screen import evaluate as assess
+from jaxpert.tasks.screen.measured import Measured
 from jaxpert.tasks.screen.predict import Prediction
 
 LN2 = float(np.log(2))
@@ -26,84 +29,183 @@ FIT_CELLS = 5000
 order."""
 
 
-def scores(dataset: Dataset, prediction: Prediction) -> dict[str, Any]:
-    """{"model": {group: {score: value}}, "baselines": {name: the same}, "conditions": {group:
-    number}, "notes": [...]}.
+class Scores(NamedTuple):
+    """Values by the name of the score."""
+
+    conditions: dict[str, dict[str, float]]
+    mean: dict[str, float]
+    """Over the conditions above, each counting once."""
+    groups: dict[str, dict[str, float]]
+    """Means over the data set's subgroups that have scored conditions (`combo_seen0` ...)."""
+
+
+class Truth(NamedTuple):
+    """What every prediction on one data set is scored against; computed once."""
+
+    means: pseudobulk.Pseudobulk
+    ranking: Ranking
+    variable: np.ndarray
+    """The 200 genes that vary most between conditions."""
+
+
+def measure(dataset: Dataset) -> Truth:
+    """Means, rankings and the most variable genes of all QC-passed cells, on the scale ln(1 + 1e4 x
+    / sum x)."""
+    means = pseudobulk.observed_means(dataset, "all", "ln", variance=True)
+    pseudobulk.effects(means, dataset.control)  # says so where no control cell is left
+    return Truth(means, rank(means, dataset.control), gears_metrics.variable_genes(means.mean))
+
+
+def score_dataset(
+    dataset: Dataset,
+    predicted: Float[np.ndarray, "C G"],
+    truth: Truth,
+    *,
+    split: str = "test",
+    compat: Compat = None,
+) -> Scores:
+    """Score predicted means against the QC-passed cells of `split`.
+
+    Args:
+        dataset: split, with counts.
+        predicted: mean of every condition on the scale ln(1 + 1e4 x / sum x); rows of conditions
+            without cells in `split` are not read.
+        truth: `measure(dataset)`.
+        split: "test", "val", "train" or "all".
+        compat: "reference" for the shipped behaviour (see `models.gears.metrics`).
+
+    Cells are normalised condition by condition, so memory is that of the largest condition.
+    Control, where the split has it, is scored by `mse` and `pearson` only.
+    """
+    if predicted.shape != truth.means.mean.shape:
+        raise ValueError(
+            f"predictions have shape {predicted.shape}, expected {truth.means.mean.shape}"
+        )
+    # Cells that fail quality are not scored, whatever the split.
+    rows = pseudobulk.passed_rows(dataset, split)
+    present = np.unique(dataset.condition[rows])
+    if not len(present):
+        raise InputError(
+            f"split {split!r} of {dataset.name!r} has no cells to score on: change split.kind"
+        )
+    conditions = {}
+    for c in present.tolist():
+        # One condition at a time, since cells of all are too many to be dense.
+        cells = _cells(dataset, rows[dataset.condition[rows] == c])
+        # Cells without counts have no profile, and a condition may hold nothing else.
+        if cells.shape[0]:
+            conditions[dataset.conditions[c]] = _score_condition(
+                dataset, c, predicted[c], cells, truth, compat
+            )
+    groups = {}
+    for name, members in dataset.subgroups.items():
+        scored = [member for member in members if member in conditions]
+        if scored:
+            groups[name] = gears_metrics.mean_scores(conditions, scored)
+    return Scores(conditions, gears_metrics.mean_scores(conditions), groups)
+
+
+def _score_condition(
+    dataset: Dataset, c: int, predicted: np.ndarray, cells, truth: Truth, compat: Compat
+) -> dict[str, float]:
+    # Control changes by nothing, so scores of changes have no meaning for it.
+    if c == dataset.control:
+        return gears_metrics.control_scores(predicted, cells, compat)
+    genes = gears_metrics.gene_sets(truth.ranking, c, truth.variable)
+    return gears_metrics.condition_scores(
+        predicted, cells, truth.means.mean[dataset.control], genes, compat
+    )
+
+
+def _cells(dataset: Dataset, rows: np.ndarray):
+    """Normalised CSR cells; those without any counts are left out."""
+    y, full = log_normalise(dataset.counts[rows])
+    return y[full]
+
+
+def scores(measured: Measured, prediction: Prediction) -> dict[str, Any]:
+    """`Family.scores`: {"model": {group: {score: value}}, "baselines": {name: the same},
+    "conditions": {group: number}, "notes": [...]}.
 
     Groups are "test" and "val" (all their conditions, the control left out) and the data set's
-    subgroups of test. Scores are those of `evaluation.gears_metrics` on ln(1 + 1e4 x / sum x), and
+    subgroups of test. Scores are those of `models.gears.metrics` on ln(1 + 1e4 x / sum x), and
     `normalised_<mse ...>`: each squared error divided by that of no change. Everything is scored on
     all cells of the condition (QC-passed where there are labels); baselines see training cells
     only.
     """
-    truth = gears_scores.measure(dataset)
-    baselines, notes = _baselines(dataset)
-    predicted = {benchmark.MODEL: _model_means(dataset, prediction), **baselines}
-    found: dict[str, dict[str, Any]] = {}
+    dataset = measured.dataset
+    truth = measure(dataset)
+    predicted, notes = baseline_means(measured)
+    # Predictions of all models are in log2, the paper's scores on the natural scale.
+    predicted[compare.MODEL] = LN2 * prediction.effects.moments.mean[prediction.rows_of(dataset)]
+    by_method: dict[str, dict[str, dict[str, float]]] = {name: {} for name in predicted}
     sizes: dict[str, int] = {}
     for split in ("test", "val"):
-        if len(pseudobulk.passed_rows(dataset, split)):
-            for name, means in predicted.items():
-                scored = gears_scores.score_dataset(dataset, means, truth, split=split)
-                groups, counts = _groups(dataset, scored, split)
-                found.setdefault(name, {}).update(groups)
-                sizes |= counts
-    found = {
-        name: {
-            group: _with_normalised(of, found["no_change"][group]) for group, of in groups.items()
-        }
-        for name, groups in found.items()
+        # A split without cells has no group.
+        if not len(pseudobulk.passed_rows(dataset, split)):
+            continue
+        for name, means in predicted.items():
+            scored = score_dataset(dataset, means, truth, split=split).conditions
+            for group, members in _groups(dataset, scored, split).items():
+                by_method[name][group] = gears_metrics.mean_scores(scored, members)
+                sizes[group] = len(members)
+    # Relative to no change, as in the paper's figures (docs/models/gears.md, Scores).
+    by_method = {
+        name: _with_normalised(groups, by_method["no_change"]) for name, groups in by_method.items()
     }
-    model = found.pop(benchmark.MODEL, {})
-    return benchmark.json_safe(
-        {"model": model, "baselines": found, "conditions": sizes, "notes": notes}
+    model = by_method.pop(compare.MODEL)
+    return compare.json_safe(
+        {"model": model, "baselines": by_method, "conditions": sizes, "notes": notes}
     )
 
 
-def _groups(
-    dataset: Dataset, scored: gears_scores.Scores, split: str
-) -> tuple[dict[str, Any], dict[str, int]]:
+def _groups(dataset: Dataset, scored: Mapping[str, Any], split: str) -> dict[str, list[str]]:
+    """The scored conditions of a split and of its subgroups, without the control; no empty
+    groups."""
     control = dataset.conditions[dataset.control]
-    every = [name for name in scored.conditions if name != control]
-    members = {split: every}
+    # Means leave control out (docs/models/gears.md, Scores).
+    groups = {split: [name for name in scored if name != control]}
     if split == "test":
-        members |= {
-            name: [m for m in of if m in scored.conditions]
-            for name, of in dataset.subgroups.items()
-        }
-    members = {name: of for name, of in members.items() if of}
-    means = {name: gears_metrics.mean_scores(scored.conditions, of) for name, of in members.items()}
-    return means, {name: len(of) for name, of in members.items()}
+        for group, members in dataset.subgroups.items():
+            groups[group] = [name for name in members if name in scored]
+    return {group: members for group, members in groups.items() if members}
 
 
-def _with_normalised(own: dict[str, float], no_change: dict[str, float]) -> dict[str, float]:
-    return own | {
-        f"normalised_{name}": value
-        for name, value in gears_metrics.normalised(own, no_change).items()
-    }
+def _with_normalised(
+    groups: Mapping[str, dict[str, float]], no_change: Mapping[str, dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """The scores of each group, with the errors relative to those of no change."""
+    whole = {}
+    for group, scores in groups.items():
+        whole[group] = dict(scores)
+        for name, value in gears_metrics.normalised(scores, no_change[group]).items():
+            whole[group][f"normalised_{name}"] = value
+    return whole
 
 
-def _model_means(dataset: Dataset, prediction: Prediction) -> Float[np.ndarray, "C G"]:
-    where = {name: i for i, name in enumerate(prediction.names)}
-    return LN2 * prediction.effects.moments.mean[[where[name] for name in dataset.conditions]]
-
-
-def _baselines(dataset: Dataset) -> tuple[dict[str, Float[np.ndarray, "C G"]], list[str]]:
-    """Predicted means of every baseline on the natural log scale; notes on what stands in."""
-    training, effects, notes = assess.baseline_effects(dataset)
+def baseline_means(measured: Measured) -> tuple[dict[str, Float[np.ndarray, "C G"]], list[str]]:
+    """Predicted means of every baseline on the natural log scale, those of the paper among them;
+    notes on what stands in."""
+    dataset, training = measured.dataset, measured.training
     control = training.means[dataset.control]
-    means = {name: LN2 * (control + effect) for name, effect in effects.items()}
-    said = list(notes)
-    if COEXPRESSION in dataset.graphs:
-        weights = propagation_weights(dataset)
-        names = dataset.treatments, dataset.genes
-        for name, (form, hops) in HOPS.items():
-            made = linear_propagation.linear_propagation(
-                LN2 * control, weights, dataset.condition_treatments, *names, form=form, hops=hops
-            )
-            means[name] = made.means
-        said += made.notes
-    return means, said
+    means = {name: LN2 * (control + effect) for name, effect in measured.baselines.items()}
+    notes = list(measured.notes)
+    # Linear propagation needs the graph that it spreads along.
+    if COEXPRESSION not in dataset.graphs:
+        return means, notes
+    weights = propagation_weights(dataset)
+    for name, (form, hops) in HOPS.items():
+        propagated = baselines.linear_propagation(
+            LN2 * control,
+            weights,
+            dataset.condition_treatments,
+            dataset.treatments,
+            dataset.genes,
+            form=form,
+            hops=hops,
+        )
+        means[name] = propagated.means
+    return means, [*notes, *propagated.notes]
 
 
 def propagation_weights(dataset: Dataset) -> Float[np.ndarray, "G G"]:
@@ -112,8 +214,10 @@ def propagation_weights(dataset: Dataset) -> Float[np.ndarray, "G G"]:
 
     rows = dataset.rows("train")
     rows = rows[dataset.condition[rows] == dataset.control]
+    # Evenly spaced cells in file order; repeated places are taken once.
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, FIT_CELLS).astype(int))]
-    counts = dataset.counts[rows]
-    expression = sparse.vstack(list(lognorm_blocks(counts, np.ones(len(rows), bool))), format="csr")
+    # In blocks, so that no dense matrix of cells by genes is made.
+    blocks = log_normalised_blocks(dataset.counts[rows], np.ones(len(rows), bool))
+    expression = sparse.vstack(list(blocks), format="csr")
     edges = edges_of(dataset.graphs[COEXPRESSION].graph)
-    return linear_propagation.fit_weights(expression, edges.senders, edges.receivers)
+    return baselines.fit_weights(expression, edges.senders, edges.receivers)

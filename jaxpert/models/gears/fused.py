@@ -1,5 +1,5 @@
 """The heavy part of a GEARS training step, row by row: two normalised layers over R x G hidden
-vectors, read out.
+vectors, read out (docs/models/gears.md, Speed).
 
 A row (the G hidden vectors of one perturbation set) and all that is made of it stay in the
 processor's caches, so that only the second layer's input and output are ever stored whole; rows
@@ -66,16 +66,16 @@ def _normalize(
     return jax.vjp(affine, layer.scale, layer.offset, layer.remembered, spread)
 
 
-def _rows(
-    one: Callable[..., PyTree], start: PyTree, weight: Float[Array, "R"], *xs: PyTree
+def _scan_rows(
+    function: Callable[..., PyTree], start: PyTree, weight: Float[Array, "R"], *xs: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """Scan `one(*row) -> (added to the sums, kept of the row)` over the rows that have cells:
-    (sums, what was kept)."""
-    shapes = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], xs))[1]
+    """Scan `function(*row) -> (added to the sums, kept of the row)` over the rows that have cells:
+    (sums, what was kept; zeros for rows without cells)."""
+    shapes = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], xs))[1]
 
     def step(sums: PyTree, row: tuple) -> tuple[PyTree, PyTree]:
         def real(sums: PyTree) -> tuple[PyTree, PyTree]:
-            added, kept = one(*row[1:])
+            added, kept = function(*row[1:])
             return jax.tree.map(jnp.add, sums, added), kept
 
         def absent(sums: PyTree) -> tuple[PyTree, PyTree]:
@@ -105,17 +105,22 @@ def _forward(
     (left, right, variant, weight), (first, second) = inputs, layers
     left, genes = left.swapaxes(1, 2), left.shape[1]
 
+    # 1. Mean and covariance of h over the genes of each row give the moments of the first layer's
+    # output, h K + b, before it is formed: mean K + b, and the diagonal of K' cov K.
+
     def look(right: Array, variant: Array) -> tuple[tuple, Spread]:
         h = jax.nn.relu(left[variant] + right[:, None])
         mean = h.mean(1)
         apart = h - mean[:, None]
         return (), Spread(mean, apart @ apart.T / genes)
 
-    _, read = _rows(look, (), weight, right, variant)
+    _, read = _scan_rows(look, (), weight, right, variant)
     variance = (first.kernel * (read.variance @ first.kernel)).sum(1)
     inner = Spread(read.mean @ first.kernel + first.bias, variance)
     affine1, pull1 = _normalize(first, weight, genes, inner)
     scale, shift = affine1.scale[:, None], affine1.shift[:, None]
+
+    # 2. With its normalisation known, a row goes through both layers while it is in the cache.
 
     def through(right: Array, variant: Array) -> tuple[tuple, tuple]:
         h = jax.nn.relu(left[variant] + right[:, None])
@@ -124,7 +129,9 @@ def _forward(
         mean = output.mean(1)
         return (), (hidden, output, Spread(mean, jnp.square(output - mean[:, None]).mean(1)))
 
-    _, (hidden, output, outer) = _rows(through, (), weight, right, variant)
+    _, (hidden, output, outer) = _scan_rows(through, (), weight, right, variant)
+
+    # 3. The second normalisation, y scale + shift, goes into the read-out.
     affine2, pull2 = _normalize(second, weight, genes, outer)
     scaled = (onto * affine2.scale).T
     z = jax.lax.map(lambda row: (row * scaled).sum(0), output) + onto @ affine2.shift
@@ -134,19 +141,63 @@ def _forward(
 
 def _backward(residuals: tuple, slopes: tuple) -> tuple[Inputs, tuple[Layer, Layer], Array]:
     inputs, (first, second), onto, kept = residuals
-    (_, right, variant, weight), dz = inputs, slopes[0]
-    left, genes = inputs.left.swapaxes(1, 2), onto.shape[0]
+    weight, dz, genes = inputs.weight, slopes[0], onto.shape[0]
     (affine1, affine2), (pull1, pull2) = kept.affines, kept.pulls
 
-    pulled, _ = _rows(
+    # 3. z = onto . (y scale + shift): the sums over rows of dz and dz y are all that the read-out
+    # and the second normalisation need.
+    pulled, _ = _scan_rows(
         lambda dz, output: (dz * output, ()), jnp.zeros_like(onto.T), weight, dz, kept.output
     )
     of_gene, pulled = dz.sum(0), pulled.T
     d_onto = pulled * affine2.scale + of_gene[:, None] * affine2.shift
     *of_norm2, at_outer = pull2(Affine((pulled * onto).sum(0), of_gene @ onto))
+
+    # 2. Back through both layers.
+    (d_kernel2, d_bias2, products, shifts), partly = _back_through_layers(
+        inputs, (first, second), onto, kept, dz, at_outer
+    )
+
+    # 1. The first normalisation acts on u = h K + b. `products` is the sum over rows and genes of
+    # the slope of u's normalised value times h, so that the slopes of scale and shift follow
+    # without u itself: sum(slope u) = sum over inputs of (K products) + b sum(slope).
+    products = products.T
+    *of_norm1, at_inner = pull1(
+        Affine((first.kernel * products).sum(0) + first.bias * shifts, shifts)
+    )
+    # Through the moments of u the slopes go on into K, b, and the mean and covariance of h.
+    twice = 2 * at_inner.variance[:, None]
+    d_kernel1 = products * affine1.scale + kept.read.mean.T @ at_inner.mean
+    d_kernel1 += ((kept.read.variance @ first.kernel) * twice).sum(0)
+    d_bias1 = shifts * affine1.scale + at_inner.mean.sum(0)
+    squares = (first.kernel * twice) @ first.kernel.T / genes
+    constant = at_inner.mean @ first.kernel.T / genes - jnp.einsum(
+        "rij,rj->ri", squares, kept.read.mean
+    )
+    d_inputs = _back_into_inputs(inputs, partly, squares, constant)
+    layers = Layer(d_kernel1, d_bias1, *of_norm1), Layer(d_kernel2, d_bias2, *of_norm2)
+    return d_inputs, layers, d_onto
+
+
+def _back_through_layers(
+    inputs: Inputs,
+    layers: tuple[Layer, Layer],
+    onto: Float[Array, "G W"],
+    kept: Kept,
+    dz: Float[Array, "R G"],
+    at_outer: Spread,
+) -> tuple[tuple[Array, Array, Array, Array], Float[Array, "R W G"]]:
+    """Slopes of the second layer, what those of the first need, and the slopes of h through z.
+
+    Beside the way through z there is the one through the moments of the output y:
+    d(mean) / dy = 1 / G and d(variance) / dy = 2 (y - mean) / G.
+    """
+    first, second = layers
+    left, genes = inputs.left.swapaxes(1, 2), onto.shape[0]
+    affine1, affine2 = kept.affines
     scaled, kernel = (onto * affine2.scale).T, first.kernel * affine1.scale
 
-    def outer(
+    def back(
         dz: Array,
         hidden: Array,
         output: Array,
@@ -159,59 +210,39 @@ def _backward(residuals: tuple, slopes: tuple) -> tuple[Inputs, tuple[Layer, Lay
         d_output = dz * scaled + (output * slope[:, None] + constant[:, None])
         d_hidden = jnp.where(hidden > 0, second.kernel @ d_output, 0)
         h = jax.nn.relu(left[variant] + right[:, None])
-        return (
-            hidden @ d_output.T,
-            d_output.sum(1),
-            d_hidden @ h.T,
-            d_hidden.sum(1),
-        ), kernel @ d_hidden
+        sums = hidden @ d_output.T, d_output.sum(1), d_hidden @ h.T, d_hidden.sum(1)
+        return sums, kernel @ d_hidden
 
     empty = (second.kernel, second.bias, first.kernel.T, first.bias)
-    (d_kernel2, d_bias2, products, shifts), partly = _rows(
-        outer,
-        jax.tree.map(jnp.zeros_like, empty),
-        weight,
-        dz,
-        kept.hidden,
-        kept.output,
-        kept.output_mean,
-        at_outer,
-        right,
-        variant,
-    )
-    products = products.T
-    *of_norm1, at_inner = pull1(
-        Affine((first.kernel * products).sum(0) + first.bias * shifts, shifts)
-    )
-    twice = 2 * at_inner.variance[:, None]
-    d_kernel1 = products * affine1.scale + kept.read.mean.T @ at_inner.mean
-    d_kernel1 += ((kept.read.variance @ first.kernel) * twice).sum(0)
-    d_bias1 = shifts * affine1.scale + at_inner.mean.sum(0)
-    squares = (first.kernel * twice) @ first.kernel.T / genes
-    constant = at_inner.mean @ first.kernel.T / genes - jnp.einsum(
-        "rij,rj->ri", squares, kept.read.mean
-    )
+    start = jax.tree.map(jnp.zeros_like, empty)
+    held = kept.hidden, kept.output, kept.output_mean
+    return _scan_rows(back, start, inputs.weight, dz, *held, at_outer, inputs.right, inputs.variant)
 
-    def inner(
+
+def _back_into_inputs(
+    inputs: Inputs,
+    partly: Float[Array, "R W G"],
+    squares: Float[Array, "R W W"],
+    constant: Float[Array, "R W"],
+) -> Inputs:
+    """Slopes of the inputs: of h through z (`partly`) and through its mean and covariance."""
+    left, variant = inputs.left.swapaxes(1, 2), inputs.variant
+
+    def back(
         partly: Array, square: Array, constant: Array, right: Array, variant: Array
     ) -> tuple[Array, Array]:
         h = jax.nn.relu(left[variant] + right[:, None])
         d_sum = jnp.where(h > 0, partly + (square @ h + constant[:, None]), 0)
-        return d_sum if len(left) == 1 else jnp.zeros_like(left).at[variant].set(d_sum), d_sum.sum(
-            1
-        )
+        d_left = d_sum if len(left) == 1 else jnp.zeros_like(left).at[variant].set(d_sum)
+        return d_left, d_sum.sum(1)
 
     start = jnp.zeros_like(left[0] if len(left) == 1 else left)
-    d_left, d_right = _rows(inner, start, weight, partly, squares, constant, right, variant)
+    d_left, d_right = _scan_rows(
+        back, start, inputs.weight, partly, squares, constant, inputs.right, variant
+    )
     no_slope: Any = np.zeros(variant.shape, jax.dtypes.float0)
-    d_inputs = Inputs(
-        d_left.reshape(left.shape).swapaxes(1, 2), d_right, no_slope, jnp.zeros_like(weight)
-    )
-    return (
-        d_inputs,
-        (Layer(d_kernel1, d_bias1, *of_norm1), Layer(d_kernel2, d_bias2, *of_norm2)),
-        d_onto,
-    )
+    d_left = d_left.reshape(left.shape).swapaxes(1, 2)
+    return Inputs(d_left, d_right, no_slope, jnp.zeros_like(inputs.weight))
 
 
 recover.defvjp(_forward, _backward)

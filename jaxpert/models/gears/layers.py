@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jaxpert.nn.graphs import Hops, attend, propagate
 from jaxpert.nn.layers import Affine, BatchNorm, Linear, Moments, Weight, moments, uniform_fan_in
 
+# As published: a norm of 1 is allowed, and the guard keeps the division defined.
 LARGEST_NORM, NORM_GUARD = 1.0, 1e-7
 
 
@@ -34,7 +35,8 @@ class Mlp(nn.Module):
     repeat_single: bool = False
 
     def setup(self):
-        for i, (inputs, features) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+        for i in range(self.last + 1):
+            inputs, features = self.widths[i], self.widths[i + 1]
             setattr(self, f"linear{i}", Linear(inputs, features))
             setattr(self, f"norm{i}", BatchNorm(features, self.repeat_single))
 
@@ -52,6 +54,7 @@ class Mlp(nn.Module):
         """What the last linear layer reads."""
         for i in range(self.last):
             x = getattr(self, f"linear{i}")(x)
+            # No ReLU after the last layer (docs/models/gears.md, Normalised layers).
             x = nn.relu(self.normalized(i, x, weight)(x))
         return x
 
@@ -63,35 +66,37 @@ class Mlp(nn.Module):
         """Each gene's product of the output, normalised by remembered moments, with its own row of
         `onto`.
 
-        The last layer and its normalisation go into that row, so that they cost nothing per cell.
+        The last layer and its normalisation go into that row, so that they cost nothing per cell:
+        onto . ((h K + b) scale + shift) = h . (K (onto scale)) + onto . (b scale + shift).
         """
+        # Only the last layer is folded; earlier ones have a ReLU behind them.
         *_, layer = self.layers()
         scale, shift = self.normalized(self.last, x, None)
         constant = onto @ (layer.bias * scale + shift)
-        return (
-            jnp.einsum("rgh,gh->rg", self.hidden(x, None), (onto * scale) @ layer.kernel.T)
-            + constant
-        )
+        rows = (onto * scale) @ layer.kernel.T
+        return jnp.einsum("rgh,gh->rg", self.hidden(x, None), rows) + constant
 
     def layers(self) -> tuple[Layer, ...]:
         """What the layers are made of."""
-        pairs = [
-            (getattr(self, f"linear{i}"), getattr(self, f"norm{i}")) for i in range(self.last + 1)
-        ]
-        return tuple(
-            Layer(one.kernel, one.bias, norm.scale, norm.bias, norm.remembered())
-            for one, norm in pairs
-        )
+        layers = []
+        for i in range(self.last + 1):
+            linear, norm = getattr(self, f"linear{i}"), getattr(self, f"norm{i}")
+            layers.append(
+                Layer(linear.kernel, linear.bias, norm.scale, norm.bias, norm.remembered())
+            )
+        return tuple(layers)
 
     def remember(self, batch: Sequence[Moments]) -> None:
         """Take in the moments of a batch that went through `layers` elsewhere."""
         for i, seen in enumerate(batch):
+            # Calling a normalisation with moments is what stores them.
             getattr(self, f"norm{i}")(seen)
 
 
 class GraphConvolution(nn.Module):
     """Layers of one hop each along a graph, ReLU between them: weighted SGConv or GCN (the
-    operator's weights tell them apart, spec 3), or attention."""
+    operator's weights tell them apart), or attention (docs/models/gears.md, Propagation
+    operator)."""
 
     width: int
     layers: int
@@ -101,29 +106,35 @@ class GraphConvolution(nn.Module):
         for i in range(self.layers):
             setattr(self, f"layer{i}", Linear(self.width, self.width))
             if self.attention:
-                setattr(
-                    self,
-                    f"attention{i}",
-                    self.param(f"attention{i}", uniform_fan_in, (2, self.width), self.width),
-                )
+                # One vector for each end of an edge, as in single-head attention.
+                shape = (2, self.width)
+                attention = self.param(f"attention{i}", uniform_fan_in, shape, self.width)
+                setattr(self, f"attention{i}", attention)
 
     def __call__(self, x: Float[Array, "P H"], hops: Hops) -> Float[Array, "n H"]:
+        # Only nodes within reach of the outputs take part.
         x = x[hops.inputs]
         for i, hop in enumerate(hops.steps):
             linear = getattr(self, f"layer{i}")
             if self.attention:
+                # The kernel comes first, so that attention looks at transformed nodes.
                 x = x @ linear.kernel
-                sent, received = (x @ one for one in getattr(self, f"attention{i}"))
+                from_sender, from_receiver = getattr(self, f"attention{i}")
+                sent, received = x @ from_sender, x @ from_receiver
+                # Every edge's logit is the sum of what its two ends say; a hop's receivers are
+                # numbered among themselves, `own` says which nodes they are.
                 logits = nn.leaky_relu(sent[hop.senders] + received[hop.own][hop.receivers], 0.2)
                 x = attend(hop, x, logits) + linear.bias
             else:
                 x = linear(propagate(hop, x))
-            x = nn.relu(x) if i + 1 < len(hops.steps) else x
+            # A ReLU between layers and none after the last (Propagation operator).
+            if i + 1 < len(hops.steps):
+                x = nn.relu(x)
         return x[hops.outputs]
 
 
 def project(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
-    """Rows with a norm above 1 are divided by it (plus 1e-7); spec 4.1."""
+    """Rows with a norm above 1 are divided by it (plus 1e-7; docs/models/gears.md, Norm cap)."""
     norm = jnp.sqrt(jnp.square(table).sum(-1, keepdims=True))
     return jnp.where(norm > LARGEST_NORM, table / (norm + NORM_GUARD), table)
 
@@ -131,4 +142,5 @@ def project(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
 def capped(table: Float[Array, "n H"]) -> Float[Array, "n H"]:
     """`project` in value, the identity in its gradient: that of a plain look-up at the projected
     rows."""
+    # The difference is a constant to the gradient, which passes the table alone.
     return table + jax.lax.stop_gradient(project(table) - table)

@@ -1,4 +1,5 @@
-"""Losses of GEARS, each balanced over the conditions of the whole batch (spec section 5)."""
+"""Losses of GEARS, each balanced over the conditions of the whole batch (docs/models/gears.md,
+Losses)."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ class Weights(NamedTuple):
     """The error's exponent is 2 + gamma."""
     direction: str = "sign"
     direction_weight: float = 0.1
-    uncertainty: str | None = None
-    """"shipped", "gaussian" or None."""
+    uncertainty: str = "none"
+    """"shipped", "gaussian" or "none"."""
     uncertainty_weight: float = 1.0
 
 
@@ -41,8 +42,10 @@ def cell_shares(
 ) -> Float[Array, "B"]:
     """Weight of each cell: 1 / (conditions in the batch x cells of its own), so that each condition
     counts alike."""
+    # |I_c| of the autofocus loss, over the cells of all devices; |C| counts those above 0.
     held = psum(jax.ops.segment_sum(mask.astype(dtype), condition, conditions))
     present = (held > 0).sum().astype(dtype)
+    # At least 1 on both sides, so that absent conditions divide nothing by 0.
     return mask / (jnp.maximum(held, 1)[condition] * jnp.maximum(present, 1))
 
 
@@ -53,6 +56,7 @@ def gene_shares(
     and None does."""
     if kept is None:
         return jnp.full((1, genes), 1 / genes, dtype)
+    # Control keeps all genes (docs/models/gears.md, Autofocus loss).
     whole = (jnp.asarray(kept) | (jnp.arange(len(kept)) == control)[:, None]).astype(dtype)
     return (whole / jnp.maximum(whole.sum(1, keepdims=True), 1))[condition]
 
@@ -65,12 +69,14 @@ def direction_errors(
 ) -> Float[Array, "B G"]:
     """Squared difference of the two directions of change, hard (no gradient, as published) or by
     tanh."""
-    way = {"sign": jnp.sign, "tanh": jnp.tanh}[kind]
-    return jnp.square(way(target - control) - way(predicted - control))
+    direction = {"sign": jnp.sign, "tanh": jnp.tanh}[kind]
+    # The sign has no gradient and teaches nothing, as published; tanh has one.
+    return jnp.square(direction(target - control) - direction(predicted - control))
 
 
 def error_terms(cells: Cells, weights: Weights) -> Float[Array, "B G"]:
-    """|error|^(2 + gamma), as it is or in the form that the uncertainty asks for.
+    """|error|^(2 + gamma), as it is or in the form that the uncertainty asks for
+    (docs/models/gears.md, Uncertainty losses).
 
     "shipped" is e^4 (1 + rho exp(-s)), which has no term in s alone: s is held back only by its own
     normalisation and the weight decay. "gaussian" is the negative log-likelihood of a normal with
@@ -79,12 +85,13 @@ def error_terms(cells: Cells, weights: Weights) -> Float[Array, "B G"]:
     error = cells.predicted - cells.target
     s = cells.log_variance
     if weights.uncertainty == "gaussian" and s is not None:
+        # Negative log-likelihood of a normal (docs/models/gears.md, Uncertainty losses).
         return 0.5 * (s + jnp.square(error) * jnp.exp(-s)) + HALF_LOG_TAU
-    power = (
-        jnp.abs(error) ** (2 + weights.gamma)
-        if weights.gamma % 2
-        else error ** int(2 + weights.gamma)
-    )
+    # An even exponent needs no absolute value, and multiplications do for a power.
+    if weights.gamma % 2:
+        power = jnp.abs(error) ** (2 + weights.gamma)
+    else:
+        power = error ** int(2 + weights.gamma)
     if weights.uncertainty == "shipped" and s is not None:
         return power * (1 + weights.uncertainty_weight * jnp.exp(-s))
     return power
@@ -106,11 +113,15 @@ def objective(
     """
 
     def balanced(terms: Float[Array, "B G"]) -> Float[Array, ""]:
+        # Shares of cells are of the whole batch, so the devices' parts add up.
         return psum(share @ (terms * genes).sum(1))
 
     error = balanced(error_terms(cells, weights))
-    way = balanced(direction_errors(cells.target, cells.predicted, control, weights.direction))
-    terms = {"error": error, "direction": way}
+    direction = balanced(
+        direction_errors(cells.target, cells.predicted, control, weights.direction)
+    )
+    terms = {"error": error, "direction": direction}
+    # Logged, since nothing in the shipped loss holds it back.
     if cells.log_variance is not None:
         terms["log_variance"] = balanced(cells.log_variance)
-    return error + weights.direction_weight * way, terms
+    return error + weights.direction_weight * direction, terms

@@ -1,5 +1,5 @@
 """The scores of the GEARS paper and its code, condition by condition, under the names that the code
-gives them.
+gives them (docs/models/gears.md, Scores).
 
 All are of means and cells on one scale (log-normalised expression). Scores that the input leaves
 undefined are NaN, and means over conditions are of the defined ones, NaN where those are fewer than
@@ -64,14 +64,19 @@ class Case(NamedTuple):
     def changes(self) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "G"]]:
         """Predicted and measured change from control; what is left of equal values by rounding is
         no change."""
-        each = self.predicted - self.control, self.observed - self.control
+        # Rounding of equal means would otherwise have a random direction.
         least = metrics.CONSTANT * np.abs(self.control)
-        predicted, observed = (np.where(np.abs(change) <= least, 0.0, change) for change in each)
-        return predicted, observed
+
+        def change(mean: np.ndarray) -> np.ndarray:
+            difference = mean - self.control
+            return np.where(np.abs(difference) <= least, 0.0, difference)
+
+        return change(self.predicted), change(self.observed)
 
 
 def gene_sets(ranking: Ranking, row: int, variable: Genes) -> GeneSets:
     """The genes by which condition `row` is scored."""
+    # A condition without ranking is scored over no ranked gene, which gives NaN.
     order = ranking.order[row] if ranking.ranked[row] else ranking.order[row][:0]
     return GeneSets(order, ranking.nonzero[row], ranking.non_dropout[row], variable)
 
@@ -79,6 +84,7 @@ def gene_sets(ranking: Ranking, row: int, variable: Genes) -> GeneSets:
 def variable_genes(means: Float[np.ndarray, "C G"], k: int = VARIABLE) -> Genes:
     """The k genes with the largest standard deviation over the means of conditions, control among
     them."""
+    # Stable, so that genes of equal spread keep their order.
     return np.argsort(-np.nanstd(means, axis=0), kind="stable")[:k]
 
 
@@ -101,28 +107,32 @@ def condition_scores(
     Fold-change gaps whose set of genes is empty are left out. For the control condition see
     `control_scores`.
     """
-    mean = np.asarray(predicted, np.float64).reshape(-1, predicted.shape[-1]).mean(axis=0)
-    observed = np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel()
-    case = Case(mean, observed, np.asarray(control, np.float64), cells, compat)
-    return (
-        basic(case, genes) | deeper(case, genes) | non_dropout(case, genes) | non_zero(case, genes)
-    )
+    # float64, since scores compare means that nearly agree.
+    control = np.asarray(control, np.float64)
+    case = Case(_mean_of(predicted), _mean_of(cells), control, cells, compat)
+    scores = basic(case, genes) | deeper(case, genes)
+    return scores | non_dropout(case, genes) | non_zero(case, genes)
 
 
 def control_scores(
     predicted: Float[np.ndarray, "*n G"], cells: Any, compat: Compat = None
 ) -> dict[str, float]:
     """`mse` and `pearson` of the control condition, the only scores that it has."""
-    mean = np.asarray(predicted, np.float64).reshape(-1, predicted.shape[-1]).mean(axis=0)
-    case = Case(mean, np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel(), mean, cells, compat)
+    mean = _mean_of(predicted)
+    # Control is its own reference, so changes are 0 and only these two have a meaning.
+    case = Case(mean, _mean_of(cells), mean, cells, compat)
     return {"mse": _mse(case, slice(None)), "pearson": _pearson_or_zero(case, slice(None))}
 
 
 def basic(case: Case, genes: GeneSets) -> dict[str, float]:
     """Error and correlation over all genes and over the 20 that differ most from control."""
-    de = genes.order[:TOP]
-    found = {"mse": _mse(case, slice(None)), "pearson": _pearson_or_zero(case, slice(None))}
-    return found | {"mse_de": _mse(case, de), "pearson_de": _pearson_or_zero(case, de)}
+    every, de = slice(None), genes.order[:TOP]
+    return {
+        "mse": _mse(case, every),
+        "pearson": _pearson_or_zero(case, every),
+        "mse_de": _mse(case, de),
+        "pearson_de": _pearson_or_zero(case, de),
+    }
 
 
 def deeper(case: Case, genes: GeneSets) -> dict[str, float]:
@@ -130,32 +140,31 @@ def deeper(case: Case, genes: GeneSets) -> dict[str, float]:
     ranking."""
     right = _directions(case) == 0
     de = genes.order[:TOP]
+    # Published ranges leave out genes that no cell of the condition expresses.
     expressed = de[_columns(case.cells, de).any(axis=0)]
-    found = {"frac_correct_direction_all": float(right.mean())}
-    found |= {
-        f"frac_correct_direction_{n}": _share_of_top(right, genes.order, n, case.compat)
-        for n in TOPS
-    }
-    found["frac_correct_direction_20_nonzero"] = _nonzero_direction(case, de, expressed)
-    found |= _ranges(case, expressed, "") | _sigmas(case, expressed, "")
-    found |= {
-        "pearson_delta": _pearson_delta(case, slice(None)),
-        "pearson_delta_de": _pearson_delta(case, de),
-    }
-    found |= fold_change_gaps(case) | _on_genes(case, genes.variable, f"top{VARIABLE}_hvg")
+    scores = {"frac_correct_direction_all": float(right.mean())}
     for n in TOPS:
+        share = _share_of_top(right, genes.order, n, case.compat)
+        scores[f"frac_correct_direction_{n}"] = share
+    scores["frac_correct_direction_20_nonzero"] = _nonzero_direction(case, de, expressed)
+    scores |= _ranges(case, expressed, "") | _sigmas(case, expressed, "")
+    scores["pearson_delta"] = _pearson_delta(case, slice(None))
+    scores["pearson_delta_de"] = _pearson_delta(case, de)
+    scores |= fold_change_gaps(case) | _on_genes(case, genes.variable, f"top{VARIABLE}_hvg")
+    for n in TOPS:
+        # Published scores take what genes there are; ours are undefined with too few.
         enough = n <= len(genes.order) or case.compat == "reference"
-        found |= _on_genes(case, genes.order[:n] if enough else genes.order[:0], f"top{n}_de")
-    return found
+        scores |= _on_genes(case, genes.order[: n if enough else 0], f"top{n}_de")
+    return scores
 
 
 def non_dropout(case: Case, genes: GeneSets) -> dict[str, float]:
     """Scores over the first 20 genes that are expressed here or silent in control too, and over
     both whole sets."""
-    found = _top_set(case, genes.order[genes.non_dropout[genes.order]][:TOP], "non_dropout")
+    scores = _top_set(case, genes.order[genes.non_dropout[genes.order]][:TOP], "non_dropout")
     for name, mask in (("non_zero", genes.nonzero), ("non_dropout", genes.non_dropout)):
-        found |= _direction_shares(_directions(case)[mask], name)
-    return found
+        scores |= _direction_shares(_directions(case)[mask], name)
+    return scores
 
 
 def non_zero(case: Case, genes: GeneSets) -> dict[str, float]:
@@ -166,46 +175,47 @@ def non_zero(case: Case, genes: GeneSets) -> dict[str, float]:
 def fold_change_gaps(case: Case) -> dict[str, float]:
     """Mean absolute error of the fold change over control, for genes by their measured fold
     change."""
+    # Silent genes divide by 0, and are set aside below.
     with np.errstate(divide="ignore", invalid="ignore"):
         fold, predicted = case.observed / case.control, case.predicted / case.control
+    # A fold of 0 lies in no interval, so these genes count nowhere.
     fold = np.where(np.isfinite(fold) & (case.observed >= EXPRESSED), fold, 0.0)
-    sets = {name: (fold > low) & (fold < high) for name, (low, high) in FOLDS.items()}
-    return {
-        f"fold_change_gap{name}": _mean(np.abs(predicted - fold)[s])
-        for name, s in sets.items()
-        if s.any()
-    }
+    gaps = {}
+    for name, (low, high) in FOLDS.items():
+        within = (fold > low) & (fold < high)
+        if within.any():
+            gaps[f"fold_change_gap{name}"] = _mean(np.abs(predicted - fold)[within])
+    return gaps
 
 
 def mean_scores(
     scores: Mapping[str, Mapping[str, float]], conditions: Iterable[str] | None = None
 ) -> dict[str, float]:
     """Mean of every score over conditions (all of them where not named), each counting once."""
-    rows = (
-        list(scores.values())
-        if conditions is None
-        else [scores[name] for name in conditions if name in scores]
-    )
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {
-        name: _mean_of_defined(np.array([row[name] for row in rows if name in row]))
-        for name in names
-    }
+    wanted = scores if conditions is None else conditions
+    values: dict[str, list[float]] = {}
+    for condition in wanted:
+        for name, value in scores.get(condition, {}).items():
+            values.setdefault(name, []).append(value)
+    # Fewer than half defined would make the mean one of a few lucky conditions.
+    return {name: _mean_of_defined(np.array(of)) for name, of in values.items()}
 
 
 def normalised(scores: Mapping[str, float], no_change: Mapping[str, float]) -> dict[str, float]:
     """Every mean squared error divided by that of predicting control, over the same conditions, as
     in the figures."""
-    errors = [name for name in scores if name.startswith("mse")]
-    return {
-        name: scores[name] / no_change[name] if no_change[name] else float("nan") for name in errors
-    }
+    ratios = {}
+    for name, error in scores.items():
+        if name.startswith("mse"):
+            # Without an error of no change there is nothing to divide by.
+            ratios[name] = error / no_change[name] if no_change[name] else float("nan")
+    return ratios
 
 
 def _top_set(case: Case, top: Genes, name: str) -> dict[str, float]:
-    found = _direction_shares(_directions(case)[top], f"top20_{name}")
-    found |= _ranges(case, top, f"_{name}") | _sigmas(case, top, f"_{name}")
-    return found | _on_genes(case, top, f"top20_de_{name}")
+    scores = _direction_shares(_directions(case)[top], f"top20_{name}")
+    scores |= _ranges(case, top, f"_{name}") | _sigmas(case, top, f"_{name}")
+    return scores | _on_genes(case, top, f"top20_de_{name}")
 
 
 def _directions(case: Case) -> np.ndarray:
@@ -224,6 +234,7 @@ def _direction_shares(directions: np.ndarray, name: str) -> dict[str, float]:
 
 def _share_of_top(right: np.ndarray, order: Genes, n: int, compat: Compat) -> float:
     if compat == "reference":
+        # Divided by n even where fewer genes exist, as published.
         return float(right[order[:n]].sum() / n)
     return _mean(right[order[:n]]) if n <= len(order) else float("nan")
 
@@ -231,6 +242,7 @@ def _share_of_top(right: np.ndarray, order: Genes, n: int, compat: Compat) -> fl
 def _nonzero_direction(case: Case, de: Genes, expressed: Genes) -> float:
     if case.compat != "reference":
         return _mean(_directions(case)[expressed] == 0)
+    # Published: predictions in the order of columns beside control means in that of ranks.
     columns, kept = np.sort(de), np.isin(np.sort(de), expressed)
     control = case.control[de][kept]
     predicted, observed = case.predicted[columns[kept]], case.observed[columns[kept]]
@@ -240,25 +252,28 @@ def _nonzero_direction(case: Case, de: Genes, expressed: Genes) -> float:
 def _ranges(case: Case, genes: Genes, name: str) -> dict[str, float]:
     """Share of genes whose predicted mean lies between quantiles of the measured cells."""
     cells, predicted = _columns(case.cells, genes), case.predicted[genes]
-    found = {}
+    shares = {}
     for label, bounds in QUANTILES.items():
+        # Without genes the bounds are of no use, and the mean below is NaN.
         low, high = np.quantile(cells, bounds, axis=0) if len(genes) else (predicted, predicted)
-        found[f"frac_in_range{label}{name}"] = _mean((predicted >= low) & (predicted <= high))
-    return found
+        shares[f"frac_in_range{label}{name}"] = _mean((predicted >= low) & (predicted <= high))
+    return shares
 
 
 def _sigmas(case: Case, genes: Genes, name: str) -> dict[str, float]:
     """Distance of the predicted from the measured mean in standard deviations of the measured
     cells."""
     spread = _columns(case.cells, genes).std(axis=0)
+    # A gene that does not vary has no standard deviation to measure by.
     varies = spread**2 > metrics.CONSTANT * case.observed[genes] ** 2
     spread, genes = spread[varies], genes[varies]
     z = np.abs(case.predicted - case.observed)[genes] / spread
-    below = {f"frac_sigma_below_{k}{name}": _mean(z <= k) for k in (1, 2)}
     return {
         f"mean_sigma{name}": _mean(z),
         f"std_sigma{name}": float(z.std()) if len(z) else float("nan"),
-    } | below
+        f"frac_sigma_below_1{name}": _mean(z <= 1),
+        f"frac_sigma_below_2{name}": _mean(z <= 2),
+    }
 
 
 def _on_genes(case: Case, genes: Genes, name: str) -> dict[str, float]:
@@ -280,16 +295,26 @@ def _pearson_delta(case: Case, genes: Genes | slice) -> float:
 
 def _pearson_or_zero(case: Case, genes: Genes | slice) -> float:
     value = _pearson(case.predicted[genes], case.observed[genes])
+    # The published scores call an undefined correlation 0.
     return 0.0 if case.compat == "reference" and not np.isfinite(value) else value
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+    # A correlation needs two genes.
     return float(metrics.pearson_delta(a[None], b[None])[0]) if len(a) > 1 else float("nan")
 
 
 def _columns(cells: Any, genes: Genes) -> np.ndarray:
     chosen = cells[:, genes]
+    # Only the chosen genes are made dense.
     return np.asarray(chosen if isinstance(chosen, np.ndarray) else chosen.toarray(), np.float64)
+
+
+def _mean_of(cells: Any) -> Float[np.ndarray, "G"]:
+    """Mean over cells, dense or CSR; a mean is its own."""
+    if cells.ndim == 1:
+        return np.asarray(cells, np.float64)
+    return np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel()
 
 
 def _mean(values: np.ndarray) -> float:
@@ -298,6 +323,6 @@ def _mean(values: np.ndarray) -> float:
 
 def _mean_of_defined(values: np.ndarray) -> float:
     defined = values[np.isfinite(values)]
-    return (
-        float(defined.mean()) if len(defined) and 2 * len(defined) >= len(values) else float("nan")
-    )
+    if not len(defined) or 2 * len(defined) < len(values):
+        return float("nan")
+    return float(defined.mean())

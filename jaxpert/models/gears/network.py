@@ -1,4 +1,5 @@
-"""The GEARS network: predicted change of every gene for sets of perturbed genes (spec section 4).
+"""The GEARS network: predicted change of every gene for sets of perturbed genes
+(docs/models/gears.md, Network).
 
 The change does not depend on the control cell, only on the perturbation set, so everything here
 runs over R distinct rows with a number of cells each, and all before the composition once, on G and
@@ -62,6 +63,7 @@ class Network(nn.Module):
     """Co-expression graph for one cell of the batch only; a single perturbed cell counts as two."""
 
     def setup(self):
+        # Parameters go by these names: checkpoints and the parity tests read them.
         d, wide = self.width, 2 * self.width
         normal = nn.initializers.normal(1.0)
         self.gene_embedding = self.param("gene_embedding", normal, (self.genes, d))
@@ -88,24 +90,29 @@ class Network(nn.Module):
 
     def perturbations(self, hops: Mapping[str, Hops]) -> Float[Array, "n H"]:
         """Embeddings of the nodes that the hops lead to, summed over the graphs."""
+        # Capped as the stored rows are, with the gradient of a plain look-up.
         table = capped(self.perturbation_embedding)
-        each = [
+        embedded = [
             getattr(self, f"perturbation_conv_{name}")(table, hops[name])
             for name in self.perturbation_graphs
         ]
-        return functools.reduce(operator.add, each)
+        # Added one after the other, which fixes the order of rounding.
+        return functools.reduce(operator.add, embedded)
 
     def base(
         self, hops: tuple[Hops, ...], cells: Float[Array, "V"] | None
     ) -> Float[Array, "V G H"]:
-        """Gene vectors before the composition; one variant for each given graph, of which the first
-        `cells` have seen the first, and so on."""
+        """Gene vectors before the composition, one variant for each graph in `hops`; `cells` says
+        how many cells have each in training, None evaluates."""
         embedded, position = capped(self.gene_embedding), capped(self.position_embedding)
-        every = None if cells is None else moments(embedded, cells.sum()[None])
-        embedded = nn.relu(self.gene_norm(every)(embedded))
-        convolved = jnp.stack([self.gene_conv(position, one) for one in hops])
+        # All cells share these rows, so that each row counts as often as there are cells.
+        seen = None if cells is None else moments(embedded, cells.sum()[None])
+        embedded = nn.relu(self.gene_norm(seen)(embedded))
+        # The graph works on the position table, not on the gene table (Gene branch).
+        convolved = jnp.stack([self.gene_conv(position, along) for along in hops])
         self.sow("intermediates", "gene_relu", embedded)
         self.sow("intermediates", "position", convolved)
+        # Every variant counts by the cells that see it.
         weight = None if cells is None else cells[:, None]
         return self.gene_mlp(embedded + self.position_weight * convolved, weight)
 
@@ -113,15 +120,19 @@ class Network(nn.Module):
         self, base: Float[Array, "V G H"], rows: Rows, weight: Float[Array, "R"] | None
     ) -> Change:
         """Compose each row with every gene, and decode."""
+        # U_S is normalised over perturbed cells alone, and 0 for control (Composition).
         active = None if weight is None else weight * rows.perturbed
         fused = self.fusion_mlp(rows.composed, active) * rows.perturbed[:, None]
-        scale, shift = self.base_norm(
-            None if weight is None else _sum_moments(base, fused, rows.variant, weight)
-        )
+        seen = None if weight is None else _sum_moments(base, fused, rows.variant, weight)
+        scale, shift = self.base_norm(seen)
+        # BN(H_g + U_S) = left_g + right_S: the normalisation is affine, so that it goes into both
+        # parts and the sums need not be formed (Decoder).
+        # The variance of left + right is known already, so neither is formed for all rows.
         left, right = base * scale + shift, fused * scale
         z = self.recovered(left, right, rows.variant, weight) + self.decoder.first_bias
         self.sow("intermediates", "fused", fused)
         self.sow("intermediates", "z", z)
+        # Genes are looked at together here (docs/models/gears.md, Decoder).
         across = self.cross_gene_mlp(z, weight) if self.cross_gene else None
         spread = None
         if self.head is not None:
@@ -138,12 +149,14 @@ class Network(nn.Module):
         """Each gene's own value of each row, before the bias."""
         mlp, onto = self.recovery_mlp, self.decoder.first()
         if weight is None:
-            return mlp.projected(
-                nn.relu((left if len(left) == 1 else left[variant]) + right[:, None]), onto
-            )
+            # Without weights the last layer folds into the read-out, so nothing large is made.
+            of_row = left if len(left) == 1 else left[variant]
+            return mlp.projected(nn.relu(of_row + right[:, None]), onto)
         first, second = mlp.layers()
-        z, seen = recover(Inputs(left, right, variant, weight), (first, second), onto)
-        mlp.remember([joined(one.mean, one.variance, weight, self.genes) for one in seen])
+        # The published moments are over all cells and genes (docs/models/gears.md, Speed).
+        z, spreads = recover(Inputs(left, right, variant, weight), (first, second), onto)
+        seen = [joined(spread.mean, spread.variance, weight, self.genes) for spread in spreads]
+        mlp.remember(seen)
         return z
 
     def spread(
@@ -152,10 +165,12 @@ class Network(nn.Module):
         """Log variances, from the head for them."""
         if self.head == "gene":
             return self.uncertainty(h)
+        # The head reads each gene's vector, so cells weigh every gene alike.
         return self.uncertainty_mlp(h, None if weight is None else weight[:, None])[..., 0]
 
     def __call__(self, gene_hops: tuple[Hops, ...], hops: Mapping[str, Hops]) -> Change:
         """Touch every parameter (for `init`)."""
+        # One set suffices to touch all parameters.
         composed = self.perturbations(hops)[:1]
         rows = Rows(composed, jnp.ones(1), jnp.zeros(1, int))
         return self.decode(self.base(gene_hops, None), rows, None)
@@ -167,7 +182,11 @@ def _sum_moments(
     variant: Int[Array, "R"],
     weight: Float[Array, "R"],
 ) -> Moments:
-    """Moments of base[variant][r, g] + fused[r] over all r and g, without forming the sums."""
+    """Moments of base[variant][r, g] + fused[r] over all r and g, without forming the sums.
+
+    Within a row fused[r] is constant: it moves the row's mean and leaves its variance.
+    """
+    # The variance within a row is that of its gene base alone.
     within = jnp.square(base - base.mean(1, keepdims=True)).mean(1)[variant]
     return joined(base.mean(1)[variant] + fused, within, weight, base.shape[1])
 
@@ -182,10 +201,10 @@ class Decoder(nn.Module):
     cross_gene: bool
 
     def setup(self):
+        # Variances of docs/models/gears.md, Initial values.
         rows, d = self.rows, self.width
-        self.first_kernel = self.param(
-            "first_kernel", nn.initializers.normal((2 / (rows + d)) ** 0.5), (rows, d)
-        )
+        kernel = nn.initializers.normal((2 / (rows + d)) ** 0.5)
+        self.first_kernel = self.param("first_kernel", kernel, (rows, d))
         small = nn.initializers.normal((2 / (rows + 1)) ** 0.5)
         self.first_bias = self.param("first_bias", small, (rows,))
         if self.cross_gene:
@@ -195,6 +214,7 @@ class Decoder(nn.Module):
 
     def first(self) -> Float[Array, "G H"]:
         """What each gene's own value is the product with."""
+        # Broadcast and not copied: a shared row costs no memory.
         return jnp.broadcast_to(self.first_kernel, (self.genes, self.width))
 
     def second(
@@ -203,9 +223,9 @@ class Decoder(nn.Module):
         """Own value and cross-gene vector, in factorised form: nothing of size R x G x H."""
         if across is None:
             return z
-        return (
-            z * self.second_kernel[:, 0] + across @ self.second_kernel[:, 1:].T + self.second_bias
-        )
+        of_own, of_all = self.second_kernel[:, 0], self.second_kernel[:, 1:]
+        # The first column weighs the gene's own value, the others the cross-gene vector.
+        return z * of_own + across @ of_all.T + self.second_bias
 
 
 class Readout(nn.Module):
@@ -217,6 +237,7 @@ class Readout(nn.Module):
     @nn.compact
     def __call__(self, h: Float[Array, "R G H"]) -> Float[Array, "R G"]:
         shape = (self.genes, self.width)
+        # As published for its own read-outs (docs/models/gears.md, Initial values).
         kernel = self.param("kernel", nn.initializers.normal((2 / sum(shape)) ** 0.5), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.genes,))
         return jnp.einsum("rgh,gh->rg", h, kernel) + bias

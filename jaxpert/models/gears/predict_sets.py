@@ -12,9 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxpert.core.family import Problem
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.models.gears import model as gears
-from jaxpert.tasks.screen.predict import Fitted
+from jaxpert.evaluation.generate import Effects, Moments
+from jaxpert.models.gears.changes import changes
+from jaxpert.models.gears.model import details_of
+from jaxpert.models.gears.sets import Members, members_of
+from jaxpert.models.gears.setup import Gears
+from jaxpert.tasks.screen.predict import Prediction, listed, to_anndata
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,7 +28,9 @@ if TYPE_CHECKING:
 CHUNK = 256
 """Sets that go to the device at a time; memory beyond the answer is theirs."""
 SCALE = "mean of ln(1 + 1e4 x / sum x)"
+LN2 = float(np.log(2))
 Sets = Sequence[str | Sequence[str]]
+Genes = tuple[str, ...]
 
 
 class Changes(NamedTuple):
@@ -40,7 +48,7 @@ class Changes(NamedTuple):
 def predict_sets(
     fitted: Fitted,
     dataset: Dataset,
-    sets: Sets,
+    sets: str | Sets,
     *,
     absent: str = "refuse",
     signs: Mapping[str, int] | None = None,
@@ -50,22 +58,11 @@ def predict_sets(
     """Predict perturbations of any genes of the graphs, one row each, one pass of the network per
     set.
 
-    `X` is the mean of ln(1 + 1e4 x / sum x) after the perturbation: the mean over all training
-    control cells plus the predicted change, which no control cell alters (spec section 0). Layers:
-    `effect`, the change, and `log_variance` where the model has an uncertainty head. `obs`: `set`
-    as asked for, `genes` (sorted, so "B+A" and "A+B" agree, as do their numbers), `size`,
-    `measured` (the data hold cells of it), `support` ("trained", "new combination of trained
-    genes", or for each gene without training cells how many trained neighbours it has in the
-    graphs), and `uncertainty`, the mean log variance over genes: higher is less certain. With
-    `uncertainty="gaussian"` that is the log of the variance that the model expects of single cells;
-    the shipped form has no log term in its loss, so that only the order of its values means
-    anything, and the authors found even that to depend on the data: compare it with the errors on
-    held-out sets before using it.
-
     Args:
-        fitted: a GEARS of one seed (`workflow.pick_seed` takes one of several).
+        fitted: a GEARS of one seed (`core.fit.pick_seed` takes one of several).
         dataset: that it was trained on.
         sets: "A", "A+ctrl", "A+B", "C+B+A" or sequences of names; control alone is the empty set.
+            One text is one set.
         absent: for genes in no graph: "refuse", or what stands in for them, "average" (the mean
             embedding of trained genes) or "isolated" (an unlinked node at the mean of the untrained
             ones). `support` says so.
@@ -74,117 +71,210 @@ def predict_sets(
         separator: between the genes of a set in text.
         chunk: sets at a time.
 
-    Raises InputError for another model, a gene that `absent` refuses, and a set that is asked for
-    twice.
+    Returns:
+        `X` is the mean of ln(1 + 1e4 x / sum x) after the perturbation: the mean over all training
+        control cells plus the predicted change, which no control cell alters (docs/models/gears.md,
+        One pass per set). Layers: `effect`, the change, and `log_variance` where the model has an
+        uncertainty head. `obs`: `set` as asked for, `genes` (sorted, so "B+A" and "A+B" agree, as
+        do their numbers), `size`, `measured` (the data hold cells of it), `support` ("trained",
+        "new combination of trained genes", or for each gene without training cells how many
+        trained neighbours it has in the graphs), and `uncertainty`, the mean log variance over
+        genes: higher is less certain.
+
+        With `uncertainty="gaussian"` that is the log of the variance that the model expects of
+        single cells. The shipped form has no log term in its loss, so that only the order of its
+        values means anything, and the authors saw even that depend on the data: compare it with
+        the errors on held-out sets before using it.
+
+    Raises:
+        InputError: for another model, a gene that `absent` refuses, and a set that is asked for
+            twice.
+
+    Example:
+        predicted = jaxpert.predict_sets(fitted, cells, ["KLF1+FAR", "KLF1+BAK1+TP73"])
+        predicted.obs[["support", "uncertainty"]]
     """
+    if isinstance(sets, str):
+        sets = (sets,)
     parsed = parse_sets(dataset, sets, separator)
-    net = gears.of(fitted.model)
-    members = gears.members_of(net, parsed, absent, signs)
-    changes = predict_members(fitted, members, chunk=chunk)
-    names = [one if isinstance(one, str) else separator.join(one) for one in sets]
-    return _to_anndata(dataset, net, names, parsed, members, changes)
+    net = details_of(fitted.model)
+    members = members_of(net, parsed, absent, signs)
+    predicted = predict_members(fitted, members, chunk=chunk)
+    return _to_anndata(dataset, net, _texts(sets, separator), parsed, members, predicted)
 
 
-def parse_sets(dataset: Dataset, sets: Sets, separator: str = "+") -> list[tuple[str, ...]]:
+def predict(
+    problem: Problem,
+    fitted: Fitted,
+    names: str | Sequence[str],
+    *,
+    absent: str = "refuse",
+    signs: Mapping[str, int] | None = None,
+    separator: str = "+",
+    particles: int = 0,
+    library: float = 0.0,
+    seed: int = 0,
+) -> AnnData:
+    """`Family.predict`: sets of any genes of the graphs, in the form and on the log2 scale that
+    predictions of all models have, the control in front.
+
+    Args:
+        problem: its data are those that the model was trained on.
+        fitted, absent, signs, separator: as in `predict_sets`.
+        names: of the sets.
+        particles, library, seed: for models that generate cells; they change nothing here.
+    """
+    del particles, library, seed
+    dataset = problem.dataset
+    control = dataset.conditions[dataset.control]
+    # The control goes in front, since the other models' predictions have it there.
+    names = (control, *(name for name in listed(names) if name != control))
+    parsed = parse_sets(dataset, names, separator)
+    net = details_of(fitted.model)
+    members = members_of(net, parsed, absent, signs)
+    predicted = predict_members(fitted, members)
+    # From the natural logarithm to base 2, which predictions of all models have.
+    effect = np.asarray(predicted.effect, np.float64) / LN2
+    moments = Moments(
+        mean=np.asarray(net.spec.control_mean) / LN2 + effect,
+        sd=np.full(effect.shape, np.nan),  # no cells are generated
+        cells=np.ones(len(effect), np.int64),
+    )
+    effects = Effects(effect, np.zeros_like(effect), moments)
+    rows = _treatment_rows(dataset, parsed)
+    return to_anndata(
+        Prediction(names, rows, effects, members.support, predicted.uncertainty), dataset
+    )
+
+
+def parse_sets(dataset: Dataset, sets: Sets, separator: str = "+") -> list[Genes]:
     """The genes of each set; condition names of the data, control and any order are understood."""
-    rows = dict(zip(dataset.conditions, dataset.condition_treatments != 0, strict=True))
-    names, control = np.asarray(dataset.treatments, object), dataset.conditions[dataset.control]
+    if not len(sets):
+        raise InputError(f"no set of genes was given, expected some such as A{separator}B")
+    asked = _texts(sets, separator)
+    # Rows go by name, so a name twice would be ambiguous.
+    if len(set(asked)) < len(asked):
+        twice = sorted({name for name in asked if asked.count(name) > 1})
+        raise InputError(
+            f"sets are asked for twice ({', '.join(twice[:4])}), expected each once: leave one out"
+        )
+    control = dataset.conditions[dataset.control]
+    by_name = genes_by_condition(dataset)
 
-    def one(given: str | Sequence[str]) -> tuple[str, ...]:
-        if isinstance(given, str) and given in rows:
-            return tuple(names[rows[given]].tolist())
-        parts = [
-            part.strip() for part in (given.split(separator) if isinstance(given, str) else given)
-        ]
+    def genes_of(given: str | Sequence[str]) -> Genes:
+        # Names of the data come first, since one may hold the separator.
+        if isinstance(given, str) and given in by_name:
+            return by_name[given]
+        parts = given.split(separator) if isinstance(given, str) else given
+        parts = [part.strip() for part in parts]
         if not all(parts):
             raise InputError(
                 f"{given!r} has an empty part, expected names of genes such as A{separator}B: "
                 "correct it"
             )
+        # The control adds nothing, so that "A+ctrl" is "A".
         return tuple(part for part in parts if part != control)
 
-    if not len(sets):
-        raise InputError(f"no set of genes was given, expected some such as A{separator}B")
-    asked = [one if isinstance(one, str) else separator.join(one) for one in sets]
-    twice = (
-        sorted({name for name in asked if asked.count(name) > 1})
-        if len(set(asked)) < len(asked)
-        else []
-    )
-    if twice:
-        raise InputError(
-            f"sets are asked for twice ({', '.join(twice[:4])}), expected each once: leave one out"
-        )
-    return [one(given) for given in sets]
+    return [genes_of(given) for given in sets]
+
+
+def genes_by_condition(dataset: Dataset) -> dict[str, Genes]:
+    """The genes that each condition perturbs."""
+    names = np.asarray(dataset.treatments, object)
+    rows = dataset.condition_treatments != 0
+    return {
+        condition: tuple(names[row].tolist())
+        for condition, row in zip(dataset.conditions, rows, strict=True)
+    }
 
 
 def measured_sets(dataset: Dataset) -> set[frozenset[str]]:
     """The sets of genes that cells of the data have."""
-    names = np.asarray(dataset.treatments, object)
-    rows = dataset.condition_treatments[np.unique(dataset.condition)] != 0
-    return {frozenset(names[row].tolist()) for row in rows}
+    genes = list(genes_by_condition(dataset).values())
+    # Sets, since the order of genes means nothing.
+    return {frozenset(genes[c]) for c in np.unique(dataset.condition).tolist()}
 
 
 def predictor(fitted: Fitted, chunk: int = CHUNK) -> Callable[[np.ndarray, np.ndarray], Changes]:
     """(nodes [m, M], signs [m, M]) -> changes, for at most `chunk` rows; compiled once for each
     M."""
+    # Several seeds have a leading axis, which would be read as genes.
     if np.ndim(fitted.params["gene_embedding"]) != 2:
         raise InputError(
             "the model holds several seeds, expected one: choose it with "
-            "workflow.pick_seed(fitted, 0)"
+            "jaxpert.core.fit.pick_seed(fitted, 0)"
         )
-    change = jax.jit(partial(gears.changes, gears.of(fitted.model)))
+    change = jax.jit(partial(changes, details_of(fitted.model)))
 
-    def predict(nodes: np.ndarray, signs: np.ndarray) -> Changes:
+    def predict_chunk(nodes: np.ndarray, signs: np.ndarray) -> Changes:
+        # Filled up with the last row, so that all chunks run one program.
         rows = np.minimum(np.arange(chunk), len(nodes) - 1)
-        found = change(
-            fitted.params,
-            fitted.state,
-            jnp.asarray(nodes[rows]),
-            jnp.asarray(signs[rows], jnp.float32),
-        )
-        spread = (
-            None if found.log_variance is None else np.asarray(found.log_variance)[: len(nodes)]
-        )
-        return Changes(np.asarray(found.mean)[: len(nodes)], spread)
+        filled = jnp.asarray(nodes[rows]), jnp.asarray(signs[rows], jnp.float32)
+        mean, spread = change(fitted.params, fitted.state, *filled)
+        if spread is not None:
+            spread = np.asarray(spread)[: len(nodes)]
+        return Changes(np.asarray(mean)[: len(nodes)], spread)
 
-    return predict
+    return predict_chunk
 
 
-def predict_members(fitted: Fitted, members: gears.Members, *, chunk: int = CHUNK) -> Changes:
+def predict_members(fitted: Fitted, members: Members, *, chunk: int = CHUNK) -> Changes:
     """Changes of all genes for all sets."""
+    # No chunk larger than what is asked for, which would be padding.
     chunk = min(chunk, len(members.nodes))
-    predict = predictor(fitted, chunk)
-    starts = range(0, len(members.nodes), chunk)
-    parts = [predict(members.nodes[i : i + chunk], members.signs[i : i + chunk]) for i in starts]
+    predict_chunk = predictor(fitted, chunk)
+    parts = []
+    for start in range(0, len(members.nodes), chunk):
+        rows = slice(start, start + chunk)
+        parts.append(predict_chunk(members.nodes[rows], members.signs[rows]))
     effect, spread = zip(*parts, strict=True)
     return Changes(np.concatenate(effect), None if spread[0] is None else np.concatenate(spread))
 
 
+def _texts(sets: Sets, separator: str) -> list[str]:
+    """The sets as they are called."""
+    return [given if isinstance(given, str) else separator.join(given) for given in sets]
+
+
+def _treatment_rows(dataset: Dataset, sets: Sequence[Genes]) -> Float[np.ndarray, "R T"]:
+    """Multi-hot rows of the treatments; NaN, which no condition of the data equals, for sets with
+    other genes."""
+    column = {name: t for t, name in enumerate(dataset.treatments)}
+    rows = np.zeros((len(sets), len(column)), np.float32)
+    for row, genes in zip(rows, sets, strict=True):
+        # A set with another gene is none of the data's conditions.
+        if set(genes) <= set(column):
+            row[[column[name] for name in genes]] = 1
+        else:
+            row[:] = np.nan
+    return rows
+
+
 def _to_anndata(
     dataset: Dataset,
-    net: gears.Gears,
+    net: Gears,
     names: list[str],
-    sets: list[tuple[str, ...]],
-    members: Any,
-    changes: Changes,
+    sets: list[Genes],
+    members: Members,
+    predicted: Changes,
 ) -> AnnData:
     import anndata
     import pandas as pd
 
     known = measured_sets(dataset)
-    obs = {
+    obs: dict[str, Any] = {
         "set": names,
-        "genes": ["+".join(sorted(one)) for one in sets],
-        "size": [len(one) for one in sets],
-        "measured": [frozenset(one) in known for one in sets],
+        "genes": ["+".join(sorted(genes)) for genes in sets],
+        "size": [len(genes) for genes in sets],
+        "measured": [frozenset(genes) in known for genes in sets],
         "support": list(members.support),
     }
-    obs |= {} if changes.uncertainty is None else {"uncertainty": changes.uncertainty}
-    layers = {"effect": changes.effect}
-    layers |= {} if changes.log_variance is None else {"log_variance": changes.log_variance}
+    layers = {"effect": predicted.effect}
+    if predicted.log_variance is not None:
+        obs["uncertainty"] = predicted.uncertainty
+        layers["log_variance"] = predicted.log_variance
     return anndata.AnnData(
-        X=(net.spec.control_mean + changes.effect).astype(np.float32),
+        X=(net.spec.control_mean + predicted.effect).astype(np.float32),
         obs=pd.DataFrame(obs, index=pd.Index(names)),
         var=pd.DataFrame(index=pd.Index(dataset.genes)),
         layers=layers,

@@ -1,27 +1,47 @@
-"""Predict and score pairs or triples of genes with GEARS: which combination to measure next."""
+"""Predict and score pairs or triples of genes with GEARS: which combination to measure next.
+
+Singles and combinations are all predicted, one pass of the network each, some at a time, so that
+the effects of all pairs never stand in memory at once. The table has the scores and sub-types of
+`evaluation.interactions.screen`, and
+
+- `set`: the genes in the order asked;
+- `measured`: the data hold cells of it, so that there is nothing to run;
+- `support`: as in `predict_sets`;
+- `uncertainty`, where the model has a head: mean log variance over all genes, higher is less
+  certain (`predict_sets` says what it is worth).
+
+A triple A+B+C has three rows, one for each way to take it as a single gene (`first`) and the pair
+of the others (`second`), both predicted: the published scores are those of the two parts against
+the whole. It also has `beyond_singles`, the root mean square over genes of abc - (a + b + c), and
+`beyond_pairs`, that of abc - (ab + ac + bc) + (a + b + c), what no pair explains; both are alike in
+its three rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.evaluation.interactions import screen as interaction_screen
 from jaxpert.evaluation.interactions.screen import Prediction
-from jaxpert.models.gears import model as gears
+from jaxpert.models.gears.model import details_of
 from jaxpert.models.gears.predict_sets import (
     CHUNK,
+    Genes,
     Sets,
     measured_sets,
     parse_sets,
     predict_members,
     predictor,
 )
-from jaxpert.tasks.screen.predict import Fitted
+from jaxpert.models.gears.sets import Members, members_of, support_of
+from jaxpert.models.gears.setup import Gears
 
 if TYPE_CHECKING:
     import pandas
@@ -29,11 +49,9 @@ if TYPE_CHECKING:
 MEAN_UMI = 0.5
 NOTE = (
     "Thresholds of sub-types were set on measured effects, whose noise pulls magnitude and fit "
-    "down: an exactly "
-    "additive prediction has magnitude 1.41 and counts as synergy. Compare predictions with one "
-    "another."
+    "down: an exactly additive prediction has magnitude 1.41 and counts as synergy. Compare "
+    "predictions with one another."
 )
-Genes = tuple[str, ...]
 
 
 class Units(NamedTuple):
@@ -58,18 +76,8 @@ def screen_pairs(
     chunk: int = CHUNK,
     **options: Any,
 ) -> pandas.DataFrame:
-    """Predict all pairs of some genes, or given pairs and triples, score their interactions, rank
-    them.
-
-    Singles and combinations are all predicted, one pass of the network each, `chunk` at a time, so
-    that the effects of all pairs never stand in memory at once. Scores and sub-types:
-    `evaluation.interaction_screen.screen`.
-
-    A triple A+B+C has three rows, one for each way to take it as a single gene (`first`) and the
-    pair of the others (`second`), both predicted: the published scores are those of the two parts
-    against the whole. It also has `beyond_singles`, the root mean square over genes of abc - (a + b
-    + c), and `beyond_pairs`, that of abc - (ab + ac + bc) + (a + b + c), what no pair explains;
-    both are alike in its three rows.
+    """Predict all pairs of some genes, or given pairs and triples, score their interactions, and
+    rank them.
 
     Args:
         fitted, dataset: a GEARS of one seed, and what it was trained on.
@@ -85,39 +93,50 @@ def screen_pairs(
         signs: as in `predict_sets`.
         separator: between the genes of a set in text.
         chunk: sets at a time.
-        **options: of `evaluation.interactions.score_pairs`.
+        **options: of `evaluation.interactions.scores.score_pairs`.
 
     Returns:
-        One row per pair (three per triple), the one to run next first: the columns of
-        `interaction_screen.screen`, `set` (genes in the order asked), `measured` (the data hold
-        cells of it: nothing to run), `support` (as in `predict_sets`), and `uncertainty` (mean log
-        variance over all genes, higher is less certain; see `predict_sets` for what it is worth)
-        where the model has a head. `attrs["note"]` says what the thresholds of sub-types are worth
-        on predictions: an exactly additive prediction has magnitude 1.41 and is called synergy.
+        A table with one row per pair (three per triple), the one to run next first; its columns are
+        described in this module. `attrs["note"]` says what the thresholds of sub-types are worth.
+
+    Raises:
+        InputError: for genes or sets that cannot be paired or scored, each with its reason.
+
+    Example:
+        table = jaxpert.screen_pairs(fitted, cells, ["KLF1", "FAR", "BAK1"])
+        table.loc[~table["measured"], ["set", "deviation", "support"]].head(10)
     """
-    net = gears.of(fitted.model)
+    net = details_of(fitted.model)
     chosen = _asked(dataset, genes, sets, separator)
     units = _units(chosen)
     columns = scored_columns(dataset, score_on)
-    members = gears.members_of(net, units.genes, absent, signs)
+    members = members_of(net, units.genes, absent, signs)
     singles = predict_members(fitted, members, chunk=chunk).effect[:, columns]
     chunk = min(chunk, len(units.rows))
-    predict = predictor(fitted, chunk)
-
-    def both(part: Int[np.ndarray, "m 2"]) -> Prediction:
-        nodes, sign = (
-            np.concatenate([side[part[:, 0]], side[part[:, 1]]], axis=1) for side in members[:2]
-        )
-        found = predict(nodes, sign)
-        return Prediction(found.effect[:, columns], found.uncertainty)
-
-    names = ["+".join(one) for one in units.genes]
+    both = _rows_predictor(fitted, members, columns, chunk)
+    names = ["+".join(unit) for unit in units.genes]
     table = interaction_screen.screen(
         names, singles, both, pairs=units.rows, rank_by=rank_by, chunk=chunk, **options
     )
-    return _described(
-        table, dataset, net, chosen, units, absent, _beyond(chosen, units, singles, both, chunk)
-    )
+    beyond = _beyond(chosen, units, singles, both, chunk)
+    return _described(table, dataset, net, chosen, units, absent, beyond)
+
+
+def _rows_predictor(
+    fitted: Fitted, members: Members, columns: Int[np.ndarray, "n"], chunk: int
+) -> Callable[[Int[np.ndarray, "m 2"]], Prediction]:
+    """Predicts both units of a row together, on the scored genes."""
+    predict_chunk = predictor(fitted, chunk)
+
+    def both(rows: Int[np.ndarray, "m 2"]) -> Prediction:
+        # The members of a row are those of its two units side by side, padding included.
+        first, second = rows.T
+        nodes = np.concatenate([members.nodes[first], members.nodes[second]], axis=1)
+        signed = np.concatenate([members.signs[first], members.signs[second]], axis=1)
+        changes = predict_chunk(nodes, signed)
+        return Prediction(changes.effect[:, columns], changes.uncertainty)
+
+    return both
 
 
 def scored_columns(dataset: Dataset, names: Sequence[str] | None = None) -> Int[np.ndarray, "n"]:
@@ -125,21 +144,20 @@ def scored_columns(dataset: Dataset, names: Sequence[str] | None = None) -> Int[
     names."""
     if names is None:
         mean = np.asarray(dataset.counts.mean(0, dtype=np.float64)).ravel()
-        found = np.flatnonzero(mean > MEAN_UMI)
-        if len(found) < 3:
+        columns = np.flatnonzero(mean > MEAN_UMI)
+        if len(columns) < 3:
             raise InputError(
-                f"{len(found)} genes of {dataset.name!r} have more than {MEAN_UMI} counts per "
-                "cell, expected at least "
-                "3 to score interactions on: name them with score_on"
+                f"{len(columns)} genes of {dataset.name!r} have more than {MEAN_UMI} counts per "
+                "cell, expected at least 3 to score interactions on: name them with score_on"
             )
-        return found
+        return columns
     place = {name: g for g, name in enumerate(dataset.genes)}
     unknown = [name for name in names if name not in place]
     if unknown or len(set(names)) < len(names):
         raise InputError(
             f"score_on has {len(names)} genes, {len(set(names))} of them different and "
-            f"{len(unknown)} not measured "
-            f"({', '.join(unknown[:4])}), expected measured genes, each once"
+            f"{len(unknown)} not measured ({', '.join(unknown[:4])}), expected measured genes, "
+            "each once"
         )
     return np.array([place[name] for name in names], int)
 
@@ -159,46 +177,53 @@ def _asked(
             "genes and sets were both given, expected one of them: all pairs of genes, or chosen "
             "sets"
         )
-    if sets is None:
-        alone = [(name,) for name in measured_singles(dataset)] if genes is None else genes
-        singles = parse_sets(dataset, alone, separator)
-        wrong = ["+".join(one) or "control" for one in singles if len(one) != 1]
-        if wrong or len(set(singles)) < len(singles) or len(singles) < 2:
-            raise InputError(
-                f"the genes to pair are {len(singles)}, {len(set(singles))} of them different and "
-                f"{len(wrong)} no "
-                f"single gene ({', '.join(wrong[:4])}), expected two single genes or more: give "
-                "combinations as sets"
-            )
-        return [(a, b) for (a,), (b,) in combinations(singles, 2)]
-    found = parse_sets(dataset, sets, separator)
-    wrong = ["+".join(one) or "control" for one in found if len(one) not in (2, 3)]
+    if sets is not None:
+        return _asked_sets(dataset, sets, separator)
+    single_sets: Sets = genes or ()
+    if genes is None:
+        single_sets = [(name,) for name in measured_singles(dataset)]
+    singles = parse_sets(dataset, single_sets, separator)
+    wrong = ["+".join(genes) or "control" for genes in singles if len(genes) != 1]
+    if wrong or len(set(singles)) < len(singles) or len(singles) < 2:
+        raise InputError(
+            f"the genes to pair are {len(singles)}, {len(set(singles))} of them different and "
+            f"{len(wrong)} no single gene ({', '.join(wrong[:4])}), expected two single genes or "
+            "more: give combinations as sets"
+        )
+    return [(a, b) for (a,), (b,) in combinations(singles, 2)]
+
+
+def _asked_sets(dataset: Dataset, sets: Sets, separator: str) -> list[Genes]:
+    parsed = parse_sets(dataset, sets, separator)
+    wrong = ["+".join(genes) or "control" for genes in parsed if len(genes) not in (2, 3)]
     if wrong:
         raise InputError(
             f"{', '.join(wrong[:4])} cannot be screened, expected pairs and triples: see "
             "predict_sets"
         )
-    if len({frozenset(one) for one in found}) < len(found):
+    if len(set(map(frozenset, parsed))) < len(parsed):
         raise InputError(
             "a set is given twice, perhaps in another order, expected each once: leave one out"
         )
-    return found
+    return parsed
 
 
 def _units(sets: Sequence[Genes]) -> Units:
+    """Every gene of the sets, and the pairs within triples."""
     place: dict[Genes, int] = {}
     rows = []
-    for one in sets:
-        for name in one:
+    for genes in sets:
+        for name in genes:
             place.setdefault((name,), len(place))
-        if len(one) == 2:
-            rows.append([place[one[:1]], place[one[1:]]])
+        if len(genes) == 2:
+            rows.append([place[genes[:1]], place[genes[1:]]])
             continue
         for out in range(3):
-            # A pair stands once, whichever triple asked for it first.
-            rest = one[:out] + one[out + 1 :]
-            pair = rest if rest in place else rest[::-1] if rest[::-1] in place else rest
-            rows.append([place[(one[out],)], place.setdefault(pair, len(place))])
+            # A pair stands once, in the order of the triple that asked for it first.
+            pair = genes[:out] + genes[out + 1 :]
+            if pair[::-1] in place:
+                pair = pair[::-1]
+            rows.append([place[(genes[out],)], place.setdefault(pair, len(place))])
     return Units(list(place), np.array(rows, int))
 
 
@@ -206,52 +231,52 @@ def _beyond(
     sets: Sequence[Genes], units: Units, singles: Float[np.ndarray, "U n"], both: Any, chunk: int
 ) -> dict[frozenset[str], tuple[float, float]]:
     """Root mean square of what each triple does beyond its singles, and beyond its pairs."""
-    place = {frozenset(one): i for i, one in enumerate(units.genes)}
-    triples = [one for one in sets if len(one) == 3]
-    found = {}
+    place = {frozenset(unit): i for i, unit in enumerate(units.genes)}
+    triples = [genes for genes in sets if len(genes) == 3]
+    beyond = {}
     for start in range(0, len(triples), chunk):
         part = triples[start : start + chunk]
-        split = np.array([[place[frozenset(one[:1])], place[frozenset(one[1:])]] for one in part])
-        whole = np.asarray(both(split).effects, np.float64)
-        alone = sum(
-            singles[[place[frozenset([one[k]])] for one in part]].astype(np.float64)
-            for k in range(3)
-        )
-        pairs = [[place[frozenset(pair)] for pair in combinations(one, 2)] for one in part]
-        together = singles[pairs].astype(np.float64).sum(1)
-        sizes = (np.sqrt((rest**2).mean(1)) for rest in (whole - alone, whole - together + alone))
-        found |= dict(
-            zip(map(frozenset, part), zip(*map(np.ndarray.tolist, sizes), strict=True), strict=True)
-        )
-    return found
+        rows = [[place[frozenset(genes[:1])], place[frozenset(genes[1:])]] for genes in part]
+        whole = np.asarray(both(np.array(rows)).effects, np.float64)
+        alone, pairs = np.zeros_like(whole), np.zeros_like(whole)
+        for row, genes in enumerate(part):
+            for name in genes:
+                alone[row] += singles[place[frozenset([name])]]
+            for pair in combinations(genes, 2):
+                pairs[row] += singles[place[frozenset(pair)]]
+        # abc - (a + b + c), and abc - (ab + ac + bc) + (a + b + c): what no pair explains.
+        beyond_singles = np.sqrt(((whole - alone) ** 2).mean(1)).tolist()
+        beyond_pairs = np.sqrt(((whole - pairs + alone) ** 2).mean(1)).tolist()
+        for genes, *sizes in zip(part, beyond_singles, beyond_pairs, strict=True):
+            beyond[frozenset(genes)] = tuple(sizes)
+    return beyond
 
 
 def _described(
     table: pandas.DataFrame,
     dataset: Dataset,
-    net: gears.Gears,
+    net: Gears,
     sets: Sequence[Genes],
     units: Units,
     absent: str,
     beyond: Mapping[frozenset[str], tuple[float, float]],
 ) -> pandas.DataFrame:
     """The table with what is known of each set, and the note on its thresholds."""
-    known, support = measured_sets(dataset), gears.support_of(net, sets, absent)
-    name = {frozenset(one): "+".join(one) for one in sets}
-    backing = dict(zip(map(frozenset, sets), support, strict=True))
-    whole = {
-        tuple("+".join(units.genes[k]) for k in row): frozenset().union(
-            *(units.genes[k] for k in row)
-        )
-        for row in units.rows.tolist()
-    }
-    rows = [whole[parts] for parts in zip(table["first"], table["second"], strict=True)]
-    table["set"] = [name[one] for one in rows]
-    table["measured"] = [one in known for one in rows]
-    table["support"] = [backing[one] for one in rows]
+    names = {frozenset(genes): "+".join(genes) for genes in sets}
+    support = dict(zip(names, support_of(net, sets, absent), strict=True))
+    known = measured_sets(dataset)
+    parts = ["+".join(unit) for unit in units.genes]
+    whole = {}
+    for a, b in units.rows.tolist():
+        whole[parts[a], parts[b]] = frozenset((*units.genes[a], *units.genes[b]))
+    rows = [whole[pair] for pair in zip(table["first"], table["second"], strict=True)]
+    table["set"] = [names[genes] for genes in rows]
+    table["measured"] = [genes in known for genes in rows]
+    table["support"] = [support[genes] for genes in rows]
     if beyond:
-        for k, column in enumerate(("beyond_singles", "beyond_pairs")):
-            table[column] = [beyond[one][k] if one in beyond else np.nan for one in rows]
+        nothing = (np.nan, np.nan)
+        sizes = np.array([beyond.get(genes, nothing) for genes in rows])
+        table["beyond_singles"], table["beyond_pairs"] = sizes.T
     table = table.reindex(columns=["set", *table.columns.drop("set")])
     table.attrs["note"] = NOTE
     return table

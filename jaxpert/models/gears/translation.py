@@ -1,5 +1,5 @@
-"""GEARS beside CycSeq: trained on the same training pairs of rows, scored on the same rows in the
-same space."""
+"""GEARS beside a model of the other task: trained on the same training pairs of rows, scored on the
+same rows in the same space."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxpert import data
+from jaxpert.core import fit as core_fit
+from jaxpert.core.config import TrainKeys
+from jaxpert.core.family import Problem
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import SPLITS, Batch, Dataset, Feed, Model, Spec, Validation
 from jaxpert.data.files import shown
 from jaxpert.data.gene_graphs import COEXPRESSION, ONTOLOGY
 from jaxpert.models.gears import model as gears
+from jaxpert.models.gears.changes import changes
+from jaxpert.models.gears.settings import NONE
+from jaxpert.models.gears.setup import Gears
 from jaxpert.nn import graphs
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.screen import load as inputs
-from jaxpert.tasks.screen import predict as workflow
+from jaxpert.tasks.screen.feeds import RANKED, ranked_genes
+from jaxpert.tasks.screen.graphs import link, own_edges, terms_of
 from jaxpert.tasks.translation.baselines import Predictor
+from jaxpert.tasks.translation.feed import make_feeds
+from jaxpert.tasks.translation.keys import TranslationConfig
+from jaxpert.tasks.translation.prepare import Prepared
+from jaxpert.tasks.translation.rows import Rows, control_means
 
-Config = dict[str, Any]
-TRAINING: dict[str, Any] = {
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "weight_decay": 5e-4,
-    "clip": 1.0,
-    "optimizer": {"clip_kind": "value"},
-    "decay": 0.5,
-}
+TRAINING = TrainKeys(
+    batch_size=32,
+    learning_rate=1e-3,
+    weight_decay=5e-4,
+    clip=1.0,
+    clip_kind="value",
+    decay=0.5,
+    patience=0,
+)
 """As published, but for when the rate is halved."""
 HALVED_AFTER = 1650
 """Steps: those of an epoch of the screen that the published code was made for, which halves the
@@ -42,8 +52,9 @@ UNLINKED = "unlinked"
 perturbed genes."""
 
 
-def why_not(prepared: spectra.Prepared) -> str:
-    """Why these rows have no GEARS beside them; empty where they can."""
+def why_not(problem: Problem) -> str:
+    """`Beside.why_not`: why these rows have no GEARS beside them; empty where they can."""
+    prepared: Prepared = problem.details
     if prepared.pairs.dose is not None:
         return "GEARS knows perturbations, not steps from one dose to the next"
     if prepared.scale.kind == "given":
@@ -51,24 +62,20 @@ def why_not(prepared: spectra.Prepared) -> str:
     return ""
 
 
-def check(config: Config, prepared: spectra.Prepared, truth: Any) -> None:
-    """Raise InputError for graphs that GEARS cannot be given, which would otherwise be found only
-    after training."""
-    dataset, named = linked(config, prepared, truth, coexpression=False)
-    build(spec_of(prepared, dataset), perturbation_graphs=named, coexpression_graph=None)
+def check(config: TranslationConfig, problem: Problem) -> None:
+    """`Beside.check`: raise InputError for graphs that GEARS cannot be given, which would otherwise
+    be found only after training."""
+    # Co-expression takes a pass over the cells and needs no file, so the check leaves it out.
+    dataset, named = linked(config, problem, coexpression=False)
+    spec = spec_of(problem.details, dataset)
+    build(spec, perturbation_graphs=named, coexpression_graph=NONE)
 
 
 def fit(
-    config: Config,
-    prepared: spectra.Prepared,
-    truth: Any,
-    *,
-    epochs: int,
-    seed: int,
-    **settings: Any,
+    config: TranslationConfig, problem: Problem, epochs: int, **settings: Any
 ) -> tuple[Predictor, list[str]]:
-    """Train GEARS on the training pairs of rows and return what predicts perturbed rows with it,
-    and notes.
+    """`Beside.fit`: train GEARS on the training pairs of rows and return what predicts perturbed
+    rows with it, and notes.
 
     The rows are those that all methods are scored on: adjusted for batch, in their units (a CycSeq
     that ends in tanh divides them by each gene's largest value for itself). Each perturbed row is
@@ -78,55 +85,62 @@ def fit(
     Args:
         config: of its sections, `graphs` says what the graphs are made of and how, as for a run of
             GEARS itself, and `train.layout` how cells are held.
-        truth: behind simulated cells, for their annotations; else None.
+        problem: its details are the prepared rows.
         epochs: at most so many passes over the training pairs; the rows of validation choose the
             best.
-        **settings: of `gears.build`.
+        **settings: of `model.build`.
     """
-    dataset, named = linked(config, prepared, truth)
+    prepared: Prepared = problem.details
+    dataset, named = linked(config, problem)
     model = build(spec_of(prepared, dataset), perturbation_graphs=named, **settings)
-    feeds = feeds_of(prepared, config["train"]["layout"])
+    # The rate falls by steps and not by epochs, which are short here.
+    feeds = feeds_of(prepared, config.train.layout)
     often = max(1, round(HALVED_AFTER / feeds[0].steps))
-    said = [
+    train = replace(TRAINING, epochs=epochs, decay_every=often)
+    fitted = core_fit.fit(model, dataset, feeds, train, seed=config.seed)
+    notes = [
         f"GEARS was trained beside on the training pairs of rows, {epochs} epochs of "
         f"{feeds[0].steps} steps at most",
         "GEARS knows no line: a perturbation changes the rows of all lines alike; it has no entry "
-        "for p2n, as it only "
-        "predicts from control to perturbed",
-        *notes(prepared, dataset, gears.of(model)),
+        "for p2n, as it only predicts from control to perturbed",
+        *notes_on(prepared, dataset, gears.details_of(model)),
     ]
-    fitted = workflow.fit(
-        model, dataset, epochs=epochs, seed=seed, feeds=feeds, decay_every=often, **TRAINING
-    )
-    return predictor(prepared, fitted), said
+    return predictor(prepared, fitted), notes
 
 
 def linked(
-    config: Config, prepared: spectra.Prepared, truth: Any, *, coexpression: bool = True
+    config: TranslationConfig, problem: Problem, *, coexpression: bool = True
 ) -> tuple[Dataset, tuple[str, ...]]:
     """The data set with its graphs, made of training cells and the files of the config, and the
     names of those between perturbed genes."""
-    annotated = bool(config["graphs"]["ontology"]) or truth is not None
-    terms = inputs.terms_of(config, truth) if annotated else None
-    dataset = inputs.link(config, prepared.dataset, (COEXPRESSION,) if coexpression else (), terms)
-    named = (*((ONTOLOGY,) if annotated else ()), *inputs.own_edges(config))
+    prepared: Prepared = problem.details
+    # Simulated cells carry annotations, so they have an ontology graph as well.
+    annotated = bool(config.graphs.ontology) or problem.truth is not None
+    terms = None
+    if annotated:
+        terms = terms_of(config.graphs, config.data.folder, problem.truth)
+    wanted = (COEXPRESSION,) if coexpression else ()
+    dataset = link(prepared.dataset, config.graphs, wanted, terms)
+    named = (*((ONTOLOGY,) if annotated else ()), *own_edges(config.graphs))
     if named:
         return dataset, named
+    # Only trained perturbations are nodes; the average stands in for others.
     trained = spec_of(prepared, dataset).treatment_cells > 0
     names, none = np.asarray(dataset.treatments, object)[trained].tolist(), np.zeros(0, int)
     alone = graphs.named_graph(names, none, none, np.zeros(0))
     return replace(dataset, graphs={**dataset.graphs, UNLINKED: alone}), (UNLINKED,)
 
 
-def spec_of(prepared: spectra.Prepared, dataset: Dataset) -> Spec:
+def spec_of(prepared: Prepared, dataset: Dataset) -> Spec:
     """What GEARS must know: `Spec` on the scale of the rows, where a cell is a pair of rows."""
-    control = spectra.control_means(prepared)
+    control = control_means(prepared)
     train = prepared.pair_numbers("train")
-    rows = np.bincount(prepared.pairs.condition[train], minlength=len(dataset.conditions)).astype(
-        np.int32
-    )
+    # A cell is a pair of rows here, so support counts pairs.
+    rows = np.bincount(prepared.pairs.condition[train], minlength=len(dataset.conditions))
+    rows = rows.astype(np.int32)
     return replace(
         data.make_spec(dataset),
+        # Batches weigh by their control cells, so that this is the mean over all of these.
         control_mean=np.average(control.mean, axis=0, weights=control.cells),
         condition_cells=rows,
         treatment_cells=(rows @ (dataset.condition_treatments != 0)).astype(np.int32),
@@ -137,12 +151,11 @@ def build(spec: Spec, **settings: Any) -> Model:
     """GEARS that reads rows as they are; a perturbed gene that no graph holds has the average of
     the trained ones."""
     base = gears.build(spec, absent="average", **settings)
-    net = gears.of(base)
+    net = gears.details_of(base)
+    sums = partial(gears.validation_sums, net, read=rows_of)
     return base._replace(
         loss=partial(gears.loss, net, read=rows_of),
-        validate=Validation(
-            partial(gears.validation_sums, net, read=rows_of), gears.validation_score
-        ),
+        validate=Validation(sums, gears.validation_score),
         check=None,
     )
 
@@ -152,50 +165,53 @@ def rows_of(batch: Batch) -> tuple[Float[Array, "B G"], Float[Array, "B G"]]:
     return batch.control, batch.x
 
 
-def feeds_of(prepared: spectra.Prepared, layout: str) -> tuple[Feed, Feed | None]:
-    """The pairs of rows as CycSeq is given them, with the tables that GEARS reads: genes that are
-    expressed in the training cells of each condition, and those that differ most from control in
-    cells of the split (of training, where a replicate of it validates)."""
-    dataset, deep = (
-        prepared.dataset,
-        prepared.draws.cells.shape[2] if prepared.unit == "cell" else 1,
-    )
-    size = min(TRAINING["batch_size"], deep * len(prepared.pair_numbers("train")))
-    train, valid = spectra.make_feeds(prepared, size, layout=layout)
-    train = with_tables(train, {"expressed": data.split_tables(dataset, "train")["expressed"]})
+def feeds_of(prepared: Prepared, layout: str) -> tuple[Feed, Feed | None]:
+    """The pairs of rows as all models of the task are given them, with the tables that GEARS reads:
+    genes that are expressed in the training cells of each condition, and those that differ most
+    from control in cells of the split (of training, where a replicate of it validates)."""
+    dataset = prepared.dataset
+    per_pair = prepared.draws.cells.shape[2] if prepared.unit == "cell" else 1
+    # Small data may have fewer rows than a published batch.
+    size = min(TRAINING.batch_size, per_pair * len(prepared.pair_numbers("train")))
+    train, valid = make_feeds(prepared, size, layout=layout)
+    expressed = data.split_tables(dataset, "train")[gears.EXPRESSED]
+    train = with_tables(train, {gears.EXPRESSED: expressed})
     if valid is None:
         return train, None
+    # Where a replicate validates, its cells are those of training.
     split = "val" if len(dataset.rows("val")) else "train"
-    return train, with_tables(valid, {"ranked": workflow.ranked_genes(dataset, split)})
+    return train, with_tables(valid, {RANKED: ranked_genes(dataset, split)})
 
 
 def with_tables(feed: Feed, tables: Mapping[str, np.ndarray]) -> Feed:
-    """The same batches, with tables that are the same for each of them."""
+    """The same batches, with tables that are the same for each of them.
+
+    The tables travel in `data`, as arguments of the compiled step: closed over, XLA would fold them
+    into the program.
+    """
 
     def order(held: Any, key: Array, epoch: Int[Array, ""]) -> Array:
         return feed.order(held[0], key, epoch)
 
     def batch(held: Any, key: Array, drawn: Array, step: Int[Array, ""]) -> Batch:
-        made = feed.batch(held[0], key, drawn, step)
-        return made._replace(extras=made.extras | held[1])
+        plain = feed.batch(held[0], key, drawn, step)
+        return plain._replace(extras=plain.extras | held[1])
 
     return feed._replace(data=(feed.data, jax.device_put(dict(tables))), order=order, batch=batch)
 
 
-def predictor(prepared: spectra.Prepared, fitted: workflow.Fitted) -> Predictor:
+def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
     """Perturbed rows: each control row and the change of its perturbation."""
-    net, conditions = gears.of(fitted.model), np.unique(prepared.pairs.condition)
+    net, conditions = gears.details_of(fitted.model), np.unique(prepared.pairs.condition)
+    # The changes of all sets are computed once; rows only look theirs up.
     sets = [genes_of(prepared.dataset, condition) for condition in conditions.tolist()]
     members = jnp.asarray(gears.members_of(net, sets).nodes)
-    change = np.asarray(
-        jax.jit(partial(gears.changes, net))(fitted.params, fitted.state, members).mean
-    )
+    change = np.asarray(jax.jit(partial(changes, net))(fitted.params, fitted.state, members).mean)
 
-    def predict(rows: spectra.Rows) -> dict[str, np.ndarray]:
-        return {
-            "n2p": rows.control
-            + change[np.searchsorted(conditions, prepared.pairs.condition[rows.pair])]
-        }
+    def predict(rows: Rows) -> dict[str, np.ndarray]:
+        # Conditions are sorted, so a binary search finds the row.
+        row = np.searchsorted(conditions, prepared.pairs.condition[rows.pair])
+        return {"n2p": rows.control + change[row]}
 
     return predict
 
@@ -205,30 +221,32 @@ def genes_of(dataset: Dataset, condition: int) -> list[str]:
     return [dataset.treatments[t] for t in np.flatnonzero(dataset.condition_treatments[condition])]
 
 
-def notes(prepared: spectra.Prepared, dataset: Dataset, net: gears.Gears) -> list[str]:
+def notes_on(prepared: Prepared, dataset: Dataset, net: Gears) -> list[str]:
     """Its graphs, and what stands in for perturbed genes that they or training lack."""
-    found = [f"GEARS: {note}" for note in dataset.notes[len(prepared.dataset.notes) :]]
+    # The notes of the graphs follow those that the data had before.
+    notes = [f"GEARS: {note}" for note in dataset.notes[len(prepared.dataset.notes) :]]
     if UNLINKED in dataset.graphs:
-        found.append("GEARS: graphs.ontology is empty, so no graph links the perturbed genes")
+        notes.append("GEARS: graphs.ontology is empty, so no graph links the perturbed genes")
     absent = [name for name, node in zip(dataset.treatments, net.node, strict=True) if node < 0]
     if absent:
-        found.append(
+        notes.append(
             f"GEARS: {len(absent)} perturbed genes are in no graph; the average of the trained "
-            "ones stands in, and no "
-            f"cell is left out: {shown(absent)}"
+            f"ones stands in, and no cell is left out: {shown(absent)}"
         )
     unmeasured = sorted(set(dataset.treatments) - set(dataset.genes))
     if unmeasured:
-        found.append(
+        notes.append(
             f"GEARS: {len(unmeasured)} perturbed genes are not measured, which it can do without"
         )
     scored = prepared.pairs.part != SPLITS.index("train")
     sets = [genes_of(dataset, c) for c in np.unique(prepared.pairs.condition[scored]).tolist()]
-    behind = zip(sets, gears.support_of(net, sets), strict=True)
-    untrained = [f"{'+'.join(genes)} ({words})" for genes, words in behind if words != "trained"]
+    untrained = []
+    for genes, support in zip(sets, gears.support_of(net, sets), strict=True):
+        if support != "trained":
+            untrained.append(f"{'+'.join(genes)} ({support})")
     if untrained:
-        found.append(
+        notes.append(
             f"GEARS: {len(untrained)} held-out perturbations have no training row: "
             f"{shown(untrained)}"
         )
-    return found
+    return notes

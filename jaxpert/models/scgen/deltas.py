@@ -15,7 +15,7 @@ def delta(
     cell_type: Int[np.ndarray, "n"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "Z"]:
-    """Difference of mean latents between perturbed and control cells (spec section 14).
+    """Difference of mean latents between perturbed and control cells (docs/models/scgen.md).
 
     Args:
         latent: cells of the source set, the cells to be predicted left out; posterior means
@@ -27,16 +27,17 @@ def delta(
         rng: behind the draws.
     """
     sides = [_balanced(np.flatnonzero(perturbed == side), cell_type, rng) for side in (True, False)]
+    # As many cells of both sides, so that neither mean is the steadier one.
     count = min(map(len, sides))
     if not count:
         raise InputError(
             f"a delta has {int(perturbed.sum())} perturbed and {int((~perturbed).sum())} control "
-            "cells, expected at "
-            "least one of each: give training cells of both"
+            "cells, expected at least one of each: give training cells of both"
         )
-    means = [
-        latent[rng.choice(rows, count, replace=False)].mean(0, dtype=np.float64) for rows in sides
-    ]
+    means = []
+    for rows in sides:
+        drawn = rng.choice(rows, count, replace=False)
+        means.append(latent[drawn].mean(0, dtype=np.float64))
     return means[0] - means[1]
 
 
@@ -48,7 +49,8 @@ def _balanced(
     types, counts = np.unique(cell_type[rows], return_counts=True)
     if len(types) < 2:
         return rows
-    return np.concatenate([rng.choice(rows[cell_type[rows] == one], counts.max()) for one in types])
+    drawn = [rng.choice(rows[cell_type[rows] == kind], counts.max()) for kind in types]
+    return np.concatenate(drawn)
 
 
 def source_rows(
@@ -59,28 +61,27 @@ def source_rows(
     own: int | None,
 ) -> Int[np.ndarray, "m"]:
     """Cells behind a delta: the perturbed and control cells of the strata that have both (see
-    `settle`)."""
+    `model.after_training`)."""
     either = (condition == perturbation) | (condition == control)
     both = np.intersect1d(stratum[condition == perturbation], stratum[condition == control])
+    # Another stratum's cells where there are any: a held-out stratum is predicted by the others.
     others = both[both != own]
     chosen = others if len(others) else both
-    return (
-        np.flatnonzero(either & np.isin(stratum, chosen)) if len(chosen) else np.flatnonzero(either)
-    )
+    if not len(chosen):
+        return np.flatnonzero(either)
+    return np.flatnonzero(either & np.isin(stratum, chosen))
 
 
 def trained_conditions(spec: Spec) -> Int[np.ndarray, "_"]:
     """Perturbed conditions with training cells."""
-    found = np.flatnonzero(np.asarray(spec.condition_cells) > 0)
-    return found[found != spec.control]
+    trained = np.flatnonzero(np.asarray(spec.condition_cells) > 0)
+    return trained[trained != spec.control]
 
 
 def single_conditions(spec: Spec) -> Bool[np.ndarray, "T C"]:
     """Trained conditions in which each treatment stands alone."""
-    table, trained = (
-        np.not_equal(spec.condition_treatments, 0),
-        np.zeros(len(spec.conditions), bool),
-    )
+    table = np.not_equal(spec.condition_treatments, 0)
+    trained = np.zeros(len(spec.conditions), bool)
     trained[trained_conditions(spec)] = True
     return np.logical_and(table.T, (table.sum(1) == 1) & trained)
 

@@ -3,19 +3,18 @@ every cell type.
 
 The vector ("delta") of a perturbation is the difference of mean latents between cells with it and
 control cells; a prediction decodes a control cell's latent mean plus that vector, so a cell type
-that never met the perturbation can be predicted. Deltas are no parameters: `settle` computes them
-once, after training, from the training cells, and the state carries them. The default network is
-that of 2019 without two of its accidents (the variants "v1" and "v2" are the public versions); in
-all of them layers before a normalisation have no bias, which changes no function that can be
-learned, and remembered variances are unbiased. Source: Lotfollahi et al., Nature Methods 2019; spec
-section 14.
+that never met the perturbation can be predicted. Deltas are no parameters: `after_training`
+computes them once from the training cells, and the state carries them. The default network is that
+of 2019 without two of its accidents (the variants "v1" and "v2" are the public versions); in all of
+them layers before a normalisation have no bias, which changes no function that can be learned, and
+remembered variances are unbiased. Source: Lotfollahi et al., Nature Methods 2019;
+docs/models/scgen.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,114 +22,55 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.parallel import psum
-from jaxpert.core.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec, Validation
-from jaxpert.models.scgen.deltas import (
-    delta,
-    delta_weights,
-    single_conditions,
-    source_rows,
-    trained_conditions,
-)
-from jaxpert.models.scgen.network import VARIANTS, Network, Noise
+from jaxpert.core.types import Batch, Dataset, Model, PyTree, Request, Spec, Validation
+from jaxpert.models.scgen.checks import check, support
+from jaxpert.models.scgen.deltas import delta, delta_weights, source_rows, trained_conditions
+from jaxpert.models.scgen.network import Noise
+from jaxpert.models.scgen.setup import ScGen, make
 from jaxpert.nn.transforms import log1p_normalize
 
-SOURCES = ("all", "others")
 BLOCK = 2048
-"""Cells that `settle` encodes at a time."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Hyperparameters; the defaults are the published ones (spec section 14)."""
-
-    latent_dim: int = 100
-    hidden_dim: int = 800
-    hidden_layers: int = 2
-    """Of the encoder, and of the decoder but for "v2", whose decoder has one."""
-    dropout: float = 0.2
-    kl_weight: float = 5e-5
-    """Alpha: of the KL term beside half the squared error summed over genes ("v2" takes half of
-    it)."""
-    variant: str = "default"
-    """"default": leaky ReLU 0.01, plain affine output. "v1" (2019): slope 0.2, the decoder's last
-    hidden layer not normalised, ReLU on the output, deltas of drawn latents. "v2" (scvi-tools): one
-    hidden decoder layer, output normalised, leaky and dropped out, half the KL weight."""
-    delta_from: str = "all"
-    """Training cells behind the delta for a stratum (cell type, line): of "all" strata, or of the
-    "others" only (its own where no other has the perturbation)."""
-
-
-class ScGen(NamedTuple):
-    """What the pure functions close over."""
-
-    spec: Spec
-    settings: Settings
-    network: Network
-
-
-def make(spec: Spec, **settings: Any) -> ScGen:
-    """The network for the data that `spec` describes; settings as in `build`."""
-    s = Settings(**settings)
-    _check_settings(s)
-    form, sizes = VARIANTS[s.variant], (s.latent_dim, s.hidden_dim, s.hidden_layers)
-    return ScGen(spec, s, Network(len(spec.genes), *sizes, form, float(s.dropout)))
+"""Cells that `after_training` encodes at a time."""
 
 
 def build(spec: Spec, **settings: Any) -> Model:
     """scGen for the data that `spec` describes; predicts mean log-normalised expression of shifted
     control cells.
 
-    Args:
-        spec: its strata are the cell types over which deltas are balanced.
-        **settings: fields of `Settings`; another one is a TypeError.
-
     A request's row is its control cell (the mean training control where none is given) shifted by
     the delta of its treatment, with `delta_from="others"` that for its stratum. A combination
     without training cells is shifted by the sum of its treatments' deltas; for a treatment that
     training never gave alone the mean delta stands in (`support` and `check` name these). Until
-    `Model.settle` (called by `workflow.fit`) has seen the training cells, deltas are those of the
-    batch that `init` saw.
+    `Model.after_training` (called by `core.fit.fit`) has seen the training cells, deltas are those
+    of the batch that `init` saw.
+
+    Args:
+        spec: its strata are the cell types over which deltas are balanced.
+        **settings: fields of `settings.Settings`; another one is a TypeError.
 
     Raises:
         InputError: for a setting out of range.
+
+    Example:
+        model = build(make_spec(dataset), latent_dim=50, delta_from="others")
     """
     net = make(spec, **settings)
     return Model(
+        name="scgen",
+        settings=net.settings,
+        details=net,
         init=partial(init, net),
         loss=partial(loss, net),
         predict=partial(predict, net),
         embed=partial(embed, net),
         check=partial(check, net),
-        settle=partial(settle, net),
+        after_training=partial(after_training, net),
         validate=Validation(partial(validation_sums, net), partial(validation_loss, net)),
         support=partial(support, net),
         scale="lognorm",
         stochastic=False,
         needs_control=True,
     )
-
-
-def _check_settings(s: Settings) -> None:
-    for name, allowed in (("variant", tuple(VARIANTS)), ("delta_from", SOURCES)):
-        if getattr(s, name) not in allowed:
-            raise InputError(
-                f"model.kwargs.{name} is {getattr(s, name)!r}, expected one of {', '.join(allowed)}"
-            )
-    for field in fields(s):
-        value = getattr(s, field.name)
-        if field.type == "int" and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise InputError(
-                f"model.kwargs.{field.name} is {value!r}, expected a whole number, at least 1"
-            )
-    if not 0 <= s.dropout < 1:
-        raise InputError(f"model.kwargs.dropout is {s.dropout}, expected a share in [0, 1)")
-    if not s.kl_weight >= 0:
-        raise InputError(f"model.kwargs.kl_weight is {s.kl_weight}, expected 0 or more")
-
-
-# training
 
 
 def expression(batch: Batch) -> Float[Array, "B G"]:
@@ -148,9 +88,8 @@ def init(net: ScGen, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
     sums = jax.ops.segment_sum(mean * batch.mask[:, None], batch.condition, count)
     cells = jax.ops.segment_sum(batch.mask.astype(mean.dtype), batch.condition, count)[:, None]
     means = sums / jnp.maximum(cells, 1)
-    deltas = jnp.where(
-        (cells > 0) & (cells[net.spec.control] > 0), means - means[net.spec.control], 0
-    )
+    both = (cells > 0) & (cells[net.spec.control] > 0)
+    deltas = jnp.where(both, means - means[net.spec.control], 0)
     return variables["params"], state | {"deltas": jnp.tile(deltas, (_strata(net), 1, 1))}
 
 
@@ -167,8 +106,10 @@ def cell_losses(
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
     """Half the squared error summed over genes, and the KL divergence from N(0, I), of each cell
     (unweighted)."""
+    # A unit-variance Gaussian likelihood, but for its constant.
     error = 0.5 * jnp.square(x - predicted).sum(1)
-    return error, 0.5 * (variance + jnp.square(mean) - 1 - jnp.log(variance)).sum(1)
+    kl = 0.5 * (variance + jnp.square(mean) - 1 - jnp.log(variance)).sum(1)
+    return error, kl
 
 
 def total(net: ScGen, error: Array, kl: Array) -> tuple[Array, dict[str, Array]]:
@@ -188,6 +129,7 @@ def loss(
     (mean, variance, predicted), changed = net.network.apply(
         variables, x, noise, mutable=["batch_stats"]
     )
+    # Each real cell's share of the whole batch over all devices.
     share = mask / psum(mask.sum())
     error, kl = cell_losses(mean, variance, predicted, x)
     value, terms = total(net, psum((share * error).sum()), psum((share * kl).sum()))
@@ -216,9 +158,6 @@ def _apply(net: ScGen, params: PyTree, state: PyTree, *args: Any, method: str = 
     return net.network.apply(
         {"params": params, "batch_stats": state["batch_stats"]}, *args, method=method
     )
-
-
-# prediction
 
 
 def latent_means(
@@ -257,9 +196,8 @@ def predict(
         x = jnp.broadcast_to(jnp.asarray(net.spec.control_mean, jnp.float32), (rows, genes))
     else:
         x = log1p_normalize(request.control)
-    return predict_cells(
-        net, params, state, x, shifts(net, state, request.treatment, request.stratum)
-    )
+    shift = shifts(net, state, request.treatment, request.stratum)
+    return predict_cells(net, params, state, x, shift)
 
 
 def shifts(
@@ -271,13 +209,15 @@ def shifts(
     trained = np.zeros((len(spec.conditions), 1))
     trained[trained_conditions(spec)] = 1
     table = jnp.asarray(spec.condition_treatments * trained, deltas.dtype)
+    # A row's own condition has all of its treatments and no other one.
     shared = treatment @ table.T
     own = (shared == table.sum(1)) & (shared == treatment.sum(1, keepdims=True)) & (shared > 0)
+    # Else the sum of the deltas of its treatments given alone.
     summed = treatment @ jnp.asarray(delta_weights(spec), deltas.dtype)
     weights = jnp.where(own.any(1, keepdims=True), own.astype(deltas.dtype), summed)
-    moved = jnp.einsum("rc,scz->rsz", weights, deltas)
-    of = stratum if len(deltas) > 1 else jnp.zeros_like(stratum)
-    return jnp.take_along_axis(moved, of[:, None, None], axis=1)[:, 0]
+    by_stratum = jnp.einsum("rc,scz->rsz", weights, deltas)
+    place = stratum if len(deltas) > 1 else jnp.zeros_like(stratum)
+    return jnp.take_along_axis(by_stratum, place[:, None, None], axis=1)[:, 0]
 
 
 def embed(
@@ -287,14 +227,11 @@ def embed(
     return {"z": latent_means(net, params, state, expression(batch))}
 
 
-# deltas
-
-
-def settle(
+def after_training(
     net: ScGen, params: PyTree, state: PyTree, key: PRNGKeyArray, dataset: Dataset
 ) -> PyTree:
-    """`Model.settle`: the state with the deltas of all trained conditions, from the training cells
-    of `dataset`.
+    """`Model.after_training`: the state with the deltas of all trained conditions, from the
+    training cells of `dataset`.
 
     The source of a delta are the strata with training cells of both the perturbation and control
     (all cells, where no stratum has both), with `delta_from="others"` other ones than the stratum
@@ -303,6 +240,7 @@ def settle(
     rows = dataset.rows("train")
     latent = latents_of(net, params, state, key, dataset, rows)
     condition, stratum = dataset.condition[rows], dataset.stratum[rows]
+    # Draws of a delta depend on the run, the stratum and the condition alone.
     seed = np.asarray(jax.random.key_data(key)).ravel().tolist()
     deltas = np.zeros(state["deltas"].shape, np.float32)
     for c in trained_conditions(net.spec):
@@ -331,93 +269,12 @@ def latents_of(
             return mean
         return mean + jnp.sqrt(variance) * jax.random.normal(key, mean.shape, mean.dtype)
 
-    found = []
+    latents = []
     for number, start in enumerate(range(0, len(rows), BLOCK)):
         block = rows[start : start + BLOCK]
-        counts = jnp.asarray(
-            dataset.counts[np.resize(block, min(BLOCK, len(rows)))].toarray(), jnp.float32
-        )
-        found.append(
-            np.asarray(encode(params, state, jax.random.fold_in(key, number), counts))[: len(block)]
-        )
-    return np.concatenate(found)
-
-
-# what users are told
-
-
-def support(net: ScGen, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """`Model.support`: whether a row has a delta of its own, the sum of its treatments', or the
-    mean one."""
-    spec = net.spec
-    trained = {
-        tuple(row)
-        for row in (np.asarray(spec.condition_treatments) != 0)[
-            [spec.control, *trained_conditions(spec)]
-        ]
-    }
-    return tuple(
-        _support_of(spec, row, tuple(row) in trained) for row in np.asarray(treatment) != 0
-    )
-
-
-def _support_of(spec: Spec, row: np.ndarray, trained: bool) -> str:
-    if trained:
-        return "trained"
-    new = [spec.treatments[t] for t in np.flatnonzero(row & ~single_conditions(spec).any(1))]
-    return (
-        f"never given alone in training: {', '.join(new)}" if new else "sum of trained treatments"
-    )
-
-
-def check(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
-    """`Model.check`: refuse cells without counts and training without control or perturbation; note
-    stand-ins."""
-    used = np.concatenate([dataset.rows(split) for split in ("train", "val", "test")])
-    empty = int((np.diff(dataset.counts.indptr)[used] == 0).sum())
-    if empty:
-        raise InputError(
-            f"{empty} cells of {dataset.name!r} have no counts in the chosen genes, expected at "
-            "least one in each: "
-            "leave these cells out, or choose more genes"
-        )
-    spec = net.spec
-    if not spec.condition_cells[spec.control] or not len(trained_conditions(spec)):
-        raise InputError(
-            f"training has {int(spec.condition_cells[spec.control])} control cells and "
-            f"{len(trained_conditions(spec))} "
-            "perturbations, expected some of both, between which a delta is the difference: "
-            "change the split"
-        )
-    missing = [spec.treatments[t] for t in np.flatnonzero(~single_conditions(spec).any(1))]
-    return _missing(missing) + _apart(net, dataset)
-
-
-def _missing(names: list[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    return (
-        f"{len(names)} treatments were never given alone in training, so the mean delta stands in "
-        "where a prediction "
-        f"needs theirs: {', '.join(names)}",
-    )
-
-
-def _apart(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
-    """Perturbations that no stratum has together with control: their delta holds the strata's
-    difference too."""
-    rows = dataset.rows("train")
-    held = np.zeros((len(dataset.strata), len(dataset.conditions)), bool)
-    held[dataset.stratum[rows], dataset.condition[rows]] = True
-    apart = [
-        dataset.conditions[c]
-        for c in trained_conditions(net.spec)
-        if not (held[:, c] & held[:, net.spec.control]).any()
-    ]
-    if not apart:
-        return ()
-    return (
-        f"{len(apart)} perturbations share no stratum of {dataset.name!r} with control cells, so "
-        "that their delta "
-        f"holds the difference of the strata too: {', '.join(apart)}",
-    )
+        # Filled up, so that all blocks run one compiled program.
+        filled = np.resize(block, min(BLOCK, len(rows)))
+        counts = jnp.asarray(dataset.counts[filled].toarray(), jnp.float32)
+        latent = encode(params, state, jax.random.fold_in(key, number), counts)
+        latents.append(np.asarray(latent)[: len(block)])
+    return np.concatenate(latents)

@@ -13,13 +13,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpert.nn.layers import BatchNorm, BlockDense, moments, uniform_fan_in
 
 EPSILON, MOMENTUM = 1e-3, 0.01
-"""Of the batch normalisation (spec section 14: eps 1e-3, running factor 0.99)."""
+"""Of the batch normalisation: eps 1e-3, running factor 0.99 (docs/models/scgen.md)."""
 DRAW = 2**32 - 1
 """Stream of the latent draw within a cell's key; dropout takes the layers' numbers."""
 
 
 class Form(NamedTuple):
-    """What tells the variants apart (spec section 14)."""
+    """What tells the variants apart (docs/models/scgen.md)."""
 
     slope: float
     """Of the leaky ReLU below 0."""
@@ -35,7 +35,7 @@ class Form(NamedTuple):
     ones."""
 
 
-VARIANTS = {
+FORMS = {
     "default": Form(0.01, 1e-4, 1.0),
     "v1": Form(0.2, 0.0, 1.0, last_norm=False, output="relu"),
     "v2": Form(0.01, 1e-4, 0.5, decoder_layers=1, output="layer"),
@@ -73,6 +73,7 @@ class Layer(nn.Module):
         y = x @ self.kernel
         if self.normalized:
             y = self.norm(None if noise is None else moments(y, noise.weight))(y)
+        # The order of the public code: product, normalisation, activation, dropout.
         y = nn.leaky_relu(y, self.slope)
         return y if noise is None or not self.dropout else self.dropped(y, noise)
 

@@ -1,10 +1,10 @@
-"""scGen beside CycSeq: trained on the same training cells, scored on the same rows in the same
-space (spec 14)."""
+"""scGen beside a model of translation: trained on the same training cells, scored on the same rows
+in the same space (docs/models/scgen.md)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +12,42 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxpert import data
+from jaxpert.core import fit as core_fit
+from jaxpert.core.family import Problem
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import SPLITS, Dataset
 from jaxpert.models.scgen import model as scgen
 from jaxpert.nn.transforms import log1p_normalize
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.screen import predict as workflow
-from jaxpert.tasks.translation.baselines import Predictor
+from jaxpert.tasks.screen.feeds import feeds_of
+from jaxpert.tasks.screen.keys import TrainKeys
 from jaxpert.tasks.translation.combat import apply_affine
+from jaxpert.tasks.translation.groups import Predictor
+from jaxpert.tasks.translation.prepare import Prepared
+from jaxpert.tasks.translation.rows import Rows
 
 VALIDATION_SHARE = 0.1
 BLOCK = 512
 SCALES = ("log2_cp10k", "ln_cp10k_zscore")
-TRAINING: dict[str, Any] = {
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "clip": None,
-    "patience": 25,
-}
+TRAIN = TrainKeys(
+    batch_size=32, learning_rate=1e-3, weight_decay=0.0, clip=0.0, patience=25, drop_last=False
+)
 """As in its tutorials."""
 
 
-def why_not(prepared: spectra.Prepared) -> str:
+class Shift(NamedTuple):
+    """Rows that move alike."""
+
+    pool: int
+    """Of the cells behind the input rows."""
+    condition: int
+    line: int
+    sign: int
+    """1 adds the perturbation, -1 takes it away."""
+
+
+def why_not(problem: Problem) -> str:
     """Why these rows have no scGen beside them; empty where they can."""
+    prepared: Prepared = problem.details
     if prepared.scale.kind not in SCALES:
         return (
             "scGen predicts log-normalised expression, which rows with "
@@ -45,9 +58,11 @@ def why_not(prepared: spectra.Prepared) -> str:
     return "scGen is compared on means of cells only" if prepared.unit == "cell" else ""
 
 
-def fit(
-    prepared: spectra.Prepared, *, epochs: int, seed: int, **settings: Any
-) -> tuple[Predictor, list[str]]:
+def check(config: Any, problem: Problem) -> None:
+    """Nothing is found wrong only after training."""
+
+
+def fit(config: Any, problem: Problem, epochs: int) -> tuple[Predictor, list[str]]:
     """Train scGen on the training cells of all lines and return what predicts rows with it, and
     notes.
 
@@ -55,26 +70,27 @@ def fit(
     line's own training cells. Predicted cells (decoded latent means) are averaged over the cells
     behind the input row.
     """
-    dataset, empty = training_cells(prepared, seed)
-    net = scgen.make(data.make_spec(dataset), delta_from="others", **settings)
-    model = scgen.build(data.make_spec(dataset), delta_from="others", **settings)
+    prepared: Prepared = problem.details
+    dataset, empty = training_cells(prepared, config.seed)
+    model = scgen.build(data.make_spec(dataset), delta_from="others")
+    assert model.check is not None
     notes = [
         f"scGen was trained beside on the training cells, {epochs} epochs at most",
-        *(f"scGen: {note}" for note in (model.check(dataset) if model.check else ())),
+        *(f"scGen: {note}" for note in model.check(dataset)),
     ]
     if empty:
         notes.append(f"scGen: {empty} training cells without counts were left out")
-    size = min(TRAINING["batch_size"], len(dataset.rows("train")))
-    fitted = workflow.fit(
-        model, dataset, epochs=epochs, seed=seed, **TRAINING | {"batch_size": size}
-    )
-    return predictor(prepared, net, fitted), notes
+    batch_size = min(TRAIN.batch_size, len(dataset.rows("train")))
+    train = replace(TRAIN, epochs=epochs, batch_size=batch_size)
+    feeds = feeds_of(dataset, config.seed, model, train)
+    fitted = core_fit.fit(model, dataset, feeds, train, seed=config.seed)
+    return predictor(prepared, fitted), notes
 
 
-def training_cells(prepared: spectra.Prepared, seed: int) -> tuple[Dataset, int]:
+def training_cells(prepared: Prepared, seed: int) -> tuple[Dataset, int]:
     """The training cells, a tenth of them for validation, with lines as strata; and how many have
     no counts."""
-    dataset, lines = prepared.dataset, prepared.spectra.lines
+    dataset, lines = prepared.dataset, prepared.pseudobulk.lines
     train = dataset.split == SPLITS.index("train")
     empty = train & (np.diff(dataset.counts.indptr) == 0)
     rows = np.flatnonzero(train & ~empty)
@@ -86,9 +102,9 @@ def training_cells(prepared: spectra.Prepared, seed: int) -> tuple[Dataset, int]
     return replace(dataset, strata=lines, stratum=stratum, split=split), int(empty.sum())
 
 
-def predictor(prepared: spectra.Prepared, net: scgen.ScGen, fitted: workflow.Fitted) -> Predictor:
+def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
     """Rows predicted by shifting every cell behind the input row."""
-    dataset, draws, pairs = prepared.dataset, prepared.draws, prepared.pairs
+    net, pairs = fitted.model.details, prepared.pairs
 
     @jax.jit
     def delta(state: Any, treatment: Array, stratum: Array) -> Array:
@@ -96,40 +112,45 @@ def predictor(prepared: spectra.Prepared, net: scgen.ScGen, fitted: workflow.Fit
 
     @jax.jit
     def decode(params: Any, state: Any, counts: Array, delta: Array) -> Array:
+        # A cell without counts is taken as uniform, not divided by 0.
         x = log1p_normalize(jnp.where(counts.sum(1, keepdims=True) > 0, counts, 1))
         return scgen.predict_cells(net, params, state, x, delta)
 
     def cells(rows: Int[np.ndarray, "n"], delta: Array) -> Float[np.ndarray, "n G"]:
-        found = []
+        """Shifted cells, on the scale of log values."""
+        decoded = []
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
-            counts = jnp.asarray(dataset.counts[np.resize(block, BLOCK)].toarray(), jnp.float32)
-            found.append(
-                np.asarray(decode(fitted.params, fitted.state, counts, delta))[: len(block)]
-            )
-        return np.concatenate(found) / prepared.scale.unit
+            # Filled up, so that all blocks run one compiled program.
+            counts = prepared.dataset.counts[np.resize(block, BLOCK)].toarray()
+            values = decode(fitted.params, fitted.state, jnp.asarray(counts, jnp.float32), delta)
+            decoded.append(np.asarray(values)[: len(block)])
+        return np.concatenate(decoded) / prepared.scale.unit
 
-    def one(
-        pool: int, replicates: Int[np.ndarray, "r"], condition: int, line: int, sign: int
-    ) -> np.ndarray:
-        treatment = jnp.asarray(dataset.condition_treatments[condition][None], jnp.float32)
-        shift = sign * delta(fitted.state, treatment, jnp.asarray([line], jnp.int32))
-        distinct, column = np.unique(draws.cells[pool, replicates], return_inverse=True)
-        made = cells(distinct, shift)
-        mean = made[column.reshape(len(replicates), -1)].mean(1, dtype=np.float64)
-        batch = np.full(len(mean), prepared.spectra.batch[draws.spectrum[pool]])
+    def shifted(shift: Shift, replicates: Int[np.ndarray, "r"]) -> Float[np.ndarray, "r G"]:
+        """Means over the shifted cells of some replicates of a pool, as rows."""
+        treatment = prepared.dataset.condition_treatments[shift.condition][None]
+        stratum = jnp.asarray([shift.line], jnp.int32)
+        step = shift.sign * delta(fitted.state, jnp.asarray(treatment, jnp.float32), stratum)
+        drawn = prepared.draws.cells[shift.pool, replicates]
+        distinct, column = np.unique(drawn, return_inverse=True)
+        moved = cells(distinct, step)
+        mean = moved[column.reshape(len(replicates), -1)].mean(1, dtype=np.float64)
+        group = prepared.draws.group[shift.pool]
+        batch = np.full(len(mean), prepared.pseudobulk.batch[group])
         return apply_affine(prepared.affine, batch, mean)
 
-    def predict(rows: spectra.Rows) -> dict[str, np.ndarray]:
-        out = {name: np.empty(rows.x.shape) for name in ("n2p", "p2n")}
-        for name, pool, sign in (("n2p", pairs.lower, 1), ("p2n", pairs.upper, -1)):
-            key = np.stack([pool[rows.pair], pairs.condition[rows.pair], pairs.line[rows.pair]], 1)
-            kinds, of = np.unique(key, axis=0, return_inverse=True)
-            for number, (p, condition, line) in enumerate(kinds):
-                own = np.flatnonzero(of.ravel() == number)
-                out[name][own] = one(
-                    int(p), pairs.replicate[rows.pair[own]], int(condition), int(line), sign
-                )
-        return out
+    def predict(rows: Rows) -> dict[str, np.ndarray]:
+        predicted = {}
+        for direction, pool, sign in (("n2p", pairs.lower, 1), ("p2n", pairs.upper, -1)):
+            predicted[direction] = np.empty(rows.x.shape)
+            columns = pool[rows.pair], pairs.condition[rows.pair], pairs.line[rows.pair]
+            kinds, of_row = np.unique(np.stack(columns, 1), axis=0, return_inverse=True)
+            for number, (pool_number, condition, line) in enumerate(kinds.tolist()):
+                members = np.flatnonzero(of_row.ravel() == number)
+                replicates = pairs.replicate[rows.pair[members]]
+                shift = Shift(pool_number, condition, line, sign)
+                predicted[direction][members] = shifted(shift, replicates)
+        return predicted
 
     return predict

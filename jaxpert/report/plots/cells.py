@@ -60,17 +60,19 @@ def quality_violins(
     are the bounds of the MAD multiplier that was used; above each violin stands the share of its
     cells beyond the bound.
     """
-    metrics = [
-        m
-        for m in QUALITY_METRICS
-        if any(m in g for groups in cells.values() for g in groups.values())
-    ]
+    given: set[str] = set()
+    for groups in cells.values():
+        for values in groups.values():
+            given |= set(values)
+    metrics = [metric for metric in QUALITY_METRICS if metric in given]
     if not metrics:
         raise InputError(
             f"no quality metric to draw: expected some of {', '.join(QUALITY_METRICS)} for the "
             "cells"
         )
+    # The figure grows with its panels, so that each keeps its size.
     with canvas(path, 2.15 * len(metrics) + 0.6, 2.0 * len(cells) + 0.9) as figure:
+        # Columns share their scale, so that perturbations can be compared down a column.
         axes = figure.subplots(len(cells), len(metrics), squeeze=False, sharex=True, sharey="col")
         for row, (name, groups) in zip(axes, cells.items(), strict=True):
             for axis, metric in zip(row, metrics, strict=True):
@@ -88,33 +90,31 @@ def _violin_panel(
 ) -> None:
     from matplotlib.ticker import FixedLocator
 
-    low_side = metric in ("umi_count", "n_genes")
+    # Counts are drawn as log10, and fail below their bound; shares fail above it.
+    is_count = metric in ("umi_count", "n_genes")
     for place, (group, (_, colour)) in enumerate(QUALITY_GROUPS.items()):
         values = np.asarray(groups.get(group, {}).get(metric, ()), float)
         values = values[np.isfinite(values)]
-        if len(values):
-            _violin(axis, place, np.log10(np.maximum(values, 1)) if low_side else values, colour)
-        if len(values) and bound is not None:
-            beyond = np.mean(values < bound if low_side else values > bound)
-            axis.text(
-                place,
-                1.01,
-                f"{beyond:.0%}",
-                transform=axis.get_xaxis_transform(),
-                ha="center",
-                fontsize=8,
-            )
-    if bound is not None and not (low_side and bound < 1):
-        axis.axhline(
-            np.log10(bound) if low_side else bound, color=INK, linewidth=1, linestyle=(0, (4, 3))
-        )
+        if not len(values):
+            continue
+        # Counts below 1 have no logarithm to draw.
+        _violin(axis, place, np.log10(np.maximum(values, 1)) if is_count else values, colour)
+        # Bounds of counts are lower ones and those of shares upper ones.
+        if bound is not None:
+            beyond = np.mean(values < bound if is_count else values > bound)
+            where = axis.get_xaxis_transform()
+            axis.text(place, 1.01, f"{beyond:.0%}", transform=where, ha="center", fontsize=8)
+    # A bound under one count lies below the panel: words take the place of the line.
+    if bound is not None and is_count and bound < 1:
+        text = f"threshold {bound:,.0f}: never fires".replace("-", "−")
+        axis.set_xlabel(text, fontsize=8.5, color=GREY)
     elif bound is not None:
-        axis.set_xlabel(
-            f"threshold {bound:,.0f}: never fires".replace("-", "−"), fontsize=8.5, color=GREY
-        )
+        line = np.log10(bound) if is_count else bound
+        axis.axhline(line, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axis.set_xticks([])
     axis.set_xlim(-0.6, len(QUALITY_GROUPS) - 0.4)
-    if low_side:
+    if is_count:
+        # Ticks stand at round counts, although the axis holds their logarithms.
         axis.yaxis.set_major_locator(FixedLocator(list(np.log10(ROUND))))
         axis.yaxis.set_major_formatter(lambda value, _: f"{10**value:,.0f}")
 
@@ -122,12 +122,12 @@ def _violin_panel(
 def _violin(axis: Any, place: int, values: np.ndarray, colour: str) -> None:
     """A violin with median and quartiles, or the points themselves where cells are too few or all
     the same."""
+    # A kernel density of few or equal values would show a shape that is not there.
     if len(values) < 5 or np.ptp(values) < 1e-9:
         axis.plot(np.full(len(values), place), values, "o", color=colour, markersize=4)
         return
-    for body in axis.violinplot(values, [place], widths=0.85, showextrema=False, points=200)[
-        "bodies"
-    ]:
+    drawn = axis.violinplot(values, [place], widths=0.85, showextrema=False, points=200)
+    for body in drawn["bodies"]:
         body.set(facecolor=colour, edgecolor="none", alpha=1)
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     axis.vlines(place, low, high, color=INK, linewidth=2.5)
@@ -137,6 +137,7 @@ def _violin(axis: Any, place: int, values: np.ndarray, colour: str) -> None:
 def _group_legend(figure: Any, note: str) -> None:
     from matplotlib.patches import Patch
 
+    # The legend belongs to the figure, since all panels share it.
     patches = [Patch(color=colour, label=label) for label, colour in QUALITY_GROUPS.values()]
     figure.legend(handles=patches, loc="outside upper center", ncols=len(patches))
     figure.supxlabel(
@@ -160,50 +161,55 @@ def latent_umap(
     """
     # Drawn in random order, so that no group hides another.
     order = np.random.default_rng(0).permutation(len(embedding))
-    points, bad, names = (
-        embedding[order],
-        np.asarray(failed)[order] > 0,
-        np.asarray(labels, object)[order],
-    )
-    shown, hues = _most_common(names, most)
-    quality = {f"passed ({np.sum(~bad):,})": BLUE, f"failed ({np.sum(bad):,})": VERMILLION}
+    points = embedding[order]
+    bad = np.asarray(failed)[order] > 0
+    names = np.asarray(labels, object)[order]
+    shown, hues = most_common(names, most)
+    passed_text, failed_text = f"passed ({np.sum(~bad):,})", f"failed ({np.sum(bad):,})"
+    quality = {passed_text: BLUE, failed_text: VERMILLION}
     with canvas(path, 9.4, 5.9) as figure:
         left, right = figure.subplots(1, 2)
-        _cloud(left, points, np.where(bad, *reversed(list(quality))), quality, "Quality label")
-        _cloud(right, points, shown, hues, "Perturbation")
+        cloud(left, points, np.where(bad, failed_text, passed_text), quality, "Quality label")
+        cloud(right, points, shown, hues, "Perturbation")
     return Path(path)
 
 
-def _most_common(names: np.ndarray, most: int) -> tuple[np.ndarray, Mapping[str, str]]:
+def most_common(names: np.ndarray, most: int) -> tuple[np.ndarray, Mapping[str, str]]:
     """Names with the rarer ones replaced by "<n> others", and a colour for each name that is
     left."""
     kinds, counts = np.unique(names.astype(str), return_counts=True)
+    # Stable, so that of equally common names the first keeps its colour.
     common = kinds[np.argsort(-counts, kind="stable")[:most]].tolist()
-    hues = dict(
-        zip(common, (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, INK), strict=False)
-    )
+    colours = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, INK)
+    hues = dict(zip(common, colours, strict=False))
+    # Without rarer names there is nothing to call "others".
     if len(kinds) == len(hues):
         return names, hues
     rest = f"{len(kinds) - len(hues)} others"
-    return np.array([name if name in hues else rest for name in names], object), hues | {rest: PALE}
+    shown = [name if name in hues else rest for name in names]
+    return np.array(shown, object), hues | {rest: PALE}
 
 
-def _cloud(
+def cloud(
     axis: Any, points: np.ndarray, names: np.ndarray, hues: Mapping[str, str], title: str
 ) -> None:
+    """Cells as dots, coloured by name, with a legend below."""
     axis.scatter(
         *points.T,
         c=[hues[name] for name in names],
+        # Dots shrink as they become many, so that a crowd does not turn into a blot.
         s=np.clip(16000 / len(points), 1.5, 14),
         linewidths=0,
         alpha=0.75,
+        # Dots are drawn as an image: thousands of vector marks would make the file huge.
         rasterized=True,
     )
     axis.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
     axis.set_box_aspect(1)
-    dots = [
-        axis.plot([], [], "o", color=hue, label=name, markersize=6)[0] for name, hue in hues.items()
-    ]
+    # Empty lines stand in the legend, since the dots themselves are small and pale.
+    dots = []
+    for name, hue in hues.items():
+        dots += axis.plot([], [], "o", color=hue, label=name, markersize=6)
     axis.legend(
         handles=dots,
         loc="upper center",
@@ -217,15 +223,20 @@ def _cloud(
 def umap_embedding(latent: Float[np.ndarray, "n Z"], seed: int) -> Float[np.ndarray, "n 2"]:
     """UMAP of a latent in two dimensions; the same seed gives the same picture on the same
     machine."""
-    if len(latent) < 5 or not np.isfinite(latent).all():
+    finite = np.isfinite(latent).all()
+    if len(latent) < 5 or not finite:
+        rest = "" if finite else ", some of them not finite"
         raise InputError(
-            f"a UMAP needs at least 5 cells with finite latents; {len(latent)} cells were given"
-            + ("" if np.isfinite(latent).all() else ", some of them not finite")
+            f"a UMAP needs at least 5 cells with finite latents; {len(latent)} cells were "
+            f"given{rest}"
         )
     with warnings.catch_warnings():
+        # UMAP warns of an optional package that this use does not need.
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        # Loading it takes seconds, so it is imported only where a map is drawn.
         import umap
 
+    # No more neighbours than there are other cells.
     near = min(15, len(latent) - 1)
     # One thread is what a fixed seed means to UMAP; the spectral start fails on very few cells.
     start = "spectral" if len(latent) > 50 else "random"

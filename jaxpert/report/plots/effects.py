@@ -16,7 +16,6 @@ from jaxpert.report.plots.style import (
     GREY,
     INK,
     PALE,
-    SUBSETS,
     VERMILLION,
     canvas,
     grid_shape,
@@ -24,6 +23,7 @@ from jaxpert.report.plots.style import (
     panels,
     thousands,
 )
+from jaxpert.report.tables import SUBSETS
 
 
 def ate_scatter(
@@ -43,22 +43,24 @@ def ate_scatter(
     """
     members = [(s,) if isinstance(s, str) else tuple(s) for s in split_of_each]
     present = {s for sets in members for s in sets}
+    # Known subsets come in the order of tables, those of a file's own names after them.
     subsets = [s for s in dict.fromkeys((*SUBSETS, *SPLITS, *sorted(present))) if s in present]
+    # One limit for both axes and all panels, so that the line of equality is the diagonal.
     limit = 1.05 * max(_largest(observed), _largest(predicted))
     rows, columns = grid_shape(len(subsets))
     with canvas(path, max(3.3 * columns, 4.6) + 0.8, 3.1 * rows + 0.55) as figure:
-        axes, bins = panels(figure, len(subsets), sharex=True, sharey=True), []
+        axes = panels(figure, len(subsets), sharex=True, sharey=True)
+        bins = []
         for axis, subset in zip(axes, subsets, strict=True):
             here = np.flatnonzero([subset in sets for sets in members])
             bins.append(_density(axis, observed[here], predicted[here], limit))
-            _worst_misses(
-                axis, observed[here], predicted[here], [names[int(i)] for i in here], limit
-            )
+            labels = [names[int(i)] for i in here]
+            _worst_misses(axis, observed[here], predicted[here], labels, limit)
             axis.set_title(f"{subset} ({len(here)} perturbations)")
-            axis.text(
-                0.03, 0.97, _scores((metrics or {}).get(subset)), transform=axis.transAxes, va="top"
-            )
-        _density_scale(figure, axes, bins)
+            # Scores are printed as they stand in the tables and never computed again.
+            text = _scores((metrics or {}).get(subset) or {})
+            axis.text(0.03, 0.97, text, transform=axis.transAxes, va="top")
+        density_scale(figure, axes, bins)
         figure.supxlabel("effect in the data (log2 difference from control)", fontsize=10)
         figure.supylabel("effect in the model", fontsize=10)
     return Path(path)
@@ -66,16 +68,15 @@ def ate_scatter(
 
 def _largest(values: np.ndarray) -> float:
     finite = np.abs(values[np.isfinite(values)])
+    # An empty or constant side still needs an axis of some width.
     return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
 
 
-def _scores(scores: Mapping[str, float | None] | None) -> str:
-    known = [
-        (label, key)
-        for label, key in (("ρ", "ate_pearson"), ("R²", "ate_r2"))
-        if scores and key in scores
-    ]
-    return "\n".join(f"{label} = {number(scores[key])}" for label, key in known if scores)
+def _scores(scores: Mapping[str, float | None]) -> str:
+    """The two scores of a panel, a line each; those that are not given are left out."""
+    known = {"ate_pearson": "ρ", "ate_r2": "R²"}
+    lines = [f"{label} = {number(scores[key])}" for key, label in known.items() if key in scores]
+    return "\n".join(lines)
 
 
 def _density(axis: Any, x: np.ndarray, y: np.ndarray, limit: float) -> Any:
@@ -90,6 +91,7 @@ def _density(axis: Any, x: np.ndarray, y: np.ndarray, limit: float) -> Any:
         x[good],
         y[good],
         gridsize=55,
+        # Bins without a point stay white.
         mincnt=1,
         extent=(-limit, limit, -limit, limit),
         linewidths=0.1,
@@ -100,8 +102,9 @@ def _density(axis: Any, x: np.ndarray, y: np.ndarray, limit: float) -> Any:
     return bins
 
 
-def _density_scale(figure: Any, axes: Sequence[Any], bins: Sequence[Any]) -> None:
+def density_scale(figure: Any, axes: Sequence[Any], bins: Sequence[Any]) -> None:
     """One logarithmic colour scale for all panels."""
+    # The scale is logarithmic: a few bins near 0 hold nearly all genes.
     _share_norm(bins)
     scale = figure.colorbar(
         bins[0], ax=list(axes), shrink=0.7, aspect=25, pad=0.02, format=thousands
@@ -114,9 +117,13 @@ def _density_scale(figure: Any, axes: Sequence[Any], bins: Sequence[Any]) -> Non
 def _share_norm(bins: Sequence[Any]) -> None:
     from matplotlib.colors import LogNorm
 
-    most = max([10.0, *(float(np.max(b.get_array())) for b in bins if len(b.get_array()))])
-    for each in bins:
-        each.set_norm(LogNorm(1, most))
+    # At least a decade, since a logarithmic scale of one value has no extent.
+    most = 10.0
+    for hexagons in bins:
+        counts = hexagons.get_array()
+        most = max(most, float(np.max(counts))) if len(counts) else most
+    for hexagons in bins:
+        hexagons.set_norm(LogNorm(1, most))
 
 
 def _worst_misses(
@@ -126,8 +133,10 @@ def _worst_misses(
     the corner."""
     notes = []
     for side, word in ((1, "above"), (-1, "below")):
+        # The point that lies farthest on this side; undefined ones never win.
         miss = np.where(np.isfinite(y - x), side * (y - x), 0)
         row, gene = divmod(int(np.argmax(miss)), miss.shape[1])
+        # A near miss needs no ring: it would say that something is wrong.
         if miss[row, gene] > 0.15 * limit:
             _ring(axis, x[row, gene], y[row, gene])
             notes.append(f"farthest {word}: {names[row]}")
@@ -171,11 +180,10 @@ def effect_panels(
     with canvas(path, 3.1 * columns, rows * (0.185 * shown + 0.7) + 0.8) as figure:
         axes = panels(figure, len(names))
         for i, axis in enumerate(axes):
-            top = _top_genes(observed[i], shown)
+            top = strongest_genes(observed[i], shown)
             interval = None if lower is None or upper is None else (lower[i, top], upper[i, top])
-            _effect_panel(
-                axis, observed[i, top], predicted[i, top], [genes[int(g)] for g in top], interval
-            )
+            labels = [genes[int(g)] for g in top]
+            _effect_panel(axis, observed[i, top], predicted[i, top], labels, interval)
             axis.set_title(names[i])
         figure.supxlabel("effect (log2 difference from control)", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -183,9 +191,10 @@ def effect_panels(
     return Path(path)
 
 
-def _top_genes(effect: np.ndarray, k: int) -> np.ndarray:
+def strongest_genes(effect: np.ndarray, k: int) -> np.ndarray:
     """The k largest absolute effects, ordered by signed effect; undefined effects come last in the
     choice."""
+    # The undefined get -1, below every absolute effect, so they are taken last.
     chosen = np.argsort(-np.where(np.isfinite(effect), np.abs(effect), -1), kind="stable")[:k]
     return chosen[np.argsort(effect[chosen])]
 
@@ -238,6 +247,7 @@ def recovery(
     The artifact's two vectors hold, for every gene, how far the artifact moves it (log2); with
     `genes` the two that the planted artifact raises and lowers most are named.
     """
+    # Both vectors or none: one alone has nothing to be compared with.
     both = true_artifact is not None and estimated_artifact is not None
     with canvas(path, 9.0 if both else 4.8, 4.6) as figure:
         axes = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
@@ -262,11 +272,13 @@ def recovery(
 
 def _agreement(x: np.ndarray, y: np.ndarray) -> str:
     good = np.isfinite(x) & np.isfinite(y)
+    # A constant side has no correlation, and NumPy would warn and give NaN.
     if good.sum() < 2 or np.ptp(x[good]) == 0 or np.ptp(y[good]) == 0:
         return "Pearson r undefined"
-    return f"Pearson r = {number(float(np.corrcoef(x[good], y[good])[0, 1]))}" + (
-        "" if good.all() else f"\nundefined pairs left out: {np.sum(~good):,}"
-    )
+    text = f"Pearson r = {number(float(np.corrcoef(x[good], y[good])[0, 1]))}"
+    if not good.all():
+        text += f"\nundefined pairs left out: {np.sum(~good):,}"
+    return text
 
 
 def _artifact_panel(
@@ -288,14 +300,17 @@ def _artifact_panel(
     axis.margins(0.15)
     axis.set_box_aspect(1)
     if genes is not None and np.isfinite(truth).any():
+        # A set, since one gene may be both where all values are equal.
         for g in {int(np.nanargmax(truth)), int(np.nanargmin(truth))}:
             _ring(axis, truth[g], estimate[g])
+            # Written towards the middle, where there is room.
+            offset, side = (-8, "right") if truth[g] > 0 else (8, "left")
             axis.annotate(
                 genes[g],
                 (truth[g], estimate[g]),
-                xytext=(-8 if truth[g] > 0 else 8, 0),
+                xytext=(offset, 0),
                 fontsize=8.5,
                 textcoords="offset points",
                 va="center",
-                ha="right" if truth[g] > 0 else "left",
+                ha=side,
             )

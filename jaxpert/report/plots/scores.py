@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxpert.core.types import InputError
-from jaxpert.report.plots.style import BLUE, GREY, INK, PALE, SUBSETS, canvas, number, words
+from jaxpert.report.plots.style import BLUE, GREY, INK, PALE, canvas, number, words
+from jaxpert.report.tables import ordered_subsets
 
 MAIN_METRICS = {
     "ate_pearson": "ATE-ρ",
@@ -30,9 +31,8 @@ def baseline_bars(
     """
     methods = {"this model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
     ceiling = metrics.get("ceiling") or {}
-    subsets = _ordered({s for scores in methods.values() for s in scores})
-    found = {m for scores in methods.values() for of in scores.values() for m in of or ()}
-    wanted = {m: label for m, label in (shown or MAIN_METRICS).items() if m in found}
+    subsets = ordered_subsets(methods.values())
+    wanted = _scored(methods, shown or MAIN_METRICS)
     if not wanted:
         raise InputError(
             f"metrics.json scores none of {', '.join(shown or MAIN_METRICS)}, so nothing can be "
@@ -40,6 +40,7 @@ def baseline_bars(
         )
     height = (0.27 * len(methods) + 0.55) * len(subsets) + 0.7
     with canvas(path, 2.6 * len(wanted) + 1.6, height) as figure:
+        # Panels of one score share their scale, so that subsets can be compared.
         axes = figure.subplots(len(subsets), len(wanted), squeeze=False, sharex="col", sharey=True)
         for j, (metric, label) in enumerate(wanted.items()):
             low, high = _range(metric, methods, ceiling)
@@ -53,8 +54,13 @@ def baseline_bars(
     return Path(path)
 
 
-def _ordered(subsets: set[str]) -> Sequence[str]:
-    return [s for s in dict.fromkeys((*SUBSETS, *sorted(subsets))) if s in subsets]
+def _scored(methods: Mapping[str, Any], metrics: Mapping[str, str]) -> dict[str, str]:
+    """Those of the metrics that any method has on any subset."""
+    known = set()
+    for subsets in methods.values():
+        for scores in subsets.values():
+            known |= set(scores or ())
+    return {metric: label for metric, label in metrics.items() if metric in known}
 
 
 def _score(scores: Mapping[str, Any], subset: str, metric: str) -> float:
@@ -68,41 +74,39 @@ def _range(
 ) -> tuple[float, float]:
     """A scale for all subsets of one metric: from 0 (or the worst score down to -0.5) to 1 (or the
     best)."""
-    scores = [
-        _score(each, subset, metric) for each in (*methods.values(), ceiling) for subset in each
-    ]
-    values = [v for v in scores if np.isfinite(v)]
-    return min([0.0, *(max(v, -0.5) for v in values)]), max([*values, 0.0]) or 1.0
+    values = []
+    for scores in (*methods.values(), ceiling):
+        values += [_score(scores, subset, metric) for subset in scores]
+    finite = [value for value in values if np.isfinite(value)]
+    # Scores have no lower bound, so one bad baseline could squeeze all others.
+    low = min([0.0, *(max(value, -0.5) for value in finite)])
+    # A panel whose scores are all 0 or less still needs some width.
+    return low, max([*finite, 0.0]) or 1.0
 
 
 def _score_panel(
     axis: Any, column: Mapping[str, float], ceiling: float, low: float, high: float
 ) -> None:
+    # The first method is the model and stands on top.
     place = np.arange(len(column))[::-1]
     span = high - low
     axis.hlines(place, low, high, color=PALE, linewidth=0.7, zorder=0)
     for y, value in zip(place, column.values(), strict=True):
-        colour = BLUE if y == place[0] else GREY
+        colour, weight = (BLUE, "bold") if y == place[0] else (GREY, "normal")
         if np.isfinite(value):
-            outside = value < low
-            axis.plot(
-                max(value, low),
-                y,
-                "<" if outside else "o",
-                color=colour,
-                markersize=8,
-                clip_on=False,
-            )
-        text = number(value)
+            # A score far below the others stands at the edge, as an arrow.
+            marker = "<" if value < low else "o"
+            axis.plot(max(value, low), y, marker, color=colour, markersize=8, clip_on=False)
+        # The number stands beside the panel, since dots may lie close together.
         axis.text(
             1.03,
             y,
-            text,
+            number(value),
             transform=axis.get_yaxis_transform(),
             va="center",
             fontsize=9,
             color=colour,
-            fontweight="bold" if y == place[0] else "normal",
+            fontweight=weight,
         )
     if np.isfinite(ceiling):
         at = max(ceiling, low)
@@ -113,6 +117,7 @@ def _score_panel(
             f"ceiling {number(ceiling)}",
             fontsize=8.5,
             va="bottom",
+            # The text is written towards the side with more room.
             ha="right" if at > (low + high) / 2 else "left",
         )
     axis.set(xlim=(low - 0.04 * span, high + 0.04 * span), ylim=(-0.6, len(column) - 0.4))

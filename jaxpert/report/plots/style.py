@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxpert.core import files
 
 # Okabe and Ito's colours, told apart under the common forms of colour blindness.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, YELLOW = (
@@ -52,9 +53,6 @@ STYLE = {
     "figure.constrained_layout.h_pad": 0.08,
 }
 
-SUBSETS = ("test", "val", "train", "all")
-"""Order of the panels: what was held out comes first."""
-
 
 @contextmanager
 def canvas(path: str | Path, width: float, height: float) -> Iterator[Any]:
@@ -65,17 +63,21 @@ def canvas(path: str | Path, width: float, height: float) -> Iterator[Any]:
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    # The caller's own settings are set aside, so that figures look the same everywhere.
     with matplotlib.style.context([STYLE], after_reset=True):
+        # A figure of its own, not pyplot's: no display is needed and none is left open.
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
-        figure.savefig(part, format="png", metadata={"Software": None})
-    os.replace(part, target)
+        # Written whole or not at all, so that no reader meets half a picture.
+        with files.whole(target) as part:
+            # Without the name of the program, equal figures are equal files.
+            figure.savefig(part, format="png", metadata={"Software": None})
 
 
 def grid_shape(count: int) -> tuple[int, int]:
     """Rows and columns for `count` panels, at most three abreast."""
-    columns = count if count <= 3 else 2 if count == 4 else 3
+    # Four panels look better as a square than as three and one.
+    columns = 2 if count == 4 else min(count, 3)
     return -(-count // columns), columns
 
 

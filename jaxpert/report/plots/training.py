@@ -19,44 +19,56 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
     `rows` are those of `metrics.jsonl`: `step`, `epoch` and any of `train/loss`, `train/<term>`,
     `val/loss`, `val/<term>`; values that are missing or not finite are left out of the curves.
     """
-    terms = list(
-        dict.fromkeys(
-            k.split("/", 1)[1] for row in rows for k in row if k.startswith(("train/", "val/"))
-        )
-    )
+    terms = _terms(rows)
     if "loss" not in terms:
         raise InputError(
             "no row of metrics.jsonl holds train/loss or val/loss, so there is no curve to draw"
         )
+    # The loss has the large panel above, so it gets no small one.
     terms.remove("loss")
     columns = min(4, max(len(terms), 1))
+    # Rounded up, so that the last row may be partly empty.
     small = -(-len(terms) // columns)
     with canvas(path, 9.0, 3.9 + 1.75 * small) as figure:
         grid = figure.add_gridspec(1 + small, columns, height_ratios=[2.2] + [1.0] * small)
-        _loss_panel(figure.add_subplot(grid[0, :]), rows)
+        loss_panel(figure.add_subplot(grid[0, :]), rows)
         for i, term in enumerate(terms):
             _term_panel(figure.add_subplot(grid[1 + i // columns, i % columns]), rows, term)
     return Path(path)
 
 
+def _terms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What follows train/ or val/ in the rows, in the order of appearance."""
+    # A dict keeps the order of appearance, which a set would lose.
+    terms: dict[str, None] = {}
+    for row in rows:
+        for key in row:
+            part, _, term = key.partition("/")
+            if part in ("train", "val") and term:
+                terms[term] = None
+    return list(terms)
+
+
 def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the rows in which `key` is a finite number."""
-    found = [
-        (row["step"], row[key])
-        for row in rows
-        if row.get(key) is not None and np.isfinite(row[key])
-    ]
-    steps, values = np.array(found, float).reshape(-1, 2).T
+    points = []
+    for row in rows:
+        value = row.get(key)
+        if value is not None and np.isfinite(value):
+            points.append((row["step"], value))
+    steps, values = np.array(points, float).reshape(-1, 2).T
     return steps, values
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Moving average over about a fortieth of the curve; the ends average over what there is."""
     window = np.ones(max(1, len(values) // 40))
+    # Divided by the same average of ones, so that the ends are not drawn towards 0.
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
 
 
-def _loss_panel(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+def loss_panel(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw both losses on `axis`, the best epoch marked."""
     steps, train = _series(rows, "train/loss")
     val_steps, val = _series(rows, "val/loss")
     if len(train):
@@ -65,6 +77,7 @@ def _loss_panel(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if len(val):
         axis.plot(val_steps, val, color=VERMILLION, marker="o", markersize=3, label="validation")
         _mark_best(axis, rows, val_steps, val)
+    # The limits are set last, when both curves are known.
     _focus(axis, np.concatenate([train, val]))
     axis.set(title="Loss", xlabel="training step", ylabel="loss")
     axis.xaxis.set_major_formatter(thousands)
@@ -76,11 +89,15 @@ def _mark_best(
     axis: Any, rows: Sequence[Mapping[str, Any]], steps: np.ndarray, val: np.ndarray
 ) -> None:
     best = int(np.argmin(val))
+    # Steps may be repeated after a restart, so the value has to agree too.
     epoch = next(
         row.get("epoch")
         for row in rows
         if row["step"] == steps[best] and row.get("val/loss") == val[best]
     )
+    label = f"best validation: {val[best]:,.2f}"
+    if epoch is not None:
+        label += f", epoch {epoch}"
     axis.axvline(steps[best], color=GREY, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
     axis.plot(
         steps[best],
@@ -90,16 +107,18 @@ def _mark_best(
         markersize=9,
         markeredgecolor=INK,
         linestyle="none",
-        label=f"best validation: {val[best]:,.2f}" + ("" if epoch is None else f", epoch {epoch}"),
+        label=label,
     )
 
 
 def _focus(axis: Any, values: np.ndarray) -> None:
     """Leave the first, far higher losses outside the panel where they would flatten the rest, and
     say so."""
+    # Few points have no early ones to tell from the rest.
     if len(values) < 20:
         return
     low, middle, high = values.min(), np.quantile(values, 0.95), values.max()
+    # Only where the highest losses would take more than a third of the panel.
     if high - low > 1.5 * (middle - low) > 0:
         top = middle + 0.15 * (middle - low)
         axis.set_ylim(low - 0.08 * (middle - low), top)
@@ -111,9 +130,10 @@ def _term_panel(axis: Any, rows: Sequence[Mapping[str, Any]], term: str) -> None
     curves = [_series(rows, f"{part}/{term}") for part in ("train", "val")]
     for (steps, values), colour in zip(curves, (BLUE, VERMILLION), strict=True):
         if len(values):
-            axis.plot(
-                steps, _smooth(values) if colour == BLUE else values, color=colour, linewidth=1.4
-            )
+            # Validation is a single number for each epoch and is shown as it is.
+            shown = _smooth(values) if colour == BLUE else values
+            axis.plot(steps, shown, color=colour, linewidth=1.4)
+    # Outliers at either end are left outside, as in the panel of the loss.
     inner = [np.quantile(values, (0.02, 0.98)) for _, values in curves if len(values) >= 20]
     if inner and np.ptp(inner) > 0:
         axis.set_ylim(np.min(inner) - 0.1 * np.ptp(inner), np.max(inner) + 0.1 * np.ptp(inner))

@@ -7,109 +7,51 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxpert import data
+from jaxpert.core.fit import Fitted
+from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, InputError
-from jaxpert.evaluation import baselines, pseudobulk, quality_pass
-from jaxpert.evaluation import compare as benchmark
-from jaxpert.tasks.screen.predict import (
-    Fitted,
-    Prediction,
-    in_blocks,
-    make_request,
-    predict_effects,
-)
-
-EVALUATE = 2
-"""Stream folded into the seed's key, apart from training's (0) and prediction's (1)."""
+from jaxpert.evaluation import compare, pseudobulk, quality_pass
+from jaxpert.tasks.screen.measured import Measured, duplicate, measure
+from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effects
 
 
-def evaluate(
-    fitted: Fitted,
-    dataset: Dataset,
-    *,
-    particles: int = 2500,
-    library: float = 1e4,
-    seed: int = 0,
-    truth: Float[np.ndarray, "C G"] | None = None,
-    prediction: Prediction | None = None,
-) -> dict[str, Any]:
-    """Score a fitted model beside the baselines on all, train, val and test perturbations
-    (`evaluation.benchmark.compare`).
+def evaluate(fitted: Fitted, dataset: Dataset, *, seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Score a fitted model beside the baselines on all, train, val and test perturbations.
 
-    Measured effects are those of QC-passed cells of all splits, as in the paper; `held_out` scores
-    the test cells alone where the split is one of cells. Baselines see QC-passed training cells
-    only. `truth` are planted effects to score against too, `prediction` one made before for all
-    conditions.
+    Args:
+        fitted: from `jaxpert.fit`.
+        dataset: split, as in training.
+        seed: of predicted cells, halves and intervals.
+        **options: `particles` and `library`, as in `jaxpert.predict`.
+
+    Returns:
+        The parts of metrics.json (docs/guide/files.md): "model", "baselines", "ceiling",
+        "comparison", "verdict" and so on.
+
+    Example:
+        jaxpert.evaluate(fitted, cells)["verdict"]
     """
-    if prediction is None:
-        prediction = predict_effects(
-            fitted, dataset, dataset.conditions, particles=particles, library=library, seed=seed
-        )
-    where = {name: i for i, name in enumerate(prediction.names)}
-    model_effects = prediction.effects.effect[[where[name] for name in dataset.conditions]]
-    means = pseudobulk.observed_means(dataset)
-    training, predicted, notes = baseline_effects(dataset)
-    held_out = None
-    rows = (
-        pseudobulk.held_out_rows(dataset)
-        if len(dataset.rows("test"))
-        else pseudobulk.passed_rows(dataset, "val")
-    )
-    if len(dataset.rows("test")) and set(benchmark.subsets(dataset)["test"]) & set(
-        np.flatnonzero(training.cells)
-    ):
-        held_out = pseudobulk.held_out_effects(dataset)
-    duplicate = None
-    if (dataset.condition[rows] == dataset.control).sum() > 1:
-        cells = dataset.counts[rows], dataset.condition[rows]
-        rng = np.random.default_rng(seed)
-        duplicate = pseudobulk.technical_duplicate(
-            *cells, len(dataset.conditions), dataset.control, rng
-        )
-    result = benchmark.compare(
-        pseudobulk.effects(means, dataset.control),
-        {benchmark.MODEL: model_effects, **predicted},
-        screen_of(dataset, training),
-        held_out=held_out,
-        duplicate=duplicate,
-        truth=truth,
+    prediction = predict_effects(fitted, dataset, dataset.conditions, seed=seed, **options)
+    return score(measure(dataset), prediction, seed)
+
+
+def score(measured: Measured, prediction: Prediction, seed: int) -> dict[str, Any]:
+    """Score predicted effects of all conditions beside the baselines (`evaluation.compare`)."""
+    dataset = measured.dataset
+    result = compare.compare(
+        measured.effects,
+        {compare.MODEL: prediction.effects_of(dataset), **measured.baselines},
+        measured.screen,
+        # Where test conditions were trained on, test cells alone are scored as well.
+        held_out=measured.held_out,
+        duplicate=duplicate(dataset, seed),
+        truth=measured.planted,
         seed=seed,
     )
-    return result | {"notes": [*result["notes"], *notes]}
-
-
-def baseline_effects(
-    dataset: Dataset,
-) -> tuple[baselines.Training, dict[str, Float[np.ndarray, "C G"]], tuple[str, ...]]:
-    """What the baselines saw, what each predicts as effects, and their notes."""
-    seen = pseudobulk.observed_means(dataset, "train")
-    names = dataset.conditions, dataset.treatments, dataset.genes
-    training = baselines.Training(
-        seen.mean, seen.cells, dataset.condition_treatments, dataset.control, *names
-    )
-    made = {name: baseline(training) for name, baseline in baselines.BASELINES.items()}
-    effects = {name: each.means - each.means[dataset.control] for name, each in made.items()}
-    return training, effects, tuple(note for each in made.values() for note in each.notes)
-
-
-def screen_of(dataset: Dataset, training: baselines.Training) -> benchmark.Screen:
-    """What scores need to know of the data set beside effects."""
-    trained = training.cells > 0
-    perturbed = trained & (np.arange(len(trained)) != dataset.control)
-    control = training.means[dataset.control]
-    return benchmark.Screen(
-        conditions=dataset.conditions,
-        control=dataset.control,
-        subsets=benchmark.subsets(dataset),
-        trained=trained,
-        control_mean=control,
-        reference=training.means[perturbed].mean(0) - control,
-        own_genes=benchmark.own_genes(
-            dataset.condition_treatments, dataset.treatments, dataset.genes
-        ),
-    )
+    return result | {"notes": [*result["notes"], *measured.notes]}
 
 
 def quality_pass_rates(
@@ -131,33 +73,36 @@ def quality_pass_rates(
         raise InputError(
             f"data set {dataset.name!r} has no quality labels: call data.add_quality first"
         )
+    # Libraries of passed control cells only, since a spoilt cell's depth is an artifact.
     control = pseudobulk.passed_rows(dataset)
     control = control[dataset.condition[control] == dataset.control]
     libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
+    # Criteria are those that hold over the modelled genes, which may be few of the measured ones.
     bounds = data.modelled_thresholds(dataset)[dataset.quality.multiplier]
 
     def label(counts: Any) -> np.ndarray:
+        # Doublets of generated cells are called anew, since the data's calls say nothing of them.
         return data.label_generated(counts, dataset.genes, bounds, doublets=doublets, chunks=1)
 
-    def rate(name: str, pool: np.ndarray | None) -> dict[str, Any]:
-        key = jax.random.fold_in(jax.random.key(seed), EVALUATE)
-        found = quality_pass.pass_rate(
+    def rate(pool: np.ndarray | None) -> dict[str, Any]:
+        rates = quality_pass.pass_rate(
             fitted.model,
             fitted.params,
             fitted.state,
-            key,
+            # A stream of its own keeps generated cells apart from those behind predictions.
+            jax.random.fold_in(jax.random.key(seed), Stream.EVALUATE),
             make_request(dataset.condition_treatments, library=library),
             label,
             cells_per_condition=cells_per_condition,
             libraries=pool,
         )
-        by_name = dict(zip(dataset.conditions, found.pop("per_condition", ()), strict=False))
-        return found | ({"per_condition": by_name} if by_name else {})
+        by_condition = rates.pop("per_condition", ())
+        if len(by_condition):
+            rates["per_condition"] = dict(zip(dataset.conditions, by_condition, strict=False))
+        return rates
 
-    return {
-        "fixed_library": rate("fixed", None),
-        "resampled_library": rate("resampled", libraries[libraries > 0]),
-    }
+    # A library of 0 would generate empty cells.
+    return {"fixed_library": rate(None), "resampled_library": rate(libraries[libraries > 0])}
 
 
 def log_likelihood(
@@ -168,13 +113,17 @@ def log_likelihood(
     if fitted.model.score is None:
         raise InputError("this model has no likelihood to score cells with")
     rows = dataset.rows(split)
+    # Tables go to the device once, not with every block.
     tables = {name: jnp.asarray(table) for name, table in data.split_tables(dataset, split).items()}
-    root = jax.random.fold_in(jax.random.key(seed), EVALUATE)
+    root = jax.random.fold_in(jax.random.key(seed), Stream.EVALUATE)
+    score_cells = jax.jit(fitted.model.score)
 
     def block(number: int, batch: Batch) -> Array:
+        # Every block folds in its number, so that no two blocks share noise.
         key = jax.random.fold_in(root, number)
-        return score(fitted.params, fitted.state, key, batch._replace(extras=batch.extras | tables))
+        batch = batch._replace(extras=batch.extras | tables)
+        return score_cells(fitted.params, fitted.state, key, batch)
 
-    score = jax.jit(fitted.model.score)
-    bounds = in_blocks(dataset, rows, batch_size, block)
+    bounds = data.in_blocks(dataset, rows, batch_size, block)
+    # Summed in float64: many float32 bounds in one sum would lose digits.
     return {"iwelbo": float(bounds.mean(dtype=np.float64)), "cells": len(rows)}

@@ -1,82 +1,100 @@
-"""The figures of a finished run: from a fitted model and its data to PNG files."""
+"""The figures of a finished run on a screen, as PNG files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxpert import data
+from jaxpert.core.family import Results
+from jaxpert.core.fit import Fitted
+from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.evaluation import compare as benchmark
 from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.report import plots
-from jaxpert.tasks.screen import evaluate as assess
-from jaxpert.tasks.screen import predict as workflow
-from jaxpert.tasks.screen.predict import Fitted, Prediction
+from jaxpert.tasks.screen.keys import ScreenConfig
+from jaxpert.tasks.screen.measured import Measured
+from jaxpert.tasks.screen.predict import Prediction, embed_cells, make_request
 
 MOST_SHOWN = 6
 PANELS = 3
 
 
-def draw_scores(
-    folder: Path,
-    dataset: Dataset,
-    prediction: Prediction,
-    metrics: dict[str, Any],
-    rows: list[dict[str, Any]],
-    shown: Sequence[str] = (),
-) -> list[int]:
-    """Loss curves, the model beside its baselines, and predicted effects against measured ones;
-    returns the conditions shown."""
-    plots.loss_curves([_mean_over_seeds(row) for row in rows], folder / "loss_curves.png")
-    plots.baseline_bars(metrics, folder / "baselines.png")
-    observed = pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control)
-    where = {name: i for i, name in enumerate(prediction.names)}
-    predicted = prediction.effects.effect[[where[name] for name in dataset.conditions]]
-    sd = prediction.effects.error[[where[name] for name in dataset.conditions]]
-    subsets = {name: set(rows) for name, rows in benchmark.subsets(dataset).items()}
-    measured = [c for c in subsets["all"] if np.isfinite(observed[c]).all()]
-    members = [[name for name, own in subsets.items() if c in own] for c in measured]
-    names = [dataset.conditions[c] for c in measured]
-    path = folder / "ate_scatter.png"
+def draw(
+    config: ScreenConfig, results: Results, folder: Path, log_rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """All figures of a run (`Task.draw`)."""
+    shown, keys = results.shown, config.evaluation
+    dataset, fitted = shown.problem.dataset, shown.fitted
+    plots.loss_curves([_mean_over_seeds(row) for row in log_rows], folder / "loss_curves.png")
+    plots.baseline_bars(shown.metrics, folder / "baselines.png")
+    draw_effects(folder, shown.measured, shown.prediction, shown.metrics)
+    chosen = shown_conditions(shown.measured, keys.shown)
+    draw_panels(folder, shown.measured, shown.prediction, chosen)
+    # Quality metrics are made of counts, and a model of means has no cells to show.
+    if fitted.model.scale == "counts" and fitted.model.stochastic:
+        draw_quality(folder, fitted, dataset, chosen, seed=config.seed)
+    draw_latent(folder, fitted, dataset, keys.umap_cells, seed=config.seed)
+    recovered = shown.recovered
+    if recovered is not None:
+        artifact = () if recovered.artifact is None else (*recovered.artifact, dataset.genes)
+        plots.recovery(recovered.planted, recovered.predicted, folder / "recovery.png", *artifact)
+
+
+def draw_effects(
+    folder: Path, measured: Measured, prediction: Prediction, metrics: Mapping[str, Any]
+) -> None:
+    """Predicted against measured effects of all measured perturbations."""
+    dataset = measured.dataset
+    predicted = prediction.effects_of(dataset)
+    subsets = {name: set(rows) for name, rows in measured.screen.subsets.items()}
+    # Conditions without passed cells have no measured effect and cannot be drawn.
+    rows = [int(c) for c in subsets["all"] if np.isfinite(measured.effects[c]).all()]
+    members = [_holding(subsets, c) for c in rows]
     plots.ate_scatter(
-        observed[measured], predicted[measured], names, members, path, metrics["model"]
+        measured.effects[rows],
+        predicted[rows],
+        [dataset.conditions[c] for c in rows],
+        members,
+        folder / "ate_scatter.png",
+        metrics["model"],
     )
-    chosen = shown_conditions(dataset, observed, shown)
+
+
+def draw_panels(
+    folder: Path, measured: Measured, prediction: Prediction, chosen: Sequence[int]
+) -> None:
+    """The strongest genes of some conditions, predicted with their error and measured."""
+    dataset = measured.dataset
+    rows = np.array(prediction.rows_of(dataset))[list(chosen)]
+    predicted, error = prediction.effects.effect[rows], prediction.effects.error[rows]
     plots.effect_panels(
-        observed[chosen],
-        predicted[chosen],
+        measured.effects[list(chosen)],
+        predicted,
         dataset.genes,
         [dataset.conditions[c] for c in chosen],
         folder / "effects.png",
-        lower=predicted[chosen] - 2 * sd[chosen],
-        upper=predicted[chosen] + 2 * sd[chosen],
+        # Two standard errors on either side, about 95 % of the Monte-Carlo noise.
+        lower=predicted - 2 * error,
+        upper=predicted + 2 * error,
     )
-    return chosen
 
 
-def _mean_over_seeds(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: float(np.mean(value)) if isinstance(value, list) else value
-        for name, value in row.items()
-    }
-
-
-def shown_conditions(
-    dataset: Dataset, observed: Float[np.ndarray, "C G"], names: Sequence[str] = ()
-) -> list[int]:
+def shown_conditions(measured: Measured, names: Sequence[str] = ()) -> list[int]:
     """The named conditions, or those with the largest measured effects, test conditions first."""
     if names:
-        return named_conditions(dataset, names)
-    groups = benchmark.subsets(dataset)
-    strength = np.nan_to_num(np.abs(observed).mean(1), nan=-1.0)
-    ranked = sorted(groups["all"], key=lambda c: (c not in groups.get("test", ()), -strength[c]))
+        return named_conditions(measured.dataset, names)
+    subsets = measured.screen.subsets
+    # Conditions that were not measured get -1 and drop out below.
+    strength = np.nan_to_num(np.abs(measured.effects).mean(1), nan=-1.0)
+    test = set(subsets.get("test", ()))
+    # Held-out conditions come first, however weak: they show what the model has learned.
+    ranked = sorted(subsets["all"], key=lambda c: (c not in test, -strength[c]))
     return [int(c) for c in ranked if strength[c] >= 0][:MOST_SHOWN]
 
 
@@ -86,8 +104,7 @@ def named_conditions(dataset: Dataset, names: Sequence[str]) -> list[int]:
     if unknown:
         raise InputError(
             f"evaluation.shown asks for {', '.join(map(repr, unknown))}, expected conditions of "
-            f"{dataset.name!r} "
-            f"such as {', '.join(dataset.conditions[:5])}"
+            f"{dataset.name!r} such as {', '.join(dataset.conditions[:5])}"
         )
     return [dataset.conditions.index(name) for name in names]
 
@@ -96,25 +113,58 @@ def draw_quality(
     folder: Path, fitted: Fitted, dataset: Dataset, conditions: Sequence[int], *, seed: int = 0
 ) -> None:
     """Quality of real and generated cells of some conditions, with the thresholds of the modelled
-    genes (Figure 3)."""
+    genes (Figure 3 of the CRADLE-VAE paper)."""
     quality = dataset.quality
     if quality is None:
         return
+    # The control is always shown, beside a few others for which there is room.
     chosen = [dataset.control, *conditions[:PANELS]]
     real = data.quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool))
-    groups = {
-        dataset.conditions[c]: {
-            "real_passed": _of(real, (dataset.condition == c) & ~quality.failed),
-            "real_failed": _of(real, (dataset.condition == c) & quality.failed),
+    # The same model with the artifact off and on, beside real cells of either label.
+    passed, row_passed = _generated_quality(fitted, dataset, chosen, 0.0, seed)
+    failed, row_failed = _generated_quality(fitted, dataset, chosen, 1.0, seed)
+    groups: dict[str, dict[str, Any]] = {}
+    for i, c in enumerate(chosen):
+        cells = dataset.condition == c
+        groups[dataset.conditions[c]] = {
+            "real_passed": _of(real, cells & ~quality.failed),
+            "real_failed": _of(real, cells & quality.failed),
+            "generated_passed": _of(passed, row_passed == i),
+            "generated_failed": _of(failed, row_failed == i),
         }
-        for c in chosen
-    }
-    for name, failed in (("generated_passed", 0.0), ("generated_failed", 1.0)):
-        metrics, row = _generated_quality(fitted, dataset, chosen, failed, seed)
-        for i, c in enumerate(chosen):
-            groups[dataset.conditions[c]][name] = _of(metrics, row == i)
     bounds = data.modelled_thresholds(dataset)[quality.multiplier]
     plots.quality_violins(groups, bounds, folder / "quality_violins.png", quality.multiplier)
+
+
+def draw_latent(
+    folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, seed: int = 0
+) -> None:
+    """UMAP of the latent (of several the basal one), by artifact and by perturbation (Figure 9 of
+    the CRADLE-VAE paper), of evenly spaced training cells."""
+    if fitted.model.embed is None or not cells:
+        return
+    rows = dataset.rows("train")
+    # Evenly spaced, not drawn: files are often sorted, and the figure stays the same.
+    rows = rows[np.linspace(0, len(rows) - 1, min(cells, len(rows))).astype(int)]
+    latents = embed_cells(fitted, dataset, rows, seed=seed)
+    # The basal latent should hold no perturbation, which is what this figure is to show.
+    latent = latents.get("z_basal", next(iter(latents.values())))
+    failed = np.zeros(len(rows), bool) if dataset.quality is None else dataset.quality.failed[rows]
+    labels = [dataset.conditions[c] for c in dataset.condition[rows]]
+    embedding = plots.umap_embedding(latent, seed)
+    plots.latent_umap(embedding, failed, labels, folder / "latent_umap.png")
+
+
+def _mean_over_seeds(row: Mapping[str, Any]) -> dict[str, Any]:
+    means: dict[str, Any] = {}
+    for name, value in row.items():
+        means[name] = float(np.mean(value)) if isinstance(value, list) else value
+    return means
+
+
+def _holding(subsets: Mapping[str, set], condition: int) -> list[str]:
+    """Names of the subsets that hold a condition."""
+    return [name for name, members in subsets.items() if condition in members]
 
 
 def _generated_quality(
@@ -133,112 +183,16 @@ def _generated_quality(
         fitted.model,
         fitted.params,
         fitted.state,
-        jax.random.fold_in(jax.random.key(seed), assess.EVALUATE),
-        workflow.make_request(dataset.condition_treatments[list(chosen)], failed=failed),
+        jax.random.fold_in(jax.random.key(seed), Stream.EVALUATE),
+        make_request(dataset.condition_treatments[list(chosen)], failed=failed),
         cells_per_row=cells,
+        # A library of 0 has no logarithm, so it is at least 1.
         libraries=np.maximum(np.asarray(dataset.counts[passed].sum(1), np.float32).ravel(), 1),
     )
     metrics = data.quality_metrics(counts, dataset.genes, np.zeros(counts.shape[0], bool))
+    # Generated cells go round the conditions, so that row i belongs to i modulo their number.
     return metrics, np.tile(np.arange(len(chosen)), cells)
 
 
-def _of(metrics: dict[str, np.ndarray], which: np.ndarray) -> dict[str, np.ndarray]:
+def _of(metrics: Mapping[str, np.ndarray], which: np.ndarray) -> dict[str, Float[np.ndarray, "n"]]:
     return {name: values[which] for name, values in metrics.items() if name != "doublet"}
-
-
-def draw_latent(
-    folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, seed: int = 0
-) -> None:
-    """UMAP of the latent (of several the basal one), by artifact and by perturbation (Figure 9), of
-    evenly spaced training cells."""
-    if fitted.model.embed is None or not cells:
-        return
-    rows = dataset.rows("train")
-    rows = rows[np.linspace(0, len(rows) - 1, min(cells, len(rows))).astype(int)]
-    found = workflow.embed_cells(fitted, dataset, rows, seed=seed)
-    latent = found["z_basal"] if "z_basal" in found else next(iter(found.values()))
-    failed = np.zeros(len(rows), bool) if dataset.quality is None else dataset.quality.failed[rows]
-    labels = [dataset.conditions[c] for c in dataset.condition[rows]]
-    plots.latent_umap(
-        plots.umap_embedding(latent, seed), failed, labels, folder / "latent_umap.png"
-    )
-
-
-def artifact_effect(
-    fitted: Fitted, dataset: Dataset, *, cells: int, seed: int = 0
-) -> Float[np.ndarray, "G"]:
-    """How far the model's artifact moves each gene of control cells: log2 fold of the mean over
-    generated cells of one library size, with and without it."""
-    request = workflow.make_request(np.zeros((2, len(dataset.treatments)), np.float32))
-    counts = generate.generated_counts(
-        fitted.model,
-        fitted.params,
-        fitted.state,
-        jax.random.key(seed),
-        request._replace(failed=jnp.array([0.0, 1.0])),
-        cells_per_row=cells,
-    )
-    clean, failed = (np.asarray(counts[row::2].mean(0), float).ravel() for row in (0, 1))
-    return log2_fold(failed, clean)
-
-
-def log2_fold(
-    after: Float[np.ndarray, "G"], before: Float[np.ndarray, "G"]
-) -> Float[np.ndarray, "G"]:
-    """Log2 fold of counts per 10,000 with 0.1 added, so that genes without reads do not move."""
-    return np.log2(after + 0.1) - np.log2(before + 0.1)
-
-
-def draw_recovery(
-    folder: Path,
-    fitted: Fitted,
-    dataset: Dataset,
-    prediction: Prediction,
-    truth: Any,
-    planted: Float[np.ndarray, "C G"],
-    *,
-    particles: int,
-) -> dict[str, Any]:
-    """Predicted against planted effects, and the artifact where the model has one; returns how well
-    they are found."""
-    where = {name: i for i, name in enumerate(prediction.names)}
-    predicted = prediction.effects.effect[[where[name] for name in dataset.conditions]]
-    perturbed = np.arange(len(planted)) != dataset.control
-    found: dict[str, Any] = {
-        "effect_pearson": _correlation(planted[perturbed], predicted[perturbed])
-    }
-    test = benchmark.subsets(dataset).get("test", ())
-    if len(test):
-        found["effect_pearson_test"] = _correlation(planted[test], predicted[test])
-    artifact: tuple[Any, ...] = ()
-    if dataset.quality is not None and fitted.model.scale == "counts" and fitted.model.stochastic:
-        true_artifact, about = _planted_artifact(dataset, truth)
-        estimated = artifact_effect(fitted, dataset, cells=particles)
-        found |= {"artifact_pearson": _correlation(true_artifact, estimated), **about}
-        artifact = true_artifact, estimated, dataset.genes
-    plots.recovery(planted[perturbed], predicted[perturbed], folder / "recovery.png", *artifact)
-    return found
-
-
-def _planted_artifact(
-    dataset: Dataset, truth: Any
-) -> tuple[Float[np.ndarray, "G"], dict[str, int]]:
-    """The mean profile of the artifact kinds among the cells that fail the quality criteria, clean
-    ones included, since that is all a model is told; and how many cells are meant."""
-    assert dataset.quality is not None
-    failed = dataset.quality.failed
-    kinds = np.bincount(truth.artifact[failed], minlength=len(truth.artifact_log_fold))
-    clean = (
-        1e4
-        * truth.mean_proportion[list(truth.conditions).index(dataset.conditions[dataset.control])]
-    )
-    profile = log2_fold((kinds / kinds.sum()) @ (clean * np.exp(truth.artifact_log_fold)), clean)
-    return profile, {
-        "artifact_cells": int((truth.artifact > 0).sum()),
-        "artifact_cells_that_fail_quality": int((failed & (truth.artifact > 0)).sum()),
-        "clean_cells_that_fail_quality": int((failed & (truth.artifact == 0)).sum()),
-    }
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])

@@ -1,4 +1,4 @@
-"""The device side of feeds of spectra: pure functions from tables of draws to batches of rows."""
+"""The device side of feeds of paired rows: pure functions from tables of draws to batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.types import Batch
+from jaxpert.data import shards
 
 
-class SpectraData(NamedTuple):
+class PairData(NamedTuple):
     """What `Feed.data` holds on one device: Q of the S shards of the pairs; everything else is
     whole."""
 
@@ -35,14 +36,15 @@ class SpectraData(NamedTuple):
     condition_treatments: Float[Array, "C T"]
 
 
+DIVIDED = ("shard", "size", "item")
+"""Fields of `PairData` that are cut by shard; the others are the same on every device."""
+
+
 class Layout(NamedTuple):
     """The static numbers behind a feed."""
 
     share: int
     """Pairs that a batch takes from each shard."""
-    length: int
-    """Pairs per shard, padding included."""
-    steps: int
     genes: int
     width: int
     """Nonzeros read of a cell at a time; 0 for dense cells."""
@@ -52,47 +54,23 @@ class Layout(NamedTuple):
     """Drawn cells, where each is a row; 0 where their mean is."""
 
 
-def draw_order(
-    static: Layout, shuffle: bool, data: SpectraData, key: PRNGKeyArray, epoch: Int[Array, ""]
-) -> Int[Array, "Q drawn"]:
-    """Positions within each shard in the order of drawing: rows first, padding last."""
-    positions = jnp.arange(static.length, dtype=jnp.int32)
-    if shuffle:
-        key = jax.random.fold_in(key, epoch)
-        positions = jax.vmap(lambda s, n: _permutation(jax.random.fold_in(key, s), positions, n))(
-            data.shard, data.size
-        )
-    else:
-        positions = jnp.broadcast_to(positions, (data.shard.shape[0], static.length))
-    return jnp.pad(positions, ((0, 0), (0, max(0, static.steps * static.share - static.length))))
-
-
-def _permutation(
-    key: PRNGKeyArray, positions: Int[Array, "L"], size: Int[Array, ""]
-) -> Int[Array, "L"]:
-    bits = jax.random.bits(key, positions.shape, jnp.uint32)
-    last = jnp.uint32(2**32 - 1)
-    # The sort is stable, so a row that happens to draw the highest number still comes before the
-    # padding.
-    return positions[jnp.argsort(jnp.where(positions < size, bits, last), stable=True)]
-
-
 def draw_batch(
     static: Layout,
-    data: SpectraData,
+    data: PairData,
     key: PRNGKeyArray,
     order: Int[Array, "Q drawn"],
     step: Int[Array, ""],
 ) -> Batch:
     """The pairs that step `step` of the epoch takes from the shards on this device; nothing random
     is left."""
+    # The order of rows was drawn for the epoch; a step only reads its part of it.
     del key
-    share = static.share
-    drawn = jax.lax.dynamic_slice_in_dim(order, step * share, share, axis=1)
-    place = jnp.arange(share, dtype=jnp.int32)
-    item = jnp.take_along_axis(data.item, drawn, axis=1).reshape(-1)
+    taken = shards.take(static.share, data, order, step)
+    item = jnp.take_along_axis(data.item, taken.place, axis=1).reshape(-1)
+    # With unit "cell" an item's number holds the pair and the drawn cell.
     pair, cell = (item // static.deep, item % static.deep) if static.deep else (item, None)
     own = {name: column[pair] for name, column in data.pairs.items()}
+    # Controls that serve many pairs were made once and are looked up.
     kept = "lower_row" in own
     extras = {name: own[name] for name in ("dose", "control_dose") if name in own}
     extras |= {} if cell is None else {"cell": cell}
@@ -104,24 +82,26 @@ def draw_batch(
         treatment=data.condition_treatments[own["condition"]],
         condition=own["condition"],
         stratum=own["batch"],
-        mask=(step * share + place < data.size[:, None]).reshape(-1),
-        slot=(data.shard[:, None] * share + place).reshape(-1),
+        mask=taken.mask,
+        slot=taken.slot,
         extras={"pair": pair} | extras,
     )
 
 
 def _rows(
     static: Layout,
-    data: SpectraData,
+    data: PairData,
     pool: Int[Array, "B"],
     replicate: Int[Array, "B"],
     cell: Int[Array, "B"] | None,
 ) -> Float[Array, "B G"]:
     """Means over the drawn cells (or the `cell`-th drawn cell), adjusted for batch."""
+    # One cell is handled as a draw of one, so that both units share the code below.
     drawn = (
         data.draws[pool, replicate] if cell is None else data.draws[pool, replicate, cell][:, None]
     )
     batch = data.pool_batch[pool]
+    # The map is affine, so it may follow the mean over cells (docs/models/cycseq.md, ComBat).
     return data.scale[batch] * _means(static, data.cells, drawn) + data.shift[batch]
 
 
@@ -132,6 +112,7 @@ def _means(
     row are held."""
     add = _add_dense if "dense" in cells else _add_sparse
     total = jnp.zeros((drawn.shape[0], static.genes), jnp.float32)
+    # A loop, not a gather of [B, D, G]: memory holds one cell of each row.
     whole = jax.lax.fori_loop(
         0, drawn.shape[1], lambda i, total: add(static, cells, drawn[:, i], total), total
     )
@@ -151,6 +132,7 @@ def _add_sparse(
     """Add one cell to each row, a window of its counts at a time, until the widest of them is
     through."""
     begin, end = cells["start"][cell], cells["start"][cell + 1]
+    # The widest cell of this step decides how many windows are read.
     windows = (jnp.max(end - begin) + static.width - 1) // static.width
     add = functools.partial(_add_window, static, cells, cell, end)
     return jax.lax.fori_loop(
@@ -173,11 +155,15 @@ def _add_window(
     at = jnp.minimum(begin, cells["genes"].shape[0] - static.width)
     window = at[:, None] + jnp.arange(static.width, dtype=jnp.int32)
     inside = (window >= begin[:, None]) & (window < end[:, None])
+    # Slices of fixed width, since compiled code has no arrays of varying length.
     cut = jax.vmap(lambda flat, at: jax.lax.dynamic_slice(flat, (at,), (static.width,)), (None, 0))
     gene, value = cut(cells["genes"], at), cut(cells["values"], at).astype(jnp.float32)
+    # A unit of 0 stands for values that are taken as they are.
     if static.unit:
         value = jnp.log1p(value * cells["factor"][cell][:, None]) / static.unit
     if "cap" in cells:
+        # The cap is on stored entries only: a gene that is not stored lies below every cap.
         value = jnp.minimum(value, cells["cap"][cells["file"][cell][:, None], gene])
+    # Entries of other cells get a column that does not exist and are dropped.
     column = jnp.where(inside, gene, static.genes)
     return total.at[jnp.arange(cell.shape[0])[:, None], column].add(value, mode="drop")

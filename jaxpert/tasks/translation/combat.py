@@ -10,9 +10,11 @@ from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import InputError
 from jaxpert.data.files import shown
-from jaxpert.tasks.translation.log_scale import LogScale, Moments
+from jaxpert.tasks.translation.log_scale import GroupMoments, LogScale
 
+# Relative to the size of each value (docs/models/cycseq.md, ComBat).
 TOLERANCE = 1e-4
+# A limit, so that a gene that swings between two values cannot block a run.
 MOST_ITERATIONS = 1000
 CONSTANT = 1e-12
 """A gene whose variance is below this share of its mean square does not vary but for rounding."""
@@ -68,7 +70,7 @@ def identity(batches: int, genes: int) -> Affine:
 
 
 def combat(
-    moments: Moments, reference: int | CombatReference | None, *, stopping: str = "absolute"
+    moments: GroupMoments, reference: int | CombatReference | None, *, stopping: str = "absolute"
 ) -> Combat:
     """Fit parametric empirical-Bayes ComBat without covariates (Johnson et al. 2007) to the moments
     of each batch.
@@ -93,37 +95,46 @@ def combat(
     if stopping not in ("absolute", "signed"):
         raise ValueError(f"stopping is {stopping!r}, expected 'absolute' or 'signed'")
     batches, genes = moments.mean.shape
+    # docs/models/cycseq.md, ComBat: z = (y - alpha) / s.
     alpha, variance = _standard(moments, reference)
+    # A gene that does not vary in the reference has no scale to be standardised by.
     varies = variance > CONSTANT * alpha**2
-    s = np.sqrt(variance[varies])
+    center, s = alpha[varies], np.sqrt(variance[varies])
     affine, untouched = identity(batches, genes), np.ones((batches, genes), bool)
     iterations = np.zeros(batches, np.int64)
+    # A kept reference is none of the batches, so that all of them move.
     still = None if isinstance(reference, CombatReference) else reference
     for b in np.flatnonzero(moments.cells):
+        # The reference stays as it is, and with no varying gene there is nothing to do.
         if b == still or not varies.any():
             continue
-        shift = (moments.mean[b, varies] - alpha[varies]) / s
+        # Effect and spread of the batch for each gene, standardised.
+        shift = (moments.mean[b, varies] - center) / s
         spread = moments.variance[b, varies] / s**2
         prior = _prior(shift, spread)
+        # Without spread over genes the inverse gamma has no parameters.
         if prior is None:
             continue
         g, d, iterations[b] = _posterior(int(moments.cells[b]), shift, spread, prior, stopping)
-        a = 1 / np.sqrt(d)
-        affine.scale[b, varies], affine.shift[b, varies] = (
-            a,
-            alpha[varies] - (alpha[varies] + s * g) * a,
-        )
+        # y' = s (z - g*) / sqrt(d*) + alpha as a map of y.
+        scale = 1 / np.sqrt(d)
+        # Written into the map of the batch in place; other genes keep the identity.
+        affine.scale[b, varies] = scale
+        affine.shift[b, varies] = center - (center + s * g) * scale
         untouched[b, varies] = False
     return Combat(affine, untouched, iterations)
 
 
-def standardised_moments(moments: Moments, scale: LogScale, file: Int[np.ndarray, "Q"]) -> Moments:
-    """Moments after z-scoring, where the scale has it; `file` is each batch's."""
+def standardised_moments(
+    moments: GroupMoments, scale: LogScale, file: Int[np.ndarray, "Q"]
+) -> GroupMoments:
+    """GroupMoments after z-scoring, where the scale has it; `file` is each batch's."""
     if scale.mean is None or scale.std is None:
         return moments
     filled = (moments.cells > 0)[:, None]
+    # Batches without cells keep mean 0, as before.
     mean = np.where(filled, (moments.mean - scale.mean[file]) / scale.std[file], 0)
-    return Moments(moments.cells, mean, moments.variance / scale.std[file] ** 2)
+    return GroupMoments(moments.cells, mean, moments.variance / scale.std[file] ** 2)
 
 
 def after_standardising(affine: Affine, scale: LogScale, file: Int[np.ndarray, "Q"]) -> Affine:
@@ -147,16 +158,16 @@ def require_comparable(
 ) -> None:
     """Refuse a kept reference whose moments are of other genes, on another scale or of other cells
     than asked for."""
-    said = f"the kept ComBat reference {reference.name!r}"
+    kept = f"the kept ComBat reference {reference.name!r}"
     for key, here in (("lognorm", lognorm), ("combat_cells", combat_cells)):
         there = getattr(reference, key)
         if here != there:
             raise InputError(
-                f"{said} was fitted with data.{key}={there} and here it is {here}, expected the "
-                "same: set "
-                f"data.{key}={there}, or align to a batch of these data "
+                f"{kept} was fitted with data.{key}={there} and here it is {here}, expected the "
+                f"same: set data.{key}={there}, or align to a batch of these data "
                 "(data.combat_reference=largest)"
             )
+    # Moments belong to genes by place, so the order matters too.
     if reference.genes != genes:
         absent = [gene for gene in reference.genes if gene not in set(genes)]
         what = (
@@ -165,43 +176,47 @@ def require_comparable(
             else "in another order or fewer"
         )
         raise InputError(
-            f"the data have {len(genes)} genes and {said} {len(reference.genes)}, {what}; "
-            "expected the same genes in "
-            "the same order: choose the genes of its run when reading the data"
+            f"the data have {len(genes)} genes and {kept} {len(reference.genes)}, {what}; expected "
+            "the same genes in the same order: choose the genes of its run when reading the data"
         )
 
 
 def _standard(
-    moments: Moments, reference: int | CombatReference | None
+    moments: GroupMoments, reference: int | CombatReference | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Alpha and s^2 of each gene."""
     if isinstance(reference, CombatReference):
         return reference.mean, reference.variance
     if reference is not None:
         return moments.mean[reference], moments.variance[reference]
+    # The joint form pools within-batch variances, weighted by cells.
     weight = (moments.cells / moments.cells.sum())[:, None]
     return (weight * moments.mean).sum(0), (weight * moments.variance).sum(0)
 
 
 def _prior(shift: np.ndarray, spread: np.ndarray) -> _Prior | None:
+    # Mean u and variance w of the spreads over genes (docs/models/cycseq.md, ComBat).
     mean, variance = float(spread.mean()), float(spread.var())
     if variance <= CONSTANT * mean**2:
         return None
+    # Shape and rate of the inverse gamma distribution with the mean and variance of the spreads.
     shape = (2 * variance + mean**2) / variance
-    return _Prior(
-        float(shift.mean()), float(shift.var()), shape, (mean * variance + mean**3) / variance
-    )
+    rate = (mean * variance + mean**3) / variance
+    return _Prior(float(shift.mean()), float(shift.var()), shape, rate)
 
 
 def _posterior(
     cells: int, shift: np.ndarray, spread: np.ndarray, prior: _Prior, stopping: str
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """g*, d* and the number of rounds: each is updated given the other until neither changes."""
+    # The estimates themselves are where the rounds start.
     g, d, number = shift, spread, 0
     while number < MOST_ITERATIONS:
         number += 1
+        # Conditional posterior mean of the effect, then of the spread around it.
         new_g = (prior.variance * cells * shift + d * prior.mean) / (prior.variance * cells + d)
         squares = cells * (spread + (shift - new_g) ** 2)
+        # Mean of the inverse gamma posterior (docs/models/cycseq.md, ComBat).
         new_d = (prior.rate + 0.5 * squares) / (cells / 2 + prior.shape - 1)
         change = max(_change(g, new_g, stopping), _change(d, new_d, stopping))
         g, d = new_g, new_d
@@ -214,6 +229,5 @@ def _change(old: np.ndarray, new: np.ndarray, stopping: str) -> float:
     """Largest change relative to the old value; one from exactly 0 to 0 is none."""
     size = old if stopping == "signed" else np.abs(old)
     moved = np.abs(new - old)
-    return float(
-        np.divide(moved, size, out=np.where(moved > 0, np.inf, 0.0), where=size != 0).max()
-    )
+    of_zero = np.where(moved > 0, np.inf, 0.0)
+    return float(np.divide(moved, size, out=of_zero, where=size != 0).max())

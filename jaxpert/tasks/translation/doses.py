@@ -1,4 +1,5 @@
-"""Dose series (sci-Plex form) as pairs of spectra: each dose of a compound with the next one."""
+"""Dose series (sci-Plex form) as pairs of pseudo-bulk groups: each dose of a compound with the next
+one."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import column, shown
 from jaxpert.data.labels import Labels, text_labels
-from jaxpert.tasks.translation.draws import Spectra, control_of, find_spectra
+from jaxpert.tasks.translation.draws import PseudobulkGroups, control_of, find_pseudobulk_groups
 from jaxpert.tasks.translation.lines import (
     PLACEHOLDERS,
     Names,
@@ -27,10 +28,11 @@ from jaxpert.tasks.translation.lines import (
     require_controls,
 )
 from jaxpert.tasks.translation.prepare import Prepared
-from jaxpert.tasks.translation.prepare import prepare as prepare_spectra
+from jaxpert.tasks.translation.prepare import prepare as prepare_pairs
 from jaxpert.tasks.translation.splits import TEST, TRAIN, Edges
 
 PAIRS = ("adjacent", "lowest_to_highest")
+# A column of the file with such a name is renamed, so that it is not lost.
 OWN = ("compound", "dose", "annotated_targets")
 """Columns of `Dataset.obs` that are made here; the dose of vehicle cells is 0."""
 
@@ -82,35 +84,32 @@ def load_doses(
     parts, genes, notes = read_parts(
         sources, line=line, batch=batch, layer=layer, normalised=normalised
     )
-    columns = zip(
-        parts,
-        per_source(compound, len(parts), "data.compound"),
-        per_source(dose, len(parts), "data.dose"),
-        strict=True,
-    )
-    cells = [_cells(part, str(one), str(two), vehicle) for part, one, two in columns]
-    measured = set(genes)
-    found = {c for part in cells for c in np.unique(part.compound).tolist()} - {vehicle}
-    _require_annotated(found, annotated)
-    lost = sorted(c for c in found if not measured & set(annotated[c]))
-    keep = [~np.isin(part.compound, lost) for part in cells]
-    if not (found - set(lost)):
+    compounds = per_source(compound, len(parts), "data.compound")
+    doses = per_source(dose, len(parts), "data.dose")
+    cells = [
+        _cells(part, str(of_compound), str(of_dose), vehicle)
+        for part, of_compound, of_dose in zip(parts, compounds, doses, strict=True)
+    ]
+    measured, present = set(genes), _compounds(cells, vehicle)
+    _require_annotated(present, annotated)
+    lost = sorted(name for name in present if not measured & set(annotated[name]))
+    if len(lost) == len(present):
         raise InputError(
-            f"none of the {len(found)} compounds has a target among the {len(genes)} genes, "
-            "expected gene names as in "
-            f"var_names (such as {shown(genes[:2])}): check data.targets"
+            f"none of the {len(present)} compounds has a target among the {len(genes)} genes, "
+            f"expected gene names as in var_names (such as {shown(genes[:2])}): check data.targets"
         )
-    kept = [_Cells(part.compound[k], part.dose[k]) for part, k in zip(cells, keep, strict=True)]
-    parts = [_keep(part, k, own, annotated) for part, k, own in zip(parts, keep, kept, strict=True)]
-    labels = _labels(kept, vehicle, {c: sorted(measured & set(annotated[c])) for c in found})
-    dataset = join(parts, genes, labels, placeholders, name)
+    kept_parts, kept_cells, cells_lost = [], [], 0
+    for part, own in zip(parts, cells, strict=True):
+        keep = ~np.isin(own.compound, lost)
+        cells_lost += int((~keep).sum())
+        kept_cells.append(_Cells(own.compound[keep], own.dose[keep]))
+        kept_parts.append(_keep(part, keep, kept_cells[-1], annotated))
+    of_measured = {name: sorted(measured & set(annotated[name])) for name in present}
+    labels = _labels(kept_cells, vehicle, of_measured)
+    dataset = join(kept_parts, genes, labels, placeholders, name)
     require_controls(dataset)
-    remarks = _remarks(
-        lost,
-        sum(int((~k).sum()) for k in keep),
-        {c: annotated[c] for c in found - set(lost)},
-        measured,
-    )
+    used = {compound: annotated[compound] for compound in present - set(lost)}
+    remarks = _remarks(lost, cells_lost, used, measured)
     return replace(dataset, notes=(*dataset.notes, *notes, *remarks))
 
 
@@ -125,7 +124,7 @@ def prepare(
         one with vehicle; "lowest_to_highest" trains on the lowest dose with vehicle alone and tests
         the highest dose from the lowest.
       test: compounds that are tested; None takes those with exactly one annotated target.
-      settings: of `spectra.prepare` but for the split: one replicate of the training pairs
+      settings: of `prepare` but for the split: one replicate of the training pairs
           validates.
 
     `Pairs.dose` is log10 of both doses; vehicle stands a factor 10 below the lowest dose of the
@@ -139,25 +138,35 @@ def prepare(
             f"the dose pairs are {pairs!r}, expected one of {', '.join(PAIRS)}: change data.pairs"
         )
     tested = _tested(dataset, test)
-    spectra = find_spectra(dataset)
-    first = spectra.cells[spectra.start[:-1]]
+    pseudobulk = find_pseudobulk_groups(dataset)
+    # All cells of a group have one compound and one dose: look at the first.
+    first = pseudobulk.cells[pseudobulk.start[:-1]]
     compound = np.asarray(dataset.obs["compound"], str)[first]
     dose = np.asarray(dataset.obs["dose"], float)[first]
-    edges = _edges(dataset, spectra, compound, dose, np.isin(compound, tested), pairs)
+    edges = _edges(dataset, pseudobulk, compound, dose, np.isin(compound, tested), pairs)
     counts = [len(np.unique(compound[edges.upper[edges.part == part]])) for part in (TRAIN, TEST)]
     if not all(counts):
         raise InputError(
             f"{counts[0]} compounds train and {counts[1]} are tested, expected some of both "
-            "(tested are those with one "
-            "annotated target): name some with data.test_compounds, or give more compounds"
+            "(tested are those with one annotated target): name some with data.test_compounds, or "
+            "give more compounds"
         )
+    # Vehicle has no logarithm: it stands a factor 10 below the lowest dose.
     lowest = np.log10(dose[dose > 0].min())
     logged = np.log10(np.where(dose > 0, dose, 10 ** (lowest - 1)))
-    prepared = prepare_spectra(dataset, edges=edges, dose=logged, **settings)
+    prepared = prepare_pairs(dataset, edges=edges, dose=logged, **settings)
     names = np.unique(compound[edges.upper[edges.part == TEST]])
     note = f"{counts[0]} compounds train and {counts[1]} are tested: {shown(names)}"
     whole = replace(prepared.dataset, notes=(*prepared.dataset.notes, note))
     return prepared._replace(dataset=whole, notes=(*prepared.notes, note))
+
+
+def _compounds(cells: Sequence[_Cells], vehicle: str) -> set[str]:
+    """Every compound but the vehicle."""
+    present: set[str] = set()
+    for part in cells:
+        present |= set(np.unique(part.compound).tolist())
+    return present - {vehicle}
 
 
 def read_targets(targets: Targets) -> dict[str, tuple[str, ...]]:
@@ -167,17 +176,21 @@ def read_targets(targets: Targets) -> dict[str, tuple[str, ...]]:
         pairs = [(str(name), genes) for name, genes in targets.items()]
     else:
         pairs = _read_table(Path(os.path.expanduser(os.fspath(targets))))
-    found: dict[str, tuple[str, ...]] = {}
+    annotated: dict[str, tuple[str, ...]] = {}
     for name, genes in pairs:
-        listed = (
-            re.split(r"[;|,\s]+", genes)
-            if isinstance(genes, str)
-            else [str(gene) for gene in genes or ()]
-        )
-        found[name] = tuple(
-            dict.fromkeys((*found.get(name, ()), *(gene for gene in listed if gene)))
-        )
-    return found
+        # Several lines of one compound are joined, as tables often hold one target to a line.
+        # A dict keeps the order in which genes are first named.
+        annotated[name] = tuple(dict.fromkeys((*annotated.get(name, ()), *_listed(genes))))
+    return annotated
+
+
+def _listed(genes: Any) -> list[str]:
+    """Names of genes from one text, or from a sequence."""
+    if isinstance(genes, str):
+        names = re.split(r"[;|,\s]+", genes)
+    else:
+        names = [str(gene) for gene in genes or ()]
+    return [name for name in names if name]
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
@@ -189,12 +202,12 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
             "data.targets"
         )
     separator = "," if path.suffix == ".csv" else "\t"
+    # Text alone, so that a gene called NA or an identifier of digits is not turned into a number.
     table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     if table.shape[1] < 2:
         raise InputError(
-            f"{path} has {table.shape[1]} column, expected compound and targets (.csv with "
-            "commas, else tabs between): "
-            "write the table with two columns and a header"
+            f"{path} has {table.shape[1]} column, expected compound and targets (.csv with commas, "
+            "else tabs between): write the table with two columns and a header"
         )
     return list(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
 
@@ -207,60 +220,61 @@ def _cells(part: Part, compound: str, dose: str, vehicle: str) -> _Cells:
     )
     values = column(part.obs, dose, "data.dose")
     numbers = np.asarray(pd.to_numeric(values.astype(str), errors="coerce"), float)
+    # What the file has as the dose of vehicle cells is often empty, so it is not read.
     numbers = np.where(names == vehicle, 0.0, numbers)
     bad = ~np.isfinite(numbers) | (numbers < 0)
     if bad.any():
         raise InputError(
             f"{int(bad.sum())} cells of {part.name} have a dose that is no number from 0 (such as "
             f"{str(values.iloc[int(np.argmax(bad))])!r} in column {dose!r}), expected one number "
-            "in one unit for all: "
-            "mend the column or set data.dose to another one"
+            "in one unit for all: mend the column or set data.dose to another one"
         )
+    # Cells of any compound at dose 0 were given nothing, so they are vehicle cells too.
     return _Cells(np.where(numbers == 0, vehicle, names), numbers)
 
 
-def _require_annotated(found: set[str], annotated: Mapping[str, Any]) -> None:
-    unknown = sorted(found - set(annotated))
+def _require_annotated(present: set[str], annotated: Mapping[str, Any]) -> None:
+    unknown = sorted(present - set(annotated))
     if unknown:
         close = get_close_matches(unknown[0], list(annotated), n=1)
+        hint = f"; did you mean {close[0]!r}" if close else ""
         raise InputError(
             f"{len(unknown)} compounds of the cells are unknown to the table of targets "
-            f"({shown(unknown)}"
-            f"{f'; did you mean {close[0]!r}' if close else ''}), expected a line for each: add "
-            "them to data.targets, "
-            "with no gene to leave them out"
+            f"({shown(unknown)}{hint}), expected a line for each: add them to data.targets, with "
+            "no gene to leave them out"
         )
 
 
 def _keep(
     part: Part, keep: np.ndarray, cells: _Cells, annotated: Mapping[str, Sequence[str]]
 ) -> Part:
+    """The part's kept cells, with the columns OWN."""
     taken = {name: f"{name}_in_file" for name in OWN if name in part.obs.columns}
     number = [len(annotated.get(name, ())) for name in cells.compound]
     obs = part.obs[keep].rename(columns=taken)
     obs = obs.assign(compound=cells.compound, dose=cells.dose, annotated_targets=number)
-    whole = bool(keep.all())
-    counts = part.counts if whole else part.counts[keep]
-    return Part(
-        part.name, counts, obs, part.line[keep], None if part.batch is None else part.batch[keep]
-    )
+    # A matrix that stays whole is not copied, since counts are the large part of the data.
+    counts = part.counts if keep.all() else part.counts[keep]
+    batch = None if part.batch is None else part.batch[keep]
+    return Part(part.name, counts, obs, part.line[keep], batch)
 
 
 def _labels(parts: Sequence[_Cells], vehicle: str, targets: Mapping[str, Sequence[str]]) -> Labels:
-    compound = np.concatenate([part.compound for part in parts])
-    dose = np.concatenate([part.dose for part in parts])
-    keys = sorted(set(zip(compound.tolist(), dose.tolist(), strict=True)) - {(vehicle, 0.0)})
+    """A condition for each compound at a dose, the vehicle first."""
+    cells = []
+    for part in parts:
+        cells += zip(part.compound.tolist(), part.dose.tolist(), strict=True)
+    # Vehicle comes first: the control is condition 0.
+    keys = sorted(set(cells) - {(vehicle, 0.0)})
     index = {key: i for i, key in enumerate([(vehicle, 0.0), *keys])}
-    condition = np.array(
-        [index[key] for key in zip(compound.tolist(), dose.tolist(), strict=True)], np.int32
-    )
-    treatments = tuple(sorted({gene for name, _ in keys for gene in targets[name]}))
+    condition = np.array([index[key] for key in cells], np.int32)
+    treatments = tuple(sorted(set().union(*(targets[name] for name, _ in keys))))
+    # Two doses of a compound share the columns of its targets; the dose tells them apart.
     table = np.zeros((len(index), len(treatments)), np.float32)
     for i, (name, _) in enumerate(keys, start=1):
         table[i] = np.isin(treatments, targets[name])
-    return Labels(
-        (vehicle, *(f"{name}@{value:g}" for name, value in keys)), condition, 0, treatments, table
-    )
+    names = (vehicle, *(f"{name}@{value:g}" for name, value in keys))
+    return Labels(names, condition, 0, treatments, table)
 
 
 def _remarks(
@@ -272,7 +286,8 @@ def _remarks(
             f"{len(lost)} compounds without a measured target are left out, {cells} cells: "
             f"{shown(lost, 20)}"
         )
-    outside = sorted({gene for genes in annotated.values() for gene in genes} - measured)
+    # Only compounds with cells count here, since a table may hold many more.
+    outside = sorted(set().union(*annotated.values()) - measured)
     if outside:
         notes.append(
             f"{len(outside)} annotated targets are not measured and are no part of treatments: "
@@ -290,45 +305,50 @@ def _tested(dataset: Dataset, test: Sequence[str] | None) -> list[str]:
     compound = np.asarray(dataset.obs["compound"], str)
     known = sorted(set(compound[dataset.condition != dataset.control].tolist()))
     if test is None:
+        # The paper tests compounds of one annotated target, measured or not.
         return sorted(set(compound[np.asarray(dataset.obs["annotated_targets"]) == 1].tolist()))
     unknown = [name for name in test if name not in known]
     if unknown:
         close = get_close_matches(unknown[0], known, n=1)
         raise InputError(
             f"there is no compound {unknown[0]!r} in {dataset.name!r} (or it has no measured "
-            "target): did you mean "
-            f"{(close or known)[0]!r}? The {len(known)} compounds are {shown(known)}"
+            f"target): did you mean {(close or known)[0]!r}? The {len(known)} compounds are "
+            f"{shown(known)}"
         )
     return list(test)
 
 
 def _edges(
     dataset: Dataset,
-    spectra: Spectra,
+    pseudobulk: PseudobulkGroups,
     compound: np.ndarray,
     dose: np.ndarray,
     tested: np.ndarray,
     pairs: str,
 ) -> Edges:
-    """Pairs of spectra, batch by batch and compound by compound."""
-    vehicle = control_of(dataset, spectra)
-    upper, lower, part = [], [], []
-
-    def add(one: Int[np.ndarray, "n"], two: Int[np.ndarray, "n"]) -> None:
-        upper.append(one)
-        lower.append(two)
-        part.append(np.where(tested[one], TEST, TRAIN))
-
+    """Pairs of pseudo-bulk groups, batch by batch and compound by compound."""
+    vehicle = control_of(dataset, pseudobulk)
+    upper, lower = [], []
     treated = np.flatnonzero(vehicle >= 0)
-    for batch in np.unique(spectra.batch[treated]):
-        here = treated[spectra.batch[treated] == batch]
+    # Pairs stay within a batch, so that a change of batch is never taken for one of dose.
+    for batch in np.unique(pseudobulk.batch[treated]):
+        here = treated[pseudobulk.batch[treated] == batch]
         for name in np.unique(compound[here]):
             series = here[compound[here] == name]
+            # A stable order, so that equal doses give the same pairs on every machine.
             series = series[np.argsort(dose[series], kind="stable")]
             if pairs == "adjacent":
-                add(series, np.concatenate([vehicle[series[:1]], series[:-1]]))
+                # Each dose with the next lower one that has cells; the lowest with vehicle.
+                upper.append(series)
+                lower.append(np.concatenate([vehicle[series[:1]], series[:-1]]))
             elif not tested[series[0]]:
-                add(series[:1], vehicle[series[:1]])
+                # A compound that trains shows its lowest dose alone, from vehicle.
+                upper.append(series[:1])
+                lower.append(vehicle[series[:1]])
             elif len(series) > 1:
-                add(series[-1:], series[:1])
-    return Edges(np.concatenate(upper), np.concatenate(lower), np.concatenate(part))
+                # A tested compound is asked for its highest dose from its lowest, so it needs two.
+                upper.append(series[-1:])
+                lower.append(series[:1])
+    all_upper = np.concatenate(upper)
+    part = np.where(tested[all_upper], TEST, TRAIN)
+    return Edges(all_upper, np.concatenate(lower), part)

@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert.core.types import SPLITS
-from jaxpert.evaluation import compare as benchmark
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.translation.baselines import Groups, Means, Predictor, mean_changes, profiles
+from jaxpert.evaluation import compare as comparison
+from jaxpert.tasks.translation.baselines import mean_changes, profiles
+from jaxpert.tasks.translation.groups import EffectGroups, GroupMeans, Predictor
+from jaxpert.tasks.translation.prepare import Prepared
+from jaxpert.tasks.translation.rows import Rows
 
 CONTROL = "control"
 
@@ -26,23 +28,28 @@ class Changes(NamedTuple):
 
 
 def changes(
-    prepared: spectra.Prepared, groups: Groups, means: Means, model: Predictor, truth: Any = None
+    prepared: Prepared, groups: EffectGroups, means: GroupMeans, model: Predictor, truth: Any = None
 ) -> Changes:
     """Mean rows of perturbed cells less those of their control, measured and predicted (from the
     mean control row)."""
+    # The model reads float32 in training, so it is given the same here.
     start = means.lower.astype(np.float32)
+    # Any row of a pair carries its condition and batch; the first stands for all.
     first = np.unique(groups.of_pair, return_index=True)[1]
     made = []
+    # In blocks, since there may be thousands of pairs with as many genes.
     for block in np.array_split(np.arange(len(first)), max(1, len(first) // 256)):
-        rows = spectra.Rows(first[block], means.upper[block].astype(np.float32), start[block])
+        rows = Rows(first[block], means.upper[block].astype(np.float32), start[block])
+        # The prediction less its input is the effect (docs/evaluation.md, Effects).
         made.append(model(rows)["n2p"] - start[block])
-    profile, _ = profiles(groups, means, len(prepared.spectra.lines))
+    profile, _ = profiles(groups, means, len(prepared.pseudobulk.lines))
     found = {
-        benchmark.MODEL: np.concatenate(made),
+        comparison.MODEL: np.concatenate(made),
         "no_change": np.zeros_like(means.upper),
         "mean_perturbation": profile["n2p"][groups.line] - means.lower,
         "mean_change": mean_changes(groups, means)[0],
     }
+    # The control goes in front with no change, as the shared scores expect it.
     front = np.zeros((1, means.upper.shape[1]))
     planted = None if truth is None else planted_changes(prepared, groups, truth)
     return Changes(
@@ -54,48 +61,54 @@ def changes(
 
 
 def planted_changes(
-    prepared: spectra.Prepared, groups: Groups, truth: Any
+    prepared: Prepared, groups: EffectGroups, truth: Any
 ) -> Float[np.ndarray, "K G"] | None:
     """True changes in the space of the rows (ComBat's scale included); None where conditions of the
     truth are none of perturbation and line, and on other scales than log2."""
     where = {str(name): i for i, name in enumerate(truth.conditions)}
+    # Other scales and doses have no counterpart among the planted means.
     if prepared.scale.kind != "log2_cp10k" or prepared.pairs.dose is not None:
         return None
-    dataset, lines = prepared.dataset, prepared.spectra.lines
+    dataset, lines = prepared.dataset, prepared.pseudobulk.lines
     names = [
         f"{dataset.conditions[c]} in {lines[i]}"
         for c, i in zip(groups.condition, groups.line, strict=True)
     ]
     control = [f"{dataset.conditions[dataset.control]} in {lines[i]}" for i in groups.line]
+    # A truth of other conditions, such as one without lines, cannot be compared.
     if not set(names) | set(control) <= set(where):
         return None
     genes = {str(name): i for i, name in enumerate(truth.genes)}
     mean = truth.mean_log2[:, [genes[name] for name in dataset.genes]]
     change = mean[[where[name] for name in names]] - mean[[where[name] for name in control]]
+    # ComBat's shift cancels in a difference and its scale does not.
     return prepared.affine.scale[groups.batch] * change
 
 
 def compare(
-    prepared: spectra.Prepared, groups: Groups, means: Means, found: Changes, seed: int
+    prepared: Prepared, groups: EffectGroups, means: GroupMeans, found: Changes, seed: int
 ) -> dict[str, Any]:
-    """`benchmark.compare` over pairs of perturbation and line: the main table of the report."""
+    """`comparison.compare` over pairs of perturbation and line: the main table of the report."""
     pairs, dataset = prepared.pairs, prepared.dataset
+    # Row 0 is the control, so pairs are counted from 1.
     subsets = {"all": np.arange(1, len(found.names))}
     for name in SPLITS[:3]:
         members = np.unique(groups.of_pair[pairs.part == SPLITS.index(name)]) + 1
         if len(members):
             subsets[name] = members
     trained = np.concatenate([[True], groups.trained])
+    # Only treatments of the pairs stand in the table; the control has none.
     table = np.zeros((len(found.names), dataset.condition_treatments.shape[1]), np.float32)
     table[1:] = dataset.condition_treatments[groups.condition]
+    # Expressed genes are those of the mean control row over all pairs.
     control = means.lower.mean(0)
-    screen = benchmark.Screen(
+    screen = comparison.Screen(
         conditions=found.names,
         control=0,
         subsets=subsets,
         trained=trained,
         control_mean=control,
         reference=found.observed[1:][groups.trained].mean(0),
-        own_genes=benchmark.own_genes(table, dataset.treatments, dataset.genes),
+        own_genes=comparison.own_genes(table, dataset.treatments, dataset.genes),
     )
-    return benchmark.compare(found.observed, found.predicted, screen, truth=found.truth, seed=seed)
+    return comparison.compare(found.observed, found.predicted, screen, truth=found.truth, seed=seed)

@@ -1,262 +1,234 @@
-"""Scores of the CycSeq paper: rows predicted in both directions, beside baselines, line by line
-(spec section 9)."""
+"""Scores of predicted rows in both directions, beside baselines, line by line
+(docs/models/cycseq.md, Evaluation)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
-from jaxpert.core.types import Batch, PyTree
-from jaxpert.evaluation import compare as benchmark
-from jaxpert.evaluation import differential, pseudobulk
-from jaxpert.models.cycseq import model as cycseq
-from jaxpert.models.cycseq.game import cycle, rows_of
-from jaxpert.models.cycseq.setup import CycSeq
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.translation import metrics as cycseq_metrics
-from jaxpert.tasks.translation.baselines import Groups, Predictor, moments_of
+from jaxpert.evaluation import compare, differential, pseudobulk
+from jaxpert.tasks.translation import metrics as row_metrics
+from jaxpert.tasks.translation.groups import EffectGroups, Predictor, moments_of
+from jaxpert.tasks.translation.prepare import Prepared
+from jaxpert.tasks.translation.rows import Rows, blocks_of_rows
 
 DIRECTIONS = ("n2p", "p2n")
 ALL = "all"
 BLOCK = 256
-TRAINED = ("scgen", "gears")
-"""Methods that may be trained beside."""
 UNITS_NOTE = (
     "all methods are scored on the same rows and in the same units; published MAE and MSE are in "
-    "units that the paper "
-    "does not state and very probably differ between its methods, so only R2 can be set beside them"
+    "units that the paper does not state and very probably differ between its methods, so only R2 "
+    "can be set beside them"
 )
+
+
+class Facets(NamedTuple):
+    """What tables are made for: lines, or with doses compounds."""
+
+    names: tuple[str, ...]
+    of_group: Int[np.ndarray, "K"]
 
 
 class Scored(NamedTuple):
     """What `score` finds."""
 
     table: dict[str, Any]
-    """The part "cycseq" of metrics.json."""
-    rows: dict[str, dict[str, cycseq_metrics.Scores]]
+    """The part of metrics.json that has the family's name."""
+    rows: dict[str, dict[str, row_metrics.Scores]]
     """{direction: {method: scores of every evaluated row}}."""
     pair: Int[np.ndarray, "n"]
     """Pair of each row."""
 
 
-def predictor(
-    net: CycSeq,
-    params: PyTree,
-    state: PyTree,
-    prepared: spectra.Prepared,
-    unit_scale: Float[np.ndarray, "G"] | None,
-) -> Predictor:
-    """The model, in evaluation mode: latent means (or `samples` draws) and remembered moments."""
-    dataset, pairs = prepared.dataset, prepared.pairs
-    unit = 1.0 if unit_scale is None else unit_scale.astype(np.float32)
-    key = jax.random.key(0)
+class _Collected(NamedTuple):
+    """Scores by row, and sums for scores of means, by direction and method."""
 
-    @jax.jit
-    def both(params: Any, state: Any, key: Array, batch: Batch) -> tuple[Array, Array]:
-        if net.settings.samples:
-            dose = batch.extras.get("dose")
-            own, condition = (
-                batch.extras.get("control_dose", dose),
-                (batch.treatment, batch.stratum),
-            )
-            one, two = jax.random.split(key)
-            run = partial(cycseq.translate, net, params, state)
-            up = run(batch.control, *condition, direction="n2p", key=one, dose=own)
-            return up, run(batch.x, *condition, direction="p2n", key=two, dose=dose)
-        passes, _ = cycle(net, params["generators"], state, None, rows_of(net, batch))
-        return passes.fake_x.expression, passes.fake_y.expression
-
-    def predict(rows: spectra.Rows) -> dict[str, np.ndarray]:
-        own, n = rows.pair, len(rows.pair)
-
-        def column(values: Any) -> Array:
-            """Filled up, so that all blocks run one compiled program."""
-            values = np.asarray(values)
-            return jnp.asarray(np.resize(values, (max(n, size), *values.shape[1:])))
-
-        condition = pairs.condition[own]
-        doses = (
-            {}
-            if pairs.dose is None
-            else {"dose": pairs.dose[own, 0], "control_dose": pairs.dose[own, 1]}
-        )
-        batch = Batch(
-            x=column((rows.x / unit).astype(np.float32)),
-            control=column((rows.control / unit).astype(np.float32)),
-            treatment=column(dataset.condition_treatments[condition]),
-            condition=column(condition),
-            stratum=column(pairs.batch[own].astype(np.int32)),
-            mask=column(np.ones(n, bool)),
-            slot=column(np.arange(n)),
-            extras={name: column(values) for name, values in doses.items()},
-        )
-        made = both(params, state, jax.random.fold_in(key, int(own[0])), batch)
-        return {
-            name: np.asarray(found)[:n] * unit for name, found in zip(DIRECTIONS, made, strict=True)
-        }
-
-    size = min(BLOCK, max(len(prepared.pair_numbers("val")), len(prepared.pair_numbers("test"))))
-    return predict
+    rows: dict[str, dict[str, row_metrics.Scores]]
+    sums: dict[str, dict[str, row_metrics.Sums]]
+    pair: Int[np.ndarray, "n"]
 
 
-def evaluated_split(prepared: spectra.Prepared) -> str:
+def evaluated_split(prepared: Prepared) -> str:
     """The split that is scored: test where there are such pairs."""
+    # Where nothing is held out, the replicate that validates is scored.
     return "test" if len(prepared.pair_numbers("test")) else "val"
 
 
-def gene_sets(prepared: spectra.Prepared, groups: Groups) -> tuple[cycseq_metrics.Tops, int]:
+def facets_of(prepared: Prepared, groups: EffectGroups) -> Facets:
+    """Lines, or with doses compounds, and the one of each group."""
+    if prepared.pairs.dose is None:
+        return Facets(prepared.pseudobulk.lines, groups.line)
+    # A condition is called compound@dose, and compounds are what the tables are for.
+    names = [prepared.dataset.conditions[c].rsplit("@", 1)[0] for c in groups.condition]
+    compounds, number = np.unique(names, return_inverse=True)
+    return Facets(tuple(map(str, compounds)), number)
+
+
+def gene_sets(prepared: Prepared, groups: EffectGroups) -> tuple[row_metrics.Tops, int]:
     """Genes that differ most between the cells of each group and of its control (Welch's t), for
     scoring only; and the number of groups with too few cells for a ranking."""
+    # Controls serve many groups, so every group's moments are taken once.
     wanted = np.unique([groups.upper, groups.lower])
     upper, lower = (np.searchsorted(wanted, side) for side in (groups.upper, groups.lower))
-    found = moments_of(prepared, wanted)
-    spread = found.variance * (found.cells / np.maximum(found.cells - 1, 1))[:, None]
-    variance = np.where((found.cells > 1)[:, None], spread, np.nan)
+    moments = moments_of(prepared, wanted)
+    # From the variance of the cells at hand (ddof 0) to that of Welch's t (ddof 1).
+    correction = moments.cells / np.maximum(moments.cells - 1, 1)
+    variance = moments.variance * correction[:, None]
+    # One cell has no variance, so its group has no ranking.
+    variance = np.where((moments.cells > 1)[:, None], variance, np.nan)
+    # A group is ranked against its own control; controls stand for themselves.
     reference = np.arange(len(wanted))
     reference[upper] = lower
-    ranking = differential.rank(
-        pseudobulk.Pseudobulk(found.mean, found.cells, np.zeros(len(wanted), int), variance),
-        reference,
-    )
-    genes = prepared.dataset.genes
-    sizes = [k for k in cycseq_metrics.TOPS if k < len(genes)]
-    tops = {
-        name: of if of is None else of[upper]
-        for name, of in cycseq_metrics.gene_sets(ranking, sizes).items()
-    }
+    means = pseudobulk.Pseudobulk(moments.mean, moments.cells, np.zeros(len(wanted), int), variance)
+    ranking = differential.rank(means, reference)
+    # A set of all genes would repeat the scores over all genes.
+    sizes = [k for k in row_metrics.TOPS if k < len(prepared.dataset.genes)]
+    tops: row_metrics.Tops = {}
+    for name, genes in row_metrics.gene_sets(ranking, sizes).items():
+        tops[name] = genes if genes is None else genes[upper]
     return tops, int((~ranking.ranked[upper]).sum())
 
 
 def score(
-    prepared: spectra.Prepared,
-    groups: Groups,
-    methods: Mapping[str, Predictor],
-    facets: tuple[str, ...],
-    facet: Int[np.ndarray, "K"],
+    prepared: Prepared, groups: EffectGroups, methods: Mapping[str, Predictor], facets: Facets
 ) -> Scored:
     """Score "model" and baselines on every row of the evaluated split, row by row and as means of
     each group; a method has no entry in a direction that it does not predict.
 
-    `facets` are what tables are made for (lines, or compounds), `facet` the one of each group.
     Groups of the table are "DIRECTION all" and "DIRECTION FACET"; scores are those of
-    `cycseq_metrics.METRICS`, with `_top20` and `_top100` for the genes that differ most, and
+    `row_metrics.METRICS`, with `_top20` and `_top100` for the genes that differ most, and
     `mean_` in front at the level of means.
     """
-    split = evaluated_split(prepared)
     tops, unranked = gene_sets(prepared, groups)
-    blocks: dict[str, dict[str, list]] = {d: {} for d in DIRECTIONS}
-    none = cycseq_metrics.empty_sums(len(groups.names), len(prepared.dataset.genes))
-    sums: dict[str, dict[str, cycseq_metrics.Sums]] = {d: {} for d in DIRECTIONS}
-    pair = []
-    for rows in spectra.rows(prepared, split, block=BLOCK):
-        group = groups.of_pair[rows.pair]
-        pair.append(rows.pair)
-        for name, method in methods.items():
-            for d, made in method(rows).items():
-                both = as_pairs(rows, d, made)
-                blocks[d].setdefault(name, []).append(cycseq_metrics.score(both, group, tops))
-                sums[d][name] = cycseq_metrics.add(sums[d].get(name, none), both, group)
-    numbers = np.concatenate(pair)
-    joined = {
-        d: {name: cycseq_metrics.join(of) for name, of in each.items()}
-        for d, each in blocks.items()
-    }
-    present = np.unique(groups.of_pair[numbers])
+    collected = _collect(prepared, groups, methods, tops)
+    # Only groups with scored rows have means.
+    group = groups.of_pair[collected.pair]
+    present = np.unique(group)
+    row_facet, group_facet = facets.of_group[group], facets.of_group[present]
     tables: dict[str, dict[str, Any]] = {name: {} for name in methods}
-    for d in DIRECTIONS:
-        for name in joined[d]:
-            by_row = _tables(joined[d][name], facet[groups.of_pair[numbers]], facets)
-            means = cycseq_metrics.means(sums[d][name])
-            some = cycseq_metrics.Pairs(*(one[present] for one in means))
-            by_mean = _tables(cycseq_metrics.score(some, present, tops), facet[present], facets)
-            for where in by_row:
-                tables[name][f"{d} {where}"] = by_row[where] | {
-                    f"mean_{k}": v for k, v in by_mean[where].items()
-                }
-    model = tables.pop(benchmark.MODEL)
+    for direction, by_method in collected.rows.items():
+        for name, scores in by_method.items():
+            by_row = _tables(scores, row_facet, facets.names)
+            means = row_metrics.means(collected.sums[direction][name])
+            # Groups without rows would be NaN and make every mean over groups undefined.
+            means = row_metrics.Comparison(*(side[present] for side in means))
+            of_means = row_metrics.score(means, present, tops)
+            by_mean = _tables(of_means, group_facet, facets.names)
+            for where, values in by_row.items():
+                level = {f"mean_{key}": value for key, value in by_mean[where].items()}
+                tables[name][f"{direction} {where}"] = values | level
     notes = [UNITS_NOTE]
     if unranked:
         notes.append(
             f"{unranked} of {len(groups.names)} groups have too few cells for their most changed "
             "genes"
         )
-    sizes = {
-        f"{d} {where}": n for d in DIRECTIONS for where, n in _sizes(facet[present], facets).items()
-    }
     table = {
-        "model": model,
+        "model": tables.pop(compare.MODEL),
         "baselines": tables,
-        "conditions": sizes,
+        "conditions": _sizes(group_facet, facets.names),
         "notes": notes,
-        "split": split,
+        "split": evaluated_split(prepared),
     }
-    return Scored(table, joined, numbers)
+    return Scored(table, collected.rows, collected.pair)
 
 
 def as_pairs(
-    rows: spectra.Rows, direction: str, predicted: Float[np.ndarray, "n G"]
-) -> cycseq_metrics.Pairs:
+    rows: Rows, direction: str, predicted: Float[np.ndarray, "n G"]
+) -> row_metrics.Comparison:
     """Predicted, target and input rows of a direction."""
+    # The direction says which of both rows is the input.
     target, start = (rows.x, rows.control) if direction == "n2p" else (rows.control, rows.x)
-    return cycseq_metrics.Pairs(predicted, target, start)
+    return row_metrics.Comparison(predicted, target, start)
 
 
 def triangular(
-    prepared: spectra.Prepared, groups: Groups, model: Predictor, named: tuple[str, ...]
+    prepared: Prepared, groups: EffectGroups, model: Predictor, named: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Triangular validation (spec 9.3) of every evaluated group, those of `named` genes first, by
-    direction."""
-    found: dict[str, list[cycseq_metrics.Triangle]] = {d: [] for d in DIRECTIONS}
+    """Triangular validation (docs/models/cycseq.md, Evaluation) of every evaluated group, those of
+    `named` genes first, by direction."""
+    triangles: dict[str, list[row_metrics.Triangle]] = {d: [] for d in DIRECTIONS}
     numbers = []
-    for rows in spectra.rows(prepared, evaluated_split(prepared), block=BLOCK):
-        made = model(rows)
+    for rows in blocks_of_rows(prepared, evaluated_split(prepared), block=BLOCK):
+        predicted = model(rows)
         numbers.append(groups.of_pair[rows.pair])
-        for d in DIRECTIONS:
-            found[d].append(cycseq_metrics.triangle(as_pairs(rows, d, made[d])))
-    group = np.concatenate(numbers)
-    used, place = np.unique(group, return_inverse=True)
+        for direction, parts in triangles.items():
+            pairs = as_pairs(rows, direction, predicted[direction])
+            parts.append(row_metrics.triangle(pairs))
+    used, place = np.unique(np.concatenate(numbers), return_inverse=True)
     names = [groups.names[k] for k in used]
+    # Named genes come first, in either order of the file, then by name.
     order = sorted(names, key=lambda name: (name.rsplit(" in ", 1)[0] not in named, name))
     tables = {}
-    for d, parts in found.items():
-        whole = cycseq_metrics.Triangle(
-            *(np.concatenate(each) for each in zip(*parts, strict=True))
-        )
-        table = cycseq_metrics.triangle_table(whole, place.ravel(), names)
-        tables[d] = {name: table[name] for name in order}
+    for direction, parts in triangles.items():
+        columns = zip(*parts, strict=True)
+        whole = row_metrics.Triangle(*(np.concatenate(column) for column in columns))
+        table = row_metrics.triangle_table(whole, place.ravel(), names)
+        tables[direction] = {name: table[name] for name in order}
     return tables
 
 
+def _collect(
+    prepared: Prepared,
+    groups: EffectGroups,
+    methods: Mapping[str, Predictor],
+    tops: row_metrics.Tops,
+) -> _Collected:
+    """Go through the rows once, a block at a time, and score every method on each block."""
+    blocks: dict[str, dict[str, list]] = {d: {} for d in DIRECTIONS}
+    sums: dict[str, dict[str, row_metrics.Sums]] = {d: {} for d in DIRECTIONS}
+    empty = row_metrics.empty_sums(len(groups.names), len(prepared.dataset.genes))
+    numbers = []
+    for rows in blocks_of_rows(prepared, evaluated_split(prepared), block=BLOCK):
+        group = groups.of_pair[rows.pair]
+        numbers.append(rows.pair)
+        for name, method in methods.items():
+            for direction, predicted in method(rows).items():
+                pairs = as_pairs(rows, direction, predicted)
+                blocks[direction].setdefault(name, []).append(row_metrics.score(pairs, group, tops))
+                # Sums by group are kept instead of rows, so that means need one pass.
+                before = sums[direction].get(name, empty)
+                sums[direction][name] = row_metrics.add(before, pairs, group)
+    joined: dict[str, dict[str, row_metrics.Scores]] = {}
+    for direction, by_method in blocks.items():
+        joined[direction] = {name: row_metrics.join(parts) for name, parts in by_method.items()}
+    return _Collected(joined, sums, np.concatenate(numbers))
+
+
 def _tables(
-    scores: cycseq_metrics.Scores, facet: Int[np.ndarray, "n"], facets: tuple[str, ...]
+    scores: row_metrics.Scores, facet: Int[np.ndarray, "n"], facets: tuple[str, ...]
 ) -> dict[str, Any]:
     """{facet: {score: value}} of those that have rows, all together first."""
-    every = cycseq_metrics.by_line(scores, np.zeros(len(facet), int), [ALL])
+    tables = row_metrics.by_line(scores, np.zeros(len(facet), int), [ALL])
+    # One facet alone would repeat the table of all.
     if len(facets) > 1:
-        own = cycseq_metrics.by_line(scores, facet, facets)
-        every |= {name: of for name, of in own.items() if of["pairs"]}
-    return {name: _flat(of) for name, of in every.items()}
+        by_facet = row_metrics.by_line(scores, facet, facets)
+        tables |= {name: table for name, table in by_facet.items() if table["pairs"]}
+    return {name: _flat(table) for name, table in tables.items()}
 
 
-def _flat(of: dict[str, Any]) -> dict[str, float]:
-    return {
-        metric if genes == ALL else f"{metric}_{genes}": value
-        for genes, values in of.items()
-        if genes != "pairs"
-        for metric, value in values.items()
-        if metric != "undefined"
-    }
+def _flat(table: dict[str, Any]) -> dict[str, float]:
+    """{"mse": ..., "mse_top20": ...} from scores by set of genes."""
+    flat: dict[str, float] = {}
+    for genes, values in table.items():
+        if genes == "pairs":
+            continue
+        suffix = "" if genes == ALL else f"_{genes}"
+        for metric, value in values.items():
+            if metric != "undefined":
+                flat[metric + suffix] = value
+    return flat
 
 
 def _sizes(facet: Int[np.ndarray, "k"], facets: tuple[str, ...]) -> dict[str, int]:
-    counts = {name: int((facet == i).sum()) for i, name in enumerate(facets)}
-    return {
-        ALL: len(facet),
-        **({name: n for name, n in counts.items() if n} if len(facets) > 1 else {}),
-    }
+    """Evaluated groups of every "DIRECTION FACET"."""
+    counts = {ALL: len(facet)}
+    if len(facets) > 1:
+        counts |= {name: int((facet == i).sum()) for i, name in enumerate(facets)}
+    sizes: dict[str, int] = {}
+    for direction in DIRECTIONS:
+        sizes |= {f"{direction} {name}": count for name, count in counts.items() if count}
+    return sizes

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core.types import Feed, InputError
+from jaxpert.data import shards
 from jaxpert.data.counts import row_blocks
-from jaxpert.tasks.translation.batch import Layout, SpectraData, draw_batch, draw_order
+from jaxpert.data.shards import Deal
+from jaxpert.tasks.translation.batch import DIVIDED, Layout, PairData, draw_batch
 from jaxpert.tasks.translation.lines import aligned
 from jaxpert.tasks.translation.log_scale import log_values
 from jaxpert.tasks.translation.prepare import Prepared
 from jaxpert.tasks.translation.rows import BLOCK, drawn_rows
 
-SHARDS = 8
-"""Pairs are dealt into this many shards where the batch size allows, so that 1, 2, 4 and 8 devices
-agree."""
 WINDOW = 1024
 """Most nonzeros of a cell that are read at a time."""
 CPU_DENSE_BYTES = 2**29
@@ -65,19 +62,27 @@ def make_feed(
     Raises InputError for a split without pairs, fewer training pairs than a batch, or a batch that
     the devices do not divide.
     """
-    static, items, numbers = _static(prepared, split, batch_size, devices)
-    counts, width = (
-        (cells, _width(prepared, cells)) if cells else device_cells(prepared, layout, memory_bytes)
-    )
-    static = static._replace(width=width)
-    local = _local_shards(len(items))
-    data = _data(prepared, counts, items, local, len(numbers), unit_scale, split)
-    shuffled = split == "train" if shuffle is None else shuffle
-    functions = (
-        functools.partial(draw_order, static, shuffled),
-        functools.partial(draw_batch, static),
-    )
-    return Feed(_place(data, len(local), devices), *functions, static.steps, len(numbers))
+    training = split == "train"
+    numbers = _row_numbers(prepared, split)
+    dealt = shards.deal(numbers, batch_size, devices, drop_last=training)
+    fewest = batch_size if training else 1
+    if len(numbers) < fewest:
+        raise InputError(
+            f"split {split!r} of {prepared.dataset.name} has {len(numbers)} pairs of rows, "
+            f"expected at least {fewest}: lower train.batch_size or change split.kind"
+        )
+    # Feeds of one data set share the cells, which are by far the largest part.
+    if cells:
+        counts, width = cells, _width(prepared, cells)
+    else:
+        counts, width = device_cells(prepared, layout, memory_bytes)
+    data = shards.place(_data(prepared, counts, dealt, unit_scale, split), DIVIDED, devices)
+    # A unit of 0 tells the device that values are not to be logged.
+    unit = 0.0 if prepared.scale.kind == "given" else prepared.scale.unit
+    static = Layout(dealt.share, len(prepared.dataset.genes), width, unit, _deep(prepared))
+    shuffled = training if shuffle is None else shuffle
+    order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, shuffled)
+    return Feed(data, order, functools.partial(draw_batch, static), dealt.steps, len(numbers))
 
 
 def make_feeds(
@@ -88,7 +93,9 @@ def make_feeds(
     train = make_feed(prepared, "train", batch_size, devices, **settings)
     if not len(prepared.pair_numbers("val")):
         return train, None
+    # The layout was decided by the first feed, so it cannot be asked for again.
     shared = {k: v for k, v in settings.items() if k not in ("layout", "memory_bytes")}
+    # Over several devices arrays are laid out by the first feed, so they are made anew.
     cells = train.data.cells if devices == 1 else None
     if cells is None:
         return train, make_feed(prepared, "val", batch_size, devices, **settings)
@@ -100,16 +107,12 @@ def device_cells(
 ) -> tuple[dict[str, Any], int]:
     """The cells in one of the layouts, on the host still, and the window to read them by (0 for
     dense)."""
-    if layout not in ("auto", "dense", "csr"):
-        raise ValueError(f"layout is {layout!r}, expected 'auto', 'dense' or 'csr'")
     counts, scale = prepared.dataset.counts, prepared.scale
-    if memory_bytes is None:
-        stats = jax.local_devices()[0].memory_stats() or {}
-        memory_bytes = stats["bytes_limit"] // 4 if "bytes_limit" in stats else CPU_DENSE_BYTES
-    if layout == "dense" or (
-        layout == "auto" and 4 * counts.shape[0] * counts.shape[1] <= memory_bytes
-    ):
+    # float32 takes 4 bytes.
+    dense_bytes = 4 * counts.shape[0] * counts.shape[1]
+    if shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES):
         return {"dense": _dense(prepared)}, 0
+    # Positions on the device are int32, which halves the tables of indices.
     if counts.nnz > np.iinfo(np.int32).max:
         raise InputError(
             f"the cells hold {counts.nnz} counts, expected fewer than 2^31: leave out genes or "
@@ -121,6 +124,7 @@ def device_cells(
         "start": counts.indptr.astype(np.int32, copy=False),
     }
     cells["factor"] = scale.factor.astype(np.float32)
+    # The cap is that of clipped z-scores, applied to stored entries alone.
     if scale.cap is not None:
         cells |= {"file": scale.file, "cap": scale.cap.astype(np.float32)}
     return cells, _width(prepared, cells)
@@ -130,100 +134,69 @@ def _width(prepared: Prepared, cells: dict[str, Any]) -> int:
     return (
         0
         if "dense" in cells
+        # The widest cell decides, up to WINDOW: wider ones are read in several steps.
         else max(1, min(WINDOW, int(np.diff(prepared.dataset.counts.indptr).max())))
     )
 
 
 def _dense(prepared: Prepared) -> np.ndarray:
     counts = prepared.dataset.counts
+    # Aligned memory is used by JAX on CPU in place, without a second copy.
     out = aligned(counts.shape[0] * counts.shape[1], np.dtype(np.float32)).reshape(counts.shape)
     out[:] = 0
+    # Block by block, so that the logarithms need little memory beside the result.
     for rows, block in row_blocks(counts):
         cell = np.repeat(np.arange(rows.start, rows.stop), np.diff(block.indptr))
         out[cell, block.indices] = log_values(prepared.scale, block, rows)
     return out
 
 
-def _static(
-    prepared: Prepared, split: str, batch_size: int, devices: int
-) -> tuple[Layout, Int[np.ndarray, "S L"], np.ndarray]:
-    numbers = prepared.pair_numbers(split)
-    deep = prepared.draws.cells.shape[2] if prepared.unit == "cell" else 0
-    if deep:
-        numbers = (numbers[:, None] * deep + np.arange(deep)).ravel()
-    _check(prepared, split, len(numbers), batch_size, devices)
-    shards = math.lcm(math.gcd(SHARDS, batch_size), devices)
-    length = math.ceil(len(numbers) / shards)
-    items = np.resize(numbers, shards * length).reshape(length, shards).T
-    steps = len(numbers) // batch_size if split == "train" else math.ceil(len(numbers) / batch_size)
-    unit = 0.0 if prepared.scale.kind == "given" else prepared.scale.unit
-    return (
-        Layout(batch_size // shards, length, steps, len(prepared.dataset.genes), 0, unit, deep),
-        items,
-        numbers,
-    )
+def _deep(prepared: Prepared) -> int:
+    """Drawn cells of a pair that are rows of their own; 0 where their mean is the row."""
+    return prepared.draws.cells.shape[2] if prepared.unit == "cell" else 0
 
 
-def _check(prepared: Prepared, split: str, rows: int, batch_size: int, devices: int) -> None:
-    if batch_size < 1 or batch_size % devices:
-        raise InputError(
-            f"`train.batch_size` is {batch_size}, expected a positive multiple of the {devices} "
-            "devices: "
-            f"try {max(devices, batch_size // devices * devices)}"
-        )
-    if rows < (batch_size if split == "train" else 1):
-        raise InputError(
-            f"split {split!r} of {prepared.dataset.name} has {rows} pairs of rows, expected at "
-            "least "
-            f"{batch_size if split == 'train' else 1}: lower train.batch_size or change split.kind"
-        )
-    if devices > jax.device_count() or devices % jax.process_count():
-        raise InputError(
-            f"{devices} devices were asked for, expected a multiple of the {jax.process_count()} "
-            "processes and at most "
-            f"the {jax.device_count()} that jax sees: lower the number of devices"
-        )
-
-
-def _local_shards(shards: int) -> Int[np.ndarray, "Q"]:
-    """Numbers of the shards that this process holds: pmap's devices are in the order of the
-    processes."""
-    mine = shards // jax.process_count()
-    return np.arange(mine, dtype=np.int32) + mine * jax.process_index()
+def _row_numbers(prepared: Prepared, split: str) -> Int[np.ndarray, "rows"]:
+    """Numbers of the rows of a split as in `PairData.item`."""
+    pairs, deep = prepared.pair_numbers(split), _deep(prepared)
+    if not deep:
+        return pairs
+    # Each drawn cell of a pair is an item of its own.
+    return (pairs[:, None] * deep + np.arange(deep)).ravel()
 
 
 def _data(
     prepared: Prepared,
     cells: dict[str, Any],
-    items: np.ndarray,
-    local: np.ndarray,
-    total: int,
+    dealt: Deal,
     unit_scale: np.ndarray | None,
     split: str,
-) -> SpectraData:
+) -> PairData:
     pairs, draws = prepared.pairs, prepared.draws
+    # The map and the kept rows are divided alike, which divides every adjusted row.
     by_gene = 1.0 if unit_scale is None else np.asarray(unit_scale)
     names = ("upper", "lower", "replicate", "condition", "batch")
     columns = {name: getattr(pairs, name).astype(np.int32) for name in names}
     if pairs.dose is not None:
         columns["dose"], columns["control_dose"] = pairs.dose.astype(np.float32).T
     lower, lower_row = _lower_rows(prepared, split)
+    # Rows of controls are looked up where they fit, and made in every step where they do not.
     if lower_row is not None:
         columns["lower_row"] = lower_row
     fields: dict[str, Any] = {
         "cells": cells,
-        "shard": local,
-        "size": ((total - local + len(items) - 1) // len(items)).astype(np.int32),
-        "item": items[local].astype(np.int32),
+        "shard": dealt.local,
+        "size": dealt.size,
+        "item": dealt.rows[dealt.local].astype(np.int32),
         "pairs": columns,
         "draws": _narrow_first(prepared),
-        "pool_batch": prepared.spectra.batch[draws.spectrum].astype(np.int32),
+        "pool_batch": prepared.pseudobulk.batch[draws.group].astype(np.int32),
         "scale": (prepared.affine.scale / by_gene).astype(np.float32),
         "shift": (prepared.affine.shift / by_gene).astype(np.float32),
         "lower_rows": (lower / by_gene).astype(np.float32),
         "condition_treatments": prepared.dataset.condition_treatments.astype(np.float32),
     }
-    return SpectraData(**fields)
+    return PairData(**fields)
 
 
 def _narrow_first(prepared: Prepared) -> Int[np.ndarray, "S R D"]:
@@ -234,6 +207,7 @@ def _narrow_first(prepared: Prepared) -> Int[np.ndarray, "S R D"]:
         return cells
     width, out = np.diff(prepared.dataset.counts.indptr), np.empty_like(cells)
     for pool, rows in enumerate(cells):
+        # Stable, so that draws of equal length keep their order and sums their rounding.
         out[pool] = np.take_along_axis(rows, np.argsort(width[rows], axis=1, kind="stable"), axis=1)
     return out
 
@@ -242,37 +216,20 @@ def _lower_rows(prepared: Prepared, split: str) -> tuple[np.ndarray, Int[np.ndar
     """The distinct lower rows of the split and each pair's, where few enough: a line's controls
     serve all its pairs."""
     pairs, own, genes = prepared.pairs, prepared.pair_numbers(split), len(prepared.dataset.genes)
+    # One number for pool and replicate, so that distinct pairs are found by one sort.
     replicates = prepared.draws.cells.shape[1]
     key, place = np.unique(
         pairs.lower[own].astype(np.int64) * replicates + pairs.replicate[own], return_inverse=True
     )
+    # Where every cell is a row there are too many lower rows to be kept.
     if prepared.unit == "cell" or 4 * len(key) * genes > CONTROL_BYTES:
         return np.zeros((1, genes), np.float32), None
     rows = np.empty((len(key), genes), np.float32)
     for start in range(0, len(key), BLOCK):
+        # The key is taken apart again into pool and replicate.
         some = key[start : start + BLOCK]
         rows[start : start + BLOCK] = drawn_rows(prepared, some // replicates, some % replicates)
+    # Rows of other parts are never asked for by this feed; their 0 stands for nothing.
     of_pair = np.zeros(len(pairs.part), np.int32)
     of_pair[own] = place
     return rows, of_pair
-
-
-def _place(data: SpectraData, shards: int, devices: int) -> SpectraData:
-    """Move to the device(s); with several, every leaf gets a leading axis over this process's
-    devices."""
-    if devices == 1:
-        return jax.device_put(data)
-    local = devices // jax.process_count()
-    divided = ("shard", "size", "item")
-
-    def repeat(leaf: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(leaf, (local, *leaf.shape))
-
-    def divide(leaf: np.ndarray) -> np.ndarray:
-        return leaf.reshape(local, shards // local, *leaf.shape[1:])
-
-    parts = {
-        name: jax.tree.map(divide if name in divided else repeat, leaf)
-        for name, leaf in data._asdict().items()
-    }
-    return jax.pmap(lambda leaf: leaf)(SpectraData(**parts))

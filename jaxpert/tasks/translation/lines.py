@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.checks import Labelled
-from jaxpert.data.counts import smallest_unsigned, stored_blocks
+from jaxpert.data.counts import Labelled, smallest_unsigned, stored_blocks
 from jaxpert.data.files import Table, opened, shown
 from jaxpert.data.labels import Labels, parse_labels, text_labels
 from jaxpert.data.read import check_names, load_counts, make_dataset
@@ -95,15 +94,19 @@ def load_lines(
         sources, line=line, batch=batch, layer=layer, normalised=normalised
     )
     columns = per_source(perturbation, len(parts), "data.perturbation")
-    own = per_source(control, len(parts), "data.control")
-
-    def label(part: Part, number: int) -> np.ndarray:
+    controls = per_source(control, len(parts), "data.control")
+    texts = []
+    for part, column, label in zip(parts, columns, controls, strict=True):
         fix = "label them or leave them out"
-        text = text_labels(part.obs, str(columns[number]), "data.perturbation", fix).astype(str)
-        return np.where(text == own[number], own[0], text)
-
-    text = np.concatenate([label(part, number) for number, part in enumerate(parts)])
-    labels = parse_labels(text, control=str(own[0]), separator=separator, name=str(columns[0]))
+        text = text_labels(part.obs, str(column), "data.perturbation", fix).astype(str)
+        # Controls of all files get the label of the first.
+        texts.append(np.where(text == label, controls[0], text))
+    labels = parse_labels(
+        np.concatenate(texts),
+        control=str(controls[0]),
+        separator=separator,
+        name=str(columns[0]),
+    )
     dataset = join(parts, genes, labels, placeholders, name)
     require_controls(dataset)
     dataset = replace(dataset, notes=(*dataset.notes, *notes, *_unmeasured(dataset)))
@@ -117,19 +120,18 @@ def address_genes(dataset: Dataset, *, substring: bool = False) -> Dataset:
     `substring` marks every gene whose name contains a target's, as the published code does (target
     AR also marks PARP1 and SART1), and has no column for targets outside the genes.
     """
-    outside = (
-        () if substring else tuple(t for t in dataset.treatments if t not in set(dataset.genes))
-    )
+    outside = ()
+    if not substring:
+        outside = tuple(name for name in dataset.treatments if name not in set(dataset.genes))
     columns = (*dataset.genes, *outside)
     table = np.zeros((len(dataset.conditions), len(columns)), np.float32)
     place = {gene: i for i, gene in enumerate(columns)}
     for condition, treatment in zip(*np.nonzero(dataset.condition_treatments), strict=True):
         target = dataset.treatments[treatment]
-        hits = (
-            [i for i, gene in enumerate(columns) if target in gene]
-            if substring
-            else [place[target]]
-        )
+        if substring:
+            hits = [i for i, gene in enumerate(columns) if target in gene]
+        else:
+            hits = [place[target]]
         table[condition, hits] = 1
     return replace(dataset, treatments=columns, condition_treatments=table)
 
@@ -151,25 +153,19 @@ def assign_columns(dataset: Dataset, columns: Sequence[str], *, as_new: bool = F
     if len(new) > len(free):
         raise InputError(
             f"{dataset.name!r} has {len(new)} batches that the trained model does not know "
-            f"({shown(new)}) and the "
-            f"model has {len(free)} free batch columns: pre-train with more data.placeholders or "
-            "give fewer new lines"
+            f"({shown(new)}) and the model has {len(free)} free batch columns: pre-train with more "
+            "data.placeholders or give fewer new lines"
         )
-    names = list(columns)
+    names, notes = list(columns), dataset.notes
+    moves = []
     for i, name in zip(free, new, strict=False):
         names[i] = name
+        moves.append(f"{name} -> {columns[i]}")
+    if moves:
+        notes = (*notes, f"new batches take placeholder columns: {shown(moves)}")
     place = [names.index(called[name]) if name in called else -1 for name in dataset.strata]
     moved = np.array(place, np.int32)[dataset.stratum]
-    note = (
-        "new batches take placeholder columns: "
-        f"{shown(f'{n} -> {columns[names.index(n)]}' for n in new)}"
-    )
-    return replace(
-        dataset,
-        strata=tuple(names),
-        stratum=moved,
-        notes=(*dataset.notes, *([note] if new else [])),
-    )
+    return replace(dataset, strata=tuple(names), stratum=moved, notes=notes)
 
 
 def per_source(value: Any, sources: int, key: str) -> list[Any]:
@@ -195,34 +191,42 @@ def read_parts(
     lines = per_source(line, len(listed), "data.line")
     batches = per_source(batch, len(listed), "data.batch")
     with ExitStack() as stack:
-        tables = [
-            stack.enter_context(opened(s, chosen)) for s, chosen in zip(listed, layers, strict=True)
-        ]
-        for table in tables:
-            check_names(table)
+        tables = []
+        for source, chosen in zip(listed, layers, strict=True):
+            tables.append(stack.enter_context(opened(source, chosen)))
+            check_names(tables[-1])
         names = _file_names(tables)
         genes = _common_genes(tables)
-        parts = [
-            Part(
-                name,
-                _read_matrix(table, genes, normalised),
-                table.obs,
-                np.full(len(table.obs), name)
-                if line is None
-                else _labels(table, line, "data.line"),
-                None if batch is None else _labels(table, batch, "data.batch"),
-            )
-            for name, table, line, batch in zip(names, tables, lines, batches, strict=True)
-        ]
-        lost = {
-            name: len(table.var) - len(genes) for name, table in zip(names, tables, strict=True)
-        }
-    told = [f"{name} {count}" for name, count in lost.items() if count]
-    notes = (
+        parts, lost = [], []
+        for name, table, of_line, of_batch in zip(names, tables, lines, batches, strict=True):
+            parts.append(_part(table, name, genes, of_line, of_batch, normalised))
+            absent = len(table.var) - len(genes)
+            if absent:
+                lost.append(f"{name} {absent}")
+    if not lost:
+        return parts, genes, ()
+    note = (
         f"{len(genes)} genes are in every file; left out because another file lacks them: "
-        f"{shown(told, 20)}",
+        f"{shown(lost, 20)}"
     )
-    return parts, genes, notes if told else ()
+    return parts, genes, (note,)
+
+
+def _part(
+    table: Table,
+    name: str,
+    genes: tuple[str, ...],
+    line: str | None,
+    batch: str | None,
+    normalised: bool,
+) -> Part:
+    """One open source, read."""
+    counts = _read_matrix(table, genes, normalised)
+    of_line = np.full(len(table.obs), name)
+    if line is not None:
+        of_line = _labels(table, line, "data.line")
+    of_batch = None if batch is None else _labels(table, batch, "data.batch")
+    return Part(name, counts, table.obs, of_line, of_batch)
 
 
 def join(
@@ -239,11 +243,10 @@ def join(
     file = np.repeat([part.name for part in parts], [len(part.obs) for part in parts])
     line = np.concatenate([part.line for part in parts])
     frames = [part.obs.rename(columns=_taken(part)) for part in parts]
-    obs = (
-        frames[0].copy()
-        if len(frames) == 1
-        else pd.concat([frame.astype(object) for frame in frames])
-    )
+    if len(frames) == 1:
+        obs = frames[0].copy()
+    else:
+        obs = pd.concat([frame.astype(object) for frame in frames])
     obs = obs.assign(line=line, batch=np.asarray(strata, object)[stratum], file=file)
     if not obs.index.is_unique:
         obs.index = pd.Index([f"{f}/{cell}" for f, cell in zip(file, obs.index, strict=True)])
@@ -254,7 +257,8 @@ def join(
 def _taken(part: Part) -> dict[str, str]:
     """New names for the file's columns that are called like ours and hold something else."""
     same = "line" in part.obs and part.obs["line"].astype(str).tolist() == part.line.tolist()
-    return {name: f"{name}_in_file" for name in ("batch", "file", *(() if same else ("line",)))}
+    changed = ("batch", "file") if same else ("batch", "file", "line")
+    return {name: f"{name}_in_file" for name in changed}
 
 
 def _labels(table: Table, name: str, key: str) -> np.ndarray:
@@ -262,10 +266,13 @@ def _labels(table: Table, name: str, key: str) -> np.ndarray:
 
 
 def _file_names(tables: Sequence[Table]) -> list[str]:
+    """Names of the files, numbered where two are alike."""
     names = [table.name for table in tables]
-    return [
-        f"{n}{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)
-    ]
+    distinct = []
+    for i, name in enumerate(names):
+        number = names[: i + 1].count(name)
+        distinct.append(f"{name}{number}" if names.count(name) > 1 else name)
+    return distinct
 
 
 def _common_genes(tables: Sequence[Table]) -> tuple[str, ...]:
@@ -275,9 +282,8 @@ def _common_genes(tables: Sequence[Table]) -> tuple[str, ...]:
     if not common:
         firsts = [f"{table.source} (such as {shown(table.var.index[:2])})" for table in tables]
         raise InputError(
-            f"no gene is in all of {shown(firsts, 20)}, expected common gene names: give all "
-            "files the same kind of "
-            "name (symbols or identifiers) as var_names"
+            f"no gene is in all of {shown(firsts, 20)}, expected common gene names: give all files "
+            "the same kind of name (symbols or identifiers) as var_names"
         )
     return tuple(sorted(common))
 
@@ -310,8 +316,7 @@ def _read_values(table: Table) -> Any:
         if not np.isfinite(block.data).all():
             raise InputError(
                 f"layer {table.layer!r} of {table.source} holds NaN or infinite values, expected "
-                "normalised "
-                "expression: fill them in or leave those genes out"
+                "normalised expression: fill them in or leave those genes out"
             )
         blocks.append(block.astype(np.float32))
     return sparse.vstack(blocks, format="csr")
@@ -322,10 +327,12 @@ def _stack(parts: Sequence[Part]) -> Any:
     place."""
     from scipy import sparse
 
-    whole = all(part.counts.dtype.kind == "u" for part in parts)
-    top = max(int(part.counts.data.max(initial=0)) for part in parts) if whole else 0
     entries = sum(part.counts.nnz for part in parts)
-    data = aligned(entries, smallest_unsigned(top) if whole else np.dtype(np.float32))
+    kind = np.dtype(np.float32)
+    if all(part.counts.dtype.kind == "u" for part in parts):
+        kind = smallest_unsigned(max(int(part.counts.data.max(initial=0)) for part in parts))
+    # Written into one array part by part, so that counts are never held twice for long.
+    data = aligned(entries, kind)
     indices = aligned(entries, np.dtype(np.int32))
     start, stops = 0, [np.zeros(1, np.int64)]
     for part in parts:
@@ -334,6 +341,7 @@ def _stack(parts: Sequence[Part]) -> Any:
         stops.append(part.counts.indptr[1:].astype(np.int64) + start)
         start = stop
     indptr = np.concatenate(stops)
+    # 32-bit pointers where they suffice, as JAX reads them.
     indptr = indptr.astype(np.int32) if entries <= np.iinfo(np.int32).max else indptr
     return sparse.csr_matrix(
         (data, indices, indptr), shape=(len(indptr) - 1, parts[0].counts.shape[1]), copy=False
@@ -355,12 +363,10 @@ def _batch_columns(
     """Names of the batch columns, in order of the files and there by label, and each cell's."""
     full, short, index = [], [], []
     for part in parts:
-        own = (
-            part.line
-            if part.batch is None
-            else np.char.add(np.char.add(part.line, "/"), part.batch)
-        )
-        names, inverse = np.unique(own, return_inverse=True)
+        label = part.line
+        if part.batch is not None:
+            label = np.char.add(np.char.add(part.line, "/"), part.batch)
+        names, inverse = np.unique(label, return_inverse=True)
         index.append(inverse + len(short))
         short += [str(n) for n in names]
         full += [f"{n}@{part.name}" for n in names]
@@ -376,9 +382,8 @@ def require_controls(dataset: Dataset) -> None:
     if without:
         raise InputError(
             f"{len(without)} lines have no control cell ({shown(without)}), expected some cells "
-            "labelled "
-            f"{dataset.conditions[dataset.control]!r} in each: add them, leave those lines out, "
-            "or check data.line"
+            f"labelled {dataset.conditions[dataset.control]!r} in each: add them, leave those "
+            "lines out, or check data.line"
         )
 
 
@@ -388,6 +393,5 @@ def _unmeasured(dataset: Dataset) -> tuple[str, ...]:
         return ()
     return (
         f"{len(outside)} perturbed genes are not among the {len(dataset.genes)} common genes and "
-        "are kept as targets: "
-        f"{shown(outside)}",
+        f"are kept as targets: {shown(outside)}",
     )

@@ -1,121 +1,229 @@
-"""From a config to the rows of CycSeq: read cells of several lines (or doses), pair, split and
+"""From a config to the problem of a run: read cells of several lines (or doses), pair, split and
 align them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxpert import data
-from jaxpert.core.types import Dataset, InputError
+from jaxpert.core.family import Family, Problem
+from jaxpert.core.settings import names as names_of
+from jaxpert.core.types import SPLITS, Batch, Dataset, Feed, InputError, Model
 from jaxpert.data.files import shown
 from jaxpert.data.subset import keep_cells
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.screen.load import simulator_settings, split_names
+from jaxpert.tasks.screen.load import simulator_settings
 from jaxpert.tasks.translation import doses
+from jaxpert.tasks.translation.beside import epochs_of
+from jaxpert.tasks.translation.combat import CombatReference
+from jaxpert.tasks.translation.feed import make_feeds
+from jaxpert.tasks.translation.groups import find_effect_groups
+from jaxpert.tasks.translation.keys import DataKeys, SplitKeys, TrainKeys, TranslationConfig
+from jaxpert.tasks.translation.lines import load_lines
+from jaxpert.tasks.translation.prepare import Prepared, prepare
+from jaxpert.tasks.translation.rows import blocks_of_rows, rows_spec
 
-Config = dict[str, Any]
 IN = " in "
 """Between a perturbation and its line in names of pairs."""
 NONE = ("", "none", "null")
 START = "start"
 """Value of `data.combat_reference`: the reference of the run in `train.start`."""
+SHAPE_ROWS = 2
 
 
-def load(
-    config: Config, kept: spectra.CombatReference | None = None
-) -> tuple[spectra.Prepared, Any]:
-    """The paired, split and aligned rows, and the truth behind them where they are simulated (else
-    None).
+def load(config: TranslationConfig, family: Family, others: Mapping[str, Family]) -> Problem:
+    """The problem of a run, with every demand of its evaluation checked.
 
-    `kept` is what `data.combat_reference=start` stands for.
+    Raises InputError for data that cannot be read or cannot carry what the config asks for.
     """
-    settings, split = config["data"], config["split"]
-    reference = settings["combat_reference"]
-    if reference == START and kept is None:
+    if not config.train.epochs and not config.train.start:
+        raise InputError("train.epochs is 0, expected at least 1 where train.start is empty")
+    # The start is read first, since rows are aligned to its reference.
+    start = _read_start(config, family)
+    prepared, truth = load_rows(config, None if start is None else start.reference)
+    problem = problem_of(prepared, truth, start)
+    _check_evaluation(config, prepared)
+    # Models beside are asked now, so that a run does not fail after its training.
+    for name in epochs_of(config, others):
+        beside = others[name].beside["translation"]
+        if not beside.why_not(problem):
+            beside.check(config, problem)
+    return problem
+
+
+def problem_of(prepared: Prepared, truth: Any = None, start: Any = None) -> Problem:
+    """Prepared rows as a problem."""
+    return Problem(
+        dataset=prepared.dataset,
+        spec=rows_spec(prepared),
+        feeds=partial(feeds_of, prepared),
+        sample=partial(sample, prepared),
+        truth=truth,
+        details=prepared,
+        start=start,
+    )
+
+
+def feeds_of(prepared: Prepared, model: Model, train: TrainKeys) -> tuple[Feed, Feed | None]:
+    """Batches of pairs of rows; a model whose details have a `unit_scale` gets them divided by
+    it."""
+    return make_feeds(
+        prepared,
+        train.batch_size,
+        train.devices or jax.device_count(),
+        unit_scale=getattr(model.details, "unit_scale", None),
+        layout=train.layout,
+    )
+
+
+def sample(prepared: Prepared, model: Model) -> Batch:
+    """A few training pairs of rows."""
+    del model  # no model of this task asks for tables
+    rows = next(blocks_of_rows(prepared, "train", block=SHAPE_ROWS))
+    pairs, count = prepared.pairs, len(rows.pair)
+    condition = pairs.condition[rows.pair]
+    extras = {}
+    if pairs.dose is not None:
+        dose = pairs.dose[rows.pair].astype(np.float32)
+        extras = {"dose": jnp.asarray(dose[:, 0]), "control_dose": jnp.asarray(dose[:, 1])}
+    treatment = prepared.dataset.condition_treatments[condition]
+    return Batch(
+        x=jnp.asarray(rows.x, jnp.float32),
+        control=jnp.asarray(rows.control, jnp.float32),
+        treatment=jnp.asarray(treatment, jnp.float32),
+        condition=jnp.asarray(condition, jnp.int32),
+        stratum=jnp.asarray(pairs.batch[rows.pair], jnp.int32),
+        mask=jnp.ones(count, bool),
+        slot=jnp.arange(count, dtype=jnp.int32),
+        extras=extras,
+    )
+
+
+def load_rows(
+    config: TranslationConfig, reference: CombatReference | None = None
+) -> tuple[Prepared, Any]:
+    """The paired, split and aligned rows, and the truth behind them where they are simulated (else
+    None); `reference` is what `data.combat_reference=start` stands for."""
+    keys, split = config.data, config.split
+    if keys.combat_reference == START and reference is None:
         raise InputError(
             "data.combat_reference is start but train.start is empty, expected the run whose "
-            "reference that is: set "
-            "train.start to a finished CycSeq run, or data.combat_reference=largest"
+            "reference that is: set train.start to a finished run of this family, or "
+            "data.combat_reference=largest"
         )
-    dataset, truth = read(config)
-    names = (
-        "lognorm",
-        "combat_cells",
-        "replicates",
-        "cells_per_draw",
-        "unit",
-        "cells_disjoint",
-        "draw",
-    )
-    options: dict[str, Any] = {name: settings[name] for name in names}
-    align = {START: kept} | dict.fromkeys(NONE)
-    options |= {"seed": split["seed"], "combat_reference": align.get(reference, reference)}
-    if settings["compound"]:
-        tested = split_names(settings["test_compounds"])
-        return doses.prepare(
-            dataset, pairs=settings["pairs"], test=tested or None, **options
-        ), truth
-    options |= {"held_out": _held_out(split) or None}
-    if split["kind"] not in ("replicate", "none"):  # these hold out no share
-        options |= {"test_share": split["test_share"], "val_share": split["val_share"]}
-    return spectra.prepare(dataset, split=split["kind"], **options), truth
-
-
-def read(config: Config) -> tuple[Dataset, Any]:
-    """The integrated cells, those of `data.lines` alone and with the most variable genes where so
-    asked."""
-    settings = config["data"]
-    source, truth = _sources(settings)
-    common: dict[str, Any] = {
-        name: _listed(settings[name]) or None for name in ("line", "batch", "layer")
+    # Cells are read before anything is drawn, so that wrong columns fail first.
+    dataset, truth = read(keys)
+    options: dict[str, Any] = {
+        "lognorm": keys.lognorm,
+        "combat_cells": keys.combat_cells,
+        "combat_reference": _combat_reference(keys, reference),
+        "replicates": keys.replicates,
+        "cells_per_draw": keys.cells_per_draw,
+        "unit": keys.unit,
+        "cells_disjoint": keys.cells_disjoint,
+        "draw": keys.draw,
+        "seed": split.seed,
     }
-    common |= {"normalised": settings["normalised"], "placeholders": 0}
+    if keys.compound:
+        # An empty list of compounds stands for the default, those with one annotated target.
+        tested = keys.test_compounds or None
+        return doses.prepare(dataset, pairs=keys.pairs, test=tested, **options), truth
+    if split.kind not in ("replicate", "none"):  # these hold out no share
+        # A share is refused where nothing is held out, so it is passed only here.
+        options |= {"test_share": split.test_share, "val_share": split.val_share}
+    held_out = _held_out(split) or None
+    return prepare(dataset, split=split.kind, held_out=held_out, **options), truth
+
+
+def read(keys: DataKeys) -> tuple[Dataset, Any]:
+    """The integrated cells, those of `data.lines` alone and with the most variable genes where so
+    asked; and the truth of simulated ones."""
+    source, truth = _sources(keys)
+    common: dict[str, Any] = {
+        "line": per_file(keys.line) or None,
+        "batch": per_file(keys.batch) or None,
+        "layer": per_file(keys.layer) or None,
+        "normalised": keys.normalised,
+        # A model adds free columns of its own, so the data have none.
+        "placeholders": 0,
+    }
     if truth is not None:
         common["name"] = "simulated"
-    if settings["compound"]:
-        targets = settings["targets"] or (source.uns.get("targets") if truth is not None else None)
-        if not targets:
-            raise InputError(
-                "data.targets is empty but data.compound asks for doses, expected a table of "
-                "compounds and their "
-                "target genes: set data.targets to a .csv file of two columns"
-            )
-        own: dict[str, Any] = {
-            "compound": _listed(settings["compound"]),
-            "dose": _listed(settings["dose"]),
-        }
+    if keys.compound:
         dataset = doses.load_doses(
-            source, targets=targets, vehicle=settings["vehicle"], **own, **common
+            source,
+            targets=_targets(keys, source, truth),
+            vehicle=keys.vehicle,
+            compound=per_file(keys.compound),
+            dose=per_file(keys.dose),
+            **common,
         )
     else:
-        own = {
-            "perturbation": _listed(settings["perturbation"]),
-            "control": _listed(settings["control"]),
-        }
-        dataset = spectra.load_lines(
-            source, separator=settings["separator"] or None, **own, **common
+        dataset = load_lines(
+            source,
+            separator=keys.separator or None,
+            perturbation=per_file(keys.perturbation),
+            control=per_file(keys.control),
+            **common,
         )
-    dataset = _keep_lines(dataset, split_names(settings["lines"]))
-    if settings["variable_genes"]:
-        dataset = data.keep_variable(dataset, settings["variable_genes"])
+    # Lines are chosen before genes, whose variability depends on the cells.
+    dataset = _keep_lines(dataset, keys.lines)
+    if keys.variable_genes:
+        dataset = data.keep_variable(dataset, keys.variable_genes)
     return dataset, truth
 
 
-def _sources(settings: Config) -> tuple[Any, Any]:
-    """Paths, or the simulated cells and their truth."""
-    if settings["source"] == "simulated":
-        strengths = simulator_settings(settings["simulation"])
-        return data.simulate(settings["preset"], seed=settings["simulation_seed"], **strengths)
-    return list(split_names(settings["source"])), None
-
-
-def _listed(text: str) -> Any:
+def per_file(text: str) -> Any:
     """One name for all files, or one for each where commas join them (an empty one for none)."""
+    # An empty name between commas stands for a file without such a column.
     parts = [part.strip() or None for part in text.split(",")]
     return parts if len(parts) > 1 else text.strip()
+
+
+def _read_start(config: TranslationConfig, family: Family) -> Any:
+    """The finished run to go on from, where the config names one."""
+    if not config.train.start:
+        return None
+    if family.start is None:
+        raise InputError(
+            f"train.start is {config.train.start!r}, but {family.title} cannot go on from another "
+            "run: leave it empty"
+        )
+    return family.start(config)
+
+
+def _combat_reference(keys: DataKeys, reference: CombatReference | None) -> Any:
+    """The batch or moments that others are aligned to; None for no ComBat."""
+    if keys.combat_reference == START:
+        return reference
+    return None if keys.combat_reference in NONE else keys.combat_reference
+
+
+def _sources(keys: DataKeys) -> tuple[Any, Any]:
+    """Paths, or the simulated cells and their truth."""
+    if keys.source != "simulated":
+        return list(names_of(keys.source)), None
+    strengths = simulator_settings(keys.simulation)
+    return data.simulate(keys.preset, seed=keys.simulation_seed, **strengths)
+
+
+def _targets(keys: DataKeys, source: Any, truth: Any) -> Any:
+    """The table of compounds and their targets, which simulated cells carry."""
+    targets = keys.targets
+    if not targets and truth is not None:
+        targets = source.uns.get("targets")
+    if not targets:
+        raise InputError(
+            "data.targets is empty but data.compound asks for doses, expected a table of "
+            "compounds and their target genes: set data.targets to a .csv file of two columns"
+        )
+    return targets
 
 
 def _keep_lines(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
@@ -129,20 +237,39 @@ def _keep_lines(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
             f"({shown(np.unique(line))}): correct it"
         )
     kept = keep_cells(dataset, np.isin(line, lines), f"data.lines={','.join(lines)}")
+    # Batch columns of lines that are left out go too, since networks have one input for each.
     used, stratum = np.unique(kept.stratum, return_inverse=True)
     strata = tuple(dataset.strata[s] for s in used)
     return replace(kept, strata=strata, stratum=stratum.astype(np.int32))
 
 
-def _held_out(split: Config) -> list[Any]:
+def _held_out(split: SplitKeys) -> list[Any]:
     """Names of what is tested; "KLF1 in K562" is a perturbation and its line."""
-    names = split_names(split["held_out"])
-    if split["kind"] != "perturbation_in_line":
-        return list(names)
-    pairs = [name.rsplit(IN, 1) for name in names]
-    wrong = [name for name, pair in zip(names, pairs, strict=True) if len(pair) != 2]
-    if wrong:
+    if split.kind != "perturbation_in_line":
+        return list(split.held_out)
+    pairs = []
+    for name in split.held_out:
+        # The last " in " divides the two, since a perturbation's name may hold one.
+        perturbation, found, line = name.rpartition(IN)
+        if not found:
+            raise InputError(
+                f"split.held_out names {name!r}, expected pairs such as `KLF1 in K562`: write it so"
+            )
+        pairs.append((perturbation, line))
+    return pairs
+
+
+def _check_evaluation(config: TranslationConfig, prepared: Prepared) -> None:
+    """What would otherwise be found wrong only after training."""
+    names = find_effect_groups(prepared).names
+    unknown = [name for name in config.evaluation.shown if name not in names]
+    if unknown:
         raise InputError(
-            f"split.held_out names {wrong[0]!r}, expected pairs such as `KLF1 in K562`: write it so"
+            f"evaluation.shown asks for {unknown[0]!r}, expected pairs of perturbation and line "
+            f"such as {names[0]!r}"
         )
-    return [tuple(pair) for pair in pairs]
+    if not (prepared.pairs.part != SPLITS.index("train")).any():
+        raise InputError(
+            f"split.kind is {config.split.kind!r}, which leaves no rows to score, expected "
+            "replicate, perturbation, cell_line or perturbation_in_line"
+        )

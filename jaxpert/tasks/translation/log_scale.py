@@ -20,7 +20,7 @@ CLIP = 10.0
 """Largest z-score."""
 
 
-class Moments(NamedTuple):
+class GroupMoments(NamedTuple):
     """Gene-wise mean and variance (ddof 0) over the cells of each group, in float64; zeros for a
     group of no cells."""
 
@@ -66,15 +66,18 @@ def fit_log_scale(
         )
     whole = counts.dtype.kind in "ui"
     if whole == (lognorm == "given"):
-        found, fix = ("counts", LOGNORM[0]) if whole else ("values normalised before", "given")
+        held, fix = ("counts", LOGNORM[0]) if whole else ("values normalised before", "given")
         raise InputError(
-            f"the log transform is {lognorm!r} but the cells hold {found}: set data.lognorm={fix}"
+            f"the log transform is {lognorm!r} but the cells hold {held}: set data.lognorm={fix}"
         )
     factor = np.ones(counts.shape[0])
+    # Cells without counts get factor 0 and stay at 0 instead of dividing by it.
     if "cp10k" in lognorm:
         total = library(counts)
         factor = np.divide(LIBRARY, total, out=np.zeros_like(total), where=total > 0)
-    scale = LogScale(lognorm, factor, np.log(2.0) if lognorm.startswith("log2") else 1.0, file)
+    # Logarithms are natural inside; the base is a division by ln 2.
+    unit = np.log(2.0) if lognorm.startswith("log2") else 1.0
+    scale = LogScale(lognorm, factor, unit, file)
     return _with_z_score(counts, scale, keep) if lognorm == "ln_cp10k_zscore" else scale
 
 
@@ -92,7 +95,9 @@ def log_values(
     values = block.data.astype(np.float64)
     if scale.kind == "given":
         return values
+    # Only stored entries are touched: a zero stays zero under ln(1 + x).
     stored = np.diff(block.indptr)
+    # In place: a block is large, and each of these would else be a copy.
     values *= np.repeat(scale.factor[rows], stored)
     np.log1p(values, out=values)
     values /= scale.unit
@@ -109,28 +114,30 @@ def group_moments(
     group: Int[np.ndarray, "N"],
     groups: int,
     keep: Bool[np.ndarray, "N"],
-) -> Moments:
+) -> GroupMoments:
     """Moments of log values over the kept cells of each group: two passes over the stored entries.
 
     The spread is summed around the mean, so that a gene without counts in a group has variance 0
     exactly.
     """
     genes = counts.shape[1]
+    size = groups * genes
+    # The group of a cell without one is never counted, since `keep` leaves it out.
     cells = np.bincount(group[keep], minlength=groups)
-    total, stored, spread = (
-        np.zeros(groups * genes),
-        np.zeros(groups * genes),
-        np.zeros(groups * genes),
-    )
+    total, stored, spread = np.zeros(size), np.zeros(size), np.zeros(size)
+    # First pass: means; second pass: spread around them.
     for place, value in _entries(counts, scale, group, keep):
-        total += np.bincount(place, value, len(total))
-        stored += np.bincount(place, minlength=len(total))
-    mean = total.reshape(groups, genes) / np.maximum(cells, 1)[:, None]
+        total += np.bincount(place, value, size)
+        stored += np.bincount(place, minlength=size)
+    # At least 1, so that an empty group has moments 0 and no division by 0.
+    count = np.maximum(cells, 1)[:, None]
+    mean = total.reshape(groups, genes) / count
     flat = mean.ravel()
     for place, value in _entries(counts, scale, group, keep):
-        spread += np.bincount(place, (value - flat[place]) ** 2, len(spread))
+        spread += np.bincount(place, (value - flat[place]) ** 2, size)
+    # Entries that are not stored are 0 and lie the whole mean away from it.
     spread += (np.repeat(cells, genes) - stored) * flat**2
-    return Moments(cells, mean, spread.reshape(groups, genes) / np.maximum(cells, 1)[:, None])
+    return GroupMoments(cells, mean, spread.reshape(groups, genes) / count)
 
 
 def _entries(
@@ -139,12 +146,12 @@ def _entries(
     """Blocks of (group * G + gene, log value) of the stored entries of kept cells."""
     for rows, block in row_blocks(counts):
         number = np.flatnonzero(keep[rows]) + rows.start
+        # A block that is kept whole is not copied.
         part = block if len(number) == block.shape[0] else block[keep[rows]]
-        yield (
-            np.repeat(group[number].astype(np.int64), np.diff(part.indptr)) * part.shape[1]
-            + part.indices,
-            log_values(scale, part, number),
-        )
+        # int64, since groups times genes may pass 2^31.
+        of_entry = np.repeat(group[number].astype(np.int64), np.diff(part.indptr))
+        place = of_entry * part.shape[1] + part.indices
+        yield place, log_values(scale, part, number)
 
 
 def _with_z_score(counts: Any, scale: LogScale, keep: Bool[np.ndarray, "N"]) -> LogScale:
@@ -152,11 +159,12 @@ def _with_z_score(counts: Any, scale: LogScale, keep: Bool[np.ndarray, "N"]) -> 
     kept = np.bincount(scale.file[keep], minlength=files)
     if (kept < 2).any():
         raise InputError(
-            f"file {int(np.argmin(kept)) + 1} of {files} has {kept.min()} training cells, "
-            "expected at least 2 to "
-            "z-score by: set data.lognorm=log2_cp10k or hold out less"
+            f"file {int(np.argmin(kept)) + 1} of {files} has {kept.min()} training cells, expected "
+            "at least 2 to z-score by: set data.lognorm=log2_cp10k or hold out less"
         )
-    found = group_moments(counts, scale, scale.file, files, keep)
-    std = np.sqrt(found.variance * (kept / (kept - 1))[:, None])
+    moments = group_moments(counts, scale, scale.file, files, keep)
+    # Sample standard deviation, from the population variance.
+    std = np.sqrt(moments.variance * (kept / (kept - 1))[:, None])
+    # A gene that does not vary keeps its values instead of becoming infinite.
     std = np.where(std > 0, std, 1.0)
-    return scale._replace(mean=found.mean, std=std, cap=found.mean + CLIP * std)
+    return scale._replace(mean=moments.mean, std=std, cap=moments.mean + CLIP * std)

@@ -1,11 +1,10 @@
-"""Scores of predicted expression rows (pseudo-bulk, cells or means) pair by pair, as the CycSeq
-comparison needs them.
+"""Scores of predicted expression rows (pseudo-bulk, cells or means) pair by pair.
 
 A pair is an input row, the row predicted from it, and the measured row that it should equal, all on
 one log scale: control to perturbed ("n2p"), perturbed to control ("p2n"), or a dose to the next
 one. Everything works on blocks of rows: scores are per row, and means of rows add up in `Sums`.
 What the input leaves undefined (a correlation with a constant row, a ranking of too few genes) is
-NaN, never 0. Source: spec section 9.
+NaN, never 0. See docs/models/cycseq.md for the scores of the paper.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ SMALLEST_SPREAD = 0.2
 """Of a gene in `signal`, as a share of its mean (and of 1 where that is 0), so that constant genes
 do not lead."""
 
-Rows = Float[np.ndarray, "n G"]
+RowValues = Float[np.ndarray, "n G"]
 PerRow = Float[np.ndarray, "n"]
 Tops = Mapping[str, Int[np.ndarray, "K _"] | None]
 Scores = dict[str, dict[str, PerRow]]
 
 
-class Pairs(NamedTuple):
+class Comparison(NamedTuple):
     """Rows to compare, one below the other."""
 
-    predicted: Rows
-    target: Rows
-    start: Rows
+    predicted: RowValues
+    target: RowValues
+    start: RowValues
     """What the prediction was made from."""
 
 
 class Sums(NamedTuple):
-    """Pairs added up by group (a perturbation in a line, say), for means over rows that are never
+    """Rows added up by group (a perturbation in a line, say), for means over rows that are never
     all in memory."""
 
     predicted: Float[np.ndarray, "K G"]
@@ -59,7 +58,8 @@ class Sums(NamedTuple):
 
 
 class Triangle(NamedTuple):
-    """Squared correlations between the three corners of every pair (spec 9.3)."""
+    """Squared correlations between the three corners of every pair: the paper's triangular
+    validation (docs/models/cycseq.md)."""
 
     output_target: PerRow
     """a."""
@@ -76,19 +76,20 @@ class Triangle(NamedTuple):
     """a > t."""
 
 
-def row_scores(pairs: Pairs, genes: Int[np.ndarray, "n k"] | None = None) -> dict[str, PerRow]:
+def row_scores(pairs: Comparison, genes: Int[np.ndarray, "n k"] | None = None) -> dict[str, PerRow]:
     """METRICS of every row, over all genes or over its own k `genes` (NaN for a row with a -1 among
     them)."""
-    chosen = (
-        pairs
-        if genes is None
-        else Pairs(*(np.take_along_axis(one, genes, axis=1) for one in pairs))
-    )
-    predicted, target, start = (one.astype(np.float64) for one in chosen)
+    chosen = pairs
+    if genes is not None:
+        chosen = Comparison(*(np.take_along_axis(rows, genes, axis=1) for rows in pairs))
+    # float64, since correlations of nearly equal rows lose their digits in float32.
+    predicted, target, start = (rows.astype(np.float64) for rows in chosen)
     error = predicted - target
     mse = (error**2).mean(1)
+    # NaN for a constant row makes every score that divides by it undefined, never infinite.
     variance = _variance(target)
     r = correlation(predicted, target)
+    # docs/models/cycseq.md, Row scores.
     scores = {
         "r2": r**2,
         "r": r,
@@ -97,38 +98,40 @@ def row_scores(pairs: Pairs, genes: Int[np.ndarray, "n k"] | None = None) -> dic
         "mse": mse,
         "change_r": _change(predicted, target, start),
     }
+    # Rows without a ranking carry -1, which would silently read the last gene.
     if genes is None:
         return scores
     return {name: np.where((genes >= 0).all(1), values, np.nan) for name, values in scores.items()}
 
 
-def correlation(a: Rows, b: Rows) -> PerRow:
+def correlation(a: RowValues, b: RowValues) -> PerRow:
     """Pearson correlation of every row of `a` with that of `b`; NaN where either is constant but
     for rounding."""
     a, b = a.astype(np.float64), b.astype(np.float64)
+    # NaN spreads from either side, so a constant row has no correlation.
     spread = np.sqrt(_variance(a) * _variance(b))
     return ((a - a.mean(1, keepdims=True)) * (b - b.mean(1, keepdims=True))).mean(1) / spread
 
 
-def _variance(rows: Rows, size: PerRow | None = None) -> PerRow:
+def _variance(rows: RowValues, size: PerRow | None = None) -> PerRow:
     """Population variance of every row, NaN where it is rounding beside the mean square (or
     `size`)."""
+    of_rounding = (rows**2).mean(1) if size is None else size
     variance = rows.var(1)
-    return np.where(
-        variance > CONSTANT * ((rows**2).mean(1) if size is None else size), variance, np.nan
-    )
+    return np.where(variance > CONSTANT * of_rounding, variance, np.nan)
 
 
-def _change(predicted: Rows, target: Rows, start: Rows) -> PerRow:
+def _change(predicted: RowValues, target: RowValues, start: RowValues) -> PerRow:
     """Correlation of changes; one that is rounding beside the rows it is the difference of is
     constant."""
+    # Rounding of a difference is that of the rows, not of the small change that is left.
     size = (start**2).mean(1)
     changes = predicted - start, target - start
     defined = np.isfinite(_variance(changes[0], size) + _variance(changes[1], size))
     return np.where(defined, correlation(*changes), np.nan)
 
 
-def score(pairs: Pairs, group: Int[np.ndarray, "n"], tops: Tops) -> Scores:
+def score(pairs: Comparison, group: Int[np.ndarray, "n"], tops: Tops) -> Scores:
     """`row_scores` for every gene set: {set: {metric: [n]}}.
 
     Args:
@@ -136,6 +139,7 @@ def score(pairs: Pairs, group: Int[np.ndarray, "n"], tops: Tops) -> Scores:
         group: of each row, a row of the tables in `tops`.
         tops: gene sets by name: None for all genes, else genes of every group (`gene_sets`).
     """
+    # One mean hides which sets lack scores, so `undefined` is counted beside it.
     return {
         name: row_scores(pairs, None if genes is None else genes[group])
         for name, genes in tops.items()
@@ -148,18 +152,21 @@ def gene_sets(
     """All genes, and the first of each group's ranking by Welch's t; rank training cells, each
     group (perturbation in a line) against the control of its own line. Groups without a ranking
     have -1."""
-    found: dict[str, Int[np.ndarray, "K _"] | None] = {"all": None}
+    sets: dict[str, Int[np.ndarray, "K _"] | None] = {"all": None}
+    # Gene sets rest on measured cells alone, so no method can choose its own.
     for k in sizes:
-        found[f"top{k}"] = np.where(ranking.ranked[:, None], differential.top(ranking.order, k), -1)
-    return found
+        sets[f"top{k}"] = np.where(ranking.ranked[:, None], differential.top(ranking.order, k), -1)
+    return sets
 
 
 def join(blocks: Sequence[dict[str, dict[str, np.ndarray]]]) -> Scores:
     """Scores of blocks of rows one below the other."""
-    return {
-        name: {metric: np.concatenate([block[name][metric] for block in blocks]) for metric in of}
-        for name, of in blocks[0].items()
-    }
+    joined: Scores = {}
+    for name, of_metric in blocks[0].items():
+        joined[name] = {}
+        for metric in of_metric:
+            joined[name][metric] = np.concatenate([block[name][metric] for block in blocks])
+    return joined
 
 
 def by_line(
@@ -170,12 +177,12 @@ def by_line(
     defined."""
     table: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(lines):
-        own = line == number
-        table[name] = {"pairs": int(own.sum())}
-        for genes, of in scores.items():
-            values = {metric: _mean(each[own]) for metric, each in of.items()}
-            unknown = np.any([~np.isfinite(each[own]) for each in of.values()], axis=0)
-            table[name][genes] = values | {"undefined": int(unknown.sum())}
+        members = line == number
+        table[name] = {"pairs": int(members.sum())}
+        for genes, of_metric in scores.items():
+            values = {metric: _mean(each[members]) for metric, each in of_metric.items()}
+            undefined = [~np.isfinite(each[members]) for each in of_metric.values()]
+            table[name][genes] = values | {"undefined": int(np.any(undefined, axis=0).sum())}
     return table
 
 
@@ -184,68 +191,34 @@ def _mean(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-# ---- means of rows, and baselines
-# ---------------------------------------------------------------------------------
-
-
 def empty_sums(groups: int, genes: int) -> Sums:
     """Before the first block."""
+    # The three sums may share one array of zeros, since sums are replaced and never changed.
     none = np.zeros((groups, genes))
     return Sums(none, none, none, np.zeros(groups, np.int64))
 
 
-def add(sums: Sums, pairs: Pairs, group: Int[np.ndarray, "n"]) -> Sums:
+def add(sums: Sums, pairs: Comparison, group: Int[np.ndarray, "n"]) -> Sums:
     """With a block of pairs added to their groups."""
+    # A product with a membership matrix adds rows up by group.
     member = np.zeros((len(sums.rows), len(group)))
     member[group, np.arange(len(group))] = 1
-    predicted, target, start = (
-        old + member @ rows for old, rows in zip(sums[:3], pairs, strict=True)
+    return Sums(
+        sums.predicted + member @ pairs.predicted,
+        sums.target + member @ pairs.target,
+        sums.start + member @ pairs.start,
+        sums.rows + member.sum(1).astype(np.int64),
     )
-    return Sums(predicted, target, start, sums.rows + member.sum(1).astype(np.int64))
 
 
-def means(sums: Sums) -> Pairs:
+def means(sums: Sums) -> Comparison:
     """One pair for each group: the level "mean"; NaN for groups without rows."""
+    # NaN and not 0, so that a group without rows has no mean that looks like one.
     rows = np.where(sums.rows > 0, sums.rows, np.nan)[:, None]
-    return Pairs(*(total / rows for total in sums[:3]))
+    return Comparison(*(total / rows for total in sums[:3]))
 
 
-def no_change(pairs: Pairs) -> Pairs:
-    """The baseline that predicts the input row itself; its change is constant, so `change_r` is
-    NaN."""
-    return pairs._replace(predicted=pairs.start)
-
-
-def line_profiles(
-    target: Float[np.ndarray, "K G"],
-    line: Int[np.ndarray, "K"],
-    lines: int,
-    trained: Bool[np.ndarray, "K"],
-) -> Float[np.ndarray, "L G"]:
-    """Unweighted mean of the trained groups' mean targets in every line (`means(...).target`); NaN
-    for a line without any."""
-    member = (line == np.arange(lines)[:, None]) & trained
-    count = member.sum(1, keepdims=True)
-    return (
-        member.astype(float)
-        @ np.where(trained[:, None], target, 0)
-        / np.where(count > 0, count, np.nan)
-    )
-
-
-def mean_perturbation(
-    pairs: Pairs, line: Int[np.ndarray, "n"], profiles: Float[np.ndarray, "L G"]
-) -> Pairs:
-    """The baseline that predicts the line's mean training target (`line_profiles`), whatever the
-    perturbation."""
-    return pairs._replace(predicted=profiles[line])
-
-
-# ---- triangular validation, mixing, ranking of genes
-# --------------------------------------------------------------
-
-
-def triangle(pairs: Pairs) -> Triangle:
+def triangle(pairs: Comparison) -> Triangle:
     """Triangular validation of every pair; a prediction should pass both comparisons in both
     directions.
 
@@ -253,26 +226,25 @@ def triangle(pairs: Pairs) -> Triangle:
     which noise orthogonal to the input passes too; hence the other two.
     """
     predicted, target, start = pairs
-    a, c, t = (
-        correlation(*two) ** 2 for two in ((target, predicted), (start, predicted), (start, target))
-    )
-    change = _change(*(one.astype(np.float64) for one in pairs))
+    # Squares, as in the paper's criterion (docs/models/cycseq.md, Triangular validation).
+    a = correlation(target, predicted) ** 2
+    c = correlation(start, predicted) ** 2
+    t = correlation(start, target) ** 2
+    change = _change(*(rows.astype(np.float64) for rows in pairs))
     return Triangle(a, c, t, change, a > c, a > t)
 
 
 def triangle_table(
-    found: Triangle, group: Int[np.ndarray, "n"], names: Sequence[str]
+    triangles: Triangle, group: Int[np.ndarray, "n"], names: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Means of every group's defined pairs, and the shares of all its pairs that pass."""
-    passed = {"passed": found.nearer_target & found.beats_copying}
+    scores = triangles._asdict()
+    scores["passed"] = triangles.nearer_target & triangles.beats_copying
     table = {}
     for number, name in enumerate(names):
-        own = group == number
-        values = {
-            key: _mean(np.asarray(each[own], float))
-            for key, each in (found._asdict() | passed).items()
-        }
-        table[name] = values | {"pairs": int(own.sum())}
+        members = group == number
+        values = {key: _mean(np.asarray(each[members], float)) for key, each in scores.items()}
+        table[name] = values | {"pairs": int(members.sum())}
     return table
 
 
@@ -292,21 +264,24 @@ def label_mixing(
     `mixing.separation`. Labels that only one side has, or of fewer than two rows on either, are
     left out.
     """
-    found: dict[str, dict[str, float | int]] = {}
+    table: dict[str, dict[str, float | int]] = {}
     for label in np.unique(real_label):
         sides = predicted[predicted_label == label], real[real_label == label]
+        # One row has no neighbour of its own kind, so chance would be undefined.
         if min(map(len, sides)) < 2:
             continue
         kind = np.repeat(["predicted", "real"], [len(side) for side in sides])
         score = mixing.separation(np.concatenate(sides), kind, neighbours=neighbours, seed=seed)
+        # Both sides have two rows or more, for which a score is always defined.
         assert score is not None
+        # The share of the other kind over its expectation, so that class sizes do not matter.
         share = (1 - score["same_label_neighbours"]) / (1 - score["chance"])
-        found[str(label)] = {"mixing": float(share)} | score
-    return found
+        table[str(label)] = {"mixing": float(share)} | score
+    return table
 
 
 def signal(
-    predicted: Rows, start: Float[np.ndarray, "m G"], kind: str = "difference"
+    predicted: RowValues, start: Float[np.ndarray, "m G"], kind: str = "difference"
 ) -> Float[np.ndarray, "G"]:
     """By how much a prediction moves every gene, to rank genes by for an enrichment.
 
@@ -323,6 +298,6 @@ def signal(
     return difference / (_spread(a) + _spread(b))
 
 
-def _spread(rows: Rows) -> Float[np.ndarray, "G"]:
+def _spread(rows: RowValues) -> Float[np.ndarray, "G"]:
     mean = np.abs(rows.mean(0))
     return np.maximum(rows.std(0, ddof=1), SMALLEST_SPREAD * np.where(mean > 0, mean, 1))

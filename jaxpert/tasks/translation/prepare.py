@@ -4,26 +4,25 @@ rows."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.files import shown
-from jaxpert.tasks.translation.combat import (
-    Affine,
-    CombatReference,
-    after_standardising,
-    combat,
-    identity,
-    require_comparable,
-    standardised_moments,
+from jaxpert.tasks.translation.align import COMBAT_CELLS, LARGEST, fit_alignment
+from jaxpert.tasks.translation.combat import Affine, CombatReference
+from jaxpert.tasks.translation.draws import (
+    Draws,
+    PseudobulkGroups,
+    control_of,
+    draw_cells,
+    find_pseudobulk_groups,
 )
-from jaxpert.tasks.translation.draws import Draws, Spectra, control_of, draw_cells, find_spectra
-from jaxpert.tasks.translation.log_scale import LogScale, Moments, fit_log_scale, group_moments
+from jaxpert.tasks.translation.log_scale import LogScale
 from jaxpert.tasks.translation.splits import (
     TRAIN,
     VAL,
@@ -36,8 +35,45 @@ from jaxpert.tasks.translation.splits import (
 )
 
 UNITS = ("pseudobulk", "cell")
-COMBAT_CELLS = ("controls", "all")
-LARGEST = "largest"
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """Arguments of `prepare`: how rows are drawn, split and aligned."""
+
+    split: str = "replicate"
+    """"replicate" validates on one replicate of every pair, whose cells training has seen;
+    "perturbation", "cell_line" and "perturbation_in_line" test on what no training row draws a cell
+    of; "none" only trains."""
+    seed: int = 0
+    """Of draws and split."""
+    replicates: int = 50
+    """Draws of every pseudo-bulk group."""
+    cells_per_draw: int = 50
+    lognorm: str = "log2_cp10k"
+    """See `log_scale.LOGNORM`; totals are those over the common genes."""
+    combat_reference: str | CombatReference | None = LARGEST
+    """Batch column that the others are aligned to, "largest" for that of most cells, None for none;
+    or `Prepared.aligned_to` of other data, to which all are. A batch has one map, for perturbed and
+    control cells alike."""
+    combat_cells: str = "controls"
+    """The cells that the map is fitted to. "controls" aligns controls with controls. "all" takes
+    every training cell, as published: then the mixture of perturbations counts as batch effect, and
+    the controls of a held-out line, which has nothing else, are moved to where other lines have
+    their mixture."""
+    unit: str = "pseudobulk"
+    """A row is the mean of a draw, or with "cell" each drawn cell."""
+    cells_disjoint: bool = False
+    """Deal the cells to the parts before drawing, so that no two parts share one, controls
+    included."""
+    held_out: Sequence[Any] | None = None
+    """See `splits.hold_out`, as for both shares."""
+    test_share: float | None = None
+    val_share: float | None = None
+    validation_replicate: int | None = None
+    """The replicate that validates (from 0); None draws it."""
+    draw: str = "seeded"
+    """"published" repeats the published random numbers."""
 
 
 class Pairs(NamedTuple):
@@ -69,7 +105,7 @@ class Prepared(NamedTuple):
     affine: Affine
     """From means of (capped) log values to rows: z-score and ComBat at once, float64 [batch
     columns, G]."""
-    spectra: Spectra
+    pseudobulk: PseudobulkGroups
     draws: Draws
     pairs: Pairs
     unit: str
@@ -90,87 +126,88 @@ class Prepared(NamedTuple):
 def prepare(
     dataset: Dataset,
     *,
-    split: str = "replicate",
-    seed: int = 0,
-    replicates: int = 50,
-    cells_per_draw: int = 50,
-    lognorm: str = "log2_cp10k",
-    combat_reference: str | CombatReference | None = LARGEST,
-    combat_cells: str = "controls",
-    unit: str = "pseudobulk",
-    cells_disjoint: bool = False,
-    held_out: Sequence[Any] | None = None,
-    test_share: float | None = None,
-    val_share: float | None = None,
-    validation_replicate: int | None = None,
-    draw: str = "seeded",
     edges: Edges | None = None,
     dose: Float[np.ndarray, "K"] | None = None,
+    **settings: Any,
 ) -> Prepared:
-    """Draw, pair and split the spectra of an integrated data set, and fit its scale and its batch
-    adjustment.
+    """Draw, pair and split the pseudo-bulk groups of several lines, and fit their scale and their
+    batch adjustment.
 
-    A spectrum is the cells of one condition in one batch column. Its replicate r is the mean over
-    `cells_per_draw` drawn cells; perturbed replicate r is paired with control replicate r of the
-    same batch (or, where that has no controls, of the largest control spectrum of its line) and
-    both carry the perturbed one's condition and batch.
+    A pseudo-bulk group is the cells of one condition in one batch column. Its replicate r is the
+    mean over `cells_per_draw` drawn cells; perturbed replicate r is paired with control replicate r
+    of the same batch (or, where that has no controls, of the largest control group of its line) and
+    both carry the perturbed one's condition and batch (docs/models/cycseq.md).
 
     Args:
-      split: "replicate" validates on one replicate of every pair, whose cells training has seen;
-        "perturbation", "cell_line" and "perturbation_in_line" test on what no training row draws a
-        cell of; "none" only trains.
-      seed: of draws and split.
-      lognorm: see `log_scale.LOGNORM`; totals are those over the common genes.
-      combat_reference: batch column that the others are aligned to, "largest" for that of most
-        cells, None for none; or `aligned_to` of other data, to which all are. A batch has one map,
-        for perturbed and control cells alike.
-      combat_cells: the cells that the map is fitted to. "controls" aligns controls with controls.
-        "all" takes every training cell, as published: then the mixture of perturbations counts as
-        batch effect, and the controls of a held-out line, which has nothing else, are moved to
-        where other lines have their mixture.
-      unit: "pseudobulk", or "cell" to make every drawn cell a row.
-      cells_disjoint: deal the cells to the parts before drawing, so that no two parts share one,
-          controls included.
-      held_out, test_share, val_share: see `hold_out`.
-      validation_replicate: the replicate that validates (from 0); None draws it.
-      draw: "published" repeats the published random numbers.
-      edges: pairs of spectra other than perturbed with control, e.g. doses (`doses.prepare`).
-      dose: log10 dose of each spectrum, for `Pairs.dose`.
+        dataset: from `lines.load_lines`.
+        edges: pairs of groups other than perturbed with control, e.g. doses (`doses.prepare`).
+        dose: log10 dose of each group, for `Pairs.dose`.
+        **settings: fields of `PairSettings`; another one is a TypeError.
 
-    Raises InputError for settings out of range and batches that ComBat cannot adjust.
+    Raises:
+        InputError: for settings out of range and batches that ComBat cannot adjust.
+
+    Example:
+        prepared = prepare(load_lines("lines.h5ad"), split="perturbation", replicates=20)
     """
-    _check(dataset, replicates, cells_per_draw, (unit, combat_cells), validation_replicate)
-    spectra, notes = find_spectra(dataset), []
-    pairing = edges or _control_edges(dataset, spectra, notes)
-    shares = {"held_out": held_out, "test_share": test_share, "val_share": val_share}
-    made = hold_out(dataset, spectra, pairing, split, seed=seed, **shares)
-    chosen = _validation_replicate(made, split, seed, replicates, validation_replicate, notes)
+    s = PairSettings(**settings)
+    _check(dataset, s)
+    pseudobulk, notes = find_pseudobulk_groups(dataset), []
+    pairing = edges or _control_edges(dataset, pseudobulk, notes)
+    placed = hold_out(
+        dataset,
+        pseudobulk,
+        pairing,
+        s.split,
+        seed=s.seed,
+        held_out=s.held_out,
+        test_share=s.test_share,
+        val_share=s.val_share,
+    )
+    chosen = _validation_replicate(placed, s, notes)
     dealt = deal_cells(
-        spectra, made, replicate_validates=chosen is not None, disjoint=cells_disjoint, seed=seed
+        pseudobulk,
+        placed,
+        replicate_validates=chosen is not None,
+        disjoint=s.cells_disjoint,
+        seed=s.seed,
     )
-    draws = _draw(dataset, spectra, dealt, (seed, replicates, cells_per_draw, draw), notes)
-    pairs = _pairs(spectra, made, draws, chosen, dose, notes)
-    placed = replace(dataset, split=_cell_split(dataset, spectra, made, dealt, cells_disjoint))
-    scale, affine, number, moments = _fit_scale(
-        placed, spectra, made, lognorm, (combat_reference, combat_cells), notes
+    draws = _draw(dataset, pseudobulk, dealt, s, notes)
+    pairs = _pairs(pseudobulk, placed, draws, chosen, dose, notes)
+    split = _cell_split(dataset, pseudobulk, placed, dealt, s.cells_disjoint)
+    labelled = replace(dataset, split=split)
+    aligned = fit_alignment(
+        labelled, pseudobulk, placed, s.lognorm, s.combat_reference, s.combat_cells, notes
     )
-    prepared = Prepared(placed, scale, affine, spectra, draws, pairs, unit, number, moments, ())
-    notes += audit_notes(audit(placed, spectra, made, drawn_cells(prepared)))
-    return prepared._replace(
-        dataset=replace(placed, notes=(*dataset.notes, *notes)), notes=tuple(notes)
+    prepared = Prepared(
+        dataset=labelled,
+        scale=aligned.scale,
+        affine=aligned.affine,
+        pseudobulk=pseudobulk,
+        draws=draws,
+        pairs=pairs,
+        unit=s.unit,
+        reference=aligned.number,
+        aligned_to=aligned.reference,
+        notes=(),
     )
+    notes += audit_notes(audit(labelled, pseudobulk, placed, drawn_cells(prepared)))
+    noted = replace(labelled, notes=(*dataset.notes, *notes))
+    return prepared._replace(dataset=noted, notes=tuple(notes))
 
 
 def drawn_cells(prepared: Prepared) -> dict[str, tuple[Int[np.ndarray, "n"], Int[np.ndarray, "m"]]]:
     """For each part with pairs, the distinct cells that its perturbed and its control rows are
     drawn from."""
-    cells, pairs, found = prepared.draws.cells, prepared.pairs, {}
+    cells, pairs, drawn = prepared.draws.cells, prepared.pairs, {}
     for part in np.unique(pairs.part):
-        own = pairs.part == part
-        found[SPLITS[part]] = tuple(
-            _distinct(cells, side[own], pairs.replicate[own]) for side in (pairs.upper, pairs.lower)
+        members = pairs.part == part
+        replicate = pairs.replicate[members]
+        drawn[SPLITS[part]] = (
+            _distinct(cells, pairs.upper[members], replicate),
+            _distinct(cells, pairs.lower[members], replicate),
         )
-    return found
+    return drawn
 
 
 def _distinct(
@@ -179,36 +216,32 @@ def _distinct(
     """Distinct cells of some replicates; each (pool, replicate) is looked at once, few at a
     time."""
     key = np.unique(pool.astype(np.int64) * cells.shape[1] + replicate)
+    # A table of flags, since counting distinct cells of all draws at once takes much memory.
     seen = np.zeros(int(cells.max()) + 1, bool)
     for some in np.array_split(key, max(1, len(key) // 10_000)):
         seen[cells[some // cells.shape[1], some % cells.shape[1]]] = True
     return np.flatnonzero(seen)
 
 
-def _check(
-    dataset: Dataset,
-    replicates: int,
-    cells_per_draw: int,
-    words: tuple[str, str],
-    chosen: int | None,
-) -> None:
-    for word, allowed, key in zip(
-        words, (UNITS, COMBAT_CELLS), ("unit", "combat_cells"), strict=True
+def _check(dataset: Dataset, s: PairSettings) -> None:
+    for key, word, allowed in (
+        ("unit", s.unit, UNITS),
+        ("combat_cells", s.combat_cells, COMBAT_CELLS),
     ):
         if word not in allowed:
             raise InputError(
                 f"data.{key} is {word!r}, expected one of {', '.join(allowed)}: change it"
             )
-    if replicates < 1 or cells_per_draw < 1:
+    if s.replicates < 1 or s.cells_per_draw < 1:
         raise InputError(
-            f"{replicates} replicates of {cells_per_draw} cells were asked for, expected at least "
-            "1 of each: change "
-            "data.replicates or data.cells_per_draw"
+            f"{s.replicates} replicates of {s.cells_per_draw} cells were asked for, expected at "
+            "least 1 of each: change data.replicates or data.cells_per_draw"
         )
-    if chosen is not None and not 0 <= chosen < replicates:
+    chosen = s.validation_replicate
+    if chosen is not None and not 0 <= chosen < s.replicates:
         raise InputError(
             f"split.validation_replicate is {chosen}, expected a number from 0 to "
-            f"{replicates - 1}: change it"
+            f"{s.replicates - 1}: change it"
         )
     if (dataset.condition == dataset.control).all():
         raise InputError(
@@ -217,19 +250,19 @@ def _check(
         )
 
 
-def _control_edges(dataset: Dataset, spectra: Spectra, notes: list[str]) -> Edges:
-    control = control_of(dataset, spectra)
+def _control_edges(dataset: Dataset, pseudobulk: PseudobulkGroups, notes: list[str]) -> Edges:
+    """Each perturbed group with its controls."""
+    control = control_of(dataset, pseudobulk)
     upper = np.flatnonzero(control >= 0)
     lower = control[upper]
-    elsewhere = upper[spectra.batch[upper] != spectra.batch[lower]]
+    batch = pseudobulk.batch
+    elsewhere = np.unique(batch[upper][batch[upper] != batch[lower]])
     if len(elsewhere):
-        batches = [dataset.strata[b] for b in np.unique(spectra.batch[elsewhere])]
         notes.append(
-            f"{len(batches)} batches have no control cell and are paired with the largest control "
-            "of their line: "
-            f"{shown(batches)}"
+            f"{len(elsewhere)} batches have no control cell and are paired with the largest "
+            f"control of their line: {shown([dataset.strata[b] for b in elsewhere])}"
         )
-    idle = np.setdiff1d(np.unique(spectra.batch), spectra.batch[np.concatenate([upper, lower])])
+    idle = np.setdiff1d(np.unique(batch), batch[np.concatenate([upper, lower])])
     if len(idle):
         notes.append(
             f"{len(idle)} batches hold only control cells and give no pair: "
@@ -238,63 +271,63 @@ def _control_edges(dataset: Dataset, spectra: Spectra, notes: list[str]) -> Edge
     return Edges(upper, lower, np.full(len(upper), TRAIN))
 
 
-def _validation_replicate(
-    edges: Edges, split: str, seed: int, replicates: int, chosen: int | None, notes: list[str]
-) -> int | None:
+def _validation_replicate(edges: Edges, s: PairSettings, notes: list[str]) -> int | None:
     """The replicate that validates, where nothing is held out to do so."""
-    if split == "none" or (edges.part == VAL).any():
+    chosen = s.validation_replicate
+    if s.split == "none" or (edges.part == VAL).any():
         if chosen is not None:
             raise InputError(
                 f"split.validation_replicate is {chosen} but no replicate validates with split "
-                f"{split!r}: unset it, "
-                "or set split.val_share=0"
+                f"{s.split!r}: unset it, or set split.val_share=0"
             )
         return None
-    if replicates < 2:
+    if s.replicates < 2:
         raise InputError(
-            f"the split {split!r} validates on one replicate of {replicates}, expected at least "
-            "2: raise "
-            "data.replicates or set split.kind=none"
+            f"the split {s.split!r} validates on one replicate of {s.replicates}, expected at "
+            "least 2: raise data.replicates or set split.kind=none"
         )
-    number = (
-        int(np.random.default_rng([seed, 2]).integers(replicates)) if chosen is None else chosen
-    )
-    notes.append(f"replicate {number} (from 0) of every training pair validates")
-    return number
+    if chosen is None:
+        chosen = int(np.random.default_rng([s.seed, 2]).integers(s.replicates))
+    notes.append(f"replicate {chosen} (from 0) of every training pair validates")
+    return chosen
 
 
 def _draw(
     dataset: Dataset,
-    spectra: Spectra,
+    pseudobulk: PseudobulkGroups,
     dealt: Dealt,
-    numbers: tuple[int, int, int, str],
+    s: PairSettings,
     notes: list[str],
 ) -> Draws:
-    pairs = zip(dealt.spectrum, dealt.part, strict=True)
-    names = [_pool_name(dataset, spectra, int(k), int(p)) for k, p in pairs]
-    seed, replicates, most, draw = numbers
-    small = sum(len(pool) <= most for pool in dealt.pools)
+    groups_and_parts = zip(dealt.group, dealt.part, strict=True)
+    names = [_pool_name(dataset, pseudobulk, int(k), int(p)) for k, p in groups_and_parts]
+    small = sum(len(pool) <= s.cells_per_draw for pool in dealt.pools)
     if small:
         notes.append(
-            f"{small} of {len(names)} pools have {most} cells or fewer and are drawn with "
-            "replacement"
+            f"{small} of {len(names)} pools have {s.cells_per_draw} cells or fewer and are drawn "
+            "with replacement"
         )
     cells = draw_cells(
-        dealt.pools, names, seed=seed, replicates=replicates, cells_per_draw=most, draw=draw
+        dealt.pools,
+        names,
+        seed=s.seed,
+        replicates=s.replicates,
+        cells_per_draw=s.cells_per_draw,
+        draw=s.draw,
     )
-    return Draws(cells, dealt.spectrum, dealt.part)
+    return Draws(cells, dealt.group, dealt.part)
 
 
-def _pool_name(dataset: Dataset, spectra: Spectra, spectrum: int, part: int) -> str:
-    condition, batch = (
-        dataset.conditions[spectra.condition[spectrum]],
-        dataset.strata[spectra.batch[spectrum]],
-    )
-    return f"{condition}\t{batch}" if part < 0 else f"{condition}\t{batch}\t{SPLITS[part]}"
+def _pool_name(dataset: Dataset, pseudobulk: PseudobulkGroups, group: int, part: int) -> str:
+    """What the random stream of a pool is named by."""
+    condition = dataset.conditions[pseudobulk.condition[group]]
+    batch = dataset.strata[pseudobulk.batch[group]]
+    name = f"{condition}\t{batch}"
+    return name if part < 0 else f"{name}\t{SPLITS[part]}"
 
 
 def _pairs(
-    spectra: Spectra,
+    pseudobulk: PseudobulkGroups,
     edges: Edges,
     draws: Draws,
     chosen: int | None,
@@ -303,175 +336,65 @@ def _pairs(
 ) -> Pairs:
     """Every edge with its replicates, sorted; pairs that lack cells in their part are counted."""
     replicates = draws.cells.shape[1]
+    # Replicate r of the perturbed group meets replicate r of its controls.
     edge = np.repeat(np.arange(len(edges.upper)), replicates)
     replicate = np.tile(np.arange(replicates), len(edges.upper))
     part = edges.part[edge]
     if chosen is not None:
         part = np.where((part == TRAIN) & (replicate == chosen), VAL, part)
-    pool = np.full((len(spectra.condition), 3), -1)
-    for number, (k, p) in enumerate(zip(draws.spectrum, draws.part, strict=True)):
-        pool[k, slice(None) if p < 0 else int(p)] = number
+    pool = _pool_of(draws, len(pseudobulk.condition))
     upper, lower = pool[edges.upper[edge], part], pool[edges.lower[edge], part]
     whole = (upper >= 0) & (lower >= 0)
     if not whole.all():
         notes.append(
-            f"{int((~whole).sum())} of {len(whole)} pairs are left out: their spectrum has no "
-            "cell for each part"
+            f"{int((~whole).sum())} of {len(whole)} pairs are left out: their pseudo-bulk group "
+            "has no cell for each part"
         )
-    edge, replicate, part, upper, lower = (
-        values[whole] for values in (edge, replicate, part, upper, lower)
-    )
-    own = edges.upper[edge]
-    doses = (
-        None
-        if dose is None
-        else np.stack([dose[own], dose[edges.lower[edge]]], 1).astype(np.float32)
-    )
+    edge, replicate = edge[whole], replicate[whole]
+    group, control = edges.upper[edge], edges.lower[edge]
+    doses = None
+    if dose is not None:
+        doses = np.stack([dose[group], dose[control]], 1).astype(np.float32)
     pairs = Pairs(
-        upper,
-        lower,
-        replicate,
-        spectra.condition[own],
-        spectra.batch[own],
-        spectra.line[own],
-        part,
-        doses,
+        upper=upper[whole],
+        lower=lower[whole],
+        replicate=replicate,
+        condition=pseudobulk.condition[group],
+        batch=pseudobulk.batch[group],
+        line=pseudobulk.line[group],
+        part=part[whole],
+        dose=doses,
     )
-    order = np.lexsort((replicate, edges.lower[edge], own))
+    order = np.lexsort((replicate, control, group))
     return jax.tree.map(lambda values: values[order], pairs)
 
 
+def _pool_of(draws: Draws, groups: int) -> Int[np.ndarray, "K 3"]:
+    """Pool of each group for each part, -1 for none; a pool of the whole group serves all parts."""
+    pool = np.full((groups, 3), -1)
+    for number, (group, part) in enumerate(zip(draws.group, draws.part, strict=True)):
+        if part < 0:
+            pool[group] = number
+        else:
+            pool[group, part] = number
+    return pool
+
+
 def _cell_split(
-    dataset: Dataset, spectra: Spectra, edges: Edges, dealt: Dealt, disjoint: bool
+    dataset: Dataset, pseudobulk: PseudobulkGroups, edges: Edges, dealt: Dealt, disjoint: bool
 ) -> Int[np.ndarray, "N"]:
     """The part that each cell counts as; control cells of no pair count as training (they may be
     the reference)."""
-    split = np.where(dataset.condition == dataset.control, TRAIN, SPLITS.index("dropped")).astype(
-        np.int8
-    )
+    is_control = dataset.condition == dataset.control
+    split = np.where(is_control, TRAIN, SPLITS.index("dropped")).astype(np.int8)
     if disjoint:
-        for cells, p in zip(dealt.pools, dealt.part, strict=True):
-            split[cells] = p
+        for cells, part in zip(dealt.pools, dealt.part, strict=True):
+            split[cells] = part
         return split
-    first = np.full(len(spectra.condition), len(SPLITS))
+    # The smallest part number wins: cells that training draws are training cells.
+    first = np.full(len(pseudobulk.condition), len(SPLITS))
     for side in (edges.upper, edges.lower):
         np.minimum.at(first, side, edges.part)
-    for cells, k in zip(dealt.pools, dealt.spectrum, strict=True):
-        split[cells] = first[k]
+    for cells, group in zip(dealt.pools, dealt.group, strict=True):
+        split[cells] = first[group]
     return split
-
-
-def _fit_scale(
-    dataset: Dataset,
-    spectra: Spectra,
-    edges: Edges,
-    lognorm: str,
-    align: tuple[str | CombatReference | None, str],
-    notes: list[str],
-) -> tuple[LogScale, Affine, int | None, CombatReference | None]:
-    """Log scale and batch adjustment from training cells."""
-    reference, which = align
-    if isinstance(reference, CombatReference):
-        require_comparable(reference, dataset.genes, lognorm, which)
-    file = np.unique(np.asarray(dataset.obs["file"], str), return_inverse=True)[1]
-    scale = fit_log_scale(
-        dataset.counts, lognorm, file.astype(np.int32), np.asarray(dataset.split == TRAIN)
-    )
-    batches = len(dataset.strata)
-    file_of = np.zeros(batches, np.int32)
-    file_of[dataset.stratum] = file
-    if reference is None:
-        return (
-            scale,
-            after_standardising(identity(batches, len(dataset.genes)), scale, file_of),
-            None,
-            None,
-        )
-    keep, borrowed = _moment_cells(dataset, spectra, edges, which, notes)
-    moments = group_moments(dataset.counts, scale, dataset.stratum, batches, keep)
-    moments = standardised_moments(moments, scale, file_of)
-    number, aligned_to = _reference(dataset, moments, reference, lognorm, which)
-    _require_adjustable(dataset, keep, number)
-    fitted = combat(moments, aligned_to if number is None else number)
-    others = [b for b in np.flatnonzero(moments.cells) if b != number]
-    still = int(fitted.untouched[others].all(axis=0).sum()) if others else 0
-    notes.append(
-        "batches are aligned to "
-        f"{aligned_to.name!r}{' of an earlier run' if number is None else ''} "
-        f"({aligned_to.cells} cells); {still} genes do not vary there and are left as they are"
-    )
-    affine = after_standardising(fitted.affine, scale, file_of)
-    for batch, other in borrowed.items():
-        affine.scale[batch], affine.shift[batch] = affine.scale[other], affine.shift[other]
-    return scale, affine, number, aligned_to
-
-
-def _moment_cells(
-    dataset: Dataset, spectra: Spectra, edges: Edges, which: str, notes: list[str]
-) -> tuple[Bool[np.ndarray, "N"], dict[int, int]]:
-    """Cells that batches are aligned by, and for batches that have none the batch whose map they
-    borrow."""
-    batches, control = len(dataset.strata), dataset.condition == dataset.control
-    train = np.asarray(dataset.split == TRAIN)
-    bare = np.setdiff1d(np.unique(dataset.stratum), dataset.stratum[train])
-    allowed = train | (np.isin(dataset.stratum, bare) & control)
-    keep = allowed & control if which == "controls" else allowed
-    few = np.flatnonzero(np.bincount(dataset.stratum[keep], minlength=batches) < 2)
-    keep = np.where(np.isin(dataset.stratum, few), allowed, keep)
-    have = np.unique(dataset.stratum[keep])
-    by_controls = bare if which == "all" else []
-    by_all = np.intersect1d(few, have)
-    by_none = np.setdiff1d(dataset.stratum, have)
-    said = (
-        ("are adjusted by their control cells, since they have no training cell", by_controls),
-        ("have fewer than two control cells and are adjusted by all their training cells", by_all),
-        ("have no cell to be adjusted by and take the map of their controls' batch", by_none),
-    )
-    for text, found in said:
-        if len(found):
-            notes.append(f"{len(found)} batches {text}: {shown(dataset.strata[b] for b in found)}")
-    lower = {
-        int(spectra.batch[u]): int(spectra.batch[w])
-        for u, w in zip(edges.upper, edges.lower, strict=True)
-    }
-    return keep, {int(b): lower[int(b)] for b in np.setdiff1d(dataset.stratum, have)}
-
-
-def _reference(
-    dataset: Dataset, moments: Moments, asked: str | CombatReference, lognorm: str, which: str
-) -> tuple[int | None, CombatReference]:
-    """The batch column of the reference (None for a kept one) and its moments."""
-    if isinstance(asked, CombatReference):
-        return None, asked
-    have = [dataset.strata[b] for b in np.flatnonzero(moments.cells)]
-    if asked != LARGEST and asked not in have:
-        raise InputError(
-            f"the ComBat reference {asked!r} is no batch with training cells: set "
-            "data.combat_reference to one of "
-            f"{shown(have, 20)}, or to 'largest'"
-        )
-    number = int(np.argmax(moments.cells)) if asked == LARGEST else dataset.strata.index(asked)
-    own = int(moments.cells[number]), moments.mean[number], moments.variance[number]
-    return number, CombatReference(dataset.strata[number], *own, dataset.genes, lognorm, which)
-
-
-def _require_adjustable(dataset: Dataset, keep: np.ndarray, reference: int | None) -> None:
-    """Refuse batches of one cell, and those whose adjustment would erase the one effect that they
-    hold."""
-    cells = np.bincount(dataset.stratum[keep], minlength=len(dataset.strata))
-    single = [dataset.strata[b] for b in np.flatnonzero(cells == 1)]
-    if single:
-        raise InputError(
-            f"{len(single)} batches have one cell to be adjusted by ({shown(single)}), expected "
-            "at least 2 for ComBat: "
-            "leave those cells out, choose another data.batch, or set data.combat_reference=null"
-        )
-    for b in np.flatnonzero(cells):
-        conditions = np.unique(dataset.condition[keep & (dataset.stratum == b)])
-        if b != reference and len(conditions) == 1 and conditions[0] != dataset.control:
-            raise InputError(
-                f"batch {dataset.strata[b]!r} holds cells of "
-                f"{dataset.conditions[conditions[0]]!r} alone, whose effect "
-                "ComBat would remove as a batch effect: choose another data.batch or set "
-                "data.combat_reference=null"
-            )

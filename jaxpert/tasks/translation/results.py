@@ -1,182 +1,124 @@
-"""What follows the training of CycSeq: scores in both directions, changes, figures, and the files
-of a run."""
+"""What follows training on paired rows: scores in both directions, changes, and files."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxpert.core import log
-from jaxpert.core import workdir as folder
-from jaxpert.core.types import SPLITS, InputError
-from jaxpert.evaluation import compare as benchmark
-from jaxpert.models.cycseq.setup import CycSeq
-from jaxpert.models.gears import translation as cycseq_gears
-from jaxpert.models.scgen import translation as cycseq_scgen
+from jaxpert.core.about import describe
+from jaxpert.core.family import Family, Problem, Results
+from jaxpert.core.fit import Fitted
+from jaxpert.core.types import SPLITS
+from jaxpert.evaluation import compare
 from jaxpert.report import plots
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.screen import results
-from jaxpert.tasks.screen.load import split_names
-from jaxpert.tasks.screen.predict import Fitted
-from jaxpert.tasks.translation import baselines as cycseq_baselines
-from jaxpert.tasks.translation import effects as cycseq_effects
-from jaxpert.tasks.translation import evaluate as cycseq_assess
-from jaxpert.tasks.translation.baselines import Groups, Predictor
+from jaxpert.tasks.translation import baselines, effects, evaluate
+from jaxpert.tasks.translation.beside import train_beside
+from jaxpert.tasks.translation.groups import (
+    EffectGroups,
+    GroupMeans,
+    find_effect_groups,
+    group_means,
+)
+from jaxpert.tasks.translation.keys import TranslationConfig
+from jaxpert.tasks.translation.prepare import Prepared
 
-Config = dict[str, Any]
 MOST_SHOWN = 6
 
 
-def check(config: Config, prepared: spectra.Prepared, truth: Any) -> None:
-    """What would otherwise be found wrong only after training."""
-    names = cycseq_baselines.find_groups(prepared).names
-    unknown = [name for name in split_names(config["evaluation"]["shown"]) if name not in names]
-    if unknown:
-        raise InputError(
-            f"evaluation.shown asks for {unknown[0]!r}, expected pairs of perturbation and line "
-            f"such as {names[0]!r}"
-        )
-    if config["train"]["seeds"] != 1:
-        raise InputError(
-            f"train.seeds is {config['train']['seeds']}, expected 1 for CycSeq: run each seed in "
-            "a work directory of "
-            "its own"
-        )
-    if not (prepared.pairs.part != SPLITS.index("train")).any():
-        raise InputError(
-            f"split.kind is {config['split']['kind']!r}, which leaves no rows to score, expected "
-            "replicate, "
-            "perturbation, cell_line or perturbation_in_line"
-        )
-    if config["evaluation"]["gears"] and not cycseq_gears.why_not(prepared):
-        cycseq_gears.check(config, prepared, truth)
+class Shown(NamedTuple):
+    """What figures are drawn from."""
+
+    prepared: Prepared
+    groups: EffectGroups
+    changes: effects.Changes
+    metrics: Mapping[str, Any]
 
 
-def write(
-    config: Config,
-    workdir: Path,
-    prepared: spectra.Prepared,
-    net: CycSeq,
+def evaluate_run(
+    config: TranslationConfig,
+    problem: Problem,
     fitted: Fitted,
-    unit_scale: np.ndarray | None,
-    truth: Any,
-) -> None:
-    """Everything that follows training; metrics.json comes last, as the sign of a finished run.
+    family: Family,
+    others: Mapping[str, Family],
+) -> Results:
+    """Predict and score the evaluated rows in both directions (`Task.evaluate`).
 
     rows.npz has every score of every evaluated row, predictions.h5ad the mean row and change that
     the model predicts for each pair of perturbation and line.
     """
-    groups = cycseq_baselines.find_groups(prepared)
-    means = cycseq_baselines.group_means(prepared, groups)
-    model = cycseq_assess.predictor(net, fitted.params, fitted.state, prepared, unit_scale)
-    others, notes = cycseq_baselines.predictors(prepared, groups, means)
-    beside, more = _beside(config, prepared, truth)
-    split = cycseq_assess.evaluated_split(prepared)
+    assert family.predictor is not None, "families of this task say how they predict rows"
+    prepared: Prepared = problem.details
+    # Means of all cells of a group, which every score of effects below rests on.
+    groups = find_effect_groups(prepared)
+    means = group_means(prepared, groups)
+    # The family says how it predicts rows; baselines and models beside have the same form.
+    model = family.predictor(problem, fitted)
+    simple, notes = baselines.predictors(prepared, groups, means)
+    beside, notes_beside = train_beside(config, problem, others)
+    split = evaluate.evaluated_split(prepared)
     log.say(f"scoring {len(prepared.pair_numbers(split))} rows of {split} in both directions")
-    methods = {benchmark.MODEL: model, **others, **beside}
-    scored = cycseq_assess.score(prepared, groups, methods, *facets_of(prepared, groups))
-    found = cycseq_effects.changes(prepared, groups, means, model, truth)
-    metrics = cycseq_effects.compare(prepared, groups, means, found, config["seed"])
-    own = scored.table | {"notes": [*scored.table["notes"], *notes, *more]}
-    named = split_names(config["evaluation"]["triangular"])
-    own["triangular"] = cycseq_assess.triangular(prepared, groups, model, named)
-    metrics["cycseq"] = benchmark.json_safe(own)
-    metrics["data"] = describe(prepared)
-    metrics["run"] = benchmark.json_safe(results.about(config, workdir, fitted))
-    save_rows(workdir / "rows.npz", groups, scored)
-    to_anndata(prepared, groups, means, found).write_h5ad(workdir / "predictions.h5ad")
-    draw(config, workdir, prepared, groups, found, metrics)
-    folder.write_json(workdir / "metrics.json", metrics)
-    log.say(str(metrics["verdict"]))
-
-
-def _beside(
-    config: Config, prepared: spectra.Prepared, truth: Any
-) -> tuple[dict[str, Predictor], list[str]]:
-    """The models that are trained beside, and what to know of them or why they cannot be."""
-    found: dict[str, Predictor] = {}
-    said: list[str] = []
-    for name, why_not, fit in (
-        ("scgen", cycseq_scgen.why_not, cycseq_scgen.fit),
-        ("gears", cycseq_gears.why_not, partial(cycseq_gears.fit, config, truth=truth)),
-    ):
-        epochs = config["evaluation"][name]
-        reason = (why_not(prepared) or _alone(name)) if epochs else ""
-        if epochs and not reason:
-            log.say(f"training {name} beside, {epochs} epochs at most")
-            found[name], notes = fit(prepared, epochs=epochs, seed=config["seed"])
-            said += notes
-        elif reason:
-            said.append(reason)
-    return found, said
-
-
-def _alone(name: str) -> str:
-    """Why one process, which writes the results of several, cannot train a model on the devices of
-    all."""
-    return (
-        f"{name} is not trained beside in a run of several processes"
-        if jax.process_count() > 1
-        else ""
+    methods = {compare.MODEL: model, **simple, **beside}
+    facets = evaluate.facets_of(prepared, groups)
+    scored = evaluate.score(prepared, groups, methods, facets)
+    changes = effects.changes(prepared, groups, means, model, problem.truth)
+    metrics = effects.compare(prepared, groups, means, changes, config.seed)
+    # Notes of the scores, the baselines and the models beside stand in one list.
+    table = scored.table | {"notes": [*scored.table["notes"], *notes, *notes_beside]}
+    named = config.evaluation.triangular
+    table["triangular"] = evaluate.triangular(prepared, groups, model, named)
+    # JSON has no NaN, so undefined scores become null.
+    metrics[family.name] = compare.json_safe(table)
+    return Results(
+        metrics=metrics,
+        predictions=to_anndata(prepared, groups, means, changes),
+        arrays={"rows.npz": rows_arrays(groups, scored)},
+        shown=Shown(prepared, groups, changes, metrics),
     )
 
 
-def facets_of(prepared: spectra.Prepared, groups: Groups) -> tuple[tuple[str, ...], np.ndarray]:
-    """What tables are made for: lines, or with doses compounds; and the one of each group."""
-    if prepared.pairs.dose is None:
-        return prepared.spectra.lines, groups.line
-    names = [prepared.dataset.conditions[c].rsplit("@", 1)[0] for c in groups.condition]
-    compounds, number = np.unique(names, return_inverse=True)
-    return tuple(map(str, compounds)), number
-
-
-def describe(prepared: spectra.Prepared) -> dict[str, Any]:
-    """The data in numbers."""
+def describe_rows(problem: Problem) -> dict[str, Any]:
+    """The data in numbers (`Task.about`)."""
+    prepared: Prepared = problem.details
     pairs = {name: len(prepared.pair_numbers(name)) for name in SPLITS[:3]}
-    return results.describe(prepared.dataset) | {
-        "lines": len(prepared.spectra.lines),
-        "pairs of rows": pairs,
-    }
+    lines = len(prepared.pseudobulk.lines)
+    return describe(problem.dataset) | {"lines": lines, "pairs of rows": pairs}
 
 
-def save_rows(path: Path, groups: Groups, scored: cycseq_assess.Scored) -> None:
-    """`pair` and `group` of each evaluated row, names of groups, and DIRECTION|METHOD|GENES|SCORE
-    of each."""
-    group = groups.of_pair[scored.pair]
+def rows_arrays(groups: EffectGroups, scored: evaluate.Scored) -> dict[str, np.ndarray]:
+    """rows.npz: `pair` and `group` of each evaluated row, names of groups, and
+    DIRECTION|METHOD|GENES|SCORE of each."""
     arrays: dict[str, np.ndarray] = {
         "pair": scored.pair,
-        "group": group,
+        "group": groups.of_pair[scored.pair],
         "groups": np.array(groups.names),
     }
     for direction, methods in scored.rows.items():
         for method, sets in methods.items():
             for genes, metrics in sets.items():
-                arrays |= {
-                    f"{direction}|{method}|{genes}|{name}": of for name, of in metrics.items()
-                }
-    folder.write_arrays(path, arrays)
+                # A path as name, since an .npz holds no nested tables.
+                where = f"{direction}|{method}|{genes}"
+                arrays |= {f"{where}|{name}": values for name, values in metrics.items()}
+    return arrays
 
 
 def to_anndata(
-    prepared: spectra.Prepared,
-    groups: Groups,
-    means: cycseq_baselines.Means,
-    found: cycseq_effects.Changes,
+    prepared: Prepared, groups: EffectGroups, means: GroupMeans, changes: effects.Changes
 ) -> Any:
     """Predicted mean rows of each pair of perturbation and line; layers have the change, and both
     as measured."""
     import anndata
     import pandas as pd
 
-    dataset, effect = prepared.dataset, found.predicted[benchmark.MODEL][1:]
+    dataset, effect = prepared.dataset, changes.predicted[compare.MODEL][1:]
+    # Rows are named by perturbation and line, as everywhere in the run's files.
     obs = pd.DataFrame(
         {
             "condition": [dataset.conditions[c] for c in groups.condition],
-            "line": [prepared.spectra.lines[i] for i in groups.line],
+            "line": [prepared.pseudobulk.lines[i] for i in groups.line],
             "batch": [dataset.strata[b] for b in groups.batch],
             "split": _splits(prepared, groups),
         },
@@ -185,10 +127,11 @@ def to_anndata(
     layers = {
         "effect": effect,
         "measured": means.upper,
-        "measured_effect": found.observed[1:],
+        "measured_effect": changes.observed[1:],
         "control": means.lower,
     }
     return anndata.AnnData(
+        # The predicted row is the control row plus the effect, as the effect was made from it.
         X=(means.lower + effect).astype(np.float32),
         obs=obs,
         var=pd.DataFrame(index=pd.Index(dataset.genes)),
@@ -197,38 +140,42 @@ def to_anndata(
     )
 
 
-def _splits(prepared: spectra.Prepared, groups: Groups) -> list[str]:
-    """Splits that hold pairs of each group, joined by "+"."""
-    part = prepared.pairs.part
-    own = [np.unique(part[groups.of_pair == k]) for k in range(len(groups.names))]
-    return ["+".join(SPLITS[p] for p in parts) for parts in own]
-
-
 def draw(
-    config: Config,
-    workdir: Path,
-    prepared: spectra.Prepared,
-    groups: Groups,
-    found: cycseq_effects.Changes,
-    metrics: dict[str, Any],
+    config: TranslationConfig,
+    results: Results,
+    folder: Path,
+    log_rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Training curves, the model beside its baselines, and predicted changes against measured
-    ones."""
-    pictures, rows = workdir / "figures", log.read_metrics(workdir / "metrics.jsonl")
-    if rows:
-        plots.loss_curves(rows, pictures / "loss_curves.png")
-    plots.baseline_bars(metrics, pictures / "baselines.png")
-    observed, predicted = found.observed[1:], found.predicted[benchmark.MODEL][1:]
+    """Training curves, the model beside its baselines, and predicted changes against measured ones
+    (`Task.draw`)."""
+    shown: Shown = results.shown
+    groups, changes = shown.groups, shown.changes
+    if log_rows:
+        plots.loss_curves([dict(row) for row in log_rows], folder / "loss_curves.png")
+    plots.baseline_bars(dict(shown.metrics), folder / "baselines.png")
+    observed, predicted = changes.observed[1:], changes.predicted[compare.MODEL][1:]
+    # A group counts as trained when any of its replicates trains.
     members = [["train"] if trained else ["test"] for trained in groups.trained]
-    plots.ate_scatter(
-        observed, predicted, groups.names, members, pictures / "ate_scatter.png", metrics["model"]
-    )
-    shown = split_names(config["evaluation"]["shown"])
-    strength = np.abs(observed).mean(1) - 1e9 * groups.trained
-    chosen = [groups.names.index(name) for name in shown] or np.argsort(-strength)[
-        :MOST_SHOWN
-    ].tolist()
-    names = [groups.names[k] for k in chosen]
+    path = folder / "ate_scatter.png"
+    plots.ate_scatter(observed, predicted, groups.names, members, path, shown.metrics["model"])
+    chosen = [groups.names.index(name) for name in config.evaluation.shown]
+    if not chosen:
+        # Held-out groups come first, however weak.
+        strength = np.abs(observed).mean(1) - 1e9 * groups.trained
+        chosen = np.argsort(-strength)[:MOST_SHOWN].tolist()
     plots.effect_panels(
-        observed[chosen], predicted[chosen], prepared.dataset.genes, names, pictures / "effects.png"
+        observed[chosen],
+        predicted[chosen],
+        shown.prepared.dataset.genes,
+        [groups.names[k] for k in chosen],
+        folder / "effects.png",
     )
+
+
+def _splits(prepared: Prepared, groups: EffectGroups) -> list[str]:
+    """Splits that hold pairs of each group, joined by "+"."""
+    joined = []
+    for k in range(len(groups.names)):
+        parts = np.unique(prepared.pairs.part[groups.of_pair == k])
+        joined.append("+".join(SPLITS[part] for part in parts))
+    return joined

@@ -1,5 +1,5 @@
-"""Rows on the host, block by block and exact: for evaluation, per-spectrum means and what scales
-them."""
+"""Pseudo-bulk rows on the host, block by block and exact: for evaluation, and what is computed once
+from training rows."""
 
 from __future__ import annotations
 
@@ -28,18 +28,6 @@ class Rows(NamedTuple):
     control: Float[np.ndarray, "n G"]
 
 
-class SpectrumMeans(NamedTuple):
-    """Rows averaged over the replicates of each pair of spectra."""
-
-    condition: Int[np.ndarray, "m"]
-    batch: Int[np.ndarray, "m"]
-    line: Int[np.ndarray, "m"]
-    rows: Int[np.ndarray, "m"]
-    """Rows behind each mean."""
-    x: Float[np.ndarray, "m G"]
-    control: Float[np.ndarray, "m G"]
-
-
 class ControlMeans(NamedTuple):
     """Adjusted mean of the training control cells of each batch column."""
 
@@ -48,21 +36,25 @@ class ControlMeans(NamedTuple):
     cells: Int[np.ndarray, "Q"]
 
 
-def rows(prepared: Prepared, split: str, *, block: int = BLOCK) -> Iterator[Rows]:
+def blocks_of_rows(prepared: Prepared, split: str, *, block: int = BLOCK) -> Iterator[Rows]:
     """Go through the rows of the pairs of a split in order, `block` at a time (float32, summed in
     float64)."""
-    numbers = prepared.pair_numbers(split)
-    if prepared.unit == "cell":
-        numbers = np.repeat(numbers, prepared.draws.cells.shape[2])
     pairs, deep = prepared.pairs, prepared.draws.cells.shape[2]
+    numbers = prepared.pair_numbers(split)
+    cells_are_rows = prepared.unit == "cell"
+    if cells_are_rows:
+        # Each drawn cell of a pair is a row, so pairs are repeated.
+        numbers = np.repeat(numbers, deep)
     for start in range(0, len(numbers), block):
-        own = numbers[start : start + block]
-        place = np.arange(start, start + len(own)) % deep if prepared.unit == "cell" else None
-        x, control = (
-            drawn_rows(prepared, side[own], pairs.replicate[own], place).astype(np.float32)
-            for side in (pairs.upper, pairs.lower)
-        )
-        yield Rows(own, x, control)
+        pair = numbers[start : start + block]
+        replicate, place = pairs.replicate[pair], None
+        if cells_are_rows:
+            # Rows are in the order of pairs, so a row's number tells its place among the cells.
+            place = np.arange(start, start + len(pair)) % deep
+        upper = drawn_rows(prepared, pairs.upper[pair], replicate, place)
+        lower = drawn_rows(prepared, pairs.lower[pair], replicate, place)
+        # Summed in float64 and stored in float32, in which networks read them.
+        yield Rows(pair, upper.astype(np.float32), lower.astype(np.float32))
 
 
 def drawn_rows(
@@ -77,105 +69,53 @@ def drawn_rows(
 
     draws, dataset = prepared.draws, prepared.dataset
     cells = draws.cells[pool, replicate]
-    cells = cells if place is None else cells[np.arange(len(pool)), place][:, None]
+    if place is not None:
+        cells = cells[np.arange(len(pool)), place][:, None]
+    # A cell that is drawn several times is logged once.
     distinct, column = np.unique(cells, return_inverse=True)
-    part = dataset.counts[distinct]
-    y = sparse.csr_matrix(
-        (log_values(prepared.scale, part, distinct), part.indices, part.indptr), part.shape
-    )
+    counts = dataset.counts[distinct]
+    values = log_values(prepared.scale, counts, distinct)
+    logged = sparse.csr_matrix((values, counts.indices, counts.indptr), counts.shape)
+    # The mean over drawn cells is a product with a sparse matrix of equal weights, so that each
+    # cell's logarithm is taken once.
     n, deep = cells.shape
     weights = sparse.csr_matrix(
         (np.full(n * deep, 1 / deep), column.ravel(), np.arange(n + 1) * deep), (n, len(distinct))
     )
-    mean: Any = weights @ y
-    return apply_affine(
-        prepared.affine, prepared.spectra.batch[draws.spectrum[pool]], mean.toarray()
-    )
-
-
-def spectrum_means(prepared: Prepared, split: str) -> SpectrumMeans:
-    """Average the rows of each pair of spectra over the replicates that the split has ("mean" level
-    of evaluation)."""
-    numbers, pairs = prepared.pair_numbers(split), prepared.pairs
-    key = np.stack([pairs.upper, pairs.lower], 1)[numbers]
-    _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # in the order of the pairs
-    group = np.argsort(order)[group.ravel()]
-    of_pair = np.full(len(pairs.part), -1)
-    of_pair[numbers] = group
-    total = np.zeros((2, len(first), len(prepared.dataset.genes)), np.float32)
-    count = np.zeros(len(first), np.int64)
-    for made in rows(prepared, split):
-        own = of_pair[made.pair]
-        np.add.at(total[0], own, made.x)
-        np.add.at(total[1], own, made.control)
-        np.add.at(count, own, 1)
-    total /= np.maximum(count, 1)[None, :, None]
-    chosen = numbers[first[order]]
-    return SpectrumMeans(
-        pairs.condition[chosen], pairs.batch[chosen], pairs.line[chosen], count, total[0], total[1]
-    )
+    mean: Any = weights @ logged
+    batch = prepared.pseudobulk.batch[draws.group[pool]]
+    return apply_affine(prepared.affine, batch, mean.toarray())
 
 
 def control_means(prepared: Prepared) -> ControlMeans:
     """Mean of each batch column's training control cells on the scale of the rows."""
     dataset = prepared.dataset
     keep = (dataset.split == SPLITS.index("train")) & (dataset.condition == dataset.control)
-    found = group_moments(
-        dataset.counts, prepared.scale, dataset.stratum, len(dataset.strata), keep
-    )
-    batches = np.arange(len(dataset.strata))
-    mean = np.where(
-        (found.cells > 0)[:, None], apply_affine(prepared.affine, batches, found.mean), 0
-    )
-    return ControlMeans(mean, found.cells)
-
-
-def adjust(
-    prepared: Prepared, batch: Int[np.ndarray, "n"], values: Float[np.ndarray, "n G"]
-) -> Float[np.ndarray, "n G"]:
-    """Bring means of log values (of cells or predictions, on the scale named `lognorm`, before any
-    z-score) to rows of the given batch columns, so that every model is scored in one space. Exact
-    for means, since the map is affine."""
-    return apply_affine(prepared.affine, batch, values)
-
-
-def unadjust(
-    prepared: Prepared, batch: Int[np.ndarray, "n"], rows: Float[np.ndarray, "n G"]
-) -> Float[np.ndarray, "n G"]:
-    """Inverse of `adjust`: from rows to log values as they were before batch adjustment."""
-    return (rows - prepared.affine.shift[batch]) / prepared.affine.scale[batch]
+    # All batch columns keep their place, placeholders included, so numbers stay valid.
+    batches = len(dataset.strata)
+    moments = group_moments(dataset.counts, prepared.scale, dataset.stratum, batches, keep)
+    rows = apply_affine(prepared.affine, np.arange(batches), moments.mean)
+    # No cells, no mean: 0 stands in, and `cells` tells.
+    return ControlMeans(np.where((moments.cells > 0)[:, None], rows, 0), moments.cells)
 
 
 def training_rows_per_gene_scale(prepared: Prepared) -> Float[np.ndarray, "G"]:
     """Largest |x| of each gene over both rows of every training pair, 1 for genes that are always
     0.
 
-    For generators that end in tanh: train on `to_unit(x, scale)`, undo by `from_unit` before any
-    metric. Goes through all training rows once.
+    Generators that end in tanh are trained on rows divided by it, and what they predict is
+    multiplied by it before any metric. Goes through all training rows once.
     """
+    # A running maximum over blocks, so that rows are never all in memory.
     largest = np.zeros(len(prepared.dataset.genes))
-    for made in rows(prepared, "train"):
-        for values in (made.x, made.control):
+    for rows in blocks_of_rows(prepared, "train"):
+        for values in (rows.x, rows.control):
             np.maximum(largest, np.abs(values).max(axis=0), out=largest)
+    # Genes that are always 0 are divided by 1.
     return np.where(largest > 0, largest, 1.0)
 
 
-def to_unit(
-    x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]
-) -> Float[np.ndarray, "*b G"]:
-    """Rows divided by the gene's largest training value: within [-1, 1] in training."""
-    return x / scale
-
-
-def from_unit(
-    x: Float[np.ndarray, "*b G"], scale: Float[np.ndarray, "G"]
-) -> Float[np.ndarray, "*b G"]:
-    """Inverse of `to_unit`."""
-    return x * scale
-
-
-def spectra_spec(prepared: Prepared) -> Spec:
+def rows_spec(prepared: Prepared) -> Spec:
     """The `Spec` of the training cells; strata are the batch columns, placeholders included.
 
     For values that were normalised before there is no ln(1 + x): `log_mean`, `log_std` and
@@ -189,15 +129,16 @@ def spectra_spec(prepared: Prepared) -> Spec:
 def _given_spec(prepared: Prepared) -> Spec:
     dataset: Dataset = prepared.dataset
     train = np.asarray(dataset.split == SPLITS.index("train"))
+    # The sample standard deviation below needs two cells.
     if train.sum() < 2:
         raise InputError(
             f"the training cells are {train.sum()}, expected at least 2: hold out less"
         )
-    one = np.zeros(len(train), np.int64)
-    every = group_moments(dataset.counts, prepared.scale, one, 1, train)
-    control = group_moments(
-        dataset.counts, prepared.scale, one, 1, train & (dataset.condition == dataset.control)
-    )
+    # One group of all cells, or of all control cells.
+    group = np.zeros(len(train), np.int64)
+    every = group_moments(dataset.counts, prepared.scale, group, 1, train)
+    is_control = dataset.condition == dataset.control
+    control = group_moments(dataset.counts, prepared.scale, group, 1, train & is_control)
     return Spec(
         genes=dataset.genes,
         treatments=dataset.treatments,
@@ -206,6 +147,7 @@ def _given_spec(prepared: Prepared) -> Spec:
         control=dataset.control,
         condition_treatments=dataset.condition_treatments,
         log_mean=every.mean[0],
+        # From ddof 0 to the sample deviation.
         log_std=np.sqrt(every.variance[0] * train.sum() / (train.sum() - 1)),
         control_mean=control.mean[0],
         treatment_cells=treatment_cells(dataset, "train"),

@@ -1,4 +1,5 @@
-"""Which pairs of spectra train, validate and test, and which cells each part may draw."""
+"""Which pairs of pseudo-bulk groups train, validate and test, and which cells each part may
+draw."""
 
 from __future__ import annotations
 
@@ -8,25 +9,26 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import shown
-from jaxpert.tasks.translation.draws import Spectra
+from jaxpert.tasks.translation.draws import PseudobulkGroups
 
 KINDS = ("replicate", "perturbation", "cell_line", "perturbation_in_line", "none")
 TRAIN, VAL, TEST = range(3)
 SHARES = {"perturbation": (0.2, 0.1), "cell_line": (0.2, 0.0), "perturbation_in_line": (0.2, 0.1)}
 """Shares of what is held out for test and for validation; without the latter one replicate of
 training validates."""
+NOISE_OF_DRAWING = ", so scores measure the noise of drawing, not generalisation"
 CELL_SHARE = 0.2
-"""Share of a spectrum's cells that each part but training takes, where parts that share a spectrum
-share no cell."""
+"""Share of a group's cells that each part but training takes, where parts that share a group share
+no cell."""
 
 
 class Edges(NamedTuple):
-    """Pairs of spectra, upper (perturbed or higher dose) with lower (control or lower dose), each
-    in one part."""
+    """Pairs of pseudo-bulk groups, upper (perturbed or higher dose) with lower (control or lower
+    dose), each in one part."""
 
     upper: Int[np.ndarray, "E"]
     lower: Int[np.ndarray, "E"]
@@ -38,9 +40,10 @@ class Dealt(NamedTuple):
 
     pools: list[np.ndarray]
     """Row numbers of the cells of each."""
-    spectrum: Int[np.ndarray, "S"]
+    group: Int[np.ndarray, "S"]
+    """Pseudo-bulk group of each."""
     part: Int[np.ndarray, "S"]
-    """The part whose cells they are; -1 for the whole spectrum, which parts share."""
+    """The part whose cells they are; -1 for the whole group, which parts share."""
 
 
 class Audit(NamedTuple):
@@ -61,7 +64,7 @@ class Audit(NamedTuple):
 
 def hold_out(
     dataset: Dataset,
-    spectra: Spectra,
+    pseudobulk: PseudobulkGroups,
     edges: Edges,
     kind: str,
     *,
@@ -92,154 +95,184 @@ def hold_out(
         if (held_out, test_share, val_share) != (None, None, None):
             raise InputError(
                 f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is "
-                "set: take another "
-                "split.kind or leave these unset"
+                "set: take another split.kind or leave these unset"
             )
         return edges
-    units, names = _units(dataset, spectra, edges, kind)
-    rng, lines = (
-        np.random.default_rng([seed, 0]),
-        len(spectra.lines) if kind == "perturbation_in_line" else 0,
-    )
-    given = zip((test_share, val_share), SHARES[kind], strict=True)
-    shares = [default if own is None else own for own, default in given]
-    if min(shares) < 0 or sum(shares) >= 1:
-        raise InputError(
-            f"split.test_share and split.val_share are {shares[0]:g} and {shares[1]:g}, expected "
-            "shares from 0 that "
-            "leave some for training: lower them"
-        )
+    units, names = _units(dataset, pseudobulk, edges, kind)
+    # A stream of its own for the split, beside those of dealing and of the replicate.
+    rng = np.random.default_rng([seed, 0])
+    lines = len(pseudobulk.lines) if kind == "perturbation_in_line" else 0
+    test_share, val_share = _shares(kind, test_share, val_share)
     every = np.unique(units)
-    test = (
-        _drawn(rng, every, lines, shares[0], len(every))
-        if held_out is None
-        else _named(held_out, names, kind)
-    )
-    val = _drawn(rng, np.setdiff1d(every, test), lines, shares[1], len(every))
-    part = np.where(np.isin(units, test), TEST, np.where(np.isin(units, val), VAL, TRAIN))
+    # Test comes before validation, so that the validation share changes no test unit.
+    if held_out is None:
+        test = _drawn(rng, every, lines, test_share, len(every))
+    else:
+        test = _named(held_out, names, kind)
+    val = _drawn(rng, np.setdiff1d(every, test), lines, val_share, len(every))
+    # Every pair trains unless its unit is held out.
+    part = np.full(len(units), TRAIN)
+    part[np.isin(units, val)] = VAL
+    part[np.isin(units, test)] = TEST
     if not (part == TRAIN).any() or not (part == TEST).any():
         raise InputError(
             f"the split {kind!r} of {dataset.name!r} leaves {int((part == TRAIN).sum())} pairs of "
-            "spectra for training "
-            f"and {int((part == TEST).sum())} for test, expected some of both: hold out less or "
-            "take another split.kind"
+            f"pseudo-bulk groups for training and {int((part == TEST).sum())} for test, expected "
+            "some of both: hold out less or take another split.kind"
         )
     return edges._replace(part=part)
 
 
+def _shares(kind: str, test_share: float | None, val_share: float | None) -> tuple[float, float]:
+    """Shares held out for test and for validation, the defaults of the kind where none is given."""
+    default_test, default_val = SHARES[kind]
+    test = default_test if test_share is None else test_share
+    val = default_val if val_share is None else val_share
+    # Shares that leave nothing to train on are refused before anything is drawn.
+    if min(test, val) < 0 or test + val >= 1:
+        raise InputError(
+            f"split.test_share and split.val_share are {test:g} and {val:g}, expected shares from "
+            "0 that leave some for training: lower them"
+        )
+    return test, val
+
+
 def deal_cells(
-    spectra: Spectra, edges: Edges, *, replicate_validates: bool, disjoint: bool, seed: int
+    pseudobulk: PseudobulkGroups,
+    edges: Edges,
+    *,
+    replicate_validates: bool,
+    disjoint: bool,
+    seed: int,
 ) -> Dealt:
     """The pools that cells are drawn from.
 
-    Whole spectra where parts may share cells (part -1); else the cells of every spectrum are dealt,
+    Whole groups where parts may share cells (part -1); else the cells of every group are dealt,
     before anything is drawn, to the parts whose pairs use it: a fifth each (at least one cell) to
-    validation and test, the rest to training. A spectrum of fewer cells than parts gives none to
-    the last ones.
+    validation and test, the rest to training. A group of fewer cells than parts gives none to the
+    last ones.
     """
-    uses = _uses(edges, len(spectra.condition), replicate_validates)
+    uses = _uses(edges, len(pseudobulk.condition), replicate_validates)
+    # Groups of no pair, such as idle controls, give no pool.
+    used = np.flatnonzero(uses.any(1))
     if not disjoint:
-        used = np.flatnonzero(uses.any(1))
-        return Dealt([spectra.of(int(k)) for k in used], used, np.full(len(used), -1))
+        return Dealt([pseudobulk.of(int(k)) for k in used], used, np.full(len(used), -1))
     pools, owner, parts = [], [], []
     rng = np.random.default_rng([seed, 1])
-    for k in np.flatnonzero(uses.any(1)):
-        cells, wanted = rng.permutation(spectra.of(int(k))), np.flatnonzero(uses[k])
-        share = max(1, round(CELL_SHARE * len(cells)))
-        first = len(cells) - share * (len(wanted) - 1)
-        if first < 1:
-            share, first = 1, max(1, len(cells) - len(wanted) + 1)
-        bounds = [
-            0,
-            *np.minimum(first + share * np.arange(len(wanted) - 1), len(cells)).tolist(),
-            len(cells),
-        ]
-        for part, a, b in zip(wanted, bounds[:-1], bounds[1:], strict=True):
-            if b > a:
-                pools.append(np.sort(cells[a:b]))
+    for k in used:
+        # Cells are dealt in random order, since files are often sorted.
+        cells, wanted = rng.permutation(pseudobulk.of(int(k))), np.flatnonzero(uses[k])
+        bounds = _bounds(len(cells), len(wanted))
+        for part, start, stop in zip(wanted, bounds[:-1], bounds[1:], strict=True):
+            if stop > start:
+                # Sorted again, so that draws do not depend on the dealing's order.
+                pools.append(np.sort(cells[start:stop]))
                 owner.append(k)
                 parts.append(part)
     return Dealt(pools, np.array(owner), np.array(parts))
 
 
+def _bounds(cells: int, parts: int) -> list[int]:
+    """Where the cells of each part begin, the end of the last one behind; the first part takes what
+    the shares of the others leave."""
+    share = max(1, round(CELL_SHARE * cells))
+    # Training is the first part and takes what is left.
+    first = cells - share * (parts - 1)
+    # A group of few cells gives one to each part, as far as they go.
+    if first < 1:
+        share, first = 1, max(1, cells - parts + 1)
+    inner = np.minimum(first + share * np.arange(parts - 1), cells)
+    return [0, *inner.tolist(), cells]
+
+
 def audit(
     dataset: Dataset,
-    spectra: Spectra,
+    pseudobulk: PseudobulkGroups,
     edges: Edges,
     drawn: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> Audit:
     """Audit a split: `drawn` has, for each part with pairs, the distinct cells behind upper and
     behind lower rows."""
-    conditions = {
-        part: set(spectra.condition[edges.upper[edges.part == part]].tolist())
-        for part in (TRAIN, VAL, TEST)
-    }
-    lines = {
-        part: set(spectra.line[edges.upper[edges.part == part]].tolist())
-        for part in (TRAIN, VAL, TEST)
-    }
-    targets = {
-        part: dataset.condition_treatments[sorted(c)].any(axis=0) for part, c in conditions.items()
-    }
-    unseen = np.flatnonzero((targets[VAL] | targets[TEST]) & ~targets[TRAIN])
-
-    def shared(side: int) -> dict[str, tuple[int, int]]:
-        return {
-            part: (len(cells[side]), len(np.intersect1d(cells[side], drawn["train"][side])))
-            for part, cells in drawn.items()
-            if part != "train"
-        }
-
+    conditions, lines, targets = {}, {}, {}
+    for part in (TRAIN, VAL, TEST):
+        upper = edges.upper[edges.part == part]
+        conditions[part] = set(pseudobulk.condition[upper].tolist())
+        lines[part] = set(pseudobulk.line[upper].tolist())
+        # A target counts as trained when any trained condition has it, alone or combined.
+        targets[part] = dataset.condition_treatments[sorted(conditions[part])].any(axis=0)
+    untrained = np.flatnonzero((targets[VAL] | targets[TEST]) & ~targets[TRAIN])
     return Audit(
-        shared(0),
-        shared(1),
-        tuple(dataset.conditions[c] for c in sorted(conditions[TRAIN] & conditions[TEST])),
-        tuple(spectra.lines[i] for i in sorted((lines[VAL] | lines[TEST]) - lines[TRAIN])),
-        tuple(dataset.treatments[t] for t in unseen),
+        shared=_shared(drawn, 0),
+        shared_controls=_shared(drawn, 1),
+        crossing=tuple(dataset.conditions[c] for c in sorted(conditions[TRAIN] & conditions[TEST])),
+        untrained_lines=tuple(
+            pseudobulk.lines[i] for i in sorted((lines[VAL] | lines[TEST]) - lines[TRAIN])
+        ),
+        untrained_targets=tuple(dataset.treatments[t] for t in untrained),
     )
 
 
-def audit_notes(found: Audit) -> tuple[str, ...]:
+def _shared(
+    drawn: dict[str, tuple[np.ndarray, np.ndarray]], side: int
+) -> dict[str, tuple[int, int]]:
+    """Cells behind the rows of one side of each part but training, and how many of them training
+    draws too."""
+    shared = {}
+    for part, cells in drawn.items():
+        # Training is compared with the others and not with itself.
+        if part != "train":
+            both = np.intersect1d(cells[side], drawn["train"][side])
+            shared[part] = len(cells[side]), len(both)
+    return shared
+
+
+def audit_notes(report: Audit) -> tuple[str, ...]:
     """The audit in sentences, those of what is not there left out."""
+    # Sharing cells is said first, since it decides what the scores mean.
     notes = [
-        f"{same} of the {cells} cells behind the {rows} rows of {part} are drawn in training too"
-        + (
-            ", so scores measure the noise of drawing, not generalisation"
-            if rows == "perturbed"
-            else ""
-        )
-        for rows, table in (("perturbed", found.shared), ("control", found.shared_controls))
-        for part, (cells, same) in table.items()
-        if same
+        *_shared_notes(report.shared, "perturbed", NOISE_OF_DRAWING),
+        *_shared_notes(report.shared_controls, "control", ""),
     ]
-    if found.crossing:
+    if report.crossing:
         notes.append(
-            f"{len(found.crossing)} perturbations are in both training and test pairs: "
-            f"{shown(found.crossing)}"
+            f"{len(report.crossing)} perturbations are in both training and test pairs: "
+            f"{shown(report.crossing)}"
         )
-    if found.untrained_lines:
-        notes.append(f"lines evaluated without any training pair: {shown(found.untrained_lines)}")
-    if found.untrained_targets:
+    if report.untrained_lines:
+        notes.append(f"lines evaluated without any training pair: {shown(report.untrained_lines)}")
+    if report.untrained_targets:
         notes.append(
-            f"{len(found.untrained_targets)} targets are evaluated without having been trained "
-            "on, their columns keep "
-            f"the values they start with: {shown(found.untrained_targets)}"
+            f"{len(report.untrained_targets)} targets are evaluated without having been trained "
+            f"on, their columns keep the values they start with: {shown(report.untrained_targets)}"
         )
     return tuple(notes)
 
 
+def _shared_notes(shared: dict[str, tuple[int, int]], rows: str, consequence: str) -> list[str]:
+    return [
+        f"{same} of the {cells} cells behind the {rows} rows of {part} are drawn in training "
+        f"too{consequence}"
+        for part, (cells, same) in shared.items()
+        if same
+    ]
+
+
 def _units(
-    dataset: Dataset, spectra: Spectra, edges: Edges, kind: str
+    dataset: Dataset, pseudobulk: PseudobulkGroups, edges: Edges, kind: str
 ) -> tuple[np.ndarray, dict[Any, int]]:
     """What each pair is held out by, as a number, and the numbers' names."""
-    condition, line = spectra.condition[edges.upper], spectra.line[edges.upper]
+    condition, line = pseudobulk.condition[edges.upper], pseudobulk.line[edges.upper]
     if kind == "perturbation":
         return condition, {dataset.conditions[c]: int(c) for c in np.unique(condition)}
     if kind == "cell_line":
-        return line, {spectra.lines[i]: int(i) for i in np.unique(line)}
-    units = condition.astype(np.int64) * len(spectra.lines) + line
-    split = {int(u): divmod(int(u), len(spectra.lines)) for u in np.unique(units)}
-    return units, {(dataset.conditions[c], spectra.lines[i]): u for u, (c, i) in split.items()}
+        return line, {pseudobulk.lines[i]: int(i) for i in np.unique(line)}
+    lines = len(pseudobulk.lines)
+    # One number for condition and line, so that both are compared at once.
+    units = condition.astype(np.int64) * lines + line
+    names: dict[Any, int] = {}
+    for unit in np.unique(units).tolist():
+        names[dataset.conditions[unit // lines], pseudobulk.lines[unit % lines]] = unit
+    return units, names
 
 
 def _drawn(
@@ -252,10 +285,13 @@ def _drawn(
     """
     if share <= 0:
         return units[:0]
+    # One permutation, so that a larger share holds out the smaller one's units too.
     free = rng.permutation(units)
+    # Of each perturbation the first line in random order stays in training.
     if lines:
         _, kept = np.unique(free // lines, return_index=True)
         free = np.delete(free, kept)
+    # Rounded down, at least one, as the published splits are (docs/models/cycseq.md, Splits).
     return free[: max(1, math.floor(share * every))]
 
 
@@ -263,20 +299,22 @@ def _named(held_out: Sequence[Any], names: dict[Any, int], kind: str) -> np.ndar
     wanted = [tuple(unit) if kind == "perturbation_in_line" else unit for unit in held_out]
     unknown = [unit for unit in wanted if unit not in names]
     if unknown:
+        # The closest name is offered, since most are mistyped.
         close = get_close_matches(str(unknown[0]), list(map(str, names)), n=1, cutoff=0.5)
+        suggested = close[0] if close else next(iter(names))
         raise InputError(
-            f"split.held_out names {unknown[0]!r}, which is none of the {len(names)} that "
-            f"{kind!r} can hold out "
-            f"({shown(names)}): did you mean {close[0] if close else next(iter(names))!r}?"
+            f"split.held_out names {unknown[0]!r}, which is none of the {len(names)} that {kind!r} "
+            f"can hold out ({shown(names)}): did you mean {suggested!r}?"
         )
     return np.array([names[unit] for unit in wanted])
 
 
-def _uses(edges: Edges, spectra: int, replicate_validates: bool) -> np.ndarray:
-    """[K, 3]: whether pairs of each part use a spectrum."""
-    uses = np.zeros((spectra, 3), bool)
+def _uses(edges: Edges, groups: int, replicate_validates: bool) -> Bool[np.ndarray, "K 3"]:
+    """Whether pairs of each part use a pseudo-bulk group."""
+    uses = np.zeros((groups, 3), bool)
     for side in (edges.upper, edges.lower):
         uses[side, edges.part] = True
+        # Where a replicate validates, the groups of training serve validation as well.
         if replicate_validates:
             uses[side[edges.part == TRAIN], VAL] = True
     return uses

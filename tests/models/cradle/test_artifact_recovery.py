@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
+from jaxpert import data, simulate
+from jaxpert.core.errors import InputError
+from jaxpert.models.cradle import remove_artifacts
 from jaxpert.models.cradle.artifact_recovery import (
     CONDITION,
     KEPT,
@@ -11,7 +14,10 @@ from jaxpert.models.cradle.artifact_recovery import (
     REMOVED,
     passed_means,
     recovery,
+    removal_recovery,
 )
+from jaxpert.simulate.truth import ARTIFACTS, cell_proportions
+from support.planted_artifact import labelled
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.gamma(2, size=(40, 7))
@@ -84,3 +90,27 @@ def test_means_of_passed_cells():
     own = np.array([[0.25, 0.375, 0.375], [1, 0, 0]])
     everyone = (np.array([0.5, 0.5, 0]) + [0, 0.25, 0.75] + np.array([1, 0, 0])) / 3
     np.testing.assert_allclose(found, [*own, everyone])
+
+
+def test_recovery_of_a_simulated_screen():
+    """The true answer in the model's place has no distance left, whatever the order of cells and
+    genes."""
+    adata, truth = simulate.simulate("tiny", seed=0)
+    dataset = data.add_quality(data.read(adata, perturbation="perturbation"), doublets="none")
+    assert dataset.quality is not None
+    rows = np.flatnonzero(dataset.quality.failed)[::-1]
+    gene = {name: i for i, name in enumerate(map(str, truth.genes))}
+    clean = cell_proportions(truth, rows)[:, [gene[name] for name in dataset.genes]]
+    wrong = np.roll(clean, 1, 0)
+    removal = remove_artifacts.Removal(clean, clean, wrong)
+    removed = remove_artifacts.removal_table(dataset, rows, removal, 2, 1e4)
+    found = removal_recovery(removed, dataset, truth)
+    assert (
+        found["all"]["cell_distance"]["artifact_removed"]
+        < 1e-9
+        < found["all"]["cell_distance"]["artifact_kept"]
+    )
+    assert sum(group["cells"] for kind, group in found.items() if kind != "all") == len(rows)
+    assert found["dying"]["cells"] == (truth.artifact[rows] == ARTIFACTS.index("dying")).sum()
+    with pytest.raises(InputError, match="another screen"):
+        removal_recovery(removed, labelled(), truth)

@@ -1,9 +1,5 @@
-"""Interpretation says what a model of known inside has inside, for every kind of model, and the
-command writes it."""
+"""Interpretation says what a model of known inside has inside, for every kind of model."""
 
-import json
-import pathlib
-import shutil
 from dataclasses import replace
 
 import jax
@@ -13,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-import interpret as cli
-from jaxpert.core.types import SPLITS, Dataset, InputError, Latent, Model
-from jaxpert.models.cradle import interpret as interpretation
-from jaxpert.models.cradle.interpret import interpret, recover_masks
-from jaxpert.tasks.screen.predict import Fitted
-from support import finished_run, minibatch
+from jaxpert.core.errors import InputError
+from jaxpert.core.fit import Fitted
+from jaxpert.core.types import SPLITS, Dataset, Latent, Model
+from jaxpert.models.cradle import factors, settings
+from jaxpert.models.cradle.interpret import interpret
+from support import minibatch
 
 INCLUSION = np.array(
     [[0.9, 0.1, 0.6, 0.2], [0.8, 0.2, 0.1, 0.3], [0.1, 0.1, 0.1, 0.4], [0.2, 0.9, 0.9, 0.9]]
@@ -85,7 +81,7 @@ def transparent(masked: bool = True) -> Model:
 
 
 def fitted(model: Model, params=None) -> Fitted:
-    return Fitted(model, jnp.asarray(MEAN) if params is None else params, {}, None, None)
+    return Fitted(model, jnp.asarray(MEAN) if params is None else params, {})
 
 
 def expected_change(factor: int, shift: float) -> np.ndarray:
@@ -151,10 +147,8 @@ def test_similarity_and_overlap():
         both / (INCLUSION[:2].sum() - both), rel=1e-5
     )
     np.testing.assert_array_equal(np.diag(found.overlap), 1)
-    np.testing.assert_array_equal(
-        interpretation.cosine(np.array([[0.0, 0], [3, 4]])), [[0, 0], [0, 1]]
-    )
-    np.testing.assert_array_equal(interpretation.mask_overlap(np.zeros((2, 3))), np.eye(2))
+    np.testing.assert_array_equal(factors.cosine(np.array([[0.0, 0], [3, 4]])), [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(factors.mask_overlap(np.zeros((2, 3))), np.eye(2))
 
 
 def test_a_model_without_masks_says_so():
@@ -181,7 +175,7 @@ def test_draws_repeat_with_the_seed():
     assert not first.equals(other)
 
 
-@pytest.mark.parametrize("name", minibatch.found())
+@pytest.mark.parametrize("name", settings.MODELS)
 def test_every_model(name):
     """Untrained parameters will do: every table has its shape, or the model says why it has
     none."""
@@ -189,13 +183,11 @@ def test_every_model(name):
     params, state = jax.jit(model.init)(jax.random.key(0), minibatch.batch())
     dataset = replace(screen(), treatments=NAMES[:3], conditions=("control", *NAMES[:3], "g0+g1"))
     dataset = replace(dataset, condition_treatments=minibatch.TREATMENTS)
-    start = Fitted(model, params, state, None, None)
+    start = Fitted(model, params, state)
     if name == "conditional_vae":
         with pytest.raises(InputError, match="no embedding of perturbations"):
             interpret(start, dataset, draws=3)
         return
-    if model.latent is None:
-        pytest.skip("has no latent space")
     found = interpret(start, dataset, draws=3, basal_states=5)
     width = minibatch.SMALL[name]["latent_dim"]
     assert found.embedding.shape == found.embedding_sd.shape == (3, width)
@@ -216,117 +208,3 @@ def test_refusals():
         interpret(fitted(Model(init=None, loss=None, predict=None)), screen())
     with pytest.raises(InputError, match="draws is 1"):
         interpret(fitted(transparent()), screen(), draws=1)
-
-
-class Planted:
-    """The parts of a `Truth` that recovery reads: the transparent model's own programs in another
-    order."""
-
-    def __init__(self, masks: np.ndarray, treatments: list[str]):
-        self.masks, self.treatments = masks, np.array(treatments)
-        self.genes = np.array([f"g{i}" for i in reversed(range(minibatch.GENES))])
-        self.loadings = np.concatenate([LOADINGS[[2, 0]], np.ones((2, minibatch.GENES))])[:, ::-1]
-
-
-def test_recovery_finds_its_own_programs_by_name():
-    """Six perturbations; masks as planted, read through other orders of genes, treatments and
-    programs."""
-    rng = np.random.default_rng(1)
-    planted = rng.random((6, 2)) < 0.5
-    planted[0], planted[1], planted[2], planted[3] = True, False, (True, False), (False, True)
-    names = [f"p{i}" for i in range(6)]
-    inclusion = pd.DataFrame(0.1 + 0.8 * planted[:, ::-1], names, ["z0", "z2"])
-    change = pd.DataFrame(LOADINGS[[0, 2]], ["z0", "z2"], [f"g{i}" for i in range(minibatch.GENES)])
-    overlap = pd.DataFrame(planted.astype(float) @ planted.T, names, names)
-    table = pd.DataFrame({"learned": [True] * 6}, names)
-    found = interpretation.Interpretation(
-        inclusion, -inclusion, inclusion, -overlap, overlap, table, pd.DataFrame(), change, ()
-    )
-    order = [3, 1, 0, 5, 2, 4]
-    recovery = recover_masks(found, Planted(planted[order], [names[i] for i in order]))
-    assert recovery.programs["factor"].tolist() == ["z2", "z0"]
-    np.testing.assert_allclose(recovery.programs["correlation"], 1)
-    assert {name: score.auroc for name, score in recovery.entries.items()} == {
-        "inclusion": 1,
-        "embedding": 1,
-    }
-    assert {name: score.auroc for name, score in recovery.pairs.items()} == {
-        "overlap": 1,
-        "cosine": 1,
-    }
-    with pytest.raises(InputError, match="no perturbation 'p0'"):
-        recover_masks(found, Planted(planted, ["other", *names[1:]]))
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> pathlib.Path:
-    """A finished run of the smallest config, to write into."""
-    return shutil.copytree(
-        finished_run.finished()[0], tmp_path_factory.mktemp("interpretation") / "work"
-    )
-
-
-def test_command(run, capsys):
-    stale = run / "interpretation" / "notes.txt"
-    stale.parent.mkdir()
-    stale.write_text("mine")
-    assert cli.main(["interpret.py", f"--run={run}", "--draws=5"]) == 0
-    said = capsys.readouterr().out
-    assert "factors are in use" in said and "by chance" in said and "most alike" in said
-    written = {path.name for path in stale.parent.iterdir()}
-    assert written == {
-        "notes.txt",
-        "perturbations.csv",
-        "factors.csv",
-        "inclusion.csv",
-        "embedding.csv",
-        "similarity.csv",
-        "overlap.csv",
-        "factor_genes.csv",
-        "embedding.png",
-        "similarity.png",
-        "factor_genes.png",
-        "recovery.json",
-        "planted_programs.csv",
-    }
-    inclusion = pd.read_csv(stale.parent / "inclusion.csv", index_col=0)
-    long = pd.read_csv(stale.parent / "embedding.csv")
-    assert inclusion.shape == (8, 8) and ((inclusion > 0) & (inclusion < 1)).all(axis=None)
-    assert list(long.columns) == ["perturbation", "factor", "mean", "sd"] and len(long) == 64
-    scores = json.loads((stale.parent / "recovery.json").read_text())
-    assert set(scores["entries"]) == {"inclusion", "embedding"} and set(scores["pairs"]) == {
-        "overlap",
-        "cosine",
-    }
-
-
-@pytest.mark.parametrize(
-    ("argv", "said"),
-    [
-        ([], "no --run was given"),
-        (["--run=nowhere"], "nowhere"),
-        (["--run=RUN", "--draws=1"], "draws"),
-        (["--run=RUN", "--outptu=x"], "outptu"),
-        (["--run=RUN", "there"], "'there' is not understood"),
-        (["--run=RUN", "--seed=3"], "seed 3"),
-        (["--run=RUN", "--output=FILE"], "is a file, expected a folder"),
-    ],
-)
-def test_bad_input_is_one_sentence(argv, said, run, capsys, tmp_path):
-    (tmp_path / "file").write_text("")
-    argv = [a.replace("RUN", str(run)).replace("FILE", f"{tmp_path}/file") for a in argv]
-    assert cli.main(["interpret.py", *argv]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and said in errors[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    found = interpret(fitted(transparent()), screen(), draws=5)
-    monkeypatch.setattr(cli, "draw", full)
-    with pytest.raises(InputError, match="cannot be written"):
-        cli.write(found, None, tmp_path / "new/out")
-    assert not list((tmp_path / "new").iterdir())

@@ -2,12 +2,15 @@
 chance does."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
 from jaxpert.models.cradle import mask_recovery as masks
+from jaxpert.models.cradle.interpret import Interpretation
 
 T, K, G = 20, 6, 80
+LOADINGS = np.random.default_rng(0).normal(size=(4, 6))
 
 
 @pytest.fixture
@@ -112,3 +115,43 @@ def test_masks_that_cannot_be_scored(truth):
 
 def test_a_score_in_words():
     assert str(masks.Score(0.7, 0.5, 0.4, 0.6)) == "0.700 against 0.500 (0.400 to 0.600) by chance"
+
+
+class Planted:
+    """The parts of a `Truth` that recovery reads: the transparent model's own programs in another
+    order."""
+
+    def __init__(self, masks: np.ndarray, treatments: list[str]):
+        self.masks, self.treatments = masks, np.array(treatments)
+        self.genes = np.array([f"g{i}" for i in reversed(range(6))])
+        self.loadings = np.concatenate([LOADINGS[[2, 0]], np.ones((2, 6))])[:, ::-1]
+
+
+def test_recovery_finds_its_own_programs_by_name():
+    """Six perturbations; masks as planted, read through other orders of genes, treatments and
+    programs."""
+    rng = np.random.default_rng(1)
+    planted = rng.random((6, 2)) < 0.5
+    planted[0], planted[1], planted[2], planted[3] = True, False, (True, False), (False, True)
+    names = [f"p{i}" for i in range(6)]
+    inclusion = pd.DataFrame(0.1 + 0.8 * planted[:, ::-1], names, ["z0", "z2"])
+    change = pd.DataFrame(LOADINGS[[0, 2]], ["z0", "z2"], [f"g{i}" for i in range(6)])
+    overlap = pd.DataFrame(planted.astype(float) @ planted.T, names, names)
+    table = pd.DataFrame({"learned": [True] * 6}, names)
+    found = Interpretation(
+        inclusion, -inclusion, inclusion, -overlap, overlap, table, pd.DataFrame(), change, ()
+    )
+    order = [3, 1, 0, 5, 2, 4]
+    recovery = masks.recover_masks(found, Planted(planted[order], [names[i] for i in order]))
+    assert recovery.programs["factor"].tolist() == ["z2", "z0"]
+    np.testing.assert_allclose(recovery.programs["correlation"], 1)
+    assert {name: score.auroc for name, score in recovery.entries.items()} == {
+        "inclusion": 1,
+        "embedding": 1,
+    }
+    assert {name: score.auroc for name, score in recovery.pairs.items()} == {
+        "overlap": 1,
+        "cosine": 1,
+    }
+    with pytest.raises(InputError, match="no perturbation 'p0'"):
+        masks.recover_masks(found, Planted(planted, ["other", *names[1:]]))

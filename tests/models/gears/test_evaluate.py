@@ -8,7 +8,7 @@ import pytest
 
 from jaxpert import data
 from jaxpert.core.types import InputError
-from jaxpert.evaluation import gears_scores
+from jaxpert.models.gears import evaluate
 from jaxpert.models.gears import metrics as gears_metrics
 from jaxpert.models.gears.metrics import GeneSets
 
@@ -106,10 +106,10 @@ def simulated():
 
 
 def test_a_data_set_by_subgroup(simulated):
-    truth = gears_scores.measure(simulated)
+    truth = evaluate.measure(simulated)
     control = truth.means.mean[simulated.control]
     halfway = control + 0.5 * (truth.means.mean - control)
-    found = gears_scores.score_dataset(simulated, halfway, truth)
+    found = evaluate.score_dataset(simulated, halfway, truth)
     tested = {simulated.conditions[c] for c in simulated.condition[simulated.rows("test")]}
     assert set(found.conditions) == tested
     assert set(found.groups) == {name for name, members in simulated.subgroups.items() if members}
@@ -120,21 +120,19 @@ def test_a_data_set_by_subgroup(simulated):
         found.mean["pearson_delta"] == pytest.approx(1)
         and found.mean["frac_correct_direction_20"] == 1
     )
-    still = gears_scores.score_dataset(simulated, np.broadcast_to(control, halfway.shape), truth)
+    still = evaluate.score_dataset(simulated, np.broadcast_to(control, halfway.shape), truth)
     ratio = gears_metrics.normalised(found.mean, still.mean)
     assert (ratio["mse"], ratio["mse_de"]) == pytest.approx((0.25, 0.25))
     with pytest.raises(ValueError, match="predictions have shape"):
-        gears_scores.score_dataset(simulated, halfway[:, 1:], truth)
+        evaluate.score_dataset(simulated, halfway[:, 1:], truth)
 
 
 def test_control_and_empty_splits(simulated):
-    truth = gears_scores.measure(simulated)
-    trained = gears_scores.score_dataset(
-        simulated, truth.means.mean, truth, split="train"
-    ).conditions
+    truth = evaluate.measure(simulated)
+    trained = evaluate.score_dataset(simulated, truth.means.mean, truth, split="train").conditions
     assert trained[simulated.conditions[simulated.control]] == pytest.approx(
         {"mse": 0, "pearson": 1}
     )
     empty = replace(simulated, split=np.zeros_like(simulated.split))
     with pytest.raises(InputError, match="'test' of .* has no cells to score on"):
-        gears_scores.score_dataset(empty, truth.means.mean, truth)
+        evaluate.score_dataset(empty, truth.means.mean, truth)

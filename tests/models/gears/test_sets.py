@@ -10,10 +10,14 @@ import pytest
 from flax.core import FrozenDict
 
 import jaxpert
+from jaxpert import data
+from jaxpert.core.family import Problem
 from jaxpert.core.types import InputError
+from jaxpert.models.gears import changes
 from jaxpert.models.gears import model as gears
 from jaxpert.models.gears import predict_sets as gene_sets
 from jaxpert.models.gears import sets as gears_sets
+from jaxpert.models.gears.family import FAMILY
 from jaxpert.nn import graphs
 from jaxpert.tasks.screen import predict as workflow
 from support import minibatch, pairs_screen
@@ -37,7 +41,7 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def net(fitted):
-    return gears.of(fitted.model)
+    return gears.details_of(fitted.model)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def test_names_and_order_do_not_matter(predicted):
 def test_the_profile_is_mean_control_plus_the_change_of_the_network(predicted, fitted, net):
     members = np.array([[0, 1, 4]])
     assert [net.nodes[k] for k in members[0]] == ["g0", "g1", "far"]
-    change = jax.jit(partial(gears.changes, net))(fitted.params, fitted.state, members)
+    change = jax.jit(partial(changes.changes, net))(fitted.params, fitted.state, members)
     row = predicted[4]
     np.testing.assert_allclose(row.layers["effect"], change.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
@@ -80,6 +84,33 @@ def test_the_profile_is_mean_control_plus_the_change_of_the_network(predicted, f
     np.testing.assert_allclose(
         row.layers["log_variance"], change.log_variance, rtol=1e-4, atol=1e-5
     )
+
+
+def test_one_text_is_one_set(fitted, screen, predicted):
+    alone = jaxpert.predict_sets(fitted, screen, "g0+X", absent="average")
+    np.testing.assert_allclose(alone.X[0], predicted["g0+X"].X[0], rtol=1e-5, atol=1e-5)
+    assert list(alone.obs_names) == ["g0+X"]
+
+
+def test_predictions_have_the_form_of_all_models(fitted, screen, predicted):
+    problem = Problem(screen, data.make_spec(screen), feeds=len, sample=len)
+    found = FAMILY.predict(problem, fitted, ["g0+X", "far+g0"], particles=9, seed=3)
+    assert list(found.obs_names) == ["ctrl", "g0+X", "far+g0"]
+    assert found.obs["split"].tolist() == ["train", "test", "unseen"]
+    assert found.obs["support"].iloc[2] == "no training cells: far (2 trained graph neighbours)"
+    np.testing.assert_allclose(found.X[1], predicted["g0+X"].X[0] / np.log(2), rtol=1e-5, atol=1e-5)
+    by_task = workflow.predict(fitted, screen, ["g0+X"])
+    for layer in ("effect", "effect_error"):
+        np.testing.assert_allclose(
+            found.layers[layer][:2], by_task.layers[layer], rtol=1e-4, atol=1e-5
+        )
+    np.testing.assert_allclose(found.X[:2], by_task.X, rtol=1e-5, atol=1e-5)
+    assert by_task.obs.columns.tolist() == found.obs.columns.tolist()
+    np.testing.assert_allclose(
+        found.obs["uncertainty"].iloc[:2], by_task.obs["uncertainty"], rtol=1e-4
+    )
+    with pytest.raises(InputError, match="in no perturbation graph"):
+        FAMILY.predict(problem, fitted, "nowhere")
 
 
 def test_support_says_what_each_set_rests_on(predicted):
@@ -106,8 +137,13 @@ def test_genes_in_no_graph_follow_the_policy(fitted, screen, net):
         jaxpert.predict_sets(fitted, screen, ["g0+nowhere", "gone"])
     with pytest.raises(InputError, match="expected one of refuse, isolated, average"):
         gears.members_of(net, [("g0",)], "zero")
-    table = gears.apply(net, fitted.params, fitted.state, "perturbations", net.every)
-    average, alone = np.asarray(gears_sets.stand_ins(net, fitted.params, table))
+
+    @jax.jit
+    def embedded(params, state):
+        table = changes.apply(net, params, state, "perturbations", net.every)
+        return table, gears_sets.stand_ins(net, params, table)
+
+    table, (average, alone) = embedded(fitted.params, fitted.state)
     np.testing.assert_allclose(average, np.asarray(table)[:4].mean(0), rtol=1e-5, atol=1e-6)
     bias = fitted.params["perturbation_conv_ontology"]["layer0"]["bias"]
     np.testing.assert_allclose(alone, bias, rtol=1e-6)
@@ -126,13 +162,11 @@ def test_a_stand_in_of_training_is_kept(screen):
     model = gears.build(
         replace(spec, graphs={**spec.graphs, "ontology": edges}), hidden_dim=4, absent="average"
     )
-    net = gears.of(model)
-    params, state = jax.jit(model.init)(
-        jax.random.key(0), workflow.make_batch(screen, np.arange(4))
-    )
+    net = gears.details_of(model)
+    params, state = jax.jit(model.init)(jax.random.key(0), data.make_batch(screen, np.arange(4)))
     members = gears.members_of(net, [("X",), ("g0", "X")])
     assert members.support == ("trained", "new combination of trained genes")
-    change = jax.jit(partial(gears.changes, net))(params, state, members.nodes).mean
+    change = jax.jit(partial(changes.changes, net))(params, state, members.nodes).mean
     rows = workflow.make_request(workflow.treatments_of(screen, ["X", "g0+X"]))
     expected = jax.jit(model.predict)(params, state, jax.random.key(0), rows)
     np.testing.assert_allclose(net.spec.control_mean + change, expected, rtol=1e-5, atol=1e-5)
@@ -164,7 +198,7 @@ def test_sets_that_cannot_be_read(fitted, screen, sets, said):
 def test_other_models_and_several_seeds(fitted, screen):
     with pytest.raises(InputError, match="no GEARS"):
         jaxpert.predict_sets(
-            fitted._replace(model=fitted.model._replace(predict=len)), screen, ["g0"]
+            fitted._replace(model=fitted.model._replace(details=None)), screen, ["g0"]
         )
     several = fitted._replace(params=jax.tree.map(lambda leaf: leaf[None], fitted.params))
     with pytest.raises(InputError, match="several seeds"):

@@ -1,5 +1,5 @@
-"""GEARS beside CycSeq: which rows it is trained on, what it learns of them, and where it has no
-entry."""
+"""GEARS beside a model of rows: which rows it is trained on, what it learns of them, and where it
+has no entry."""
 
 import functools
 from dataclasses import replace
@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 
 from jaxpert import data
-from jaxpert.core import config as keys
 from jaxpert.core.types import SPLITS, InputError
-from jaxpert.models.cycseq.paper import figures as cycseq_figures
-from jaxpert.models.cycseq.paper import tables as cycseq_tables
+from jaxpert.models.cycseq.paper.labels import SECTION
 from jaxpert.models.gears import model as gears
-from jaxpert.models.gears import translation as cycseq_gears
-from jaxpert.report import sections as families
-from jaxpert.tasks import translation as spectra
-from jaxpert.tasks.translation import baselines as cycseq_baselines
-from jaxpert.tasks.translation import evaluate as cycseq_assess
-from jaxpert.tasks.translation import results as cycseq_results
+from jaxpert.models.gears import translation
+from jaxpert.models.gears.family import FAMILY
+from jaxpert.report.sections import filled_sections
+from jaxpert.tasks.screen.keys import GraphKeys
+from jaxpert.tasks.translation import baselines, evaluate, results
+from jaxpert.tasks.translation.beside import train_beside
+from jaxpert.tasks.translation.groups import find_effect_groups, group_means
+from jaxpert.tasks.translation.keys import EvaluationKeys, TranslationConfig
+from jaxpert.tasks.translation.lines import load_lines
+from jaxpert.tasks.translation.load import problem_of
+from jaxpert.tasks.translation.prepare import prepare
+from jaxpert.tasks.translation.rows import blocks_of_rows
 
 EPOCHS = 40
 ROWS = {"replicates": 40, "cells_per_draw": 20, "val_share": 0.0}
@@ -32,7 +36,7 @@ def screen():
     """Two lines with three perturbations."""
     strengths = {"line_log_sd": 0.0, "strength_scale": 2.0, "artifact_share": 0.0}
     cells, _ = data.simulate("lines_tiny", cells=600, genes=110, lines=2, singles=3, **strengths)
-    return spectra.load_lines(
+    return load_lines(
         cells, perturbation="perturbation", line="line", name="screen", placeholders=0
     )
 
@@ -40,24 +44,20 @@ def screen():
 @functools.cache
 def prepared():
     """One perturbation held out in one line."""
-    return spectra.prepare(screen(), **SPLIT, **ROWS)
+    return prepare(screen(), **SPLIT, **ROWS)
 
 
 def prepared_without():
     """A perturbation held out in both lines."""
-    return spectra.prepare(
-        screen(), split="perturbation", held_out=[screen().treatments[1]], **ROWS
-    )
+    return prepare(screen(), split="perturbation", held_out=[screen().treatments[1]], **ROWS)
 
 
-def config(**graphs):
-    settings = keys.cycseq_defaults("test")
-    settings["graphs"] |= graphs
-    return settings
+def config(beside=(), **graphs):
+    return TranslationConfig(graphs=GraphKeys(**graphs), evaluation=EvaluationKeys(beside=beside))
 
 
 def fit(rows):
-    return cycseq_gears.fit(config(), rows, None, epochs=EPOCHS, seed=0, hidden_dim=8)
+    return translation.fit(config(), problem_of(rows), EPOCHS, hidden_dim=8)
 
 
 @functools.cache
@@ -66,14 +66,14 @@ def fitted():
 
 
 def block(rows, split):
-    return next(iter(spectra.rows(rows, split)))
+    return next(blocks_of_rows(rows, split))
 
 
 def simple():
     """Methods without training, the last of which has one direction only."""
     own = prepared()
-    groups = cycseq_baselines.find_groups(own)
-    others, _ = cycseq_baselines.predictors(own, groups, cycseq_baselines.group_means(own, groups))
+    groups = find_effect_groups(own)
+    others, _ = baselines.predictors(own, groups, group_means(own, groups))
 
     def one_way(rows):
         return {"n2p": others["mean_change"](rows)["n2p"]}
@@ -82,15 +82,13 @@ def simple():
 
 
 def scored(methods, groups):
-    return cycseq_assess.score(
-        prepared(), groups, methods, *cycseq_results.facets_of(prepared(), groups)
-    )
+    return evaluate.score(prepared(), groups, methods, evaluate.facets_of(prepared(), groups))
 
 
-def test_batches_are_the_training_pairs_that_cycseq_is_given():
+def test_batches_are_the_training_pairs_of_all_models():
     own, size = prepared(), 32
     assert own.affine.shift.any()  # batches are adjusted, so rows are no plain means
-    feed, valid = cycseq_gears.feeds_of(own, "auto")
+    feed, valid = translation.feeds_of(own, "auto")
     key = jax.random.key(0)
     order = feed.order(feed.data, key, jnp.zeros((), jnp.int32))
     drawn = [
@@ -101,7 +99,7 @@ def test_batches_are_the_training_pairs_that_cycseq_is_given():
     rows = block(own, "train")
     place = np.searchsorted(rows.pair, pair)
     np.testing.assert_array_equal(rows.pair[place], pair)
-    start, target = zip(*map(cycseq_gears.rows_of, drawn), strict=True)
+    start, target = zip(*map(translation.rows_of, drawn), strict=True)
     np.testing.assert_allclose(np.concatenate(start), rows.control[place], atol=1e-5)
     np.testing.assert_allclose(np.concatenate(target), rows.x[place], atol=1e-5)
     np.testing.assert_array_equal(
@@ -119,8 +117,8 @@ def test_batches_are_the_training_pairs_that_cycseq_is_given():
 def test_the_change_of_the_training_rows_is_recovered_and_added_to_the_scored_rows():
     own = prepared()
     made, notes = fitted()
-    groups = cycseq_baselines.find_groups(own)
-    truth, _ = cycseq_baselines.mean_changes(groups, cycseq_baselines.group_means(own, groups))
+    groups = find_effect_groups(own)
+    truth, _ = baselines.mean_changes(groups, group_means(own, groups))
     for split in (
         "val",
         "test",
@@ -150,7 +148,7 @@ def test_held_out_cells_change_nothing_that_gears_learns():
     dense = screen().counts.toarray()
     dense[held] = dense[held][:, ::-1]
     changed = replace(screen(), counts=type(screen().counts)(dense))
-    after = spectra.prepare(changed, **SPLIT, **ROWS)
+    after = prepare(changed, **SPLIT, **ROWS)
     rows, other = block(own, "test"), block(after, "test")
     np.testing.assert_array_equal(other.control, rows.control)
     assert np.abs(other.x - rows.x).mean() > 0.1
@@ -179,20 +177,14 @@ def test_all_methods_are_scored_on_the_same_rows_whether_gears_is_there_or_not()
     np.testing.assert_array_equal(whole.pair, prepared().pair_numbers("test"))
 
 
-def test_tables_report_and_figures_carry_a_method_of_one_direction(tmp_path):
+def test_tables_and_files_carry_a_method_of_one_direction():
     groups, methods = simple()
     whole = scored(methods, groups)
-    tables = families.family_sections({"cycseq": whole.table})[0]["tables"]
+    tables = filled_sections({"cycseq": whole.table}, {"cycseq": SECTION})[0].tables
     assert {table.subset.split()[0] for table in tables if "gears" in table.methods} == {"n2p"}
     assert all(len(row.cells) == len(table.methods) for table in tables for row in table.rows)
-    rows = cycseq_tables.rows_of("run", whole.table)
-    assert {row[1] for row in rows if row[3] == "gears"} == {"n2p"} and {
-        row[1] for row in rows
-    } == {"n2p", "p2n"}
-    cycseq_results.save_rows(tmp_path / "rows.npz", groups, whole)
-    with np.load(tmp_path / "rows.npz") as stored:
-        opened = cycseq_figures.Opened(prepared(), groups, methods["model"], {}, dict(stored))
-    assert cycseq_figures._changes(opened, tmp_path / "changes.png").stat().st_size > 0
+    names = [name for name in results.rows_arrays(groups, whole) if "gears" in name]
+    assert names and all("n2p" in name for name in names)
 
 
 def test_a_perturbation_in_no_graph_is_the_average_of_the_trained_ones_and_named(tmp_path):
@@ -202,13 +194,13 @@ def test_a_perturbation_in_no_graph_is_the_average_of_the_trained_ones_and_named
         (tmp_path / "terms.gmt").write_text(
             f"one\t-\t{first}\t{last}\ntwo\t-\t{last}\t{screen().genes[0]}\n"
         )
-        dataset, named = cycseq_gears.linked(config(**graphs), rows, None)
-        model = cycseq_gears.build(
-            cycseq_gears.spec_of(rows, dataset), perturbation_graphs=named, hidden_dim=4
+        dataset, named = translation.linked(config(**graphs), problem_of(rows))
+        model = translation.build(
+            translation.spec_of(rows, dataset), perturbation_graphs=named, hidden_dim=4
         )
-        net = gears.of(model)
+        net = gears.details_of(model)
         np.testing.assert_array_equal(net.average, [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]])
-        said = " ".join(cycseq_gears.notes(rows, dataset, net))
+        said = " ".join(translation.notes_on(rows, dataset, net))
         assert (
             "1 perturbed genes are in no graph; the average of the trained ones stands in" in said
         )
@@ -223,43 +215,33 @@ def test_a_perturbation_in_no_graph_is_the_average_of_the_trained_ones_and_named
 
 def test_a_graph_that_gears_cannot_use_is_found_before_training(tmp_path):
     (tmp_path / "terms.gmt").write_text("one\t-\tNOPE\tNEITHER\n")
-    settings = config(ontology=str(tmp_path / "terms.gmt"))
-    settings["evaluation"]["gears"] = 1
+    beside = FAMILY.beside["translation"]
     with pytest.raises(InputError, match="none of the 3 perturbed genes"):
-        cycseq_results.check(settings, prepared(), None)
-    settings["evaluation"]["gears"] = 0
-    cycseq_results.check(settings, prepared(), None)
+        beside.check(config(ontology=str(tmp_path / "terms.gmt")), problem_of(prepared()))
+    beside.check(config(), problem_of(prepared()))
 
 
 def test_why_not_and_what_is_trained_beside(monkeypatch):
-    own = prepared()
+    own, problem = prepared(), problem_of(prepared())
     doses = own._replace(pairs=own.pairs._replace(dose=np.zeros((len(own.pairs.part), 2))))
     given = own._replace(scale=own.scale._replace(kind="given"))
-    assert "steps from one dose" in cycseq_gears.why_not(
-        doses
-    ) and "lognorm=given" in cycseq_gears.why_not(given)
-    assert cycseq_gears.why_not(own) == ""
-    settings = config()
-    assert settings["evaluation"]["gears"] == 0 and settings["evaluation"]["gears"] is not False
-    assert cycseq_results._beside(settings, own, "truth") == ({}, [])
+    beside = FAMILY.beside["translation"]
+    assert beside.why_not(problem) == ""
+    assert "lognorm=given" in beside.why_not(problem._replace(details=given))
+    reason = beside.why_not(problem._replace(details=doses))
+    assert "steps from one dose" in reason
     called = []
 
-    def fake(*args, **more):
-        called.append((args, more))
-        return simple, ["said"]
+    def fake(*arguments):
+        called.append(arguments)
+        return simple, ["trained"]
 
-    monkeypatch.setattr(cycseq_gears, "fit", fake)
-    settings["evaluation"]["gears"] = 3
-    assert cycseq_results._beside(settings, own, "truth") == ({"gears": simple}, ["said"])
-    [((given, rows), more)] = called
-    assert given is settings and rows is own and more == {"truth": "truth", "epochs": 3, "seed": 0}
-    assert cycseq_results._beside(settings, doses, None) == ({}, [cycseq_gears.why_not(doses)])
+    faked = FAMILY._replace(beside={"translation": beside._replace(fit=fake)})
+    asked, others = config(("gears=3",)), {"gears": faked}
+    assert train_beside(config(), problem, others) == ({}, [])
+    assert train_beside(asked, problem, others) == ({"gears": simple}, ["trained"])
+    assert called == [(asked, problem, 3)]
+    assert train_beside(asked, problem._replace(details=doses), others) == ({}, [reason])
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    settings["evaluation"]["scgen"] = 1
-    made, said = cycseq_results._beside(settings, own, None)
-    assert not made and [
-        line.split(" is not trained beside in a run of several")[0] for line in said
-    ] == [
-        "scgen",
-        "gears",
-    ]
+    predictors, notes = train_beside(asked, problem, others)
+    assert not predictors and "gears is not trained beside in a run of several" in notes[0]

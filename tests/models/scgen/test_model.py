@@ -11,11 +11,16 @@ import pytest
 from scipy import sparse
 
 from jaxpert import data
+from jaxpert.core import fit
 from jaxpert.core.types import SPLITS, Best, InputError, TrainState
+from jaxpert.models.scgen import checks, deltas
 from jaxpert.models.scgen import model as scgen
 from jaxpert.models.scgen.network import Layer, Noise
+from jaxpert.models.scgen.setup import make
 from jaxpert.nn.transforms import log1p_normalize
-from jaxpert.tasks.screen import predict as workflow
+from jaxpert.tasks.screen.feeds import feeds_of
+from jaxpert.tasks.screen.keys import TrainKeys
+from jaxpert.tasks.screen.predict import make_request
 from support import minibatch, toy
 
 SIZES = {"latent_dim": 3, "hidden_dim": 5}
@@ -29,7 +34,7 @@ def quick():
 
 
 def made(**settings):
-    return scgen.make(minibatch.spec(), **SIZES, **settings)
+    return make(minibatch.spec(), **SIZES, **settings)
 
 
 @functools.cache
@@ -84,7 +89,7 @@ def by_hand(variant, params, moments, x, z=None):
 
 
 @pytest.mark.parametrize("variant", SLOPES)
-def test_variants_are_those_of_the_spec(variant):
+def test_variants_are_those_of_the_page(variant):
     net, params, _, state, _, (value, terms) = stepped(variant)
     params, moments = jax.tree.map(
         lambda leaf: np.asarray(leaf, np.float64), (params, state["batch_stats"])
@@ -140,9 +145,9 @@ def test_types_count_alike_in_a_delta():
         [np.where(kind == 0, 1.0, 5.0) + perturbed * np.where(kind == 0, 2.0, 4.0), perturbed], 1
     )
     rng = np.random.default_rng(0)
-    many = np.mean([scgen.delta(latent, perturbed, kind, rng) for _ in range(400)], axis=0)
+    many = np.mean([deltas.delta(latent, perturbed, kind, rng) for _ in range(400)], axis=0)
     assert many == pytest.approx([3.0, 1.0], abs=0.05)
-    one = scgen.delta(latent[kind == 0], perturbed[kind == 0], kind[kind == 0], rng)
+    one = deltas.delta(latent[kind == 0], perturbed[kind == 0], kind[kind == 0], rng)
     np.testing.assert_array_equal(one, [2.0, 1.0])
 
 
@@ -150,7 +155,7 @@ def test_deltas_repeat_with_the_generator_and_draw_without_replacement():
     rng = np.random.default_rng(1)
     latent, perturbed = rng.normal(size=(50, 2)), np.arange(50) < 20
     got = [
-        scgen.delta(latent, perturbed, np.zeros(50, int), np.random.default_rng(seed))
+        deltas.delta(latent, perturbed, np.zeros(50, int), np.random.default_rng(seed))
         for seed in (0, 0, 1)
     ]
     assert (got[0] == got[1]).all() and (got[0] != got[2]).any()
@@ -161,20 +166,20 @@ def test_deltas_repeat_with_the_generator_and_draw_without_replacement():
     drawn.choice(20, 20, replace=False)
     np.testing.assert_allclose(controls, latent[20 + drawn.choice(30, 20, replace=False)].mean(0))
     with pytest.raises(InputError, match="0 perturbed and 50 control"):
-        scgen.delta(latent, np.zeros(50, bool), np.zeros(50, int), drawn)
+        deltas.delta(latent, np.zeros(50, bool), np.zeros(50, int), drawn)
 
 
 def test_cells_behind_a_delta():
     condition = np.array([0, 1, 0, 1, 0, 2, 1])
     stratum = np.array([0, 0, 1, 1, 2, 2, 3])
-    rows = functools.partial(scgen.source_rows, condition, stratum)
+    rows = functools.partial(deltas.source_rows, condition, stratum)
     assert rows(1, 0, None).tolist() == [0, 1, 2, 3], (
         "not stratum 2 without it nor 3 without control"
     )
     assert rows(1, 0, 0).tolist() == [2, 3]
     assert rows(1, 0, 2).tolist() == [0, 1, 2, 3]
     assert rows(2, 0, 2).tolist() == [4, 5], "its own, where no other has it"
-    apart = scgen.source_rows(condition[[0, 2, 6]], stratum[[0, 2, 6]], 1, 0, 0)
+    apart = deltas.source_rows(condition[[0, 2, 6]], stratum[[0, 2, 6]], 1, 0, 0)
     assert apart.tolist() == [0, 1, 2]
 
 
@@ -184,22 +189,22 @@ def screen(cells=203, **changes):
 
 
 def test_a_stratum_may_be_kept_out_of_its_own_deltas():
-    net = scgen.make(data.make_spec(screen()), **SIZES, delta_from="others")
-    batch = workflow.make_batch(screen(), screen().rows("train")[:20])
+    net = make(data.make_spec(screen()), **SIZES, delta_from="others")
+    batch = data.make_batch(screen(), screen().rows("train")[:20])
     params, state = jax.jit(functools.partial(scgen.init, net))(jax.random.key(0), batch)
     assert state["deltas"].shape == (2, 4, 3)
     key = jax.random.key(1)
-    first = scgen.settle(net, params, state, key, screen())
+    first = scgen.after_training(net, params, state, key, screen())
     own = np.flatnonzero((screen().stratum == 0) & (screen().condition == 1))
     changed = screen().counts.toarray()
     changed[own] = changed[own][:, ::-1] + 3
-    after = scgen.settle(
+    after = scgen.after_training(
         net, params, state, key, replace(screen(), counts=type(screen().counts)(changed))
     )
     same = np.all(first["deltas"] == after["deltas"], axis=-1)
     np.testing.assert_array_equal(same, [[True] * 4, [True, False, True, True]])
     np.testing.assert_array_equal(first["deltas"][:, 0], 0)
-    request = workflow.make_request(screen().condition_treatments[[1, 1]])._replace(
+    request = make_request(screen().condition_treatments[[1, 1]])._replace(
         stratum=jnp.array([0, 1])
     )
     moved = scgen.shifts(net, first, request.treatment, request.stratum)
@@ -217,27 +222,27 @@ def test_a_stratum_may_be_kept_out_of_its_own_deltas():
 
 def test_combinations_add_up_and_the_mean_stands_in():
     spec = replace(minibatch.spec(), condition_cells=np.array([20, 30, 20, 0, 0]))
-    net = scgen.make(spec, **SIZES)
-    deltas = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+    net = make(spec, **SIZES)
+    shifts = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
     rows = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1]], np.float32)
-    got = scgen.shifts(net, {"deltas": jnp.asarray(deltas)}, jnp.asarray(rows), jnp.ones(5, int))
-    a, b = deltas[0, 1], deltas[0, 2]
+    got = scgen.shifts(net, {"deltas": jnp.asarray(shifts)}, jnp.asarray(rows), jnp.ones(5, int))
+    a, b = shifts[0, 1], shifts[0, 2]
     np.testing.assert_allclose(
         got, [0 * a, a, a + b, (a + b) / 2, a + (a + b) / 2], rtol=1e-5, atol=1e-6
     )
-    found = scgen.support(net, rows)
+    found = checks.support(net, rows)
     assert found == (
         "trained",
         "trained",
         "sum of trained treatments",
         *["never given alone in training: c"] * 2,
     )
-    whole = scgen.make(minibatch.spec(), **SIZES)
+    whole = make(minibatch.spec(), **SIZES)
     pair = scgen.shifts(
-        whole, {"deltas": jnp.asarray(deltas)}, jnp.asarray(rows[2:3]), jnp.ones(1, int)
+        whole, {"deltas": jnp.asarray(shifts)}, jnp.asarray(rows[2:3]), jnp.ones(1, int)
     )
-    np.testing.assert_allclose(pair, deltas[:, 4], rtol=1e-6)
-    assert scgen.support(whole, rows[2:3]) == ("trained",)
+    np.testing.assert_allclose(pair, shifts[:, 4], rtol=1e-6)
+    assert checks.support(whole, rows[2:3]) == ("trained",)
 
 
 def test_a_trained_model_moves_control_cells_to_the_perturbed_ones():
@@ -248,11 +253,12 @@ def test_a_trained_model_moves_control_cells_to_the_perturbed_ones():
     counts = sparse.csr_matrix(rng.poisson(rate).astype(np.uint16))
     dataset = replace(whole, counts=counts, stratum=0 * whole.stratum, split=0 * whole.condition)
     model = scgen.build(data.make_spec(dataset), latent_dim=4, hidden_dim=32, dropout=0.0)
-    fitted = workflow.fit(model, dataset, epochs=200, batch_size=100, learning_rate=3e-3)
+    train = TrainKeys(epochs=200, batch_size=100, learning_rate=3e-3, patience=0, devices=1)
+    fitted = fit.fit(model, dataset, feeds_of(dataset, 0, model, train), train)
     x = np.asarray(log1p_normalize(jnp.asarray(counts.toarray(), jnp.float32)))
     means = np.stack([x[whole.condition == c].mean(0) for c in range(4)])
     controls = jnp.asarray(counts[whole.condition == 0][:20].toarray(), jnp.float32)
-    request = workflow.make_request(np.repeat(whole.condition_treatments, 20, axis=0))
+    request = make_request(np.repeat(whole.condition_treatments, 20, axis=0))
     predicted = model.predict(
         *fitted[1:3], jax.random.key(0), request._replace(control=jnp.tile(controls, (4, 1)))
     )
@@ -261,21 +267,21 @@ def test_a_trained_model_moves_control_cells_to_the_perturbed_ones():
     assert (fitted.state["deltas"] != fitted.train.best.state["deltas"]).any()
 
 
-def test_seeds_settle_each_for_itself():
+def test_seeds_have_deltas_each_of_its_own():
     """And a run's deltas come from its key alone, so that a finished run read back has the same."""
-    net = scgen.make(data.make_spec(screen()), **SIZES)
+    net = make(data.make_spec(screen()), **SIZES)
     model = scgen.build(data.make_spec(screen()), **SIZES)
-    batch = workflow.make_batch(screen(), screen().rows("train")[:20])
+    batch = data.make_batch(screen(), screen().rows("train")[:20])
     keys = jax.vmap(jax.random.key)(jnp.array([3, 4]))
     params, state = jax.jit(jax.vmap(functools.partial(scgen.init, net), (0, None)))(keys, batch)
     none = jnp.zeros(2, jnp.int32)
     of_train = TrainState(params, state, (), keys, none, Best(params, state, jnp.zeros(2), none))
-    both = workflow.Fitted(model, params, state, of_train, None)
-    settled = workflow.settle(both, screen())
-    assert settled.state["deltas"].shape == (2, 1, 4, 3)
-    one = workflow.pick_seed(both, 1)
-    one = workflow.settle(one._replace(train=of_train._replace(key=keys[1])), screen())
-    np.testing.assert_array_equal(one.state["deltas"], settled.state["deltas"][1])
+    both = fit.Fitted(model, params, state, of_train)
+    each = fit.after_training(both, screen())
+    assert each.state["deltas"].shape == (2, 1, 4, 3)
+    one = fit.pick_seed(both, 1)
+    one = fit.after_training(one._replace(train=of_train._replace(key=keys[1])), screen())
+    np.testing.assert_array_equal(one.state["deltas"], each.state["deltas"][1])
 
 
 # refusals
@@ -288,7 +294,7 @@ def test_seeds_settle_each_for_itself():
         ({"delta_from": "own"}, "delta_from is 'own', expected one of all, others"),
         ({"latent_dim": 0}, "latent_dim is 0, expected a whole number"),
         ({"hidden_layers": True}, "hidden_layers is True"),
-        ({"dropout": 1.0}, r"dropout is 1.0, expected a share in \[0, 1\)"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected a finite number, at least 0 and below 1"),
         ({"kl_weight": float("nan")}, "kl_weight is nan"),
     ],
 )

@@ -6,7 +6,9 @@ from scipy import sparse
 
 from jaxpert.core.types import SPLITS, Dataset, Quality
 from jaxpert.data.labels import parse_labels
-from jaxpert.data.reference import reference_profiles
+from jaxpert.data.spec import reference_profiles
+
+pytestmark = pytest.mark.parity
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxpert.data.spec import log_moments
+from jaxpert.data.moments import log_moments
 from jaxpert.nn.transforms import log_standardize
+
+pytestmark = pytest.mark.parity
 
 CONSTANT = 8
 """A gene that is always 3 in training: its published spread is rounding residue, ours too, so

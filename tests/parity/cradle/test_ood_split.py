@@ -6,6 +6,8 @@ import pytest
 from jaxpert.core.types import SPLITS
 from jaxpert.data.splits import combination_split
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_combination_split(cradle_arrays, seed):

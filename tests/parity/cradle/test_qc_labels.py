@@ -13,6 +13,8 @@ from jaxpert.data.quality import (
     thresholds,
 )
 
+pytestmark = pytest.mark.parity
+
 NAMES = {
     "umi_count": "UMI_count",
     "n_genes": "ngenes",

@@ -12,10 +12,13 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import MaskedDistribution
 
-from jaxpert.app.families import MODULES
 from jaxpert.core.types import Batch, Spec
+from jaxpert.models.cradle.settings import MODELS
 from jaxpert.nn import svi
+from support.densities import gene_log_prob
 from support.published import given_noise, nested
+
+pytestmark = pytest.mark.parity
 
 
 class Case(NamedTuple):
@@ -123,7 +126,7 @@ def make_batch(a) -> Batch:
 
 
 def module(name):
-    return importlib.import_module(MODULES[name])
+    return importlib.import_module(MODELS[name].module)
 
 
 SIZES = {"latent_dim": 8, "hidden_dim": 16, "encoder_layers": 2, "decoder_layers": 2}
@@ -177,7 +180,7 @@ def densities(name, a):
                     fn = fn.base_dist
                 found[f"{side}/{site}"] = s["value"]
                 if site == "x":
-                    found["rate"], found["log_p_x"] = fn.rate, fn.gene_log_prob(s["value"])
+                    found["rate"], found["log_p_x"] = fn.rate, gene_log_prob(fn, s["value"])
                     continue
                 found[f"log_{side}/{site}"] = jnp.broadcast_to(
                     fn.log_prob(s["value"]), s["value"].shape

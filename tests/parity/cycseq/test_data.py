@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from jaxpert.tasks import translation as spectra
 from jaxpert.tasks.translation import rows as spectra_rows
 from jaxpert.tasks.translation.combat import apply_affine, combat
-from jaxpert.tasks.translation.log_scale import Moments
+from jaxpert.tasks.translation.lines import address_genes, assign_columns, load_lines
+from jaxpert.tasks.translation.log_scale import GroupMoments
+from jaxpert.tasks.translation.prepare import prepare
 
 CELLS = "cropseq_K562_NK1_16"
 
@@ -31,11 +32,11 @@ def prepared(rows):
     )
     x = sparse.csr_matrix(np.concatenate(list(matrices.values())))
     adata = anndata.AnnData(x, obs=obs, var=pd.DataFrame(index=rows["genes"].astype(str)))
-    dataset = spectra.load_lines(adata, control="control", normalised=True)
-    dataset = spectra.address_genes(dataset, substring=True)
+    dataset = load_lines(adata, control="control", normalised=True)
+    dataset = address_genes(dataset, substring=True)
     columns = tuple(rows["batch_labels"].astype(str))
-    dataset = spectra.assign_columns(dataset, columns)
-    return spectra.prepare(
+    dataset = assign_columns(dataset, columns)
+    return prepare(
         dataset, lognorm="given", combat_reference=None, draw="published", validation_replicate=12
     )
 
@@ -54,9 +55,9 @@ def test_the_published_draws_are_repeated(rows, prepared):
     for target, replicate in drawn(rows):
         condition = prepared.dataset.conditions.index(target)
         pool = int(
-            np.flatnonzero(prepared.spectra.condition[prepared.draws.spectrum] == condition)[0]
+            np.flatnonzero(prepared.pseudobulk.condition[prepared.draws.group] == condition)[0]
         )
-        cells = prepared.spectra.of(int(prepared.draws.spectrum[pool]))
+        cells = prepared.pseudobulk.of(int(prepared.draws.group[pool]))
         expected = cells[rows[f"cells/{CELLS}_{target}_{replicate + 1}"]]
         np.testing.assert_array_equal(prepared.draws.cells[pool, replicate], expected)
 
@@ -64,7 +65,9 @@ def test_the_published_draws_are_repeated(rows, prepared):
 def test_rows_are_expression_then_targets_then_batch(rows, prepared):
     found = {}
     for block in (
-        block for split in ("train", "val") for block in spectra_rows.rows(prepared, split)
+        block
+        for split in ("train", "val")
+        for block in spectra_rows.blocks_of_rows(prepared, split)
     ):
         for pair, x in zip(block.pair, block.x, strict=True):
             condition = prepared.dataset.conditions[prepared.pairs.condition[pair]]
@@ -96,7 +99,7 @@ def test_pairs_are_those_of_the_files_but_for_targets_outside_the_genes(rows, pr
 
 def moments(x, batch):
     parts = [x[:, batch == b] for b in range(batch.max() + 1)]
-    return Moments(
+    return GroupMoments(
         np.bincount(batch),
         np.stack([p.mean(1) for p in parts]),
         np.stack([p.var(1) for p in parts]),

@@ -31,7 +31,7 @@ GENERATORS = {
     "gen_train_drop": Case(train=True, dropped=True),
     "gen_eval_embed": Case(settings={"lookup": True}),
     "gen_eval_batchnorm": Case(settings={"batch_norm": True, "condition_head": "identity"}),
-    "gen_eval_noatt": Case(settings={"attention": None, "blocks": 1}),
+    "gen_eval_noatt": Case(settings={"attention": "none", "blocks": 1}),
 }
 CRITICS = ("disc_eval", "disc_eval_sharp", "disc_train_drop")
 

@@ -132,7 +132,7 @@ def test_published_steps(cycseq_arrays, name):
         assert not a.left(), "arrays of the fixture that nothing was compared with"
 
 
-def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Seen) -> None:
+def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Inside) -> None:
     given = {
         "G_fwd": batch.x,
         "F_fwd": batch.control,
@@ -165,7 +165,7 @@ def same_passes(a: Arrays, at: str, batch: Batch, seen: cycseq_game.Seen) -> Non
         near(said.slopes, a[f"{at}gp_grad_{side}"])
 
 
-def same_losses(a: Arrays, at: str, value, terms: dict, seen: cycseq_game.Seen) -> None:
+def same_losses(a: Arrays, at: str, value, terms: dict, seen: cycseq_game.Inside) -> None:
     named = {
         "loss_GAN_XY": "adversarial_p2n",
         "loss_GAN_YX": "adversarial_n2p",

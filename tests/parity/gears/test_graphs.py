@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from jaxpert.data import gene_graphs
 from jaxpert.nn import graphs
 from support import gears_published as published
+
+pytestmark = pytest.mark.parity
 
 
 def edges(graph):
@@ -34,11 +37,13 @@ def test_coexpression(gears_arrays, neighbours, threshold, monkeypatch):
 
     def build():
         blocks = lambda: (x[i : i + 7] for i in range(0, x.shape[0], 7))  # noqa: E731
-        return graphs.coexpression(names, blocks, neighbours=neighbours, threshold=threshold).graph
+        return gene_graphs.coexpression(
+            names, blocks, neighbours=neighbours, threshold=threshold
+        ).graph
 
     whole = build()
     same_edges(whole, a, f"k{neighbours}_t{threshold}")
-    monkeypatch.setattr(graphs, "BLOCK_ENTRIES", 4 * len(names))
+    monkeypatch.setattr(gene_graphs, "BLOCK_ENTRIES", 4 * len(names))
     same_edges(build(), a, f"k{neighbours}_t{threshold}")
 
 
@@ -49,13 +54,13 @@ def test_ontology(gears_arrays, neighbours, monkeypatch):
         key.removeprefix("gene2go/"): set(value.tolist()) for key, value in a.items() if "/P" in key
     }
     same_edges(
-        graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph,
+        gene_graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph,
         a,
         f"k{neighbours}",
     )
-    monkeypatch.setattr(graphs, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(gene_graphs, "BLOCK_ENTRIES", 1)
     same_edges(
-        graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph,
+        gene_graphs.ontology(a["genes"].tolist(), terms, neighbours=neighbours).graph,
         a,
         f"k{neighbours}",
     )

@@ -8,6 +8,8 @@ from jaxpert.evaluation.differential import rank
 from jaxpert.evaluation.pseudobulk import condition_means
 from jaxpert.models.gears import metrics as gears_metrics
 
+pytestmark = pytest.mark.parity
+
 FAMILIES = ("per_pert", "deeper_analysis", "non_dropout_analysis", "non_zero_analysis")
 BUGGED = "frac_correct_direction_20_nonzero"
 
@@ -55,11 +57,19 @@ def test_means_over_conditions(scored, gears_numbers):
         assert mean[key] == pytest.approx(value, abs=1e-6)
 
 
-def test_only_the_score_with_the_mistake_differs_by_default(scored):
+def test_only_the_score_with_the_mistake_differs_by_default(scored, gears_arrays):
+    screen, cells = gears_arrays("de_ranking"), gears_arrays("metrics_inputs")
+    control = screen["X"][screen["condition"] == "ctrl"].mean(0, dtype=float)
     shipped, ours = scored("reference"), scored()
     for name, scores in ours.items():
-        assert {key for key in scores if scores[key] != shipped[name][key]} == {BUGGED}
-        assert scores[BUGGED] == 1.0
+        assert {key for key in scores if scores[key] != shipped[name][key]} <= {BUGGED}
+        top = screen[f"rank/K562_{name}_1+1"][:20]
+        own = cells["pert_cat"] == name
+        predicted, observed = (cells[key][own].mean(0, dtype=float) for key in ("pred", "truth"))
+        right = np.sign(predicted - control) == np.sign(observed - control)
+        expressed = (cells["truth"][own][:, top] != 0).any(0)
+        assert scores[BUGGED] == pytest.approx(right[top][expressed].mean())
+    assert any(ours[name][BUGGED] != shipped[name][BUGGED] for name in ours)
 
 
 @pytest.mark.parametrize("change", [{"hold": sparse.csr_matrix}, {"means": True}])

@@ -1,8 +1,11 @@
 """Control cells drawn for perturbed ones as published, given the seed of the stream."""
 
 import numpy as np
+import pytest
 
 from jaxpert.data.pairing import pair_controls
+
+pytestmark = pytest.mark.parity
 
 
 def test_pairs(gears_arrays):

@@ -7,6 +7,8 @@ from scipy import sparse
 from jaxpert.evaluation.differential import rank, top
 from jaxpert.evaluation.pseudobulk import condition_means
 
+pytestmark = pytest.mark.parity
+
 
 @pytest.fixture(scope="module")
 def ranked(gears_arrays):

@@ -4,7 +4,10 @@ from functools import partial
 
 import pytest
 
-from jaxpert.data.perturbation_splits import gene_sets, split_conditions
+from jaxpert.data.perturbation_groups import gene_sets
+from jaxpert.data.perturbation_splits import split_conditions
+
+pytestmark = pytest.mark.parity
 
 UNSEEN = ("g05", "g11")
 CASES = {

@@ -2,6 +2,7 @@
 
 import pytest
 
+import jaxpert
 from jaxpert import data
 from jaxpert.core.types import InputError
 from jaxpert.models.cradle import cpa_vae, svae_plus
@@ -26,9 +27,8 @@ def screen():
 
 
 def fitted(module, dataset, **settings):
-    return workflow.fit(
-        module.build(data.make_spec(dataset), **SIZES, **settings), dataset, epochs=1, batch_size=64
-    )
+    model = module.build(data.make_spec(dataset), **SIZES, **settings)
+    return jaxpert.fit(model, dataset, epochs=1, batch_size=64, devices=1)
 
 
 def test_predictions_name_treatments_without_training_cells(screen):

@@ -15,7 +15,7 @@ from jaxpert.tasks.translation.combat import (
 )
 from jaxpert.tasks.translation.log_scale import (
     LOGNORM,
-    Moments,
+    GroupMoments,
     fit_log_scale,
     group_moments,
     log_values,
@@ -88,7 +88,7 @@ def test_genes_that_do_not_vary_in_the_reference_are_untouched(fitted):
 
 
 def test_a_batch_without_spread_between_genes_is_untouched():
-    moments = Moments(
+    moments = GroupMoments(
         np.array([5, 5]), np.array([[0.0, 1, 2], [1, 2, 5]]), np.array([[1.0, 2, 3], [2, 4, 6]])
     )
     found = combat(moments, 0)
@@ -111,7 +111,7 @@ def kept(moments, batch=0):
 
 def test_batches_come_to_a_kept_reference_as_to_one_that_is_there(fitted):
     _, moments, together = fitted
-    alone = combat(Moments(*(values[1:] for values in moments)), kept(moments))
+    alone = combat(GroupMoments(*(values[1:] for values in moments)), kept(moments))
     np.testing.assert_allclose(alone.affine.scale, together.affine.scale[1:], rtol=1e-12)
     np.testing.assert_allclose(
         alone.affine.shift, together.affine.shift[1:], rtol=1e-12, atol=1e-12
@@ -124,13 +124,13 @@ def test_a_shifted_and_scaled_copy_of_a_kept_reference_comes_back(fitted):
     y, moments, _ = fitted
     rng = np.random.default_rng(2)
     a, b = rng.lognormal(0, 0.2, 40), rng.normal(0, 0.5, 40)
-    of_copy = Moments(moments.cells[:1], a * moments.mean[:1] + b, a**2 * moments.variance[:1])
+    of_copy = GroupMoments(moments.cells[:1], a * moments.mean[:1] + b, a**2 * moments.variance[:1])
     cells, first = a * y[:80] + b, np.zeros(80, int)
     back = apply_affine(combat(of_copy, kept(moments)).affine, first, cells)
     varies = moments.variance[0] > 0
     before, after = (np.abs(values - y[:80])[:, varies].mean() for values in (cells, back))
     assert after < 0.15 * before
-    same = combat(Moments(*(values[:1] for values in moments)), kept(moments))
+    same = combat(GroupMoments(*(values[:1] for values in moments)), kept(moments))
     np.testing.assert_allclose(apply_affine(same.affine, first, y[:80]), y[:80], atol=1e-6)
 
 
@@ -159,7 +159,7 @@ def test_a_shifted_and_scaled_copy_of_a_kept_reference_comes_back(fitted):
     ],
 )
 def test_a_kept_reference_of_another_scale_or_other_genes_is_refused(genes, lognorm, cells, said):
-    reference = kept(Moments(np.array([5]), np.ones((1, 3)), np.ones((1, 3))))
+    reference = kept(GroupMoments(np.array([5]), np.ones((1, 3)), np.ones((1, 3))))
     require_comparable(reference, ("g0", "g1", "g2"), "given", "all")
     with pytest.raises(InputError, match=said):
         require_comparable(reference, tuple(f"g{i}" for i in range(genes)), lognorm, cells)

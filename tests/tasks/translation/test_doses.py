@@ -7,8 +7,10 @@ import pytest
 from scipy import sparse
 
 from jaxpert.core.types import InputError
-from jaxpert.tasks import translation as spectra
 from jaxpert.tasks.translation import doses
+from jaxpert.tasks.translation.feed import make_feed
+from jaxpert.tasks.translation.lines import assign_columns, load_lines
+from jaxpert.tasks.translation.prepare import drawn_cells
 
 GENES = ("HDAC1", "HDAC2", "JAK1", "MTOR", "g1", "g2")
 TARGETS = {
@@ -137,7 +139,7 @@ def test_each_dose_is_paired_with_the_next_lower_one(dataset):
     }
     assert np.bincount(prepared.pairs.part).tolist() == [3 * 12, 12, 4 * 6]
     assert "2 compounds train and 1 are tested: Temsirolimus" in prepared.notes
-    cells = spectra.drawn_cells(prepared)
+    cells = drawn_cells(prepared)
     treated = prepared.dataset.condition[cells["test"][0]] != prepared.dataset.control
     assert treated.all() and not np.isin(cells["test"][0], np.concatenate(cells["train"])).any()
 
@@ -154,7 +156,7 @@ def test_lowest_to_highest_trains_on_the_lowest_dose_alone(dataset):
 
 def test_batches_carry_both_doses_as_logarithms(dataset):
     prepared = doses.prepare(dataset, test=["Vorinostat"], **SMALL)
-    feed = spectra.make_feed(prepared, "test", 24)
+    feed = make_feed(prepared, "test", 24)
     key = jax.random.key(0)
     batch = jax.jit(feed.batch)(
         feed.data, key, feed.order(feed.data, key, jnp.int32(0)), jnp.int32(0)
@@ -179,8 +181,8 @@ def test_vehicle_is_dose_zero_whatever_is_written_there(dataset):
 
 def test_a_dose_series_on_a_known_line_takes_a_placeholder(dataset):
     columns = ("A549", "K562", "placeholder1", "placeholder2")
-    assert spectra.assign_columns(dataset, columns).strata == columns
-    moved = spectra.assign_columns(dataset, columns, as_new=True)
+    assert assign_columns(dataset, columns).strata == columns
+    moved = assign_columns(dataset, columns, as_new=True)
     assert moved.strata == ("A549", "K562", "A549@adata", "K562@adata") and set(moved.stratum) == {
         2,
         3,
@@ -240,4 +242,4 @@ def test_pairs_that_cannot_be_made_are_one_sentence(dataset, settings, expected)
     with pytest.raises(InputError, match="read it with load_doses"):
         from support.line_screens import screen as lines
 
-        doses.prepare(spectra.load_lines(lines()), **SMALL)
+        doses.prepare(load_lines(lines()), **SMALL)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
-from jaxpert.tasks import translation as spectra
+from jaxpert.tasks.translation.lines import address_genes, assign_columns, load_lines
+from jaxpert.tasks.translation.prepare import prepare
 from support.line_screens import GENES, LINES, screen
 
 
@@ -17,7 +18,7 @@ def pair():
 
 
 def test_files_become_one_data_set_over_their_common_genes(pair):
-    data = spectra.load_lines(list(pair))
+    data = load_lines(list(pair))
     assert data.genes == tuple(sorted(GENES))
     assert data.conditions == ("A+B", "A+ctrl", "B+ctrl", "C+ctrl", "ctrl") and data.treatments == (
         "A",
@@ -33,7 +34,7 @@ def test_files_become_one_data_set_over_their_common_genes(pair):
 
 
 def test_lines_and_batches_are_integers_that_keep_their_names(pair):
-    data = spectra.load_lines(list(pair))
+    data = load_lines(list(pair))
     assert data.strata == ("K562", "RPE1", "T98G", "placeholder1", "placeholder2")
     line = np.concatenate([adata.obs["cell_type"] for adata in pair])
     np.testing.assert_array_equal(np.asarray(data.strata)[data.stratum], line)
@@ -44,12 +45,12 @@ def test_lines_and_batches_are_integers_that_keep_their_names(pair):
 def test_a_batch_column_is_a_file_a_line_and_a_batch():
     lanes = np.array(["NK", "noNK"])[np.arange(sum(sum(c.values()) for c in LINES.values())) % 2]
     adata = screen(lane=lanes, batch="mine")
-    data = spectra.load_lines(adata, batch="lane", placeholders=0)
+    data = load_lines(adata, batch="lane", placeholders=0)
     assert data.strata == tuple(
         f"{line}/{lane}" for line in sorted(LINES) for lane in ("NK", "noNK")
     )
     assert set(data.obs["batch_in_file"]) == {"mine"}
-    twice = spectra.load_lines([adata, screen(seed=3, lane="NK")], batch="lane", placeholders=0)
+    twice = load_lines([adata, screen(seed=3, lane="NK")], batch="lane", placeholders=0)
     assert (
         twice.strata[0] == "K562/NK@adata1"
         and twice.strata[-1] == "T98G/NK@adata2"
@@ -67,39 +68,37 @@ def test_each_file_may_have_its_own_names(pair):
         "line": [None, "cell_type"],
         "control": ["non-targeting", "ctrl"],
     }
-    data = spectra.load_lines([one, two], **named)
+    data = load_lines([one, two], **named)
     assert data.conditions[data.control] == "non-targeting" and data.strata[0] == "adata1"
     assert (data.condition == data.control).sum() == 60 + 30 + 25
 
 
 def test_cells_of_the_same_name_are_told_apart(pair):
-    data = spectra.load_lines([pair[0], pair[0]])
+    data = load_lines([pair[0], pair[0]])
     assert len(set(data.cells)) == len(data.cells) and data.cells[0] == "adata1/cell1_0"
 
 
 def test_normalised_values_are_kept_as_they_are(pair):
     scaled = pair[0].copy()
     scaled.X = scaled.X.toarray() - 1.5
-    data = spectra.load_lines(scaled, normalised=True)
+    data = load_lines(scaled, normalised=True)
     assert data.counts.dtype == np.float32
     np.testing.assert_array_equal(data.counts.toarray(), scaled[:, list(data.genes)].X)
     with pytest.raises(InputError, match="data.lognorm=given"):
-        spectra.prepare(data)
+        prepare(data)
     with pytest.raises(InputError, match="data.lognorm=log2_cp10k"):
-        spectra.prepare(spectra.load_lines(pair[0]), lognorm="given")
+        prepare(load_lines(pair[0]), lognorm="given")
     scaled.X[3, 2] = np.nan
     with pytest.raises(InputError, match="NaN or infinite"):
-        spectra.load_lines(scaled, normalised=True)
+        load_lines(scaled, normalised=True)
 
 
 def test_targets_can_be_the_genes(pair):
-    data = spectra.load_lines(list(pair), targets="genes")
+    data = load_lines(list(pair), targets="genes")
     assert data.treatments == (*data.genes, "C")
     both = data.condition_treatments[data.conditions.index("A+B")]
     assert set(np.asarray(data.treatments)[both > 0]) == {"A", "B"}
-    substring = spectra.address_genes(
-        spectra.load_lines(screen(genes=(*GENES, "zzA"))), substring=True
-    )
+    substring = address_genes(load_lines(screen(genes=(*GENES, "zzA"))), substring=True)
     marked = substring.condition_treatments[substring.conditions.index("A+ctrl")]
     assert (
         set(np.asarray(substring.treatments)[marked > 0]) == {"A", "zzA"}
@@ -108,14 +107,14 @@ def test_targets_can_be_the_genes(pair):
 
 
 def test_new_batches_take_placeholder_columns_until_they_are_used_up(pair):
-    trained = spectra.load_lines(pair[0])
-    new = spectra.assign_columns(spectra.load_lines(pair[1]), trained.strata)
+    trained = load_lines(pair[0])
+    new = assign_columns(load_lines(pair[1]), trained.strata)
     assert new.strata == ("K562", "RPE1", "T98G") and set(new.stratum) == {1, 2}
-    known = spectra.assign_columns(trained, new.strata)
+    known = assign_columns(trained, new.strata)
     assert known.strata == new.strata and set(known.stratum) == {0}
     third = screen({"LP1": {"ctrl": 5, "A+ctrl": 5}}, seed=5)
     with pytest.raises(InputError, match=r"1 batches .* \(LP1\) .* 0 free batch columns"):
-        spectra.assign_columns(spectra.load_lines(third), new.strata)
+        assign_columns(load_lines(third), new.strata)
 
 
 def foreign():
@@ -147,13 +146,13 @@ def foreign():
 )
 def test_what_cannot_be_used_is_one_sentence(sources, settings, expected):
     with pytest.raises(InputError, match=expected) as error:
-        spectra.load_lines(sources, **settings)
+        load_lines(sources, **settings)
     assert "\n" not in str(error.value)
 
 
 def test_norman_and_mcfaline_are_four_lines_with_nine_common_perturbations(real):
     names = ("norman2019_k562_combos_500g.h5ad", "mcfaline2023_gbm3lines_500g.h5ad")
-    data = spectra.load_lines([real(name) for name in names])
+    data = load_lines([real(name) for name in names])
     assert data.strata[:4] == ("K562", "A172", "T98G", "U87MG") and data.counts.shape == (5961, 500)
     pairs = set(zip(data.stratum.tolist(), data.condition.tolist(), strict=True))
     common = [

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from jaxpert.core.types import InputError
-from jaxpert.report.plots.cells import QUALITY_METRICS, _cloud, _most_common
+from jaxpert.report.plots.cells import QUALITY_METRICS, cloud, most_common
 from jaxpert.report.plots.style import (
     BLUE,
     GREEN,
@@ -68,11 +68,7 @@ def quality_distributions(
     side a cell fails, and the number at a row's end is the share of its cells there. A group's pass
     rate stands below its label.
     """
-    metrics = [
-        name
-        for name in QUALITY_METRICS
-        if any(np.isfinite(g.metrics.get(name, ())).any() for g in groups)
-    ]
+    metrics = [name for name in QUALITY_METRICS if _measured(name, groups)]
     if not metrics:
         raise InputError(
             f"no quality metric to draw: expected some of {', '.join(QUALITY_METRICS)} for the "
@@ -94,9 +90,15 @@ def quality_distributions(
     return Path(path)
 
 
+def _measured(metric: str, groups: Sequence[Group]) -> bool:
+    """Whether any cell has a finite value of a metric."""
+    return any(np.isfinite(group.metrics.get(metric, ())).any() for group in groups)
+
+
 def _percent(share: float) -> str:
     """Whole percents, tenths near the ends, where they matter."""
-    return f"{share:.0%}" if share in (0, 1) or 0.1 < share < 0.9 else f"{share:.1%}"
+    near_an_end = 0 < share <= 0.1 or 0.9 <= share < 1
+    return f"{share:.1%}" if near_an_end else f"{share:.0%}"
 
 
 def _metric_panel(axis: Any, metric: str, groups: Sequence[Group], bound: float | None) -> None:
@@ -110,15 +112,10 @@ def _metric_panel(axis: Any, metric: str, groups: Sequence[Group], bound: float 
         shown.append(np.log10(np.maximum(values, 1)) if counted else values)
         _lying_violin(axis, place, shown[-1], SOURCES[group.source])
         if bound is not None:
-            beyond = float(np.mean(values < bound if counted else values > bound))
-            axis.text(
-                1.01,
-                place,
-                _percent(beyond),
-                transform=axis.get_yaxis_transform(),
-                va="center",
-                fontsize=8,
-            )
+            beyond = values < bound if counted else values > bound
+            text = _percent(float(np.mean(beyond)))
+            at = axis.get_yaxis_transform()
+            axis.text(1.01, place, text, transform=at, va="center", fontsize=8)
     _metric_scale(axis, shown, counted, bound)
     axis.set_title(QUALITY_METRICS[metric])
     axis.tick_params(axis="y", length=0)
@@ -158,10 +155,10 @@ def _round_counts(low: float, high: float) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
     for digits in ((1, 3), (1, 2, 5)):
-        inside = [float(digit * 10**power) for power in range(7) for digit in digits]
-        inside = [count for count in inside if low <= count <= high]
+        counts = np.outer(10 ** np.arange(7), digits).ravel().astype(float)
+        inside = counts[(low <= counts) & (counts <= high)]
         if len(inside) > 1:
-            return inside
+            return inside.tolist()
     return [float(count) for count in MaxNLocator(3).tick_values(low, high) if low <= count <= high]
 
 
@@ -206,19 +203,21 @@ def generated_tsne(
         f"without artifact ({np.sum(~bad):,})": BLUE,
         f"with artifact ({np.sum(bad):,})": VERMILLION,
     }
-    rows = 1 if pathways is None else -(-len(set(pathways.tolist())) // 2)
-    with canvas(path, 4.9 if pathways is None else 9.8, 5.9 + 0.31 * rows) as figure:
-        axes = figure.subplots(1, 1 if pathways is None else 2, squeeze=False)[0]
-        _cloud(axes[0], points, np.where(bad, *reversed(list(flags))), flags, "Artifact")
+    panels, rows = 1, 1
+    if pathways is not None:
+        panels, rows = 2, -(-len(set(pathways.tolist())) // 2)
+    with canvas(path, 4.9 * panels, 5.9 + 0.31 * rows) as figure:
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        cloud(axes[0], points, np.where(bad, *reversed(list(flags))), flags, "Artifact")
         if pathways is not None:
             names = np.array([_wrapped(str(pathways[i])) for i in order], object)
-            _cloud(axes[1], *_coloured_last(points, names), "Pathway of the perturbed gene")
+            cloud(axes[1], *_coloured_last(points, names), "Pathway of the perturbed gene")
         for axis, note in zip(axes, notes, strict=False):
             axis.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
             _underline(axis, note)
             if len(axis.get_legend().get_texts()) > 3:
                 _two_columns(axis)
-        _settle(figure)
+        _rest(figure)
     return Path(path)
 
 
@@ -235,9 +234,9 @@ def _coloured_last(
     """Cells without a pathway below the others, and a colour for each pathway."""
     order = np.argsort(names != "none", kind="stable")
     kinds = sorted(set(names.tolist()) - {"none"})
-    hues = dict(zip(kinds, PATHWAY_HUES, strict=False)) | (
-        {"none": PALE} if "none" in names else {}
-    )
+    hues: dict[str, str] = dict(zip(kinds, PATHWAY_HUES, strict=False))
+    if "none" in names:
+        hues["none"] = PALE
     return points[order], names[order], hues
 
 
@@ -279,23 +278,24 @@ def latent_comparison(
     """
     order = np.random.default_rng(0).permutation(len(failed))
     bad, names = failed[order], np.asarray(labels, object)[order]
-    shown, hues = _most_common(names, most)
+    shown, hues = most_common(names, most)
     quality = {f"passed ({np.sum(~bad):,})": BLUE, f"failed ({np.sum(bad):,})": VERMILLION}
     flags = np.where(bad, *reversed(list(quality)))
     with canvas(path, max(3.6 * len(views), 4.6) + 0.4, 9.0) as figure:
         axes = figure.subplots(2, len(views), squeeze=False)
         for (upper, lower), (title, view) in zip(axes.T, views.items(), strict=True):
-            _cloud(upper, view.points[order], flags, quality, title)
-            _cloud(lower, view.points[order], shown, hues, "")
+            cloud(upper, view.points[order], flags, quality, title)
+            cloud(lower, view.points[order], shown, hues, "")
             for axis, note in ((upper, view.artifact_note), (lower, view.label_note)):
                 _underline(axis, note)
         _one_legend(figure, axes)
-        _settle(figure)
+        _rest(figure)
     return Path(path)
 
 
-def _settle(figure: Any) -> None:
-    """Let the layout come to rest: square panels and the text above them move each other."""
+def _rest(figure: Any) -> None:
+    """Let the layout come to rest."""
+    # Square panels and the text above them move each other, a little less each time.
     for _ in range(3):
         figure.draw_without_rendering()
 
@@ -315,8 +315,8 @@ def score_note(what: str, score: Mapping[str, float] | None) -> str:
     """What a mixing score (`evaluation.mixing.separation`) says, in one line."""
     if score is None:
         return f"{what}: nothing to compare"
-    own, chance = number(score["same_label_neighbours"], 2), number(score["chance"], 2)
-    return f"{what}: {own}\n(well mixed: {chance})"
+    share, chance = number(score["same_label_neighbours"], 2), number(score["chance"], 2)
+    return f"{what}: {share}\n(well mixed: {chance})"
 
 
 def tsne_embedding(points: Float[np.ndarray, "n Z"], seed: int) -> Float[np.ndarray, "n 2"]:

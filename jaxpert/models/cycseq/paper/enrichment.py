@@ -1,5 +1,5 @@
 """Which gene sets a prediction moves: preranked enrichment (the CycSeq paper's Figure 6), and its
-running score."""
+running score (docs/models/cycseq.md, Dose series and gene sets)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def prerank(
     """Enrichment of gene sets in a ranking, the strongest |NES| first.
 
     Args:
-        signal: what ranks the genes, such as `evaluation.cycseq_metrics.signal`.
+        signal: what ranks the genes, such as `tasks.translation.metrics.signal`.
         genes: their names.
         sets: gene sets by name, such as `data.genesets.read_gmt` of a file of C2, C5 and C7
             (MSigDB).
@@ -61,45 +61,38 @@ def prerank(
     import pandas
 
     _check(signal, genes)
-    sizes = {name: len(set(members) & set(genes)) for name, members in sets.items()}
+    # Sizes are counted among the ranked genes, as only these can be hit.
+    ranked = set(genes)
+    sizes = {name: len(set(members) & ranked) for name, members in sets.items()}
+    # Sorted, so that the permutations do not depend on the order of a set.
     kept = {name: sorted(sets[name]) for name, size in sizes.items() if smallest <= size <= largest}
     if not kept:
         raise InputError(
             f"none of the {len(sets)} gene sets has {smallest} to {largest} members among the "
-            f"{len(genes)} ranked "
-            f"genes (the largest has {max(sizes.values(), default=0)}), expected some: give sets "
-            "with the same gene "
-            "names"
+            f"{len(genes)} ranked genes (the largest has {max(sizes.values(), default=0)}), "
+            "expected some: give sets with the same gene names"
         )
-    found = package("gseapy", "preranked enrichment").prerank(
-        rnk=pandas.Series(np.asarray(signal, float), index=pandas.Index(genes)).sort_values(
-            ascending=False
-        ),
+    ranking = pandas.Series(np.asarray(signal, float), index=pandas.Index(genes))
+    result = package("gseapy", "preranked enrichment").prerank(
+        rnk=ranking.sort_values(ascending=False),
         gene_sets=kept,
         min_size=smallest,
         max_size=largest,
         permutation_num=permutations,
         weight=1.0,
         seed=seed,
+        # One thread, since the seed is for one stream.
         threads=1,
         outdir=None,
         no_plot=True,
         verbose=False,
     )
     columns = ("Term", "ES", "NES", "NOM p-val", "FDR q-val", "Lead_genes")
-    rows = zip(*(found.res2d[column] for column in columns), strict=True)
-    terms = [
-        Term(
-            name,
-            float(es),
-            float(nes),
-            float(p),
-            float(fdr),
-            sizes[name],
-            tuple(str(leading).split(";")),
-        )
-        for name, es, nes, p, fdr, leading in rows
-    ]
+    rows = zip(*(result.res2d[column] for column in columns), strict=True)
+    terms = []
+    for name, es, nes, p, fdr, leading in rows:
+        numbers = float(es), float(nes), float(p), float(fdr)
+        terms.append(Term(name, *numbers, sizes[name], tuple(str(leading).split(";"))))
     return sorted(terms, key=lambda term: -abs(term.nes))
 
 
@@ -113,23 +106,19 @@ def running_score(
     members) away.
     """
     _check(signal, genes)
+    # Stable, so that ties have one order on every machine.
     order = np.argsort(-np.asarray(signal), kind="stable")
     hits = np.isin(np.asarray(genes, str)[order], list(members))
     if not hits.any() or hits.all():
         raise InputError(
-            f"{int(hits.sum())} of the {len(hits)} ranked genes are in the gene set, expected "
-            "some but not all: give a "
-            "set with the same gene names"
+            f"{int(hits.sum())} of the {len(hits)} ranked genes are in the gene set, expected some "
+            "but not all: give a set with the same gene names"
         )
+    # Weight 1: members count by the size of their signal.
     size = np.abs(np.asarray(signal, float))[order] * hits
     if not size.any():
         size = hits.astype(float)  # a set that nothing moves counts by its places alone
     return np.cumsum(size / size.sum() - ~hits / (~hits).sum()), hits
-
-
-def enrichment_score(running: Float[np.ndarray, "G"]) -> float:
-    """The extreme deviation of a running score from 0, with its sign."""
-    return float(running[np.abs(running).argmax()])
 
 
 def _check(signal: np.ndarray, genes: Sequence[str]) -> None:
@@ -138,6 +127,6 @@ def _check(signal: np.ndarray, genes: Sequence[str]) -> None:
     if undefined or repeated or len(signal) != len(genes):
         raise InputError(
             f"the ranking has {len(signal)} values ({undefined} undefined) for {len(genes)} genes "
-            f"({repeated} named "
-            "again), expected one value for each of distinct genes: leave the others out"
+            f"({repeated} named again), expected one value for each of distinct genes: leave the "
+            "others out"
         )

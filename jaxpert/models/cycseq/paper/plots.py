@@ -3,6 +3,7 @@ enrichment."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxpert.core.types import InputError
-from jaxpert.report.plots.effects import _density_scale
+from jaxpert.report.plots.effects import density_scale
 from jaxpert.report.plots.style import (
     BLUE,
     DENSITY,
@@ -57,21 +58,16 @@ def rows_against_targets(
             f"the lines are {list(predicted)} and {list(observed)}, expected the same ones, at "
             "least one"
         )
-    finite = [
-        np.concatenate([a[np.isfinite(a)], [0.0]])
-        for a in (*predicted.values(), *observed.values())
-    ]
-    limits = (
-        1.04 * min(float(a.min()) for a in finite),
-        1.04 * max(float(a.max()) for a in finite) or 1.0,
-    )
+    # One range for all panels, so that lines can be compared.
+    limits = _limits([*predicted.values(), *observed.values()])
     rows, columns = grid_shape(len(predicted))
     with canvas(path, 3.1 * columns + 1.0, 3.1 * rows + 0.5) as figure:
         axes = panels(figure, len(predicted), sharex=True, sharey=True)
         bins = []
         for axis, (line, y) in zip(axes, predicted.items(), strict=True):
             bins.append(_bins(axis, observed[line].ravel(), y.ravel(), limits))
-            axis.set_title(f"{line} ({len(y):,} {'row' if len(y) == 1 else 'rows'})")
+            unit = "row" if len(y) == 1 else "rows"
+            axis.set_title(f"{line} ({len(y):,} {unit})")
             axis.text(
                 0.03,
                 0.97,
@@ -80,11 +76,18 @@ def rows_against_targets(
                 va="top",
                 fontsize=9,
             )
-        _density_scale(figure, axes, bins)
+        density_scale(figure, axes, bins)
         axes[0].figure.axes[-1].set_ylabel("genes and rows per bin")
         figure.supxlabel(f"measured {scale}", fontsize=10)
         figure.supylabel(f"predicted {scale}", fontsize=10)
     return Path(path)
+
+
+def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """A little more than the range of the finite values and 0."""
+    # Zero belongs to the range, since silent genes lie there.
+    every = np.concatenate([np.zeros(1), *(a[np.isfinite(a)] for a in values)])
+    return 1.04 * float(every.min()), 1.04 * float(every.max()) or 1.0
 
 
 def _bins(axis: Any, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> Any:
@@ -93,7 +96,7 @@ def _bins(axis: Any, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) 
     good = np.isfinite(x) & np.isfinite(y)
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     shades = LinearSegmentedColormap.from_list("density", DENSITY)
-    found = axis.hexbin(
+    bins = axis.hexbin(
         x[good],
         y[good],
         gridsize=55,
@@ -104,7 +107,7 @@ def _bins(axis: Any, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) 
     )
     axis.set(xlim=limits, ylim=limits, aspect="equal")
     axis.locator_params(nbins=5)
-    return found
+    return bins
 
 
 def triangular_validation(
@@ -119,26 +122,26 @@ def triangular_validation(
     Points above the line.
 
     `corners[direction]` are the squared correlations of (output, target), (output, input) and
-    (input, target), as `evaluation.cycseq_metrics.Triangle` has them, and `names[direction]` the
+    (input, target), as `tasks.translation.metrics.Triangle` has them, and `names[direction]` the
     perturbation of every pair; those `highlighted` are named. Pairs without a defined value are
     left out.
     """
     if not corners:
         raise InputError("no direction to draw, expected the squared correlations of at least one")
-    every = np.concatenate([np.concatenate(one) for one in corners.values()])
+    # Low corners are cut off alike in both panels, so that they can be compared.
+    every = np.concatenate([np.concatenate(correlations) for correlations in corners.values()])
     low = float(np.nanmin(every)) if np.isfinite(every).any() else 0.0
+    # A little room below the lowest point, but no correlation below 0.
     low = max(0.0, low - 0.06 * (1 - low))
     with canvas(path, 7.4, 3.6 * len(corners) + 0.5) as figure:
         grid = figure.subplots(len(corners), 2, squeeze=False)
         for axes, (direction, (target, start, copy)) in zip(grid, corners.items(), strict=True):
             marked = {name: np.asarray(names[direction]) == name for name in highlighted}
-            for axis, other, label in (
-                (axes[0], start, "output and input"),
-                (axes[1], copy, "input and target"),
-            ):
-                _corner_panel(axis, other, target, low, marked)
-                axis.set(xlabel=f"R² of {label}", ylabel="R² of output and target")
+            _corner_panel(axes[0], start, target, low, marked)
+            axes[0].set(xlabel="R² of output and input", ylabel="R² of output and target")
             axes[0].set_title(f"{direction}: nearer to the target")
+            _corner_panel(axes[1], copy, target, low, marked)
+            axes[1].set(xlabel="R² of input and target", ylabel="R² of output and target")
             axes[1].set_title("better than copying")
     return Path(path)
 
@@ -153,6 +156,7 @@ def _corner_panel(
         axis.plot(
             x[which], y[which], "o", color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0
         )
+    # Without strict: marks beyond the fourth are not drawn.
     for (name, where), colour, height in zip(
         marked.items(), MARKS, range(len(MARKS)), strict=False
     ):
@@ -191,16 +195,19 @@ def change_panels(
     `scores[line][method]` are values over pairs; methods named in `baselines` are grey. Undefined
     values are left out, and a method without any defined one says so.
     """
-    methods = list(dict.fromkeys(method for of in scores.values() for method in of))
+    methods: list[str] = []
+    for of_line in scores.values():
+        methods += [method for method in of_line if method not in methods]
+    # The first line's order of methods holds for all.
     if not methods:
         raise InputError("no score to draw, expected those of at least one line and method")
-    own = [method for method in methods if method not in baselines]
-    colours = dict(zip(own, METHODS * (1 + len(own) // len(METHODS)), strict=False))
-    colours |= dict(zip(baselines, GREYS * (1 + len(baselines) // len(GREYS)), strict=False))
+    models = [method for method in methods if method not in baselines]
+    # Colours are dealt once, so that a method has the same one in every panel.
+    colours = dict(zip(models, itertools.cycle(METHODS), strict=False))
+    colours |= dict(zip(baselines, itertools.cycle(GREYS), strict=False))
     rows, columns = grid_shape(len(scores))
-    with canvas(
-        path, max(0.75 * len(methods) + 1.0, 2.6) * columns + 0.4, 3.4 * rows + 0.3
-    ) as figure:
+    width = max(0.75 * len(methods) + 1.0, 2.6)
+    with canvas(path, width * columns + 0.4, 3.4 * rows + 0.3) as figure:
         axes = panels(figure, len(scores), sharey=True)
         for axis, (line, of) in zip(axes, scores.items(), strict=True):
             axis.axhline(0, color=PALE, linewidth=0.8, zorder=0)
@@ -224,6 +231,7 @@ def _strip(axis: Any, place: int, values: np.ndarray, colour: str) -> None:
             place, 0.02, "undefined", rotation=90, ha="center", va="bottom", color=GREY, fontsize=8
         )
         return
+    # Steps of the golden ratio spread points evenly without a random stream.
     spread = ((np.arange(len(values)) * 0.618034) % 1 - 0.5) * 0.55
     axis.plot(
         place + spread, values, "o", color=colour, markersize=3.5, alpha=0.55, markeredgewidth=0
@@ -256,13 +264,15 @@ def dose_picture(
     `dose` in nM, 0 for the vehicle. Distances in such a map prove nothing: `note` has room for the
     mixing scores.
     """
+    # Doses are few and known, so that each has a colour of its own.
     levels = np.unique(dose)
-    shades = _shades(len(levels))
+    shades = shades_of(len(levels))
     with canvas(path, 6.4, 4.4) as figure:
         axis = figure.subplots()
         for level, shade in zip(levels, shades, strict=True):
-            real, made = points[(dose == level) & ~predicted], points[(dose == level) & predicted]
-            axis.plot(*real.T, "o", color=shade, markersize=6.5, alpha=0.85, markeredgewidth=0)
+            measured = points[(dose == level) & ~predicted]
+            made = points[(dose == level) & predicted]
+            axis.plot(*measured.T, "o", color=shade, markersize=6.5, alpha=0.85, markeredgewidth=0)
             axis.plot(
                 *made.T,
                 "o",
@@ -273,41 +283,46 @@ def dose_picture(
             )
         axis.set(title=title, xlabel="PHATE 1", ylabel="PHATE 2", xticks=[], yticks=[])
         axis.margins(0.06)
-        from matplotlib.lines import Line2D
-
-        def handle(colour: str, filled: bool, label: str) -> Any:
-            face = colour if filled else "none"
-            return Line2D(
-                [],
-                [],
-                marker="o",
-                linestyle="",
-                markerfacecolor=face,
-                markeredgecolor=colour,
-                label=label,
-            )
-
         handles = [
-            handle(shade, True, _nanomolar(level))
+            _handle(shade, True, _nanomolar(level))
             for level, shade in zip(levels, shades, strict=True)
         ]
-        handles += [handle(INK, True, "measured"), handle(INK, False, "predicted")]
+        handles += [_handle(INK, True, "measured"), _handle(INK, False, "predicted")]
         figure.legend(handles=handles, loc="outside right upper")
         if note:
             axis.text(0, -0.09, note, transform=axis.transAxes, va="top", fontsize=9, color=INK)
     return Path(path)
 
 
-def _shades(count: int) -> list[str]:
+def _handle(colour: str, filled: bool, label: str) -> Any:
+    """A disc or a ring of the legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [],
+        [],
+        marker="o",
+        linestyle="",
+        markerfacecolor=colour if filled else "none",
+        markeredgecolor=colour,
+        label=label,
+    )
+
+
+def shades_of(count: int) -> list[str]:
     """As many colours as doses, from low to high."""
     from matplotlib.colors import LinearSegmentedColormap, to_hex
 
     ramp = LinearSegmentedColormap.from_list("dose", DOSES)
-    return [to_hex(ramp(place)) for place in np.linspace(0.15 if count > 1 else 0.6, 1, count)]
+    # One dose alone is drawn in the middle of the scale, to be seen on white.
+    palest = 0.15 if count > 1 else 0.6
+    return [to_hex(ramp(place)) for place in np.linspace(palest, 1, count)]
 
 
 def _nanomolar(dose: float) -> str:
-    return "vehicle" if dose == 0 else f"{dose:,.4g} nM" if dose < 1e4 else f"{dose:,.0f} nM"
+    if dose == 0:
+        return "vehicle"
+    return f"{dose:,.4g} nM" if dose < 1e4 else f"{dose:,.0f} nM"
 
 
 def enrichment_curve(
@@ -321,11 +336,12 @@ def enrichment_curve(
     """Running enrichment score down a ranking of genes, with the places of the set's members
     (Figure 6).
 
-    `running` and `hits` are those of `analysis.enrichment.running_score`; `signal`, in the same
+    `running` and `hits` are those of `enrichment.running_score`; `signal`, in the same
     order (highest first), is what ranks the genes and is drawn below. `note` has room for NES and
     FDR.
     """
     heights = (4, 0.6) if signal is None else (4, 0.6, 1.6)
+    # The extreme of the running score is the enrichment score.
     place, peak = np.arange(len(running)), int(np.abs(running).argmax())
     with canvas(path, 6.2, 0.72 * sum(heights) + 0.8) as figure:
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -334,15 +350,19 @@ def enrichment_curve(
         axes[0].plot(peak, running[peak], "o", color=VERMILLION, markersize=5)
         axes[0].vlines(peak, 0, running[peak], color=VERMILLION, linewidth=1, linestyle=(0, (3, 3)))
         axes[0].set(title=title, ylabel="running score")
-        side = 0.97 if running[peak] > 0 else 0.03
+        # In the corner that the curve leaves free.
+        side, align, valign = (
+            (0.97, "right", "top") if running[peak] > 0 else (0.03, "left", "bottom")
+        )
+        text = f"ES {number(running[peak], 2)}"
         axes[0].text(
             side,
             side,
-            f"ES {number(running[peak], 2)}" + (f"\n{note}" if note else ""),
+            f"{text}\n{note}" if note else text,
             linespacing=1.4,
             transform=axes[0].transAxes,
-            ha="right" if side > 0.5 else "left",
-            va="top" if side > 0.5 else "bottom",
+            ha=align,
+            va=valign,
         )
         axes[1].vlines(np.flatnonzero(hits), 0, 1, color=INK, linewidth=0.7)
         axes[1].set(yticks=[], ylim=(0, 1), ylabel="")

@@ -3,106 +3,75 @@ about units."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxpert.app.reopen import read_config, read_metrics
-from jaxpert.core import workdir as folder
+from jaxpert.core.family import Run
+from jaxpert.core.settings import setting
 from jaxpert.core.types import InputError
+from jaxpert.models.cycseq.paper.labels import SHOWN, TABLES
+from jaxpert.report.published import markdown_table, read
 from jaxpert.tasks.translation.evaluate import DIRECTIONS, UNITS_NOTE
 
 COLUMNS = ("table", "direction", "group", "method", "metric", "value", "source")
-SHOWN = {
-    "r2": "R2",
-    "r2_det": "R2 (determination)",
-    "mae": "MAE",
-    "mse": "MSE",
-    "change_r": "r of the change",
-    "mean_change_r": "r of the change, means",
-}
-TABLE = "cycseq_tables.md"
+PUBLISHED = Path(__file__).with_name("published.csv")
+PAPER, NONE = "paper", "none"
+FILE = "cycseq_tables.md"
 WARNING = f"Units: {UNITS_NOTE}. On the split `replicate` every perturbation is trained on."
 
 
-def write(
-    runs: Sequence[str | Path], output: str | Path, published: str | Path | None = None
-) -> Path:
-    """Write both tables as Markdown and return the file.
+@dataclass(frozen=True)
+class Options:
+    """Flags of `jaxpert tables`."""
 
-    Args:
-        runs: work directories of finished CycSeq runs; those with doses make Table 2, the others
-            Table 1.
-        output: folder of the file.
-        published: CSV file of published numbers (jaxpert/models/cycseq/paper/published.csv); None
-            for none.
-    """
-    if not runs:
-        raise InputError(
-            "no run was given, expected work directories of finished CycSeq runs: set --runs"
-        )
-    printed = [] if published is None else read_published(Path(published))
-    tables: dict[str, list[list[str]]] = {"1": [], "2": []}
-    for run in map(Path, runs):
-        config, metrics = read_config(run), read_metrics(run)
-        if "cycseq" not in metrics:
-            raise InputError(
-                f"the run in {run} has no scores of CycSeq, expected one of model.name=cycseq"
-            )
-        tables["2" if config["data"]["compound"] else "1"] += rows_of(run.name, metrics["cycseq"])
+    published: str = setting(
+        PAPER, "numbers beside the scores of the runs: paper, none, or a CSV file of published ones"
+    )
+
+
+def write(runs: Sequence[Run], folder: Path, options: Options) -> None:
+    """Write both tables as one Markdown file: runs with doses make Table 2, the others Table 1."""
+    printed = []
+    # An empty text and "none" both leave the printed numbers out.
+    if options.published not in ("", NONE):
+        given = options.published
+        printed = read_published(PUBLISHED if given == PAPER else Path(given))
+    rows: dict[str, list[list[str]]] = {number: [] for number in TABLES}
+    for run in runs:
+        config, metrics = run.finished.config, run.finished.metrics
+        # A compound tells a run with doses, which are the paper's second table.
+        number = "2" if config.data.compound else "1"
+        rows[number] += rows_of(run.workdir.name, metrics["cycseq"])
+    head = ["run", "direction", "group", "method", *SHOWN.values()]
     parts = []
-    for number, title in (("1", "Table 1: lines"), ("2", "Table 2: doses")):
-        rows = tables[number] + [
-            published_row(number, key, of) for key, of in _grouped(printed, number).items()
-        ]
-        if tables[number]:
-            parts += [
-                f"## {title}",
-                markdown(["run", "direction", "group", "method", *SHOWN.values()], rows),
-                WARNING,
-            ]
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / TABLE
-    with folder.readable_errors(output, "--output"):
-        path.write_text("\n\n".join(parts) + "\n")
-    return path
+    for number, title in TABLES.items():
+        if rows[number]:
+            table = markdown_table(head, rows[number] + published_rows(printed, number))
+            # The warning stands below each table, where numbers are compared.
+            parts += [f"## {title}", table, WARNING]
+    (folder / FILE).write_text("\n\n".join(parts) + "\n")
 
 
-def rows_of(run: str, found: Mapping[str, Any]) -> list[list[str]]:
+def rows_of(run: str, scores: Mapping[str, Any]) -> list[list[str]]:
     """Rows of one run: each direction and group, the model first; a method may predict one
     direction only."""
-    methods = {"cycseq": found["model"], **found["baselines"]}
-    return [
-        [run, *group.split(" ", 1), name, *(_text(of[group].get(metric)) for metric in SHOWN)]
-        for group in found["model"]
-        for name, of in methods.items()
-        if group in of
-    ]
+    methods = {"cycseq": scores["model"], **scores["baselines"]}
+    rows = []
+    for group in scores["model"]:
+        direction, where = group.split(" ", 1)
+        for name, of_group in methods.items():
+            if group in of_group:
+                cells = [_text(of_group[group].get(metric)) for metric in SHOWN]
+                rows.append([run, direction, where, name, *cells])
+    return rows
 
 
-def read_published(path: Path) -> list[dict[str, str]]:
-    """Rows of a file of published numbers; InputError says which line is wrong."""
-    try:
-        lines = [
-            line for line in path.read_text().splitlines() if line and not line.startswith("#")
-        ]
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error}), expected a file of published numbers"
-        ) from error
-    rows = list(csv.DictReader(lines))
-    if not rows or set(rows[0]) != set(COLUMNS):
-        raise InputError(
-            f"{path} has the columns {', '.join(rows[0]) if rows else 'none'}, expected "
-            f"{', '.join(COLUMNS)}"
-        )
+def read_published(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file of published numbers."""
+    rows = read(path, COLUMNS)
     for row in rows:
-        try:
-            float(row["value"])
-        except ValueError as error:
-            raise InputError(f"{path} has the value {row['value']!r}, expected a number") from error
         if row["direction"] not in (*DIRECTIONS, "dose", ""):
             raise InputError(
                 f"{path} has the direction {row['direction']!r}, expected n2p, p2n, dose or nothing"
@@ -110,33 +79,21 @@ def read_published(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _grouped(
-    rows: Sequence[Mapping[str, str]], table: str
-) -> dict[tuple[str, ...], dict[str, str]]:
-    found: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in rows:
+def published_rows(printed: Sequence[Mapping[str, Any]], table: str) -> list[list[str]]:
+    """Printed numbers of one table, a row for all scores of a method; scores that the paper does
+    not give stay empty."""
+    scores: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in printed:
+        # Scores of a method are printed one to a line and shown side by side.
         if row["table"] == table:
-            key = (row["direction"] or "-", row["group"], row["method"], row["source"])
-            found.setdefault(key, {})[row["metric"]] = row["value"]
-    return found
-
-
-def published_row(number: str, key: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
-    """A printed row; scores that the paper does not give stay empty."""
-    direction, group, method, source = key
-    return [
-        source or f"published, Table {number}",
-        direction,
-        group,
-        method,
-        *(values.get(m, "") for m in SHOWN),
-    ]
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+            source = row["source"] or f"published, Table {table}"
+            key = source, row["direction"] or "-", row["group"], row["method"]
+            scores.setdefault(key, {})[row["metric"]] = row["value"]
+    rows = []
+    for key, of_method in scores.items():
+        cells = [_text(of_method[metric]) if metric in of_method else "" for metric in SHOWN]
+        rows.append([*key, *cells])
+    return rows
 
 
 def _text(value: float | None) -> str:

@@ -3,7 +3,7 @@ and drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,26 +12,30 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.evaluation import gears_scores, pseudobulk
+from jaxpert.data.moments import log_normalise
+from jaxpert.evaluation import pseudobulk
 from jaxpert.evaluation.differential import TOP
 from jaxpert.evaluation.interactions.scores import deviation
-from jaxpert.models.cradle.paper.panels import Run
-from jaxpert.models.gears.paper import leave_pairs_out as pairs_out
-from jaxpert.models.gears.predict_sets import predict_sets
+from jaxpert.models.gears import evaluate
+from jaxpert.models.gears.paper import pairs as pair_effects
+from jaxpert.models.gears.paper import plots, plots_interactions, plots_points
+from jaxpert.models.gears.paper.labels import GROUPS, Named
+from jaxpert.models.gears.paper.pairs import Parts, PredictedPairs
+from jaxpert.models.gears.paper.tables import ERROR, groups_of, score, scores_of
+from jaxpert.models.gears.predict_sets import genes_by_condition, predict_sets
 from jaxpert.models.gears.screen_pairs import measured_singles, scored_columns, screen_pairs
-from jaxpert.report import plots
+from jaxpert.models.gears.settings import NAME
+from jaxpert.report.plots import umap_embedding
 
 SHOWN, COMPONENTS, CLUSTERS, FEWEST_PAIRS = 6, 50, 8, 11
-ERROR = "mse_de"
-"""Mean squared error over the 20 most changed genes."""
 
 
 class Case(NamedTuple):
     """A run with what was measured and what its model predicts, on the scale ln(1 + 1e4 x / sum
     x)."""
 
-    run: Run
-    truth: gears_scores.Truth
+    named: Named
+    truth: evaluate.Truth
     measured: Float[np.ndarray, "C G"]
     """Effects; NaN rows for conditions without cells."""
     predicted: Float[np.ndarray, "C G"]
@@ -40,32 +44,35 @@ class Case(NamedTuple):
     @property
     def dataset(self) -> Dataset:
         """Of the run."""
-        return self.run.finished.dataset
+        return self.named.run.finished.problem.dataset
+
+    @property
+    def fitted(self) -> Any:
+        """Its model."""
+        return self.named.run.finished.fitted
 
 
-class Options(NamedTuple):
-    """What the user chose."""
-
-    pairs: int
-    """Predicted pairs of a figure, at most."""
-    seed: int
-
-
-def case_of(run: Run) -> Case:
+def case_of(named: Named) -> Case:
     """Measure and predict every condition of the run's data; InputError for a model that is no
     GEARS."""
-    dataset = run.finished.dataset
-    found = predict_sets(run.finished.fitted, dataset, dataset.conditions, absent="refuse")
-    truth = gears_scores.measure(dataset)
+    finished = named.run.finished
+    dataset = finished.problem.dataset
+    predicted = predict_sets(finished.fitted, dataset, dataset.conditions, absent="refuse")
+    # All cells measure, as in the published evaluation.
+    truth = evaluate.measure(dataset)
     measured = pseudobulk.effects(truth.means, dataset.control)
-    unsure = found.obs["uncertainty"].to_numpy() if "uncertainty" in found.obs else None
-    return Case(run, truth, measured, np.asarray(found.layers["effect"], float), unsure)
+    uncertainty = None
+    if "uncertainty" in predicted.obs:
+        uncertainty = predicted.obs["uncertainty"].to_numpy()
+    effects = np.asarray(predicted.layers["effect"], float)
+    return Case(named, truth, measured, effects, uncertainty)
 
 
 def held_out(case: Case) -> list[int]:
     """Perturbed conditions with test cells and a ranking of their genes."""
     dataset = case.dataset
     present = np.unique(dataset.condition[pseudobulk.passed_rows(dataset, "test")]).tolist()
+    # Errors are those of ranked genes, which conditions of one cell do not have.
     return [c for c in present if c != dataset.control and case.truth.ranking.ranked[c]]
 
 
@@ -74,45 +81,25 @@ def group_of(dataset: Dataset) -> dict[str, str]:
     return {name: group for group, members in dataset.subgroups.items() for name in members}
 
 
-def normalised_errors(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """{method: {group: mse_de over that of no change}}: runs by their label, then the baselines of
+def normalised_errors(runs: Sequence[Named]) -> dict[str, dict[str, float]]:
+    """{method: {group: mse_de over that of no change}}: runs by their title, then the baselines of
     the first run."""
-    found: dict[str, dict[str, float]] = {}
-    for run in runs:
-        scores = gears_of(run)
-        no_change = scores["baselines"]["no_change"]
-        found[run.label] = {
-            group: _ratio(scores["model"], no_change, group) for group in groups_of(scores["model"])
-        }
-    first = gears_of(runs[0])["baselines"]
-    for name in first:
+    errors = {named.title: _relative(scores_of(named.run), NAME) for named in runs}
+    first = scores_of(runs[0].run)
+    for name in first["baselines"]:
+        # No change is the unit of the others.
         if name != "no_change":
-            found[name] = {
-                group: _ratio(first[name], first["no_change"], group)
-                for group in groups_of(first[name])
-            }
-    return found
+            errors[name] = _relative(first, name)
+    return errors
 
 
-def gears_of(run: Run) -> Mapping[str, Any]:
-    """The scores of a run that the GEARS paper has."""
-    scores = run.finished.metrics.get("gears")
-    if not scores:
-        raise InputError(
-            f"metrics.json of {run.folder} has no scores under 'gears': run it again in a new "
-            "--workdir"
-        )
-    return scores
-
-
-def groups_of(scores: Mapping[str, Any]) -> list[str]:
-    """Subgroups and all of test; validation is for choosing, not for comparing."""
-    return [name for name in scores if name != "val"]
-
-
-def _ratio(scores: Mapping[str, Any], no_change: Mapping[str, Any], group: str) -> float:
-    own, other = (of.get(group, {}).get(ERROR) for of in (scores, no_change))
-    return float("nan") if own is None or not other else own / other
+def _relative(scores: Any, method: str) -> dict[str, float]:
+    of = scores["model"] if method == NAME else scores["baselines"][method]
+    errors = {}
+    for group in groups_of(of):
+        error = score(scores, method, group, f"normalised_{ERROR}")
+        errors[group] = float("nan") if error is None else error
+    return errors
 
 
 def draw_top_genes(case: Case, path: Path) -> None:
@@ -122,51 +109,56 @@ def draw_top_genes(case: Case, path: Path) -> None:
     if not allowed:
         raise InputError("no held-out perturbation has enough cells to rank its genes")
     size = np.abs(case.measured).mean(1)
-    chosen = sorted(allowed, key=lambda c: -size[c])[:SHOWN]
+    rows = pseudobulk.passed_rows(dataset, "test")
+    control = case.truth.means.mean[dataset.control]
     shown = []
-    for c in chosen:
+    # The strongest are shown, since weak ones are mostly noise.
+    for c in sorted(allowed, key=lambda c: -size[c])[:SHOWN]:
         top = case.truth.ranking.order[c][:TOP]
-        rows = pseudobulk.passed_rows(dataset, "test")
-        cells, full = pseudobulk.normalise(
-            dataset.counts[rows[dataset.condition[rows] == c]], pseudobulk.SCALES["ln"]
-        )
-        change = cells[full][:, top].toarray() - case.truth.means.mean[dataset.control][top]
-        names = [dataset.genes[int(g)] for g in top]
-        note = plots.GROUPS.get(group.get(dataset.conditions[c], "test"), "held out")
+        cells, full = log_normalise(dataset.counts[rows[dataset.condition[rows] == c]])
+        name = dataset.conditions[c]
         shown.append(
-            plots.TopGenes(dataset.conditions[c], names, change, case.predicted[c, top], note)
+            plots.TopGenes(
+                name=name,
+                genes=[dataset.genes[int(g)] for g in top],
+                # Changes from control, cell by cell, so that the box shows their spread.
+                cells=cells[full][:, top].toarray() - control[top],
+                predicted=case.predicted[c, top],
+                note=GROUPS.get(group.get(name, "test"), "held out"),
+            )
         )
     plots.top_genes(shown, path)
 
 
-def draw_phenotypes(case: Case, path: Path, options: Options) -> None:
-    """Figure 3: UMAP of measured effects and of those predicted for singles and all their pairs."""
+def draw_phenotypes(case: Case, path: Path, pairs: int, seed: int) -> None:
+    """Figure 3: UMAP of measured effects and of those predicted for singles and all their pairs, of
+    which `pairs` are drawn at most."""
     dataset, sizes = case.dataset, case.dataset.condition_treatments.sum(1)
     genes = measured_singles(dataset)
     sets = list(combinations(genes, 2))
-    if len(sets) > options.pairs:
-        kept = np.random.default_rng(options.seed).choice(len(sets), options.pairs, replace=False)
+    # Thousands of pairs would cover the map and take long to embed.
+    if len(sets) > pairs:
+        kept = np.random.default_rng(seed).choice(len(sets), pairs, replace=False)
         sets = [sets[k] for k in np.sort(kept)]
-    guesses = predict_sets(
-        case.run.finished.fitted, dataset, [*((gene,) for gene in genes), *sets]
-    ).layers["effect"]
+    asked = [*((gene,) for gene in genes), *sets]
+    guesses = predict_sets(case.fitted, dataset, asked).layers["effect"]
+    # Triples are no part of this figure.
     seen = np.flatnonzero(np.isfinite(case.measured).all(1) & (sizes > 0) & (sizes < 3))
-    names = [
-        set(np.asarray(dataset.treatments, object)[dataset.condition_treatments[c] != 0])
-        for c in seen
-    ]
+    by_condition = list(genes_by_condition(dataset).values())
+    members = [set(by_condition[c]) for c in seen] + [set(members) for members in asked]
     kinds = ["measured single" if sizes[c] == 1 else "measured pair" for c in seen]
-    members = names + [{gene} for gene in genes] + [set(one) for one in sets]
     kinds += ["predicted single"] * len(genes) + ["predicted pair"] * len(sets)
-    space = principal_components(np.concatenate([case.measured[seen], guesses]), options.seed)
-    clusters = named_clusters(space, members, options.seed)
-    plots.phenotype_umap(plots.umap_embedding(space, options.seed), kinds, clusters, path)
+    # One space for measured and predicted, in which they can be compared.
+    space = principal_components(np.concatenate([case.measured[seen], guesses]), seed)
+    clusters = named_clusters(space, members, seed)
+    plots_points.phenotype_umap(umap_embedding(space, seed), kinds, clusters, path)
 
 
 def principal_components(effects: Float[np.ndarray, "n G"], seed: int) -> Float[np.ndarray, "n k"]:
     """The first components of effects, at most COMPONENTS."""
     from sklearn.decomposition import PCA
 
+    # Randomised, since there are far more genes than components.
     count = min(COMPONENTS, *effects.shape)
     return PCA(count, svd_solver="randomized", random_state=seed).fit_transform(effects)
 
@@ -178,49 +170,38 @@ def named_clusters(
     their share."""
     from sklearn.cluster import KMeans
 
+    # About ten points to a cluster, so that small data get few.
     count = int(np.clip(len(space) // 10, 1, CLUSTERS))
-    label = KMeans(count, n_init="auto", random_state=seed).fit_predict(space)
+    cluster = KMeans(count, n_init="auto", random_state=seed).fit_predict(space).tolist()
     names = {}
     for k in range(count):
-        inside = [genes for genes, own in zip(members, label, strict=True) if own == k]
-        genes = sorted({gene for one in inside for gene in one})
-        share = {gene: sum(gene in one for one in inside) / len(inside) for gene in genes}
-        best = max(genes, key=lambda gene: share[gene])
-        names[k] = f"{k + 1}: {best} in {share[best]:.0%}"
-    return [names[int(k)] for k in label]
+        inside = [genes for genes, own in zip(members, cluster, strict=True) if own == k]
+        perturbed = [gene for genes in inside for gene in genes]
+        # Sorted first, so that ties go to the same gene in every run.
+        best = max(sorted(set(perturbed)), key=perturbed.count)
+        names[k] = f"{k + 1}: {best} in {perturbed.count(best) / len(inside):.0%}"
+    return [names[k] for k in cluster]
 
 
 def held_out_pairs(case: Case) -> list[str]:
     """Test pairs of which both singles were measured."""
     names = {case.dataset.conditions[c] for c in held_out(case)}
-    return [name for name in pairs_out.measured_pairs(case.dataset) if name in names]
+    return [name for name in pair_effects.measured_pairs(case.dataset) if name in names]
 
 
-def parts_of(
-    case: Case, names: Sequence[str], effects: Float[np.ndarray, "C G"]
-) -> list[Float[np.ndarray, "N G"]]:
-    """Effects of the first genes, of the second genes, and of the pairs."""
-    dataset, pairs = case.dataset, pairs_out.measured_pairs(case.dataset)
-    place, singles = (
-        {name: c for c, name in enumerate(dataset.conditions)},
-        pairs_out.singles_of(dataset),
-    )
-    sides = [[place[singles[pairs[name][side]]] for name in names] for side in (0, 1)]
-    return [effects[rows] for rows in (*sides, [place[name] for name in names])]
-
-
-def interactions_found(case: Case, options: Options) -> list[dict[str, Any]]:
-    """Rows of `leave_pairs_out.compare` for the pairs that the run held out."""
+def interactions_found(case: Case, seed: int) -> list[dict[str, Any]]:
+    """Rows of `pairs.compare` for the pairs that the run held out."""
     names = held_out_pairs(case)
+    # With ten pairs or fewer every choice of ten is the same.
     if len(names) < FEWEST_PAIRS:
         raise InputError(
             f"{len(names)} held-out pairs have both singles measured, expected at least "
-            f"{FEWEST_PAIRS} to pick 10 of: "
-            "give the results of gears_leave_pairs_out.py by --pairs_out"
+            f"{FEWEST_PAIRS} to pick 10 of: give the results of gears_leave_pairs_out.py by "
+            "--pairs_out"
         )
-    first, second, both = parts_of(case, names, case.predicted)
-    found = pairs_out.Found(names, ["run"] * len(names), first, second, both, None)
-    return pairs_out.compare(case.dataset, found, scored_columns(case.dataset), seed=options.seed)
+    parts = Parts(*pair_effects.parts_of(case.dataset, names, case.predicted))
+    predicted = PredictedPairs(names, ["run"] * len(names), parts, None)
+    return pair_effects.compare(case.dataset, predicted, scored_columns(case.dataset), seed=seed)
 
 
 def draw_non_additive(case: Case, path: Path) -> None:
@@ -228,44 +209,52 @@ def draw_non_additive(case: Case, path: Path) -> None:
     names = held_out_pairs(case)
     if not names:
         raise InputError("no held-out pair has both singles measured")
-    first, second, both = parts_of(case, names, case.measured)
+    first, second, both = pair_effects.parts_of(case.dataset, names, case.measured)
+    # Squared, so that a few genes far off count more than many a little.
     top = np.argsort(-(deviation(first, second, both) ** 2).mean(1), kind="stable")[:SHOWN]
-    guess = parts_of(case, names, case.predicted)[2]
-    shown = [names[int(k)] for k in top]
-    plots.non_additive(
-        both[top], first[top], second[top], shown, case.dataset.genes, path, predicted=guess[top]
+    _, _, predicted = pair_effects.parts_of(case.dataset, names, case.predicted)
+    plots_interactions.non_additive(
+        both[top],
+        first[top],
+        second[top],
+        [names[int(k)] for k in top],
+        case.dataset.genes,
+        path,
+        predicted=predicted[top],
     )
 
 
-def draw_maps(case: Case, into: Path, name: str, options: Options) -> None:
+def draw_maps(case: Case, folder: Path, most_pairs: int) -> None:
     """Figure 5b, measured beside predicted, and the space of predicted scores; the screened table
     beside them."""
-    dataset = case.dataset
-    genes = screened_genes(dataset, options.pairs)
-    table = screen_pairs(case.run.finished.fitted, dataset, genes)
+    dataset, name = case.dataset, case.named.file
+    genes = screened_genes(dataset, most_pairs)
+    table = screen_pairs(case.fitted, dataset, genes)
     place = {gene: k for k, gene in enumerate(genes)}
-    pairs = np.array(
-        [[place[a], place[b]] for a, b in zip(table["first"], table["second"], strict=True)]
-    )
+    rows = zip(table["first"], table["second"], strict=True)
+    pairs = np.array([[place[a], place[b]] for a, b in rows])
     measured = _measured_magnitude(dataset, genes, pairs)
-    predicted = {f"Predicted ({len(pairs):,} pairs)": table["mag"].to_numpy()}
     count = int(np.isfinite(measured).sum())
-    shown = ({f"Measured ({count:,} pairs)": measured} if count else {}) | predicted
-    plots.interaction_maps(genes, pairs, shown, into / f"figure5b_{name}.png")
-    scores = {
-        column: table[column].to_numpy() for column in ("mag", "corr_fit", "dcor", "eq_contr")
-    }
-    plots.interaction_space(scores, table["set"].tolist(), into / f"figure5_space_{name}.png")
-    text = table.to_csv(index=False)
-    (into / f"figure5_pairs_{name}.csv").write_text(f"# {table.attrs['note']}\n{text}")
+    # The measured map is left out where no pair was measured.
+    maps = {f"Measured ({count:,} pairs)": measured} if count else {}
+    maps[f"Predicted ({len(pairs):,} pairs)"] = table["mag"].to_numpy()
+    plots_interactions.interaction_maps(genes, pairs, maps, folder / f"figure5b_{name}.png")
+    scores = {column: table[column].to_numpy() for column in plots_interactions.SPACE}
+    plots_interactions.interaction_space(
+        scores, table["set"].tolist(), folder / f"figure5_space_{name}.png"
+    )
+    text = f"# {table.attrs['note']}\n{table.to_csv(index=False)}"
+    (folder / f"figure5_pairs_{name}.csv").write_text(text)
 
 
 def screened_genes(dataset: Dataset, most_pairs: int) -> list[str]:
     """Genes measured alone, those of most measured pairs first, as many as make no more pairs than
     allowed."""
     genes = measured_singles(dataset)
-    pairs = pairs_out.measured_pairs(dataset).values()
+    pairs = pair_effects.measured_pairs(dataset).values()
+    # How many measured pairs each gene is in, so that the measured map is well filled.
     count = {gene: sum(gene in pair for pair in pairs) for gene in genes}
+    # The most genes whose pairs stay within the number allowed.
     most = max(k for k in range(len(genes) + 1) if k * (k - 1) // 2 <= most_pairs)
     if most < 2:
         raise InputError(
@@ -279,13 +268,16 @@ def _measured_magnitude(
     dataset: Dataset, genes: Sequence[str], pairs: Int[np.ndarray, "N 2"]
 ) -> Float[np.ndarray, "N"]:
     """NaN for pairs without cells."""
-    known = {frozenset(own): name for name, own in pairs_out.measured_pairs(dataset).items()}
-    own = [known.get(frozenset(genes[int(k)] for k in pair), "") for pair in pairs]
-    found = [k for k, name in enumerate(own) if name]
+    condition = {
+        frozenset(members): name for name, members in pair_effects.measured_pairs(dataset).items()
+    }
+    # Without order, as pairs of the screen and of the data may differ in it.
+    names = [condition.get(frozenset(genes[int(k)] for k in pair), "") for pair in pairs]
+    measured = np.flatnonzero(np.array(names) != "")
     values = np.full(len(pairs), np.nan)
-    if found:
-        columns = scored_columns(dataset)
-        values[found] = pairs_out.measured_scores(dataset, [own[k] for k in found], columns)["mag"]
+    if len(measured):
+        columns, wanted = scored_columns(dataset), [names[k] for k in measured]
+        values[measured] = pair_effects.measured_scores(dataset, wanted, columns)["mag"]
     return values
 
 
@@ -299,6 +291,7 @@ def draw_uncertainty(case: Case, path: Path) -> None:
     if len(rows) < 3:
         raise InputError(f"{len(rows)} perturbations are held out, expected 3 or more")
     top = case.truth.ranking.order[rows][:, :TOP]
+    # The error is that of the same 20 genes as in Figure 2.
     miss = np.take_along_axis(case.predicted[rows] - case.measured[rows], top, axis=1)
     names = [group.get(case.dataset.conditions[c], "test") for c in rows]
-    plots.uncertainty_against_error(case.uncertainty[rows], (miss**2).mean(1), names, path)
+    plots_points.uncertainty_against_error(case.uncertainty[rows], (miss**2).mean(1), names, path)

@@ -1,16 +1,19 @@
-"""Figures of the GEARS paper: errors by group, changes of single genes, phenotypes, interactions
-found, uncertainty."""
+"""Figures of the GEARS paper with bars and boxes: errors by group, changes of single genes,
+interactions found."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from jaxpert.core.types import InputError
+from jaxpert.models.gears.paper.labels import GROUPS
+from jaxpert.models.gears.paper.plots_points import CLUSTERS
 from jaxpert.report.plots.style import (
     BLUE,
     GREEN,
@@ -29,27 +32,6 @@ from jaxpert.report.plots.style import (
     words,
 )
 
-KINDS = {
-    "predicted pair": (SKY, "o"),
-    "predicted single": (BLUE, "o"),
-    "measured pair": (ORANGE, "D"),
-    "measured single": (VERMILLION, "D"),
-}
-"""Points of `phenotype_umap`: colour and marker; what is drawn later lies above."""
-CLUSTERS = (
-    BLUE,
-    ORANGE,
-    GREEN,
-    VERMILLION,
-    PURPLE,
-    SKY,
-    YELLOW,
-    INK,
-    "#8c6d31",
-    "#637939",
-    "#843c39",
-    "#7b4173",
-)
 METHODS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW)
 """Runs in their order; baselines are grey."""
 BASELINES = ("#4f4f4f", "#707070", "#8f8f8f", "#a9a9a9", "#c2c2c2", "#dadada")
@@ -82,9 +64,11 @@ def normalised_errors(
     `scores[method][group]`; methods named in `baselines` are grey. `published[name][group]` are
     marked with a diamond. The dashed line at 1 is the prediction of no change.
     """
+    # A dict keeps the order in which groups are first named.
     groups = list(dict.fromkeys(group for of in scores.values() for group in of))
     if not groups:
         raise InputError("no group has an error to draw, expected scores of at least one group")
+    # Printed methods without a group that is shown need no mark.
     marks = {name: of for name, of in (published or {}).items() if set(of) & set(groups)}
     rows, columns = grid_shape(len(groups)) if len(groups) > BARS_ABREAST else (1, len(groups))
     width = max(1.4 + 0.32 * len(scores), 2.6)
@@ -94,12 +78,10 @@ def normalised_errors(
             axis.remove()
         handles = {}
         for axis, group in zip(axes, groups, strict=False):
-            handles |= _bars(
-                axis, {name: of.get(group, np.nan) for name, of in scores.items()}, baselines
-            )
-            handles |= _marks(
-                axis, {name: of[group] for name, of in marks.items() if group in of}, len(scores)
-            )
+            values = {name: of.get(group, np.nan) for name, of in scores.items()}
+            printed = {name: of[group] for name, of in marks.items() if group in of}
+            handles |= _bars(axis, values, baselines)
+            handles |= _marks(axis, printed, len(scores))
             axis.axhline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
             axis.set_title(GROUPS.get(group, words(group)))
         figure.supylabel(label, fontsize=10)
@@ -112,24 +94,20 @@ def normalised_errors(
     return Path(path)
 
 
-GROUPS = {
-    "combo_seen0": "pairs, 0 of 2 seen",
-    "combo_seen1": "pairs, 1 of 2 seen",
-    "combo_seen2": "pairs, 2 of 2 seen",
-    "unseen_single": "unseen singles",
-    "test": "all held out",
-    "val": "validation",
-}
-
-
 def _bars(axis: Any, values: Mapping[str, float], baselines: Sequence[str]) -> dict[str, Any]:
     """One bar per method, its value above; an absent score is written out."""
-    handles, runs, others = {}, iter(METHODS * 9), iter(BASELINES * 9)
+    handles, runs, others = {}, itertools.cycle(METHODS), itertools.cycle(BASELINES)
     for place, (name, value) in enumerate(values.items()):
+        # Runs and baselines have colours of their own, dealt in order.
         colour = next(others if name in baselines else runs)
         finite = np.isfinite(value)
         handles[words(name)] = axis.bar(
-            place, value if finite else 0, width=0.78, color=colour, zorder=2
+            # An absent bar has height 0 and says so in words.
+            place,
+            value if finite else 0,
+            width=0.78,
+            color=colour,
+            zorder=2,
         )
         text = number(value, 2) if finite else "not scored"
         axis.annotate(
@@ -151,6 +129,7 @@ def _marks(axis: Any, values: Mapping[str, float], count: int) -> dict[str, Any]
     """Published numbers to the right of the bars."""
     handles = {}
     for step, (name, value) in enumerate(values.items()):
+        # Beside the bars, since printed numbers are of other runs.
         colour, place = CLUSTERS[(step + 3) % len(CLUSTERS)], count + 0.75 * step
         handles[name] = axis.plot(place, value, "D", color=colour, markersize=7, zorder=3)[0]
         axis.annotate(
@@ -163,6 +142,7 @@ def _marks(axis: Any, values: Mapping[str, float], count: int) -> dict[str, Any]
             color=colour,
         )
     if values:
+        # Room for the marks is made only where there are some.
         axis.set_xlim(-0.6, count + 0.75 * (len(values) - 1) + 0.5)
     return handles
 
@@ -174,9 +154,7 @@ def top_genes(shown: Sequence[TopGenes], path: str | Path) -> Path:
     Boxes hold the middle half of the measured cells, whiskers the middle 90 %; genes come in the
     order of their measured mean change.
     """
-    if not shown or any(
-        len(one.genes) != len(one.predicted) or not len(one.cells) for one in shown
-    ):
+    if not shown or not all(map(_is_whole, shown)):
         raise InputError(
             "top_genes was given no perturbation, or one without cells or a prediction for each "
             "gene"
@@ -193,8 +171,13 @@ def top_genes(shown: Sequence[TopGenes], path: str | Path) -> Path:
     return Path(path)
 
 
+def _is_whole(one: TopGenes) -> bool:
+    return len(one.genes) == len(one.predicted) and len(one.cells) > 0
+
+
 def _change_panel(axis: Any, one: TopGenes) -> dict[str, Any]:
     mean = one.cells.mean(0)
+    # Genes in the order of their measured change, so that misses stand out.
     order = np.argsort(mean, kind="stable")
     place = np.arange(len(order))
     axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
@@ -203,6 +186,7 @@ def _change_panel(axis: Any, one: TopGenes) -> dict[str, Any]:
         positions=place,
         orientation="horizontal",
         widths=0.66,
+        # Whiskers at 5 and 95 %: single cells are too noisy for the whole range.
         whis=(5, 95),
         showfliers=False,
         patch_artist=True,
@@ -224,106 +208,25 @@ def _change_panel(axis: Any, one: TopGenes) -> dict[str, Any]:
     return {"measured cells": box["boxes"][0], "their mean": measured, "predicted": guess}
 
 
-def phenotype_umap(
-    embedding: Float[np.ndarray, "n 2"],
-    kinds: Sequence[str] | Shaped[np.ndarray, "n"],
-    clusters: Sequence[str] | Shaped[np.ndarray, "n"],
-    path: str | Path,
-) -> Path:
-    """Perturbation phenotypes in two dimensions: what was measured and what is predicted, and
-    clusters (Figure 3).
-
-    `kinds` are keys of `KINDS`, one for each point; `clusters` names the cluster of each, largest
-    clusters first in the legend. Made for thousands of points.
-    """
-    kinds, clusters = np.asarray(kinds, object), np.asarray(clusters, object)
-    unknown = sorted(set(kinds.tolist()) - set(KINDS))
-    if unknown or not len(embedding) == len(kinds) == len(clusters):
-        raise InputError(
-            f"phenotype_umap got kinds {unknown}, expected a kind and cluster of each point: "
-            f"{set(KINDS)}"
-        )
-    names, sizes = np.unique(clusters.astype(str), return_counts=True)
-    ordered = names[np.argsort(-sizes, kind="stable")].tolist()
-    hues = dict(zip(ordered, CLUSTERS, strict=False))
-    legend = hues | (
-        {f"{len(ordered) - len(hues)} others": PALE} if len(ordered) > len(hues) else {}
-    )
-    with canvas(path, 10.4, 5.9 + 0.2 * -(-len(legend) // 2)) as figure:
-        left, right = figure.subplots(1, 2)
-        small = float(np.clip(12000 / len(embedding), 3, 20))
-        for kind, (colour, marker) in KINDS.items():
-            here = kinds == kind
-            size = small if kind == "predicted pair" else max(small, 14)
-            if here.any():
-                left.scatter(
-                    *embedding[here].T,
-                    s=size,
-                    color=colour,
-                    marker=marker,
-                    linewidths=0,
-                    alpha=0.8,
-                    rasterized=True,
-                )
-                left.plot(
-                    [], [], marker, color=colour, markersize=6, label=f"{kind} ({here.sum():,})"
-                )
-        shuffled = np.random.default_rng(0).permutation(len(embedding))
-        right.scatter(
-            *embedding[shuffled].T,
-            s=small,
-            linewidths=0,
-            alpha=0.85,
-            rasterized=True,
-            c=[hues.get(str(clusters[k]), PALE) for k in shuffled],
-        )
-        for name, hue in legend.items():
-            right.plot([], [], "o", color=hue, markersize=6, label=name)
-        for axis, title in ((left, "Measured and predicted"), (right, "Clusters")):
-            axis.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
-            axis.set_box_aspect(1)
-            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, handletextpad=0.2)
-    return Path(path)
-
-
 def interactions_found(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> Path:
     """Precision@10 and top-10 accuracy for each sub-type of interaction (Figure 4), a bar per
     method.
 
-    `rows[method]` are rows of `study.leave_pairs_out.compare`. The grey bar is what random sets of
+    `rows[method]` are rows of `pairs.compare`. The grey bar is what random sets of
     as many pairs reach on average, its line their middle 95 %; hollow bars stand where no pair is
     truly of the sub-type.
     """
-    subtypes = list(dict.fromkeys(row["subtype"] for of in rows.values() for row in of))
+    every = [row for of in rows.values() for row in of]
+    subtypes = list(dict.fromkeys(row["subtype"] for row in every))
     if not subtypes:
-        raise InputError("no sub-type has scores to draw, expected rows of leave_pairs_out.compare")
-    k = max(row["k"] for of in rows.values() for row in of)
+        raise InputError("no sub-type has scores to draw, expected rows of pairs.compare")
+    k = max(row["k"] for row in every)
     wanted = {"precision_at_10": f"precision@{k}", "top_10_accuracy": f"top-{k} accuracy"}
-    width = 0.8 / (len(rows) + 1)
-    with canvas(
-        path, max((0.5 + 0.28 * (len(rows) + 1)) * len(subtypes) * 2 + 0.9, 7.0), 4.2
-    ) as figure:
+    width = (0.5 + 0.28 * (len(rows) + 1)) * len(subtypes) * 2 + 0.9
+    with canvas(path, max(width, 7.0), 4.2) as figure:
         axes = figure.subplots(1, 2, sharey=True)
         for axis, (metric, title) in zip(axes, wanted.items(), strict=True):
-            for m, (_name, of) in enumerate(rows.items()):
-                values = {row["subtype"]: row for row in of}
-                for s, subtype in enumerate(subtypes):
-                    row = values.get(subtype)
-                    if row is not None:
-                        _found_bar(
-                            axis,
-                            s + (m - len(rows) / 2) * width,
-                            width,
-                            row,
-                            metric,
-                            METHODS[m % len(METHODS)],
-                        )
-            first = {row["subtype"]: row["chance"][metric] for row in next(iter(rows.values()))}
-            for s, subtype in enumerate(subtypes):
-                mean, low, high = first.get(subtype, (np.nan,) * 3)
-                place = s + len(rows) / 2 * width
-                axis.bar(place, mean, width=0.92 * width, color=PALE, zorder=2)
-                axis.vlines(place, low, high, color=GREY, linewidth=1.2, zorder=3)
+            _found_panel(axis, rows, subtypes, metric)
             axis.set(title=title, ylim=(0, 1.08))
             axis.set_xticks(range(len(subtypes)), subtypes, rotation=20, ha="right")
             axis.tick_params(axis="x", length=0)
@@ -337,9 +240,31 @@ def interactions_found(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: st
     return Path(path)
 
 
+def _found_panel(
+    axis: Any,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    subtypes: Sequence[str],
+    metric: str,
+) -> None:
+    """For each sub-type a bar per method, and that of random sets, which is the first method's."""
+    width = 0.8 / (len(rows) + 1)
+    place = {subtype: s - len(rows) / 2 * width for s, subtype in enumerate(subtypes)}
+    for m, of in enumerate(rows.values()):
+        for row in of:
+            at = place[row["subtype"]] + m * width
+            _found_bar(axis, at, width, row, metric, METHODS[m % len(METHODS)])
+    # Chance depends on the measured pairs alone, so any method's row tells it.
+    for row in next(iter(rows.values())):
+        mean, low, high = row["chance"][metric]
+        at = place[row["subtype"]] + len(rows) * width
+        axis.bar(at, mean, width=0.92 * width, color=PALE, zorder=2)
+        axis.vlines(at, low, high, color=GREY, linewidth=1.2, zorder=3)
+
+
 def _found_bar(
     axis: Any, place: float, width: float, row: Mapping[str, Any], metric: str, colour: str
 ) -> None:
+    # Precision means nothing where no pair is truly of the kind.
     real = row["true"] > 0 or metric != "precision_at_10"
     axis.bar(
         place,
@@ -358,62 +283,3 @@ def _found_bar(
         ha="center",
         fontsize=7.5,
     )
-
-
-def uncertainty_against_error(
-    uncertainty: Float[np.ndarray, "n"],
-    error: Float[np.ndarray, "n"],
-    groups: Sequence[str] | Shaped[np.ndarray, "n"],
-    path: str | Path,
-    *,
-    label: str = "MSE of the 20 most changed genes",
-) -> Path:
-    """Does a larger predicted variance mean a larger error? Every held-out perturbation, and what
-    is left when the uncertain ones are set aside (extended figure).
-
-    Right: mean error of the most certain share, against that of random shares (the overall mean)
-        and of the share with
-    the least error, the best that any uncertainty could do.
-    """
-    if not len(uncertainty) == len(error) == len(groups) > 2:
-        raise InputError(
-            f"{len(uncertainty)} uncertainties and {len(error)} errors were given, expected as "
-            "many, over 2"
-        )
-    from scipy.stats import rankdata
-
-    varies = np.ptp(uncertainty) > 0 and np.ptp(error) > 0
-    rho = float(np.corrcoef(rankdata(uncertainty), rankdata(error))[0, 1]) if varies else np.nan
-    with canvas(path, 9.6, 4.5) as figure:
-        left, right = figure.subplots(1, 2)
-        for name, hue in zip(dict.fromkeys(groups), CLUSTERS * 9, strict=False):
-            here = np.array([group == name for group in groups])
-            left.plot(
-                uncertainty[here],
-                error[here],
-                "o",
-                color=hue,
-                alpha=0.75,
-                markeredgewidth=0,
-                label=f"{GROUPS.get(name, words(name))} ({here.sum()})",
-            )
-        left.set(xlabel="uncertainty (mean predicted log variance)", ylabel=label)
-        left.set_title(f"Spearman ρ = {number(rho, 2)}")
-        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handletextpad=0.1)
-        share = np.arange(1, len(error) + 1) / len(error)
-        kept = {"most certain first": (np.argsort(uncertainty, kind="stable"), BLUE)}
-        kept["least error first"] = np.argsort(error, kind="stable"), GREEN
-        for name, (order, hue) in kept.items():
-            right.plot(
-                share, np.cumsum(error[order]) / np.arange(1, len(error) + 1), color=hue, label=name
-            )
-        right.axhline(
-            error.mean(), color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="in random order"
-        )
-        right.set(
-            xlabel="share of the perturbations kept", ylabel="mean error of those kept", xlim=(0, 1)
-        )
-        right.set_title("Setting the uncertain ones aside")
-        right.set_ylim(bottom=0)
-        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    return Path(path)

@@ -37,6 +37,8 @@ COLOURS = {
     "additive": INK,
     "none": PALE,
 }
+SPACE = ("mag", "corr_fit", "dcor", "eq_contr")
+"""Scores of `interaction_space`."""
 CENTRE = {"mag": 1.0}
 """Scores with a middle that means "nothing special"; the others run from their least to their
 largest value."""
@@ -81,8 +83,9 @@ def interaction_maps(
     The first map decides the order of the genes; all share one colour scale. Else as
     `interaction_map`.
     """
-    fine = len(names) > 1 and values and all(len(one) == len(pairs) for one in values.values())
-    _check(bool(fine), "interaction_maps", "a value per pair for each title, two names or more")
+    lengths = {len(of_title) for of_title in values.values()}
+    fine = len(names) > 1 and lengths == {len(pairs)}
+    _check(fine, "interaction_maps", "a value per pair for each title, two names or more")
     return _draw_maps(names, pairs, values, path, score)
 
 
@@ -93,14 +96,17 @@ def _draw_maps(
     path: str | Path,
     score: str,
 ) -> Path:
-    grids = [_grid(len(names), pairs, one) for one in values.values()]
-    order = _clustered(np.nan_to_num(grids[0], nan=CENTRE.get(score, _middle(grids[0]))))
+    grids = [_grid(len(names), pairs, of_title) for of_title in values.values()]
+    # Gaps count as the centre, so that clustering needs no value for them.
+    order = clustered(np.nan_to_num(grids[0], nan=CENTRE.get(score, _middle(grids[0]))))
+    # One scale for all maps, so that their colours mean the same.
     look = _look(np.concatenate(grids), score)
     side = float(np.clip(0.15 * len(names), 3.6, 13 if len(grids) == 1 else 9))
     with canvas(path, side * len(grids) + 1.7, side + 0.9) as figure:
         axes = figure.subplots(1, len(grids), squeeze=False)[0]
         for axis, title, grid in zip(axes, values, grids, strict=True):
             image = _heat(axis, grid[np.ix_(order, order)], look)
+            # Too many names cannot be read, so they are left out.
             named = [names[int(k)] for k in order] if len(names) <= MOST_NAMES else []
             for side_axis in (axis.xaxis, axis.yaxis):
                 side_axis.set_ticks(np.arange(len(named)), named, fontsize=7)
@@ -116,6 +122,7 @@ def _draw_maps(
 
 def _grid(count: int, pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
     grid = np.full((count, count), np.nan)
+    # An interaction has no direction, so the map is symmetric.
     grid[pairs[:, 0], pairs[:, 1]] = grid[pairs[:, 1], pairs[:, 0]] = values
     return grid
 
@@ -131,10 +138,11 @@ def interaction_space(scores: Table, names: Sequence[str], path: str | Path) -> 
         for axis, (x, y) in zip(axes, (("mag", "corr_fit"), ("dcor", "eq_contr")), strict=True):
             # A pair of several sub-types has the colour of one that this panel shows.
             local = [name for name, rule in RULES.items() if rule.score in (x, y)]
-            colour = _first_of(found, [*local, *(["additive"] if x == "mag" else [])], len(names))
-            shown += _space_panel(axis, scores, x, y, colour)
+            if x == "mag":
+                local.append("additive")
+            shown += _space_panel(axis, scores, x, y, first_of(found, local, len(names)))
             _name_extremes(axis, scores[x], scores[y], names)
-        handles = {name: handle for name, handle in shown}
+        handles = dict(shown)
         ordered = [name for name in COLOURS if name in handles]
         legend = [handles[name] for name in ordered]
         figure.legend(
@@ -162,22 +170,19 @@ def non_additive(
         "non_additive",
         "one name for each pair and at least one pair",
     )
+    # Genes are chosen by the measured departure, so predictions cannot choose.
     chosen = non_additive_genes(first, second, observed, k)
     rows, columns = grid_shape(len(names))
     with canvas(path, 3.3 * columns, rows * (0.185 * chosen.shape[1] + 0.75) + 0.9) as figure:
         axes = panels(figure, len(names))
         for row, axis in enumerate(axes):
-            top = chosen[row][
-                np.argsort((observed - first - second)[row, chosen[row]], kind="stable")
-            ]
-            guess = None if predicted is None else predicted[row, top]
-            _gene_panel(
-                axis,
-                (first + second)[row, top],
-                observed[row, top],
-                guess,
-                [genes[int(g)] for g in top],
-            )
+            departure = (observed - first - second)[row, chosen[row]]
+            # Ordered by signed departure, so that both directions lie at the ends.
+            top = chosen[row][np.argsort(departure, kind="stable")]
+            total, guess = (first + second)[row, top], None
+            if predicted is not None:
+                guess = predicted[row, top]
+            _gene_panel(axis, total, observed[row, top], guess, [genes[int(g)] for g in top])
             axis.set_title(names[row])
         figure.supxlabel("effect (difference from control)", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -185,12 +190,15 @@ def non_additive(
     return Path(path)
 
 
-def _clustered(profiles: Float[np.ndarray, "S P"]) -> np.ndarray:
+def clustered(profiles: Float[np.ndarray, "S P"]) -> np.ndarray:
+    """An order of the rows that puts alike ones side by side."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import pdist
 
+    # Two rows have no order to choose.
     if len(profiles) < 3:
         return np.arange(len(profiles))
+    # Optimal ordering turns branches so that neighbours in the map are alike.
     return leaves_list(linkage(pdist(profiles), "average", optimal_ordering=True))
 
 
@@ -207,13 +215,12 @@ class _Look(NamedTuple):
 
 def _look(grid: np.ndarray, score: str) -> _Look:
     """Blue below the centre, vermillion above; the farthest 1 % do not stretch the scale."""
+    # Undefined pairs have no colour.
     finite = grid[np.isfinite(grid)]
     if score in CENTRE:
-        reach = (
-            max(float(np.quantile(np.abs(finite - CENTRE[score]), 0.99)), 1e-9)
-            if finite.size
-            else 1.0
-        )
+        reach = 1.0
+        if finite.size:
+            reach = max(float(np.quantile(np.abs(finite - CENTRE[score]), 0.99)), 1e-9)
         reach = min(reach, CENTRE[score])  # a magnitude is never below 0
         return _Look(
             CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION)
@@ -235,9 +242,10 @@ def _heat(axis: Any, grid: np.ndarray, look: _Look) -> Any:
     )
 
 
-def _first_of(found: dict[str, np.ndarray], wanted: Sequence[str], count: int) -> np.ndarray:
+def first_of(found: dict[str, np.ndarray], wanted: Sequence[str], count: int) -> np.ndarray:
     """The first of the wanted sub-types that each pair is of, or "none"."""
     colour = np.full(count, "none", dtype=object)
+    # Backwards, so that the first one wanted has the last word.
     for name in reversed(wanted):
         colour[found[name]] = name
     return colour
@@ -249,6 +257,7 @@ def _space_panel(
     """Draw the points of one panel and give the legend's entries."""
     size = 22 if len(colour) < 1000 else 6
     handles = []
+    # What stands first among the colours is drawn last and lies on top.
     for name in reversed(COLOURS):
         here = colour == name
         if here.any():
@@ -279,9 +288,11 @@ def _name_extremes(axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str]
     another."""
     if not np.isfinite(x + y).any():
         return
+    # In units of spread, since the two scores have different ranges.
     place = np.stack([(v - np.nanmedian(v)) / (np.nanstd(v) or 1) for v in (x, y)], axis=1)
     far = np.where(np.isfinite(place).all(1), np.hypot(*place.T), -1)
     named: list[np.ndarray] = []
+    # Only the farthest are tried: most points lie in a crowd.
     for row in np.argsort(-far, kind="stable")[:60]:
         clear = all(
             abs(place[row, 0] - p[0]) > 1.7 or abs(place[row, 1] - p[1]) > 0.35 for p in named

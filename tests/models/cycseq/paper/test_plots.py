@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
-from jaxpert.models.cycseq.paper import plots as cycseq
-from jaxpert.report import plots
+from jaxpert.models.cycseq.paper import plots
 from jaxpert.report.plots import style
 from support.pictures import colour_share, ink
 
@@ -82,7 +81,7 @@ def test_doses_and_predictions(tmp_path):
     path = plots.dose_picture(
         points, dose, predicted, tmp_path / "dose.png", "DRUG001", "mixing at 10,000 nM: 0.91"
     )
-    assert ink(path) > 0.01 and len(set(cycseq._shades(5))) == 5
+    assert ink(path) > 0.01 and len(set(plots.shades_of(5))) == 5
     one = plots.dose_picture(points[:20], dose[:20], predicted[:20], tmp_path / "one.png")
     assert ink(one) > 0.005
 

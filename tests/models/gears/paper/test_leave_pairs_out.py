@@ -1,146 +1,95 @@
-"""Leaving pairs out: what each fold trains on, resuming, and scores that an oracle must reach."""
+"""The experiment that leaves pairs out: folds from a config, tables, going on, refusals."""
 
+from __future__ import annotations
+
+import json
+import runpy
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
+from jaxpert import data
+from jaxpert.app import run
+from jaxpert.app.training import configs, load_config
+from jaxpert.core import fit as core_fit
 from jaxpert.core.types import InputError
-from jaxpert.models.gears.paper import leave_pairs_out as lpo
-from support import pairs_screen
-
-FEW = {"most_subsets": 40, "most_steps": 20}
-ALL = np.arange(pairs_screen.GENES)
-
-
-@pytest.fixture(scope="module")
-def screen():
-    return pairs_screen.dataset()
+from jaxpert.data import gene_graphs
+from jaxpert.models.gears.paper import leave_pairs_out
+from jaxpert.models.gears.paper.leave_pairs_out import Options
+from support import minibatch
+from support.paths import ROOT
 
 
-def in_split(dataset, split):
-    return {dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows(split)])}
+def config(name="gears_norman"):
+    raw = load_config(configs()[name], "test")
+    if name.startswith("gears"):
+        raw["model"]["kwargs"] |= {"hidden_dim": 4, "uncertainty": "shipped"}
+    raw["train"]["devices"] = 1
+    return run.read(raw)[0]
 
 
-def test_a_fold_for_every_pair_with_both_singles(screen):
-    folds = lpo.plan(screen)
-    assert [fold.name for fold in folds] == ["g0+g1", "g0+g2", "g1+g2", "X+g0"]
-    lonely = replace(screen, condition=np.where(screen.condition == 4, 0, screen.condition))
-    assert [fold.name for fold in lpo.plan(lonely)] == ["g0+g1", "g0+g2", "g1+g2"], (
-        "X has no cells alone"
-    )
-    with pytest.raises(InputError, match="no pair with both singles"):
-        lpo.plan(replace(screen, condition=np.minimum(screen.condition, 4)))
-    with pytest.raises(InputError, match="expected one of pair, gene"):
-        lpo.plan(screen, "cell")
-
-
-def test_training_never_sees_what_a_fold_leaves_out(screen):
-    fold = lpo.plan(screen)[0]
-    split = lpo.split_of(screen, fold, val_share=0.4)
-    assert in_split(split, "test") == {"g0+g1"} and not in_split(split, "dropped")
-    assert len(in_split(split, "val")) == 1 and in_split(split, "val") < set(
-        pairs_screen.CONDITIONS[5:]
-    )
-    assert in_split(split, "train") == set(screen.conditions) - in_split(split, "test") - in_split(
-        split, "val"
-    )
-    again, other = (lpo.split_of(screen, fold, val_share=0.4, seed=seed) for seed in (0, 1))
-    assert np.array_equal(split.split, again.split) and not np.array_equal(split.split, other.split)
-    assert not in_split(lpo.split_of(screen, fold, val_share=0.0), "val")
-
-
-def test_seen_one_leaves_out_a_gene_altogether(screen):
-    folds = {fold.name: fold for fold in lpo.plan(screen, "gene")}
-    assert (
-        folds.keys() == {"g0", "g1", "g2", "X"}
-        and sum(len(f.pairs) for f in folds.values()) == 2 * 4
-    )
-    assert folds["g1"].held == ("g1+ctrl", "g0+g1", "g1+g2") and folds["g1"].pairs == (
-        "g0+g1",
-        "g1+g2",
-    )
-    split = lpo.split_of(screen, folds["g1"], val_share=0.0)
-    assert in_split(split, "dropped") == {"g1+ctrl"} and in_split(split, "test") == {
-        "g0+g1",
-        "g1+g2",
-    }
-
-
-def oracle(calls, uncertainty=True):
-    """Predicts what was measured."""
-
-    def fit(dataset, names, seed):
-        calls.append((tuple(names), seed))
-        truth = lpo.measured_effects(replace(dataset, split=None))
-        effects = truth[[dataset.conditions.index(name) for name in names]]
-        return lpo.Predicted(
-            effects, np.arange(len(names), dtype=float) + len(calls) if uncertainty else None
-        )
-
-    return fit
-
-
-def test_an_interrupted_run_goes_on_and_an_oracle_finds_everything(screen, tmp_path):
+@pytest.fixture
+def trained(monkeypatch) -> list:
+    """In place of training, which the loop's own tests cover: first parameters. Gives what was to
+    be trained on."""
     calls: list = []
-    folds = lpo.plan(screen)
 
-    def dies(dataset, names, seed):
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return oracle(calls)(dataset, names, seed)
+    def fit(model, dataset, feeds, keys, *, seed):
+        few = data.make_batch(dataset, dataset.rows("train")[:4])
+        params, state = jax.jit(model.init)(jax.random.key(seed), few)
+        calls.append((keys, seed, dataset))
+        return core_fit.Fitted(model, params, state)
 
-    with pytest.raises(KeyboardInterrupt):
-        lpo.run(screen, folds, dies, tmp_path / "new", seed=3, settings={"epochs": 1})
-    found = lpo.run(screen, folds, oracle(calls), tmp_path / "new", seed=3, settings={"epochs": 1})
-    assert [names for names, _ in calls] == [(f.name, *singles(f.name)) for f in folds], (
-        "each fold once"
+    monkeypatch.setattr(core_fit, "fit", fit)
+    return calls
+
+
+def test_folds_of_a_config(trained, tmp_path):
+    options = Options(leave="gene", folds=1, epochs=3, seed=7)
+    with minibatch.compiled_quickly():
+        text = leave_pairs_out.leave_out(config(), options, tmp_path)
+    [(keys, seed, dataset)] = trained
+    assert keys.epochs == 3 and seed == 7
+    test = {dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("test")])}
+    kept = {dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("train")])}
+    common = set.intersection(*(set(name.split("+")) for name in test))
+    seen = {gene for name in kept for gene in name.split("+")}
+    assert len(test) > 1 and len(common - seen) == 1, (
+        "one gene, which all these pairs have, is seen nowhere"
     )
-    assert {seed for _, seed in calls} == {3}
-    assert found.pairs == [fold.name for fold in folds] and found.uncertainty is not None
-    truth = lpo.measured_effects(screen)
-    np.testing.assert_allclose(
-        found.first[3], truth[screen.conditions.index("g0+ctrl")], rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        found.second[3], truth[screen.conditions.index("X+ctrl")], rtol=1e-5, atol=1e-6
-    )
-    rows = lpo.compare(screen, found, ALL, **FEW)
-    assert [row["subtype"] for row in rows][:2] == ["synergy", "suppression"]
-    for row in rows:
-        assert row["top_10_accuracy"] == 1 and row["true"] == row["predicted"] and row["k"] == 4
-        assert row["precision_at_10"] == row["chance"]["precision_at_10"][0] == row["true"] / 4
-    with pytest.raises(InputError, match=r"other settings \(epochs; epochs was 1 and is now 2\)"):
-        lpo.run(screen, folds, oracle(calls), tmp_path / "new", seed=3, settings={"epochs": 2})
-    next((tmp_path / "new").glob("g0_g1*")).write_bytes(b"PK")
-    with pytest.raises(InputError, match="delete it and go on"):
-        lpo.run(screen, folds, oracle(calls), tmp_path / "new", seed=3, settings={"epochs": 1})
+    linked = gene_graphs.coexpression_graph(dataset, threshold=config().graphs.correlation)
+    used = dataset.graphs["coexpression"].graph
+    np.testing.assert_array_equal(linked.graph.senders, used.senders)
+    assert "1 trainings, each without one gene with all its pairs" in text
+    assert "the more certain half" in text
+    assert text == (tmp_path / "agreement.md").read_text().strip()
+    agreement = json.loads((tmp_path / "agreement.json").read_text())
+    assert agreement["leave"] == "gene" and agreement["rows"][0]["subtype"] == "synergy"
+    assert leave_pairs_out.leave_out(config(), options, tmp_path) == text
+    assert len(trained) == 1, "nothing is done twice"
+    with pytest.raises(InputError, match="config.train.epochs was 3 and is now 4"):
+        leave_pairs_out.leave_out(config(), replace(options, epochs=4), tmp_path)
 
 
-def singles(pair):
-    return [f"{gene}+ctrl" for gene in sorted(pair.split("+"), key=pairs_screen.PERTURBED.index)]
+def test_another_model(tmp_path):
+    with pytest.raises(InputError, match="model.name is 'cradle_vae', expected gears"):
+        leave_pairs_out.leave_out(config("cradle_norman"), Options(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
-def test_the_more_certain_half_of_predictions_by_gene(screen, tmp_path):
-    found = lpo.run(screen, lpo.plan(screen, "gene"), oracle([]), tmp_path / "a")
-    assert len(found.pairs) == 8 and sorted(set(found.pairs)) == sorted(lpo.measured_pairs(screen))
-    assert found.uncertainty is not None
-    half = lpo.more_certain_half(found)
-    assert half.uncertainty is not None
-    assert half.uncertainty.max() <= np.median(found.uncertainty) and len(half.pairs) == 4
-    np.testing.assert_array_equal(
-        half.both, found.both[np.sort(np.argsort(found.uncertainty, kind="stable")[:4])]
-    )
-    without = lpo.run(screen, lpo.plan(screen, "gene"), oracle([], False), tmp_path / "b")
-    with pytest.raises(InputError, match="gives no uncertainty"):
-        lpo.more_certain_half(without)
-
-
-def test_folds_that_answer_wrongly(screen, tmp_path):
-    with pytest.raises(InputError, match=r"shape \(1, 30\), expected \(3, 30\)"):
-        lpo.run(
-            screen, lpo.plan(screen), lambda *_: lpo.Predicted(np.zeros((1, 30))), tmp_path / "a"
-        )
-    with pytest.raises(InputError, match="less than 1"):
-        lpo.run(screen, lpo.plan(screen), oracle([]), tmp_path / "b", val_share=1.0)
-    assert not (tmp_path / "b").exists()
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "no --config was given"),
+        (["--config=nowhere.py"], "no config file 'nowhere.py'"),
+        (["--config=gears_norman:test", "--leave=cell"], "leave is 'cell', expected one of pair"),
+        (["--config=gears_norman:test", "--config.train.lrr=1"], "is no key of this config"),
+        (["--config=gears_norman:test", "stray"], "'stray' is not understood"),
+    ],
+)
+def test_the_door_of_the_experiment(argv, said):
+    main = runpy.run_path(str(ROOT / "experiments/gears_leave_pairs_out.py"))["main"]
+    with pytest.raises(InputError, match=said):
+        main(argv)

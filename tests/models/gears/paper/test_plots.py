@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
-from jaxpert.models.gears.paper import plots as gears
-from jaxpert.report import plots
+from jaxpert.models.gears.paper import plots, plots_interactions, plots_points
 from jaxpert.report.plots import style
 from support.pictures import colour_share, ink
 
@@ -97,7 +96,7 @@ def test_thousands_of_phenotypes(tmp_path, saved):
     cluster = rng.integers(0, 15, len(kinds))
     points = 3 * rng.normal(size=(15, 2))[cluster] + rng.normal(size=(len(kinds), 2))
     names = [f"cluster {c + 1}: KLF{c}" for c in cluster]
-    path = plots.phenotype_umap(points, kinds, names, tmp_path / "umap.png")
+    path = plots_points.phenotype_umap(points, kinds, names, tmp_path / "umap.png")
     assert ink(path) > 0.02
     left, right = saved[0].axes
     assert [len(dots.get_offsets()) for dots in left.collections] == [5000, 100, 120, 100]
@@ -107,7 +106,7 @@ def test_thousands_of_phenotypes(tmp_path, saved):
     ] == "predicted pair (5,000)"
     assert [text.get_text() for text in right.get_legend().get_texts()][12:] == ["3 others"]
     with pytest.raises(InputError, match="expected a kind"):
-        plots.phenotype_umap(points, np.full(len(kinds), "guess"), names, tmp_path / "a.png")
+        plots_points.phenotype_umap(points, np.full(len(kinds), "guess"), names, tmp_path / "a.png")
 
 
 def found_rows(seed: int) -> list[dict]:
@@ -145,16 +144,16 @@ def test_uncertainty_against_error(tmp_path, saved):
     rng = np.random.default_rng(0)
     error = rng.lognormal(size=60)
     groups = np.array(["combo_seen0", "combo_seen1", "unseen_single"])[np.arange(60) % 3]
-    path = plots.uncertainty_against_error(np.log(error), error, groups, tmp_path / "a.png")
+    path = plots_points.uncertainty_against_error(np.log(error), error, groups, tmp_path / "a.png")
     assert ink(path) > 0.01
     assert titles(saved[0])[0] == "Spearman ρ = 1.00"
     best, least = (line.get_ydata() for line in saved[0].axes[1].lines[:2])
     np.testing.assert_allclose(best, least)
     assert best[-1] == pytest.approx(error.mean())
-    plots.uncertainty_against_error(np.zeros(60), error, groups, tmp_path / "b.png")
+    plots_points.uncertainty_against_error(np.zeros(60), error, groups, tmp_path / "b.png")
     assert titles(saved[1])[0] == "Spearman ρ = undefined"
     with pytest.raises(InputError, match="2 uncertainties"):
-        plots.uncertainty_against_error(error[:2], error[:2], groups[:2], tmp_path / "c.png")
+        plots_points.uncertainty_against_error(error[:2], error[:2], groups[:2], tmp_path / "c.png")
 
 
 def test_maps_side_by_side_share_order_and_scale(tmp_path, saved):
@@ -164,7 +163,9 @@ def test_maps_side_by_side_share_order_and_scale(tmp_path, saved):
     measured = rng.normal(1, 0.3, len(pairs))
     predicted = np.where(np.arange(len(pairs)) % 5 == 0, np.nan, measured + 0.1)
     path = tmp_path / "maps.png"
-    plots.interaction_maps(names, pairs, {"Measured": measured, "Predicted": predicted}, path)
+    plots_interactions.interaction_maps(
+        names, pairs, {"Measured": measured, "Predicted": predicted}, path
+    )
     left, right = saved[0].axes[:2]
     assert titles(saved[0])[:2] == ["Measured", "Predicted"]
     order = [[label.get_text() for label in axis.get_yticklabels()] for axis in (left, right)]
@@ -174,8 +175,8 @@ def test_maps_side_by_side_share_order_and_scale(tmp_path, saved):
     assert left.images[0].get_array()[place["G0"], place["G1"]] == pytest.approx(measured[0])
     assert right.images[0].get_array().mask[place["G0"], place["G1"]]
     with pytest.raises(InputError, match="interaction_maps"):
-        plots.interaction_maps(names, pairs, {"Measured": measured[:3]}, path)
-    assert set(gears.KINDS) == {
+        plots_interactions.interaction_maps(names, pairs, {"Measured": measured[:3]}, path)
+    assert set(plots_points.KINDS) == {
         "predicted pair",
         "predicted single",
         "measured pair",

@@ -1,0 +1,121 @@
+"""What the commands do with finished runs, whatever their task and family."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxpert.app import run
+from jaxpert.app.reopen import reopen
+from jaxpert.core import files, fit, workdir
+from jaxpert.core.errors import InputError
+from jaxpert.core.family import Finished
+
+
+def predict(finished: Finished, names: Sequence[str], **options: Any) -> Any:
+    """Predict perturbations with a finished run, as AnnData.
+
+    Of a run of several seeds, the means over seeds, with the layer `effect_seed_sd`: the standard
+    deviation over seeds (ddof 1).
+    """
+    # A family's own way comes first, since it may know more names than the task.
+    how = finished.family.predict or finished.family.task.predict
+    seeds = run.vmapped_seeds(finished.config)
+    if seeds is None:
+        return how(finished.problem, finished.fitted, names, **options)
+    singles = [fit.pick_seed(finished.fitted, index) for index in range(seeds)]
+    return _over_seeds([how(finished.problem, single, names, **options) for single in singles])
+
+
+def predict_to_files(
+    folder: str | Path, names: Sequence[str], output: Path, **options: Any
+) -> list[Path]:
+    """Predictions of a finished run as .h5ad, and as .csv with one row for each perturbation and
+    gene."""
+    finished = reopen(folder)
+    # A config with particles belongs to models that generate cells.
+    keys = getattr(finished.config.evaluation, "particles", None)
+    if keys is not None:
+        # What the user asks for comes last and so replaces the run's own.
+        options = {"particles": keys, "library": finished.config.evaluation.library, **options}
+    elif "particles" in options:
+        raise InputError(
+            f"--particles is for models that generate cells, which {finished.family.title} does "
+            "not: leave it out"
+        )
+    predicted = predict(finished, names, **options)
+    table = output.with_suffix(".csv")
+    with workdir.readable_errors(output, "--output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with files.whole(output) as part:
+            predicted.write_h5ad(part)
+        with files.whole(table) as part:
+            long_table(predicted).to_csv(part, index=False)
+    return [output, table]
+
+
+def long_table(predicted: Any) -> Any:
+    """A table with one row for each predicted perturbation and gene, from the AnnData of
+    `predict`."""
+    import pandas
+
+    genes = len(predicted.var_names)
+    columns: dict[str, Any] = {"perturbation": np.repeat(np.asarray(predicted.obs_names), genes)}
+    for name in predicted.obs.columns:
+        if name != "condition":
+            columns[name] = np.repeat(np.asarray(predicted.obs[name]), genes)
+    columns["gene"] = np.tile(np.asarray(predicted.var_names), len(predicted.obs_names))
+    columns["mean"] = np.asarray(predicted.X).ravel()
+    for name, layer in predicted.layers.items():
+        columns[name] = np.asarray(layer).ravel()
+    return pandas.DataFrame(columns)
+
+
+def evaluate_again(folder: str | Path, output: str | Path) -> Path:
+    """Score a finished run with its data and write results, figures and report to a folder; returns
+    the path of the report."""
+    folder, output = (Path(path).expanduser().absolute() for path in (folder, output))
+    finished = reopen(folder)
+    prepared = run.Prepared(
+        finished.config, finished.family, finished.problem, run.Ready(finished.fitted.model)
+    )
+    with workdir.readable_errors(output, "--output"):
+        output.mkdir(parents=True, exist_ok=True)
+        # The report needs both, and the first run's folder stays as it is.
+        for name in (workdir.CONFIG, "metrics.jsonl"):
+            shutil.copyfile(folder / name, output / name)
+        run.finish(prepared, finished.fitted, output)
+        return run.write_report(output)
+
+
+def simulate_to_files(preset: str, settings: str, seed: int, output: Path) -> list[Path]:
+    """A simulated screen as .h5ad and its truth as .truth.npz."""
+    from jaxpert import simulate
+    from jaxpert.tasks.screen.load import simulator_settings
+
+    cells, truth = simulate.simulate(preset, seed=seed, **simulator_settings(settings))
+    beside = output.with_suffix(".truth.npz")
+    with workdir.readable_errors(output, "--output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with files.whole(output) as part:
+            cells.write_h5ad(part)
+        with files.whole(beside) as part:
+            simulate.save_truth(truth, part)
+    return [output, beside]
+
+
+def _over_seeds(predictions: Sequence[Any]) -> Any:
+    """Means over seeds of predictions of the same perturbations."""
+    # A copy, since the first prediction is also one of those averaged.
+    mean = predictions[0].copy()
+    mean.X = np.mean([prediction.X for prediction in predictions], axis=0)
+    for name in list(mean.layers):
+        mean.layers[name] = np.mean([one.layers[name] for one in predictions], axis=0)
+    effects = np.stack([prediction.layers["effect"] for prediction in predictions])
+    # The sample deviation: seeds are a sample of all that could be taken.
+    mean.layers["effect_seed_sd"] = effects.std(axis=0, ddof=1)
+    return mean

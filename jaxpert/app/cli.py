@@ -1,0 +1,226 @@
+"""The command `jaxpert`: train a model, ask finished runs, simulate a screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxpert.app.flags import (
+    UNDONE,
+    Parser,
+    add_options,
+    guarded,
+    leave,
+    read_options,
+    wants_help,
+)
+from jaxpert.core.errors import InputError
+
+HELP = """What will these cells look like under a perturbation nobody has measured?
+
+  jaxpert train --config=NAME[:VARIANT] ...   train, evaluate and report one model
+  jaxpert predict RUN PERTURBATION ...        predict perturbations with a finished run
+  jaxpert evaluate RUN                        score a finished run again
+  jaxpert figures RUN ...                     the figures of the paper behind the runs' model
+  jaxpert tables RUN ...                      its tables
+  jaxpert interpret RUN                       latent factors: what perturbations move (CRADLE-VAE)
+  jaxpert clean RUN                           cells without their artifact (CRADLE-VAE)
+  jaxpert pairs RUN                           pairs of genes that interact (GEARS)
+  jaxpert study --family=NAME ...             the runs and tables of a paper's comparison
+  jaxpert simulate PRESET                     a simulated screen and its truth
+
+jaxpert COMMAND --help says more.
+"""
+OF_FAMILIES = ("figures", "tables", "interpret", "clean", "pairs")
+"""Commands that a family has or has not."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0 for done (or stopped by a signal, saved), 1 for a diverged loss, 2
+    for bad input."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else ""
+    # Help is printed without importing JAX, which would take seconds.
+    if not arguments or name in ("--help", "-h", "help"):
+        print(HELP)
+        return 0
+    # Training can be gone on from, so its message on an interrupt is another one.
+    if name == "train":
+        return _train(arguments[1:])
+    if name == "study":
+        return guarded(lambda: _study(arguments[1:]))
+    commands: dict[str, Callable[[Sequence[str]], int]] = {
+        "predict": predict,
+        "evaluate": evaluate,
+        "simulate": simulate,
+    }
+    if name in OF_FAMILIES:
+        return guarded(lambda: ask(name, arguments[1:]), UNDONE)
+    if name in commands:
+        return guarded(lambda: commands[name](arguments[1:]), UNDONE)
+    known = ", ".join(("train", "study", *commands, *OF_FAMILIES))
+    print(f"error: {name!r} is no command, expected one of {known}", file=sys.stderr)
+    return 2
+
+
+def script() -> None:
+    """The installed command."""
+    try:
+        leave(main())
+    except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
+        # The output is closed, and flushing it at the end would raise once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _train(arguments: Sequence[str]) -> int:
+    from jaxpert.app import training
+
+    if wants_help(arguments):
+        return guarded(lambda: _print(training.help_text(arguments)), UNDONE)
+    return guarded(lambda: training.train(arguments))
+
+
+def _study(arguments: Sequence[str]) -> int:
+    from jaxpert.study import command
+
+    return command.main(arguments)
+
+
+def predict(arguments: Sequence[str]) -> int:
+    """`jaxpert predict RUN PERTURBATION ...`."""
+    parser = Parser("jaxpert predict", description="Predict perturbations, seen or not.")
+    parser.add_argument("run", help="work directory of a finished run")
+    parser.add_argument("perturbations", nargs="*", help="such as KLF1 or KLF1+FAR2")
+    parser.add_argument("--list", metavar="FILE", help="a text file with one perturbation a line")
+    parser.add_argument(
+        "--output",
+        default="predicted.h5ad",
+        metavar="FILE",
+        help="the .h5ad file; a .csv of the same name goes beside it (default: predicted.h5ad)",
+    )
+    parser.add_argument("--particles", help="generated cells behind each mean (default: the run's)")
+    parser.add_argument("--seed", default="0", help="of generated cells (default: 0)")
+    # Flags may stand between names, which the plain parser does not understand.
+    parsed = parser.parse_intermixed_args(arguments)
+    names = [*parsed.perturbations, *(_lines(parsed.list) if parsed.list else ())]
+    if not names:
+        raise InputError(
+            "no perturbation was given, expected names such as KLF1+FAR2 after the run, or "
+            "--list=FILE with one a line"
+        )
+    output = Path(parsed.output).expanduser()
+    # The table beside takes this name with another suffix.
+    if output.suffix != ".h5ad":
+        raise InputError(f"--output is {parsed.output!r}, expected the name of an .h5ad file")
+    options = {"seed": _whole("--seed", parsed.seed, 0)}
+    if parsed.particles is not None:
+        options["particles"] = _whole("--particles", parsed.particles, 2)
+    # Imported after all flags were checked: it pulls in JAX.
+    from jaxpert.app import ask
+
+    for path in ask.predict_to_files(parsed.run, names, output, **options):
+        print(path)
+    return 0
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """`jaxpert evaluate RUN`."""
+    parser = Parser("jaxpert evaluate", description="Score a finished run again, with its data.")
+    parser.add_argument("run", help="work directory of a finished run")
+    parser.add_argument("--output", metavar="FOLDER", help="default: RUN/evaluation")
+    parsed = parser.parse_args(arguments)
+    from jaxpert.app import ask
+
+    print(ask.evaluate_again(parsed.run, parsed.output or Path(parsed.run) / "evaluation"))
+    return 0
+
+
+def simulate(arguments: Sequence[str]) -> int:
+    """`jaxpert simulate PRESET`."""
+    parser = Parser("jaxpert simulate", description="A simulated screen, and what was planted.")
+    parser.add_argument("preset", help="tiny, demo, norman, dixit, replogle, adamson, lines, doses")
+    parser.add_argument(
+        "--output",
+        default="simulated.h5ad",
+        metavar="FILE",
+        help="the .h5ad file; the truth goes beside it as .truth.npz (default: simulated.h5ad)",
+    )
+    parser.add_argument("--seed", default="0", help="default: 0")
+    parser.add_argument("--settings", default="", help="such as artifact_share=0.1,cells=3000")
+    parsed = parser.parse_args(arguments)
+    from jaxpert.app import ask
+
+    seed = _whole("--seed", parsed.seed, 0)
+    output = Path(parsed.output).expanduser()
+    for path in ask.simulate_to_files(parsed.preset, parsed.settings, seed, output):
+        print(path)
+    return 0
+
+
+def ask(name: str, arguments: Sequence[str]) -> int:
+    """A command that the family of the runs has: `jaxpert figures RUN ...` and so on."""
+    from jaxpert.app import families, gallery
+
+    # The first run tells the family, and the family its flags, before these are read.
+    folders = [argument for argument in arguments if not argument.startswith("-")]
+    if wants_help(arguments) or not folders:
+        # Without a run the help of every family that has the command is shown.
+        for family in families.all_families().values():
+            if name in family.commands:
+                _parser(name, family).print_help()
+                print()
+        if wants_help(arguments):
+            return 0
+        raise InputError(
+            f"no run was given, expected the work directory of one: jaxpert {name} RUN"
+        )
+    family = gallery.family_of_run(folders[0])
+    command = gallery.command_of(family, name)
+    parsed = _parser(name, family).parse_intermixed_args(arguments)
+    options = read_options(command.options, parsed)
+    output = parsed.output or Path(folders[0]) / name
+    for path in gallery.run_command(family, name, parsed.runs, output, options):
+        print(path)
+    return 0
+
+
+def _parser(name: str, family: Any) -> Parser:
+    command = family.commands[name]
+    parser = Parser(f"jaxpert {name}", description=f"{family.title}: {command.meaning}")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="work directory of a finished run")
+    parser.add_argument("--output", metavar="FOLDER", help=f"default: RUN/{name}")
+    add_options(parser, command.options)
+    return parser
+
+
+def _print(text: str) -> int:
+    print(text)
+    return 0
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a text file that are not empty."""
+    try:
+        # Files written on Windows may begin with a byte order mark.
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--list={path} cannot be read ({error}), expected a text file with one perturbation a "
+            "line"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _whole(flag: str, text: str, least: int) -> int:
+    """A whole number of at least so much."""
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"{flag} is {text!r}, expected a whole number, at least {least}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    script()

@@ -1,0 +1,160 @@
+"""`jaxpert train`: from the command line to a config and a work directory."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxpert.app import families
+from jaxpert.core.config import Config, listed
+from jaxpert.core.errors import InputError
+
+INSTALLED = ("share", "jaxpert", "configs")
+"""End of the folder that an installation puts the configs in."""
+HELP = """Train, evaluate and report one model.
+
+  jaxpert train --config=cradle_norman:demo --workdir=runs/demo
+
+--config=NAME[:VARIANT]  a config of the project by its name, or a file of your own, and one of its
+                         variants (full, demo, test; baselines: MODEL,SCREEN)
+--workdir=FOLDER         where everything goes (default: runs/NAME_VARIANT); the same command goes
+                         on from there
+--config.KEY=VALUE       override a key
+"""
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Train, evaluate and report as the flags say."""
+    config, folder = parse(arguments)
+    # Imported when the flags are understood: a mistyped one must not wait for JAX.
+    from jaxpert.app import run
+
+    return run.run(config, folder)
+
+
+def parse(arguments: Sequence[str]) -> tuple[Config, Path]:
+    """The resolved config and the work directory; InputError says what is wrong."""
+    from absl import flags
+    from ml_collections import config_flags
+
+    path, variant = config_file(arguments)
+    chosen = f"--config={path}" + (f":{variant}" if variant else "")
+    argv = ["jaxpert"]
+    for argument in arguments:
+        # The flags library sees a path in place of the name.
+        argv.append(chosen if argument.startswith("--config=") else argument)
+    # Values of their own, so that nothing of an earlier call is left.
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    # A variant of baselines holds a comma, which is no part of a folder's name.
+    default = f"runs/{path.stem}_{variant.replace(',', '_') or 'full'}"
+    workdir = flags.DEFINE_string("workdir", default, "", flag_values=values)
+    try:
+        rest = values(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(explain(error, argv, known_keys(path, variant))) from error
+    if len(rest) > 1:
+        raise InputError(f"{rest[1]!r} is not understood, expected --flag=value: see --help")
+    return config.value.to_dict(), Path(str(workdir.value)).expanduser()
+
+
+def help_text(arguments: Sequence[str]) -> str:
+    """How to train, and the keys of the config that was named, if one was."""
+    if not any(argument.startswith("--config=") for argument in arguments):
+        # Without a config there are no keys to list.
+        names = ", ".join(sorted(configs()))
+        return f"{HELP}\nConfigs: {names}.\nWith --config=NAME --help: the keys of that config."
+    path, variant = config_file(arguments)
+    model = load_config(path, variant)["model"]["name"]
+    lines = [HELP, f"Keys of {path.stem} ({model}), with their defaults in full:"]
+    section = ""
+    for key in listed(families.keys_of(model), families.entry_of(model)):
+        group = key.key.rpartition(".")[0]
+        if group != section:
+            lines.append(f"\n{group or 'the run'}")
+            section = group
+        limits = f" [{key.range}]" if key.range else ""
+        lines.append(f"  --config.{key.key}={key.default}\n      {key.meaning}{limits}")
+    return "\n".join(lines)
+
+
+def config_file(arguments: Sequence[str]) -> tuple[Path, str]:
+    """The file and the variant that `--config` names."""
+    given = [a.split("=", 1)[1] for a in arguments if a.startswith("--config=")]
+    if not given:
+        raise InputError(
+            "no --config was given, expected e.g. --config=cradle_norman:demo (see --help for all)"
+        )
+    name, _, variant = given[0].partition(":")
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path, variant
+    known = configs()
+    # A bare name, or one in the folder of configs, is one of the project's.
+    if path.stem in known and path.suffix in ("", ".py") and str(path.parent) in (".", "configs"):
+        return known[path.stem], variant
+    raise InputError(
+        f"there is no config file {name!r}, expected a file or one of {', '.join(sorted(known))}"
+    )
+
+
+def configs() -> dict[str, Path]:
+    """The project's configs by name: those of the checkout, else those that were installed."""
+    checkout = Path(__file__).resolve().parents[2] / "configs"
+    # A checkout comes first, so that an edited config is the one that runs.
+    if checkout.is_dir():
+        return {path.stem: path for path in checkout.glob("*.py")}
+    installed = importlib.metadata.files("jaxpert") or ()
+    paths = [Path(str(file.locate())).resolve() for file in installed if file.suffix == ".py"]
+    return {path.stem: path for path in paths if path.parent.parts[-3:] == INSTALLED}
+
+
+def load_config(path: Path, variant: str) -> Config:
+    """What a config file gives for a variant; InputError says what it refuses."""
+    import runpy
+
+    get_config = runpy.run_path(str(path))["get_config"]
+    try:
+        config = get_config(variant) if variant else get_config()
+    except ValueError as error:
+        raise InputError(f"the config file says: {error}") from error
+    return config.to_dict()
+
+
+def known_keys(path: Path, variant: str) -> list[str]:
+    """Keys of a config, for finding the closest one to a mistyped one; none where it cannot be
+    read."""
+    try:
+        model = load_config(path, variant)["model"]["name"]
+        keys = listed(families.keys_of(model), families.entry_of(model))
+    # Hints are a courtesy: their failure must not hide the first error.
+    except Exception:  # the config file is the user's: it may raise anything
+        return []
+    return [key.key for key in keys]
+
+
+def explain(error: Exception, argv: Sequence[str], known: Sequence[str]) -> str:
+    """One sentence for what the flags libraries say in several."""
+    text = " ".join(str(error.args[0] if error.args else error).split())
+    # The last error of a chain is the one that the user's file caused.
+    last = re.search(r"(?:ValueError|TypeError): (?!.*(?:ValueError|TypeError): )(.*)", text)
+    if "Traceback" in text:  # the config file itself raised
+        return f"the config file says: {last[1] if last else text.rsplit(': ', 1)[-1]}"
+    key = re.search(r"instead of \"(\w+)\"", text) or re.fullmatch(r"['\"]*(\w+)['\"]*", text)
+    if isinstance(error, (AttributeError, KeyError)) and key:
+        return _unknown_key(key[1], argv, known)
+    return f"{text}: see --help for the flags and keys"
+
+
+def _unknown_key(name: str, argv: Sequence[str], known: Sequence[str]) -> str:
+    """A message for a key that the config does not have, with the closest one that it has."""
+    flags: list[Any] = [a.split("=")[0] for a in argv if name in a.split("=")[0]]
+    flag = flags[0] if flags else name
+    # With a cut-off of 0 the closest key is named, however far it is.
+    close = difflib.get_close_matches(flag.removeprefix("--config."), known, 1, 0)
+    hint = f", expected one such as --config.{close[0]}" if close else ""
+    return f"{flag} is no key of this config{hint}: see --help for all"

@@ -1,0 +1,150 @@
+"""Scores and differences as tables of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxpert.evaluation.metrics import METRICS
+from jaxpert.report.layout import QCPR, QCPR_RESAMPLED, Study
+from jaxpert.study.advantage import AGAINST_TRUTH, GENERATED, Advantage
+from jaxpert.study.scores import BASELINES, TRUTH, Score, label_of, layouts_of
+
+WHERE = {
+    "test": "unseen perturbations (test)",
+    "all": "all perturbations",
+    "held_out": "test cells alone (held out)",
+    AGAINST_TRUTH: "all perturbations against the planted truth",
+    GENERATED: "generated cells",
+}
+"""Subsets in words."""
+
+
+class Section(NamedTuple):
+    """A table as text."""
+
+    title: str
+    notes: list[str]
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def score_sections(scores: Sequence[Score], study: Study) -> list[Section]:
+    """One text table for each table of the paper, data set and subset."""
+    groups: dict[tuple[str, str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.table, score.data, score.subset), []).append(score)
+    return [_score_section(group, study) for group in groups.values()]
+
+
+def _score_section(scores: Sequence[Score], study: Study) -> Section:
+    """The text table of one table, data set and subset."""
+    columns = list(dict.fromkeys((score.multiplier, score.metric) for score in scores))
+    by_model: dict[str, dict[tuple[int, str], Score]] = {}
+    for score in scores:
+        by_model.setdefault(score.model, {})[score.multiplier, score.metric] = score
+    printed = any(score.published_mean is not None for score in scores)
+    rows = []
+    for model, cells in by_model.items():
+        label = label_of(study, model)
+        rows.append([label, *(_ours(cells.get(column)) for column in columns)])
+        if printed and model not in BASELINES:
+            theirs = [_published(cells.get(column)) for column in columns]
+            rows.append([f"{label}, published", *theirs])
+    heads = [f"{heading(metric)}, {multiplier} MAD" for multiplier, metric in columns]
+    missing = [] if printed else _not_entered(scores[0], study)
+    return Section(_title(scores[0], study), missing, ["model", *heads], rows)
+
+
+def _title(score: Score, study: Study) -> str:
+    titles = {layout.table: layout.title for layout in layouts_of(study)}
+    number_of_table = "" if score.table == TRUTH else f"Table {score.table}. "
+    return f"{number_of_table}{titles[score.table]}: {score.data}, {WHERE[score.subset]}"
+
+
+def _not_entered(score: Score, study: Study) -> list[str]:
+    """The note on a table that the paper has, but the file of published numbers has not."""
+    if score.data not in study.data or score.table == TRUTH or score.subset == "held_out":
+        return []
+    return [f"published: not entered ({study.paper}, Table {score.table})"]
+
+
+def _ours(score: Score | None) -> str:
+    return "" if score is None else number(score.mean, score.sd, score.status)
+
+
+def _published(score: Score | None) -> str:
+    if score is None:
+        return ""
+    if score.published_mean is None:
+        return "not entered"
+    return number(score.published_mean, score.published_sd)
+
+
+def number(mean: float | None, sd: float | None, status: str = "") -> str:
+    """ "0.812 ± 0.010 (3 of 5 seeds)", or the reason for no number."""
+    if mean is None:
+        return status
+    text = f"{round(mean, 3) + 0.0:.3f}"  # + 0.0 turns -0 into 0
+    if sd is not None:
+        text += f" ± {sd:.3f}"
+    if status:
+        text += f" ({status})"
+    return text.replace("-", "−")
+
+
+def heading(metric: str) -> str:
+    """A score's name as a column's head."""
+    if metric in METRICS:
+        return f"{METRICS[metric].label} {'↑' if METRICS[metric].higher_is_better else '↓'}"
+    return {QCPR: "QCPR ↑", QCPR_RESAMPLED: "QCPR, real library sizes ↑"}[metric]
+
+
+def advantage_sections(compared: Sequence[Advantage], study: Study) -> list[Section]:
+    """The study's subject minus each rival, one text table per data set, threshold and subset."""
+    groups: dict[tuple[str, int, str], list[Advantage]] = {}
+    for difference in compared:
+        place = difference.data, difference.multiplier, difference.subset
+        groups.setdefault(place, []).append(difference)
+    return [_advantage_section(group, study) for group in groups.values()]
+
+
+def _advantage_section(group: Sequence[Advantage], study: Study) -> Section:
+    """The text table of one data set, threshold and subset."""
+    data, multiplier, subset = group[0][:3]
+    metrics = list(dict.fromkeys(difference.metric for difference in group))
+    by_rival: dict[str, dict[str, Advantage]] = {}
+    for difference in group:
+        by_rival.setdefault(difference.rival, {})[difference.metric] = difference
+    rows = []
+    for rival, differences in by_rival.items():
+        texts = [_difference(differences.get(metric)) for metric in metrics]
+        rows.append([label_of(study, rival), *texts])
+    interval = "the 95 % interval over resampled perturbations and seeds, and "
+    if metrics == [QCPR]:
+        interval = ""
+    note = (
+        f"Differences, mean over {_seeds(group)}, with {interval}the standard deviation over seeds."
+    )
+    subject = label_of(study, study.subject)
+    title = f"{subject} minus each other: {data}, {multiplier} MAD, {WHERE[subset]}"
+    return Section(title, [note], ["rival", *map(heading, metrics)], rows)
+
+
+def _seeds(group: Sequence[Advantage]) -> str:
+    counts = sorted({difference.seeds for difference in group})
+    return " or ".join(map(str, counts)) + " paired seed" + ("" if counts == [1] else "s")
+
+
+def _difference(advantage: Advantage | None) -> str:
+    """ "+0.012 [-0.003, +0.030], sd 0.004: undecided"."""
+    if advantage is None or not math.isfinite(advantage.difference):
+        return "undefined"
+    text, outcome = f"{advantage.difference:+.3f}", ""
+    if math.isfinite(advantage.low):
+        text += f" [{advantage.low:+.3f}, {advantage.high:+.3f}]"
+        outcome = f": {advantage.outcome}"
+    if math.isfinite(advantage.sd):
+        text += f", sd {advantage.sd:.3f}"
+    return text.replace("-", "−") + outcome

@@ -1,0 +1,120 @@
+"""What was measured, and what simple baselines make of it: computed once, for scores, figures and
+files alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxpert.core.types import Dataset
+from jaxpert.evaluation import baselines, compare, pseudobulk
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measured effects of a data set's conditions, and predictions of the baselines."""
+
+    dataset: Dataset
+    effects: Float[np.ndarray, "C G"]
+    """Of QC-passed cells of all splits, as in the CRADLE-VAE paper; NaN without such cells."""
+    held_out: Float[np.ndarray, "C G"] | None
+    """Of test cells alone, where test conditions have training cells too (a split of cells)."""
+    training: baselines.Training
+    """What the baselines see: QC-passed training cells."""
+    baselines: Mapping[str, Float[np.ndarray, "C G"]]
+    """Effects that each baseline predicts."""
+    notes: tuple[str, ...]
+    """Of the baselines."""
+    screen: compare.Screen
+    """What scores need to know of the data set beside effects."""
+    planted: Float[np.ndarray, "C G"] | None = None
+    """True effects of simulated cells."""
+
+
+def measure(dataset: Dataset, truth: Any = None) -> Measured:
+    """Measure a split data set; `truth` is that of simulated cells, pooled over lines."""
+    # Baselines see training cells that pass quality, and nothing else.
+    seen = pseudobulk.observed_means(dataset, "train")
+    names = dataset.conditions, dataset.treatments, dataset.genes
+    training = baselines.Training(
+        seen.mean, seen.cells, dataset.condition_treatments, dataset.control, *names
+    )
+    predictions = {name: predict(training) for name, predict in baselines.BASELINES.items()}
+    # Each baseline predicts a control of its own, from which its effects are taken.
+    effects = {name: of.means - of.means[dataset.control] for name, of in predictions.items()}
+    notes = [note for prediction in predictions.values() for note in prediction.notes]
+    return Measured(
+        dataset=dataset,
+        effects=pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control),
+        held_out=_held_out(dataset, training),
+        training=training,
+        baselines=effects,
+        notes=tuple(notes),
+        screen=_screen(dataset, training),
+        planted=None if truth is None else planted_effects(dataset, truth),
+    )
+
+
+def duplicate(
+    dataset: Dataset, seed: int
+) -> tuple[Float[np.ndarray, "C G"], Float[np.ndarray, "C G"]] | None:
+    """Effects of two random halves of the held-out cells: how well cells predict themselves. None
+    where there are too few control cells for it."""
+    # Without test cells, validation cells are what no training has seen.
+    if len(dataset.rows("test")):
+        rows = pseudobulk.held_out_rows(dataset)
+    else:
+        rows = pseudobulk.passed_rows(dataset, "val")
+    condition = dataset.condition[rows]
+    if (condition == dataset.control).sum() < 2:
+        # Both halves need a control cell to take effects from.
+        return None
+    return pseudobulk.technical_duplicate(
+        dataset.counts[rows],
+        condition,
+        len(dataset.conditions),
+        dataset.control,
+        np.random.default_rng(seed),
+    )
+
+
+def planted_effects(dataset: Dataset, truth: Any) -> Float[np.ndarray, "C G"]:
+    """True effects of the conditions in the data set's order."""
+    condition = {str(name): i for i, name in enumerate(truth.conditions)}
+    gene = {str(name): i for i, name in enumerate(truth.genes)}
+    # Genes and conditions are found by name, since reading sorts and leaves out some.
+    mean = truth.mean_log2[[condition[name] for name in dataset.conditions]]
+    return (mean - mean[dataset.control])[:, [gene[name] for name in dataset.genes]]
+
+
+def _held_out(dataset: Dataset, training: baselines.Training) -> Float[np.ndarray, "C G"] | None:
+    if not len(dataset.rows("test")):
+        return None
+    trained = set(np.flatnonzero(training.cells))
+    # Only where test conditions also trained do all cells hold those of training.
+    if not set(compare.subsets(dataset)["test"]) & trained:
+        return None
+    return pseudobulk.held_out_effects(dataset)
+
+
+def _screen(dataset: Dataset, training: baselines.Training) -> compare.Screen:
+    trained = training.cells > 0
+    # The control is no perturbation, so it does not enter the mean effect.
+    perturbed = trained & (np.arange(len(trained)) != dataset.control)
+    control = training.means[dataset.control]
+    return compare.Screen(
+        conditions=dataset.conditions,
+        control=dataset.control,
+        subsets=compare.subsets(dataset),
+        trained=trained,
+        control_mean=control,
+        # The reference of Pearson delta: the unweighted mean effect (docs/evaluation.md, Scores).
+        reference=training.means[perturbed].mean(0) - control,
+        own_genes=compare.own_genes(
+            dataset.condition_treatments, dataset.treatments, dataset.genes
+        ),
+    )

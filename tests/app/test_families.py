@@ -1,0 +1,70 @@
+"""Every family from a config to a report, read back and asked again."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import jaxpert
+from jaxpert.app import cli, reopen
+
+LEAN = ("--config.evaluation.pass_cells=0", "--config.evaluation.likelihood=")
+RUNS = {
+    "cradle_norman:test": (),
+    "cradle_baselines:svae_plus,test": (*LEAN, "--config.quality.doublets=none"),
+    "gears_norman:test": (),
+    "scgen:test": (),
+    "cycseq_pretrain:test": (),
+    "cycseq_dose:test": (),
+}
+
+
+@pytest.fixture(params=RUNS, ids=lambda name: name.partition(":")[0])
+def work(request, run_of):
+    return run_of(request.param, *RUNS[request.param])
+
+
+def test_a_run_leaves_scores_and_a_report(work):
+    metrics = json.loads((work / "metrics.json").read_text())
+    assert metrics["model"]["all"]["mse"] > 0 and metrics["verdict"]
+    assert set(metrics["baselines"]) >= {"no_change", "mean_perturbation"}
+    assert (work / "report.html").stat().st_size > 50_000
+    assert (work / "predictions.h5ad").exists() and list((work / "figures").glob("*.png"))
+    assert json.loads((work / "config.json").read_text())["format"] == 2
+
+
+def test_a_finished_run_predicts_as_it_did(work, tmp_path, capsys):
+    """`jaxpert predict` on the run, and `jaxpert.load` from Python, give what the run wrote."""
+    import anndata
+
+    written = anndata.read_h5ad(work / "predictions.h5ad")
+    finished = reopen.reopen(work)
+    name = finished.problem.dataset.conditions[-1]
+    output = tmp_path / "predicted.h5ad"
+    assert cli.main(["predict", str(work), name, f"--output={output}"]) == 0, capsys.readouterr()
+    predicted = anndata.read_h5ad(output)
+    assert list(predicted.var_names) == list(written.var_names)
+    assert np.isfinite(predicted.layers["effect"]).all()
+    rows = output.with_suffix(".csv").read_text().splitlines()
+    assert rows[0].startswith("perturbation,") and len(rows) == predicted.X.size + 1
+    fitted, cells = jaxpert.load(work)
+    assert fitted.model.name == finished.config.model.name
+    again = jaxpert.predict(fitted, cells, name)
+    assert again.shape[1] == predicted.shape[1]
+
+
+def test_a_run_of_the_older_form_is_read_back(work, tmp_path):
+    """Runs of form 1 had the keys of every task, and no number for the form."""
+    old = tmp_path / "old"
+    shutil.copytree(work, old)
+    config = json.loads((old / "config.json").read_text())
+    del config["format"]
+    config["data"]["a_key_of_another_task"] = 1
+    beside = config["evaluation"].pop("scores_of", None)
+    config["evaluation"]["gears"] = bool(beside)
+    config["evaluation"].pop("beside", None)
+    (old / "config.json").write_text(json.dumps(config))
+    finished, new = reopen.reopen(old), reopen.reopen(work)
+    assert finished.config == new.config
+    config["train"]["epochs"] = 7
