@@ -67,4 +67,28 @@ def test_a_run_of_the_older_form_is_read_back(work, tmp_path):
     (old / "config.json").write_text(json.dumps(config))
     finished, new = reopen.reopen(old), reopen.reopen(work)
     assert finished.config == new.config
-    config["train"]["epochs"] = 7
+
+
+def test_a_finished_run_scores_again_as_it_did(run_of, tmp_path, capsys):
+    work = run_of("scgen:test")
+    assert cli.main(["evaluate", str(work), f"--output={tmp_path}/again"]) == 0, capsys.readouterr()
+    before, after = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (work, tmp_path / "again")
+    )
+    assert before.pop("run").keys() == after.pop("run").keys()
+    assert after == before
+    assert (tmp_path / "again/report.html").exists()
+
+
+def test_a_simulated_screen_and_its_truth_are_written(tmp_path):
+    import anndata
+
+    from jaxpert.simulate import load_truth
+
+    output = tmp_path / "screen.h5ad"
+    asked = ["simulate", "tiny", "--settings=cells=300", "--seed=1", f"--output={output}"]
+    assert cli.main(asked) == 0
+    cells = anndata.read_h5ad(output)
+    truth = load_truth(tmp_path / "screen.truth.npz")
+    assert cells.n_obs == 300
+    assert set(cells.obs["perturbation"]) <= set(map(str, truth.conditions))
