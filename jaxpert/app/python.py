@@ -165,9 +165,9 @@ def save(fitted: Fitted, data: Data, folder: str | Path) -> Path:
     return folder
 
 
-def load(folder: str | Path) -> Loaded:
+def load(folder: str | Path, *, seed: int = 0) -> Loaded:
     """A fitted model and its data, from what `save` wrote or from the work directory of a finished
-    run.
+    run; `seed` says which of several seeds that were trained at once.
 
     Example:
         fitted, cells = jaxpert.load("runs/demo")
@@ -178,7 +178,7 @@ def load(folder: str | Path) -> Loaded:
     if not (folder / saved.STRUCTURE).exists():
         from jaxpert.app.reopen import reopen
 
-        finished = reopen(folder)
+        finished = reopen(folder, seed=seed)
         problem = finished.problem
         data = problem.dataset if problem.details is None else problem.details
         return Loaded(finished.fitted, data)

@@ -12,12 +12,13 @@ import sys
 import time
 
 import anndata
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from jaxpert.app import cli, families
+from jaxpert.app import cli, families, run, training
 from jaxpert.core.config import listed
 from support.paths import ROOT
 from support.runs import ONE_DEVICE
@@ -188,9 +189,9 @@ def test_public_screen_without_a_network(capsys, tmp_path, monkeypatch):
     assert "norman.h5ad" in said and "34027562" in said and ":demo" in said
 
 
-def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
+def test_perturbations_that_are_hard_but_allowed_are_named(tmp_path):
     """One cell of a perturbation, and a held-out pair whose gene was never perturbed alone or in
-    training."""
+    training; that notes are said and stand in metrics.json shows every finished run."""
     adata = screen()
     label = adata.obs.condition.to_numpy().copy()
     label[label == "D+ctrl"] = "A+ctrl"
@@ -199,19 +200,12 @@ def test_perturbations_that_are_hard_but_allowed_are_named(capsys, tmp_path):
     part = np.array(["train", "train", "val", "train"])[np.arange(240) % 4]
     part[label == "C+D"] = "test"
     adata.obs = adata.obs.assign(condition=label, part=part)
-    argv = [
-        *FILE,
-        saved(tmp_path, adata),
-        "--config.split.kind=column",
-        "--config.split.column=part",
-        *LEAN,
-    ]
-    assert cli.main(["train", *argv, ONE_DEVICE, f"--workdir={tmp_path}/work"]) == 0
-    said = capsys.readouterr().err
-    assert "LONELY" in said and "single cell" in said
-    assert "C+D (D)" in said and "rests on the model's prior" in said
-    notes = json.loads((tmp_path / "work/metrics.json").read_text())["data"]["notes"]
-    assert any("C+D (D)" in note for note in notes)
+    columns = ["--config.split.kind=column", "--config.split.column=part"]
+    argv = [*FILE, saved(tmp_path, adata), *columns, *LEAN, f"--workdir={tmp_path}/work"]
+    raw, _ = training.parse(argv)
+    notes = run.prepare(*run.read(raw)).problem.dataset.notes
+    assert any("LONELY" in note and "single cell" in note for note in notes)
+    assert any("C+D (D)" in note and "rests on the model's prior" in note for note in notes)
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +225,7 @@ def test_run_leaves_what_the_readme_says(finished):
         "figures",
     }
     metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["data"]["notes"]
     assert {
         "model",
         "baselines",
@@ -332,60 +327,39 @@ def start(work: pathlib.Path) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_checkpoint(
-    work: pathlib.Path, process: subprocess.Popen | None = None, *, after: int = 0
-) -> int:
-    """Wait until the run has saved a later step than `after`; returns that step."""
+def wait_for_checkpoint(work: pathlib.Path, process: subprocess.Popen) -> None:
+    """Wait until the run has saved a step."""
     end = time.monotonic() + 300
-    while True:
-        steps = [int(p.name) for p in (work / "checkpoints").glob("*") if p.name.isdigit()]
-        if max(steps, default=0) > after:
-            return max(steps)
-        assert process is not None and process.poll() is None and time.monotonic() < end
+    while not any(path.name.isdigit() for path in (work / "checkpoints").glob("*")):
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.05)
 
 
-def final_state(work: pathlib.Path) -> dict[str, bytes]:
-    """Every array of the last checkpoint, by name."""
-    import orbax.checkpoint as ocp
+def numbers(state) -> list[bytes]:
+    leaves = jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))
+    return [np.asarray(leaf).tobytes() for leaf in leaves]
 
-    with ocp.CheckpointManager(work / "checkpoints") as manager:
-        step = manager.latest_step()
-        found = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))[
-            "state"
-        ]
-    import jax
 
-    return {
-        jax.tree_util.keystr(k): np.asarray(v).tobytes()
-        for k, v in jax.tree_util.tree_leaves_with_path(found)
-    }
+def losses(work: pathlib.Path) -> list[float]:
+    """Of training and validation, in the order of metrics.jsonl."""
+    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    return [row.get("train/loss", row.get("val/loss")) for row in rows]
 
 
 @pytest.mark.slow
-def test_killed_and_terminated_runs_end_in_the_same_bits(tmp_path):
-    whole = start(tmp_path / "whole")
-    broken = start(tmp_path / "broken")
-    wait_for_checkpoint(tmp_path / "broken", broken)
+def test_a_killed_run_ends_in_the_same_bits(tmp_path, capsys):
+    """A run that is asked to stop: tests/core/test_train.py; kills of every family at any moment:
+    `make campaign`."""
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    killed = start(broken)
+    wait_for_checkpoint(broken, killed)
     time.sleep(np.random.default_rng().uniform(0, 1.5))
-    broken.send_signal(signal.SIGKILL)
-    broken.communicate()
-    saved_step = wait_for_checkpoint(tmp_path / "broken")
-    again = start(tmp_path / "broken")
-    wait_for_checkpoint(tmp_path / "broken", again, after=saved_step + 50)
-    again.send_signal(signal.SIGTERM)
-    said = again.communicate(timeout=300)[1]
-    assert again.returncode == 0
-    assert "the same command goes on from there" in said or "report:" in said
-    assert "going on from step" in start(tmp_path / "broken").communicate(timeout=300)[1]
-    whole.communicate(timeout=300)
-    assert whole.returncode == 0
-    assert final_state(tmp_path / "broken") == final_state(tmp_path / "whole")
-    rows = [
-        (tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "broken")
-    ]
-    losses = [
-        [json.loads(row).get("train/loss", json.loads(row).get("val/loss")) for row in each]
-        for each in rows
-    ]
-    assert losses[0] == losses[1]
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    raw, _ = training.parse([*LONG, f"--workdir={broken}"])
+    prepared = run.prepare(*run.read(raw))
+    resumed = run.train(prepared, raw, broken)
+    assert "going on from step" in capsys.readouterr().err
+    uninterrupted = run.train(prepared, raw, whole)
+    assert numbers(resumed.train) == numbers(uninterrupted.train)
+    assert losses(broken) == losses(whole)

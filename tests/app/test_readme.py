@@ -4,9 +4,10 @@ import re
 import shlex
 import shutil
 
-import anndata
+import numpy as np
 import pytest
 
+import jaxpert
 from jaxpert import data
 from jaxpert.app import cli, families, run, training
 from jaxpert.core.config import listed
@@ -51,7 +52,10 @@ def test_python_gives_predictions(tmp_path, monkeypatch):
     assert list(predicted.obs_names) == ["ctrl", "PERT001+PERT002"]
     assert predicted.shape == (2, 200) and {"effect", "effect_error", "sd"} <= set(predicted.layers)
     assert (predicted.layers["effect"][0] == 0).all() and predicted.layers["effect"][1].std() > 0
-    assert scope["cells"].genes == tuple(predicted.var_names)
+    fitted, cells = scope["fitted"], scope["cells"]  # as they were loaded from "mine"
+    assert cells.genes == tuple(predicted.var_names)
+    again = jaxpert.predict(fitted, cells, "PERT001+PERT002")
+    np.testing.assert_array_equal(again.layers["effect"], predicted.layers["effect"])
 
 
 def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
@@ -60,8 +64,13 @@ def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope: dict = {}
     exec(blocks("python")[1].replace("epochs=2", "epochs=1, devices=1"), scope)
-    predicted = scope["predicted"]
-    assert isinstance(predicted, anndata.AnnData) and predicted.n_obs >= 3
+    predicted, fitted, rows = scope["predicted"], scope["fitted"], scope["rows"]
+    assert predicted.n_obs >= 3 and predicted.shape[1] == len(rows.dataset.genes)
+    assert np.isfinite(predicted.layers["effect"]).all()
+    again, same_rows = jaxpert.load(jaxpert.save(fitted, rows, tmp_path / "rows"))
+    repeated = jaxpert.predict(again, same_rows, "PERT001")
+    np.testing.assert_array_equal(predicted.X, repeated.X)
+    assert jaxpert.evaluate(fitted, rows)["cycseq"]["model"]
 
 
 @pytest.mark.parametrize("argv", TRAINING, ids=" ".join)
@@ -74,9 +83,10 @@ def test_training_commands_are_read_to_the_end(argv, monkeypatch):
 
 @pytest.mark.parametrize("argv", ASKING, ids=" ".join)
 def test_commands_on_finished_runs_work(argv, tmp_path, monkeypatch):
-    if argv[0] == "pairs":
-        # On a run of GEARS: tests/models/gears/test_pairs_command.py. Here, that its flags exist.
-        options = families.load("gears").commands["pairs"].options
+    owner = {"pairs": "gears", "clean": "cradle", "interpret": "cradle"}.get(argv[0])
+    if owner:
+        # Their own tests run these commands; here, that the flags exist.
+        options = families.load(owner).commands[argv[0]].options
         flags = {flag.split("=")[0] for flag in argv if flag.startswith("--")} - {"--output"}
         assert flags <= {f"--{name}" for name in options.__dataclass_fields__}
         return

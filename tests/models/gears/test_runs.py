@@ -24,6 +24,7 @@ from jaxpert.models.gears import model as gears
 from jaxpert.tasks.screen.load import load_dataset, problem_of
 from jaxpert.tasks.screen.measured import measure
 from jaxpert.tasks.screen.predict import make_request, predict, predict_effects, treatments_of
+from support.runs import GEARS_SHIPPED
 
 
 def config(**changes):
@@ -271,9 +272,7 @@ def test_python_users_have_the_door_of_the_configs(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_leaves_scores_predictions_and_a_report(run_of):
-    work = run_of(
-        "gears_norman:test", "--config.model.kwargs.uncertainty=shipped", "--config.train.epochs=1"
-    )
+    work = run_of("gears_norman:test", *GEARS_SHIPPED)
     metrics = json.loads((work / "metrics.json").read_text())
     assert metrics["gears"]["model"]["test"]["pearson_delta"] is not None and "quality" in metrics
     predicted = anndata.read_h5ad(work / "predictions.h5ad")
