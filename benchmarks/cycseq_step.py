@@ -112,7 +112,7 @@ def batch_of(rows: int) -> Batch:
 
 def _ours(net: CycSeq, batch: Batch) -> tuple[Callable, Any]:
     model = cycseq.model_of(net)
-    steps = optim.build("adam", 2e-4, b1=0.5, b2=0.9, clip=1.0, clip_parts=("generators",))
+    steps = optim.build("adam", 2e-4, betas=(0.5, 0.9), clip=1.0, clip_parts=("generators",))
 
     def update(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
         params, state, moments, number = carried

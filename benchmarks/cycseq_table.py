@@ -90,7 +90,7 @@ def _counts(
     rng: np.random.Generator, cells: int, block: int = 4_096
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """CSR parts in the alignment of `load_lines`; genes are met at geometric gaps."""
-    from jaxpert.tasks.translation.lines import aligned
+    from jaxpert.tasks.translation.matrices import aligned
 
     room = int(cells * NONZEROS * 1.1)
     data, indices = aligned(room, np.dtype(np.uint8)), aligned(room, np.dtype(np.int32))

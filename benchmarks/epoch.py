@@ -56,8 +56,9 @@ def _our_epoch(screen: Dataset, particles: int) -> Callable[[], float]:
     def epoch() -> float:
         nonlocal state
         rows: list[dict] = []
-        epochs = int(state.step) // feed.steps + 1
-        state, _ = train.fit(model, optimizer, state, feed, None, epochs=epochs, report=rows.append)
+        schedule = train.Schedule(int(state.step) // feed.steps + 1)
+        hooks = train.Hooks(report=rows.append)
+        state, _ = train.fit(model, optimizer, state, (feed, None), schedule, hooks)
         return rows[-1]["seconds"]
 
     return epoch

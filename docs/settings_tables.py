@@ -30,8 +30,8 @@ def filled(text: str) -> str:
     """A page with its tables as they are now."""
     blank = re.sub(rf"(<!-- settings: \w+ -->)\n.*?{END}", r"\1", text, flags=re.S)
 
-    def with_table(found: re.Match) -> str:
-        return f"{found[0]}\n\n{table(found[1]).strip()}\n\n{END}"
+    def with_table(heading: re.Match) -> str:
+        return f"{heading[0]}\n\n{table(heading[1]).strip()}\n\n{END}"
 
     return re.sub(r"<!-- settings: (\w+) -->", with_table, blank)
 

@@ -20,8 +20,8 @@ def test_plain_gears_has_our_loss_moments_and_gradients():
         batch = jax.tree.map(
             lambda leaf: leaf.astype("float64") if leaf.dtype.kind == "f" else leaf, batch
         )
-        found = jax.device_get(step.both(gears.make(spec, hidden_dim=4), batch))
-    (ours, our_state, slopes), (plain, state, expected) = found
+        sides = jax.device_get(step.both(gears.make(spec, hidden_dim=4), batch))
+    (ours, our_state, slopes), (plain, state, expected) = sides
     np.testing.assert_allclose(ours, plain, rtol=1e-9)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), our_state, state

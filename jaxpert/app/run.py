@@ -17,6 +17,7 @@ from jaxpert.core.about import about
 from jaxpert.core.config import Config
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Family, Problem, Ready
+from jaxpert.core.train import Hooks
 from jaxpert.core.types import TrainState
 from jaxpert.report import page
 from jaxpert.simulate import save_truth
@@ -124,8 +125,7 @@ def train(prepared: Prepared, raw: Config, folder: Path) -> fit.Fitted:
             for write in writers:
                 write(row)
 
-        loop = fit.Loop(
-            restore=restore,
+        hooks = Hooks(
             save=lambda state, at: checkpoint.save(manager, state, belongs | at),
             report=report,
             should_stop=stack.enter_context(log.catch_signals()),
@@ -137,7 +137,7 @@ def train(prepared: Prepared, raw: Config, folder: Path) -> fit.Fitted:
             checked.train,
             seed=checked.seed,
             seeds=vmapped_seeds(checked),
-            loop=loop,
+            loop=fit.Loop(restore, hooks),
         )
 
 

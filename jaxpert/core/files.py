@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ def whole(path: str | Path) -> Iterator[Path]:
     finally:
         # After the rename it is gone; after an error nothing half-written may stay.
         part.unlink(missing_ok=True)
+
+
+def file_name(text: str) -> str:
+    """A text without what file names should not have."""
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def write_text(path: str | Path, text: str) -> None:

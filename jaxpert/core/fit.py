@@ -32,9 +32,7 @@ class Loop:
 
     restore: Callable[[TrainState], TrainState] | None = None
     """Takes the fresh training state and returns the one to go on from."""
-    save: Callable[[TrainState, dict], None] | None = None
-    report: Callable[[dict[str, Any]], None] | None = None
-    should_stop: Callable[[], bool] | None = None
+    hooks: train.Hooks = train.NO_HOOKS
 
 
 def fit(
@@ -64,12 +62,7 @@ def fit(
     state = train.init(model, optimizer, feeds[0], root_key(seed, seeds))
     if loop.restore is not None:
         state = loop.restore(state)
-    hooks = {"save": loop.save, "report": loop.report, "should_stop": loop.should_stop}
-    state, outcome = train.fit(
-        model,
-        optimizer,
-        state,
-        *feeds,
+    schedule = train.Schedule(
         epochs=settings.epochs,
         # A config holds numbers only, where 0 stands for no bound.
         max_steps=settings.max_steps or None,
@@ -77,11 +70,13 @@ def fit(
         validate_every=settings.validate_every,
         log_every=settings.log_every,
         save_seconds=settings.save_seconds,
-        **{name: hook for name, hook in hooks.items() if hook is not None},
     )
+    state, outcome = train.fit(model, optimizer, state, feeds, schedule, loop.hooks)
     fitted = Fitted(model, state.best.params, state.best.state, state, outcome)
     # An interrupted run goes on later, so what follows training waits for its end.
-    return fitted if outcome.reason == "interrupted" else after_training(fitted, dataset)
+    if outcome.reason == "interrupted":
+        return fitted
+    return after_training(fitted, dataset)
 
 
 def root_key(seed: int, seeds: int | None = None) -> jax.Array:
@@ -100,8 +95,7 @@ def make_optimizer(settings: TrainKeys, steps: int) -> Any:
         settings.optimizer,
         # optax counts steps where a config counts epochs.
         optim.decayed(settings.learning_rate, settings.decay, every * steps),
-        b1=settings.b1,
-        b2=settings.b2,
+        betas=(settings.b1, settings.b2),
         weight_decay=settings.weight_decay,
         clip=settings.clip or None,
         clip_kind=settings.clip_kind,

@@ -24,8 +24,7 @@ def build(
     kind: str,
     learning_rate: Rate,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
+    betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 0.0,
     clip: float | None = None,
     clip_kind: str = "norm",
@@ -41,37 +40,41 @@ def build(
     Args:
         kind: "adam" (1e-8), "rmsprop" (0.99, 1e-8, from 0, no momentum) or "sgd".
         learning_rate: a number, or an optax schedule of the step (see `decayed`).
-        b1: Adam's decay of the first moment.
-        b2: of the second.
+        betas: Adam's decay of the first and of the second moment.
         weight_decay: coefficient of the L2 term; 0 for none.
-        clip: bound on the gradient; None for none.
-        clip_kind: "norm" bounds the global norm, "value" every element.
+        clip, clip_kind: bound on the gradient (None for none): "norm" on the global norm, "value"
+            on every element.
         clip_parts: top-level parts of the parameters that the clip is for; empty for all.
-        freeze: parameters to leave as they are, by path ("generators.p2n.encoder"); all below a
-            path are meant.
+        freeze: parameters to leave as they are: all at or below a path ("generators.p2n.encoder").
 
-    Raises:
-        InputError: for an unknown kind, and (when the state is made) for a part or path that no
-            parameter has.
+    Raises InputError for an unknown kind, and (when the state is made) for a part or path that no
+    parameter has.
     """
     if kind not in KINDS:
         raise InputError(f"train.optimizer is {kind!r}, expected one of {', '.join(KINDS)}")
     if clip_kind not in CLIPS:
         raise InputError(f"train.clip_kind is {clip_kind!r}, expected one of {', '.join(CLIPS)}")
-    # Guards stand outside the root, as in PyTorch; optax's RMSprop has its own inside.
-    moments = {
-        "adam": optax.scale_by_adam(b1=b1, b2=b2, eps=1e-8),
-        "rmsprop": optax.scale_by_rms(RMS_DECAY, 1e-8, eps_in_sqrt=False),
-        "sgd": optax.identity(),
-    }
+    clipping = decay = optax.identity()
+    if clip is not None:
+        clipping = _clipping(clip, clip_kind, clip_parts)
+    if weight_decay:
+        decay = optax.add_decayed_weights(weight_decay)
     # The order decides the numbers (docs/models/cradle.md, "Training").
-    chain = optax.chain(
-        optax.identity() if clip is None else _clipping(clip, clip_kind, clip_parts),
-        optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity(),
-        moments[kind],
-        optax.scale_by_learning_rate(learning_rate),
-    )
-    return _frozen(chain, freeze) if freeze else chain
+    rate = optax.scale_by_learning_rate(learning_rate)
+    chain = optax.chain(clipping, decay, _moments(kind, betas), rate)
+    if not freeze:
+        return chain
+    return _frozen(chain, freeze)
+
+
+def _moments(kind: str, betas: tuple[float, float]) -> optax.GradientTransformation:
+    """What turns a gradient into a step, before the rate."""
+    # Guards stand outside the root, as in PyTorch; optax's RMSprop has its own inside.
+    if kind == "adam":
+        return optax.scale_by_adam(b1=betas[0], b2=betas[1], eps=1e-8)
+    if kind == "rmsprop":
+        return optax.scale_by_rms(RMS_DECAY, 1e-8, eps_in_sqrt=False)
+    return optax.identity()
 
 
 def adam(
@@ -88,12 +91,10 @@ def sgd(learning_rate: Rate) -> optax.GradientTransformation:
 
 def decayed(learning_rate: float, factor: float, every: int) -> Rate:
     """The rate times `factor` after every `every` steps; the number itself for a factor of 1."""
-    return (
-        learning_rate
-        if factor == 1
-        # Whole divisions make a staircase: the rate is constant in between.
-        else lambda step: learning_rate * factor ** (jnp.asarray(step) // every)
-    )
+    if factor == 1:
+        return learning_rate
+    # Whole divisions make a staircase: the rate is constant in between.
+    return lambda step: learning_rate * factor ** (jnp.asarray(step) // every)
 
 
 def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTransformation:
@@ -109,7 +110,7 @@ def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTr
             return clip(updates), state
         # The norm of these parts alone (docs/models/cycseq.md, "Optimiser and schedule").
         chosen = clip({name: updates[name] for name in parts})
-        return {name: chosen.get(name, part) for name, part in updates.items()}, state
+        return {**updates, **chosen}, state
 
     def init(params: PyTree) -> Any:
         # Checked here, where the names of the parameters are first known.
@@ -130,16 +131,13 @@ def _frozen(
     them."""
 
     def init(params: PyTree) -> Any:
-        # Dots at both ends keep "encoder" from matching "encoder2".
-        names = ["." + name for name in _names(params)]
-        absent = [
-            path for path in paths if not any(f"{name}.".startswith(f".{path}.") for name in names)
-        ]
-        if absent:
-            raise InputError(
-                f"train.freeze names {absent[0]!r}, expected paths of parameters such as "
-                f"{names[0][1:]!r} or the beginning of one"
-            )
+        names = _names(params)
+        for path in paths:
+            if not any(_is_below(name, path) for name in names):
+                raise InputError(
+                    f"train.freeze names {path!r}, expected paths of parameters such as "
+                    f"{names[0]!r} or the beginning of one"
+                )
         return inner.init(params)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
@@ -158,11 +156,17 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
+def _is_below(name: str, path: str) -> bool:
+    """Whether a parameter is at a path or below it."""
+    # The dot at the end keeps "encoder" from matching "encoder2".
+    return f"{name}.".startswith(f"{path}.")
+
+
 def _without(tree: PyTree, paths: Sequence[str]) -> PyTree:
     """Zeros at and below the paths."""
 
-    def one(path: Any, leaf: jax.Array) -> jax.Array:
-        hit = any(f"{_name(path)}.".startswith(f"{frozen}.") for frozen in paths)
-        return jnp.zeros_like(leaf) if hit else leaf
+    def thawed(path: Any, leaf: jax.Array) -> jax.Array:
+        frozen = any(_is_below(_name(path), frozen_path) for frozen_path in paths)
+        return jnp.zeros_like(leaf) if frozen else leaf
 
-    return jax.tree_util.tree_map_with_path(one, tree)
+    return jax.tree_util.tree_map_with_path(thawed, tree)

@@ -20,9 +20,13 @@ def _inside_pmap() -> bool:
 
 def psum(tree: Any) -> Any:
     """Sum over devices inside the training loop's pmap; unchanged elsewhere."""
-    return jax.lax.psum(tree, AXIS) if _inside_pmap() else tree
+    if not _inside_pmap():
+        return tree
+    return jax.lax.psum(tree, AXIS)
 
 
 def pmean(tree: Any) -> Any:
     """Mean over devices inside the training loop's pmap; unchanged elsewhere."""
-    return jax.lax.pmean(tree, AXIS) if _inside_pmap() else tree
+    if not _inside_pmap():
+        return tree
+    return jax.lax.pmean(tree, AXIS)

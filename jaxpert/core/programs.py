@@ -38,9 +38,8 @@ class Plan(NamedTuple):
         while at < self.last:
             # Bounds count from the epoch's start, so a resumed run meets the same programs.
             within = at % self.epoch
-            lengths.append(
-                min(self.stretch - within % self.stretch, self.epoch - within, self.last - at)
-            )
+            to_log, to_epoch = self.stretch - within % self.stretch, self.epoch - within
+            lengths.append(min(to_log, to_epoch, self.last - at))
             at += lengths[-1]
         return lengths
 
@@ -80,15 +79,16 @@ def compile_programs(
             mapped = jax.jit(many, donate_argnums=0)
         # Over several processes pmap lowers for global shapes but is called with local ones: it
         # compiles when called.
-        return mapped if jax.process_count() > 1 else mapped.lower(*arguments).compile()
+        if jax.process_count() > 1:
+            return mapped
+        return mapped.lower(*arguments).compile()
 
     # Steps never touch the best, so it stays out of what they donate and copy.
     bare, data = live._replace(best=None), train_feed.data
-    chunks = {
-        n: compiled(stretch_of(model, optimizer, train_feed, n), bare, data)
-        # Nearly all stretches have one length, so two or three programs are compiled.
-        for n in set(plan.stretches())
-    }
+    chunks: dict[int, Callable] = {}
+    # Nearly all stretches have one length, so two or three programs are compiled.
+    for length in set(plan.stretches()):
+        chunks[length] = compiled(stretch_of(model, optimizer, train_feed, length), bare, data)
 
     def chunk(length: int, live: TrainState) -> tuple[TrainState, Numbers]:
         moved, numbers = chunks[length](live._replace(best=None), data)
@@ -118,7 +118,8 @@ def stretch_of(
         updates, opt_state = optimizer.update(grads, carry.opt_state, carry.params)
         params = optax.apply_updates(carry.params, updates)
         # After the step, so that stored parameters are always within their bounds.
-        params = params if model.constrain is None else model.constrain(params)
+        if model.constrain is not None:
+            params = model.constrain(params)
         numbers = pmean({**metrics, "loss": loss}) | {"grad_norm": optax.tree.norm(grads)}
         moved = carry._replace(params=params, state=state, opt_state=opt_state, step=number + 1)
         return moved, numbers | {"cells": psum(batch.mask.sum())}
@@ -137,30 +138,33 @@ def stretch_of(
 
 def validation_of(model: Model, feed: Feed, plan: Plan) -> Callable:
     """Return the function that scores all cells of the feed and decides on the best."""
-    sums, finish = _mean_loss(model) if model.validate is None else model.validate
+    # The loss, or a score that the model has of its own.
+    sums, finish = model.validate or _mean_loss(model)
+    judged = "loss" if model.validate is None else "score"
 
     def validate(state: TrainState, data: PyTree) -> tuple[TrainState, Numbers]:
         # Fresh noise at every validation, yet the same in a resumed run.
         key = jax.random.fold_in(jax.random.fold_in(state.key, Stream.VALIDATION), state.step)
         order = feed.order(data, key, jnp.zeros((), jnp.int32))
 
-        def one(number: Int[Array, ""]) -> PyTree:
+        def sums_of(number: Int[Array, ""]) -> PyTree:
             key_batch = jax.random.fold_in(key, number)
             batch = feed.batch(data, key_batch, order, number)
             return sums(state.params, state.state, key_batch, batch), psum(batch.mask.sum())
 
         # The scan needs sums of the right shapes before any batch is scored.
-        zero = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, jnp.zeros((), int))
-        )
-        numbers = jnp.arange(feed.steps, dtype=jnp.int32)
-        (total, cells), _ = jax.lax.scan(
-            lambda sum_, n: (jax.tree.map(jnp.add, sum_, one(n)), None), zero, numbers
-        )
+        shapes = jax.eval_shape(sums_of, jnp.zeros((), int))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def add(total: PyTree, number: Int[Array, ""]) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, total, sums_of(number)), None
+
+        batches = jnp.arange(feed.steps, dtype=jnp.int32)
+        (total, cells), _ = jax.lax.scan(add, zero, batches)
         loss, more = finish(total)
-        found = {**more, "loss" if model.validate is None else "score": loss, "cells": cells}
         # At least one axis, so that validations are logged like stretches of one step.
-        return state._replace(best=_better(state, loss, plan)), jax.tree.map(jnp.atleast_1d, found)
+        numbers = jax.tree.map(jnp.atleast_1d, {**more, judged: loss, "cells": cells})
+        return state._replace(best=_better(state, loss, plan)), numbers
 
     return validate
 
@@ -172,14 +176,13 @@ def _mean_loss(model: Model) -> Validation:
         # The new state is dropped: only training batches may change remembered moments.
         loss, (_, metrics) = model.loss(params, state, key, batch)
         cells = psum(batch.mask.sum())
+        means = pmean({**metrics, "loss": loss})
         # A mean of batch means would give the cells of the partial batch more weight.
-        return {
-            name: value * cells for name, value in pmean({**metrics, "loss": loss}).items()
-        }, cells
+        return jax.tree.map(lambda mean: mean * cells, means), cells
 
-    def finish(found: PyTree) -> tuple[Float[Array, ""], Numbers]:
-        totals, cells = found
-        means = {name: total / cells for name, total in totals.items()}
+    def finish(sums: PyTree) -> tuple[Float[Array, ""], Numbers]:
+        totals, cells = sums
+        means = jax.tree.map(lambda total: total / cells, totals)
         return means.pop("loss"), means
 
     return Validation(sums, finish)

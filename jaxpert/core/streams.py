@@ -23,3 +23,10 @@ class Stream(enum.IntEnum):
     """Of the seed's own key: predicted cells."""
     EVALUATE = 2
     """Of the seed's own key: generated cells that are only scored."""
+    REMOVE = 3
+    """Of a given seed's key: cells without their artifact."""
+    INTERPRET = 3
+    """Of a given seed's key: the latent space. It has the number of `REMOVE`, as it always had, so
+    that numbers stay what they were; no answer draws from both."""
+    GENERATE = 4
+    """Of a given seed's key: artifact-free cells."""

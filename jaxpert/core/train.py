@@ -53,11 +53,9 @@ class NonFiniteLoss(RuntimeError):
     numbers of that step."""
 
     def __init__(self, phase: str, step: int, terms: Numbers, saved: int) -> None:
-        good = (
-            f"the last good checkpoint is of step {saved}"
-            if saved
-            else "no checkpoint was saved yet"
-        )
+        good = "no checkpoint was saved yet"
+        if saved:
+            good = f"the last good checkpoint is of step {saved}"
         listed = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
         super().__init__(
             f"the {phase} loss is not finite at step {step} ({listed}) and {good}: lower "
@@ -66,12 +64,41 @@ class NonFiniteLoss(RuntimeError):
         self.step, self.terms, self.saved = step, terms, saved
 
 
-class _Hooks(NamedTuple):
-    save: Callable[[TrainState, dict[str, int]], None]
-    save_seconds: float
-    report: Callable[[Numbers], None]
-    should_stop: Callable[[], bool]
-    show: Callable[..., None] = lambda *_: None
+class Schedule(NamedTuple):
+    """How long training lasts, and how often it is judged, logged and saved."""
+
+    epochs: int
+    """Of the whole training, counted from step 0 as `max_steps` is."""
+    max_steps: int | None = None
+    patience: int | None = None
+    """Epochs without a lower validation score before training stops; None for never."""
+    validate_every: int = 1
+    log_every: int = 50
+    """Steps that run in one compiled program."""
+    save_seconds: float = 60.0
+
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+class Hooks(NamedTuple):
+    """What `fit` calls while it trains."""
+
+    save: Callable[[TrainState, dict[str, int]], None] = _ignore
+    """Gets the state, without device axis, and {"step", "epoch"}; it must copy what it keeps, as
+    the next steps reuse the memory."""
+    report: Callable[[Numbers], None] = _ignore
+    """Gets a row of numbers for each stretch and each validation."""
+    should_stop: Callable[[], bool] = _never
+    """Asked after every stretch."""
+
+
+NO_HOOKS = Hooks()
 
 
 def init(
@@ -87,7 +114,9 @@ def init(
     With `seeds=k`, or with an array of k keys, every leaf has a leading seed axis; seed i equals
     the run whose key is `jax.random.split(key, k)[i]`, or `key[i]`.
     """
-    keys = key if seeds is None else jax.random.split(key, seeds)
+    keys = key
+    if seeds is not None:
+        keys = jax.random.split(key, seeds)
 
     def start(data: PyTree, key: PRNGKeyArray) -> TrainState:
         order = feed.order(data, jax.random.fold_in(key, Stream.ORDER), jnp.zeros((), jnp.int32))
@@ -131,67 +160,84 @@ def fit(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    train_feed: Feed,
-    valid_feed: Feed | None,
-    *,
-    epochs: int,
-    patience: int | None = None,
-    log_every: int = 50,
-    max_steps: int | None = None,
-    validate_every: int = 1,
-    save: Callable[[TrainState, dict], None] | None = None,
-    save_seconds: float = 60.0,
-    report: Callable[[Numbers], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    feeds: tuple[Feed, Feed | None],
+    schedule: Schedule,
+    hooks: Hooks = NO_HOOKS,
 ) -> tuple[TrainState, Outcome]:
-    """Train until `epochs` or `max_steps` (both counted from step 0) are done; `state` is left
-    untouched.
+    """Train on the first of both feeds until the schedule is done; `state` is left untouched.
 
-    Steps run `log_every` at a time in one compiled program, in stretches that start anew with every
-    epoch, so a run resumed from a saved state runs the same programs and ends in the same bits.
-    Feeds made for several devices run under pmap, a state with a seed axis is vmapped. After every
-    `validate_every` epochs and after the last step, the mean loss over all cells of `valid_feed`,
-    with fresh noise, or the score that the model has of its own (`Model.validate`), decides on
-    `state.best`; a seed without improvement for `patience` epochs keeps its best for good. Without
-    `valid_feed` the best is the latest.
+    Stretches of steps, each one compiled program, start anew with every epoch, so a run resumed
+    from a saved state runs the same programs and ends in the same bits. Feeds made for several
+    devices run under pmap, a state with a seed axis is vmapped. After every `validate_every` epochs
+    and after the last step, the mean loss over all cells of the second feed, with fresh noise, or
+    the score that the model has of its own (`Model.validate`), decides on `state.best`; a seed
+    without improvement for `patience` epochs keeps its best for good. Without a second feed the
+    best is the latest.
 
-    `report` gets a row per stretch (`train/...`, mean over its steps) and per validation
-    (`val/...`), with lists where there are seeds, always before the `save` of that step. `save`
-    gets the state, without device axis, and {"step", "epoch"} at the end of a stretch, once
-    `save_seconds` have passed since the last, and at the end of the run; it must copy what it
-    keeps, as the next steps reuse the memory. `should_stop` is asked after every stretch. Raises
-    NonFiniteLoss; such a state is never saved.
+    Rows are reported per stretch (`train/...`, mean over its steps) and per validation (`val/...`),
+    with lists where there are seeds, always before the save of that step. States are saved at the
+    end of a stretch, once `save_seconds` have passed since the last, and at the end of the run.
+    Raises NonFiniteLoss; such a state is never saved.
     """
-    if patience is not None and valid_feed is None:
-        raise InputError(
-            "`train.patience` is set but there are no validation cells to judge by: set it to None"
-        )
-    # Seeds that are trained at once are all at the same step.
-    first = int(np.ravel(state.step)[0])
-    last = epochs * train_feed.steps
-    plan = Plan(
-        first, min(last, max_steps or last), train_feed.steps, log_every, validate_every, patience
-    )
+    train_feed, valid_feed = feeds
+    # In steps from here on, which is what programs and checkpoints count.
+    plan = _plan(schedule, state, train_feed, valid_feed)
+    first, epoch = plan.first, plan.first // plan.epoch
     # A finished run that is asked again has nothing to compile.
-    if first >= plan.last or np.all(
-        plan.exhausted(np.asarray(state.best.epoch), first // plan.epoch)
-    ):
-        reason = "finished" if first >= plan.last else "patience"
-        return copied(state), Outcome(reason, first // plan.epoch, first)
+    if first >= plan.last:
+        return copied(state), Outcome("finished", epoch, first)
+    if np.all(plan.exhausted(np.asarray(state.best.epoch), epoch)):
+        return copied(state), Outcome("patience", epoch, first)
     split = is_split(train_feed)
     # A copy, since the steps donate theirs: the caller's must live on.
     live = spread(state, train_feed) if split else copied(state)
-    chunk, validate = compile_programs(model, optimizer, plan, train_feed, valid_feed, live)
-    hooks = _Hooks(save or _ignore, save_seconds, report or _ignore, should_stop or (lambda: False))
+    programs = compile_programs(model, optimizer, plan, train_feed, valid_feed, live)
     with log.progress(plan.last, start=first) as show:
-        live, step, reason = _loop(plan, hooks._replace(show=show), chunk, validate, live, split)
-    return first_replica(live) if split else live, Outcome(reason, step // plan.epoch, step)
+        record = _recorder(plan, hooks.report, show)
+        loop = _Loop(plan, hooks, schedule.save_seconds, record, split)
+        live, step, reason = _loop(loop, *programs, live)
+    return _single(live, split), Outcome(reason, step // plan.epoch, step)
+
+
+def _plan(schedule: Schedule, state: TrainState, train_feed: Feed, valid_feed: Feed | None) -> Plan:
+    """The schedule in steps, from the one that the state has reached."""
+    if schedule.patience is not None and valid_feed is None:
+        raise InputError(
+            "`train.patience` is set but there are no validation cells to judge by: set it to None"
+        )
+    last = schedule.epochs * train_feed.steps
+    return Plan(
+        # Seeds that are trained at once are all at the same step.
+        first=int(np.ravel(state.step)[0]),
+        last=min(last, schedule.max_steps or last),
+        epoch=train_feed.steps,
+        stretch=schedule.log_every,
+        validate_every=schedule.validate_every,
+        patience=schedule.patience,
+    )
+
+
+def _single(live: TrainState, split: bool) -> TrainState:
+    """The state without the axis of devices."""
+    return first_replica(live) if split else live
+
+
+class _Loop(NamedTuple):
+    """What stays the same from stretch to stretch."""
+
+    plan: Plan
+    hooks: Hooks
+    save_seconds: float
+    record: Callable[..., None]
+    split: bool
+    """Whether the state has an axis of devices."""
 
 
 def _loop(
-    plan: Plan, hooks: _Hooks, chunk: Callable, validate: Callable, live: TrainState, split: bool
+    loop: _Loop, chunk: Callable, validate: Callable, live: TrainState
 ) -> tuple[TrainState, int, str]:
-    record = _recorder(plan, hooks)
+    """The state where training ends, its step, and why it ends there."""
+    plan, hooks, record = loop.plan, loop.hooks, loop.record
     step = saved = plan.first
     saved_at = time.monotonic()
     stop = done = False
@@ -203,10 +249,10 @@ def _loop(
         pending.append(("train", step, length, numbers))
         check = plan.validates(step)
         # Asked together: one exchange between processes per stretch.
-        stop, due = _agreed(hooks.should_stop(), time.monotonic() - saved_at >= hooks.save_seconds)
-        # Numbers are checked before their state is validated or saved.
-        wait = check or stop or due
-        while len(pending) > (0 if wait else 1):
+        stop, due = _agreed(hooks.should_stop(), time.monotonic() - saved_at >= loop.save_seconds)
+        # Numbers are checked before their state is validated or saved; else one stretch behind.
+        waiting = 0 if check or stop or due else 1
+        while len(pending) > waiting:
             record(*pending.pop(0), saved)
         if check:
             live, numbers = validate(live)
@@ -214,18 +260,21 @@ def _loop(
             # Seeds share one program, so training ends when the last has no patience left.
             done = bool(np.all(plan.exhausted(jax.device_get(live.best.epoch), step // plan.epoch)))
         if stop or due or done or step == plan.last:
-            hooks.save(
-                first_replica(live) if split else live, {"step": step, "epoch": step // plan.epoch}
-            )
+            place = {"step": step, "epoch": step // plan.epoch}
+            hooks.save(_single(live, loop.split), place)
             saved, saved_at = step, time.monotonic()
         if stop or done:
             break
     if step == plan.last:
         return live, step, "finished"
-    return live, step, "patience" if done else "interrupted"
+    if done:
+        return live, step, "patience"
+    return live, step, "interrupted"
 
 
-def _recorder(plan: Plan, hooks: _Hooks) -> Callable[..., None]:
+def _recorder(
+    plan: Plan, report: Callable[[Numbers], None], show: Callable[[int, str], None]
+) -> Callable[..., None]:
     """Return the function that fetches numbers from the device, checks them and passes them on."""
     began = since = time.monotonic()
     latest: dict[str, str] = {}
@@ -248,11 +297,11 @@ def _recorder(plan: Plan, hooks: _Hooks) -> Callable[..., None]:
             # Cells are counted in every step, and for every seed alike.
             per_step = float(cells.sum() / cells.size)
             row["cells_per_second"] = round(per_step * length / (now - since), 1)
-        hooks.report(row | {"seconds": round(now - began, 3)})
+        report(row | {"seconds": round(now - began, 3)})
         criterion = _criterion(numbers)
         latest[f"{phase} {criterion}"] = f"{np.mean(row[f'{phase}/{criterion}']):.5g}"
         shown = ", ".join(f"{name} {value}" for name, value in latest.items())
-        hooks.show(step, f"epoch {row['epoch']}, {shown}")
+        show(step, f"epoch {row['epoch']}, {shown}")
         since = now
 
     return record
@@ -265,8 +314,9 @@ def _criterion(numbers: Numbers) -> str:
 
 def _check_finite(phase: str, before: int, numbers: Numbers, saved: int) -> None:
     """Raise for the first step (then the first seed) with a loss or gradient that is not finite."""
-    table = {name: np.atleast_2d(value).T for name, value in numbers.items()}  # [steps, seeds]
-    # The gradient can overflow a step before the loss does; validation has none.
+    # [steps, seeds], whether there are several seeds or not.
+    table = {name: np.atleast_2d(value).T for name, value in numbers.items()}
+    # The gradient can overflow a step before the loss does; validation has no gradient.
     bad = ~np.isfinite(table[_criterion(table)]) | ~np.isfinite(table.get("grad_norm", 0.0))
     if bad.any():
         # argwhere goes row by row, so its first hit is the earliest step.
@@ -284,8 +334,4 @@ def _agreed(*flags: bool) -> tuple[bool, ...]:
 
     # A process that stopped alone would leave the others waiting in a collective.
     gathered = np.atleast_2d(multihost_utils.process_allgather(np.array(flags)))
-    return tuple(bool(np.any(column)) for column in gathered.T)
-
-
-def _ignore(*_: Any) -> None:
-    pass
+    return tuple(gathered.any(axis=0).tolist())

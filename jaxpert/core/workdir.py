@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,17 @@ class Kept(NamedTuple):
 
     config: Config
     format: int
+
+
+def folder_names(folders: Sequence[Path]) -> list[str]:
+    """Name of each folder, with that of the folder above it where two are alike."""
+    names = [folder.name for folder in folders]
+    told_apart = []
+    for folder, name in zip(folders, names, strict=True):
+        if names.count(name) > 1:
+            name = f"{folder.parent.name}_{name}"
+        told_apart.append(name)
+    return told_apart
 
 
 def write_config(workdir: Path, config: Config) -> None:

@@ -115,9 +115,12 @@ def _counts(
     begin = jnp.take_along_axis(counts["start"], place, axis=1)
     end = jnp.take_along_axis(counts["start"], place + 1, axis=1)
     inside = window < (end - begin)[..., None]
-    genes = _windows(counts["genes"], begin, static.width)
-    values = _windows(counts["values"], begin, static.width)
-    return _scatter(genes.astype(jnp.int32), values, inside, static.genes)
+    genes = _windows(counts["genes"], begin, static.width).astype(jnp.int32)
+    values = _windows(counts["values"], begin, static.width).astype(jnp.float32)
+    rows = place.size
+    empty = jnp.zeros((rows, static.genes), jnp.float32)
+    flat = (part.reshape(rows, static.width) for part in (genes, values, inside))
+    return add_nonzeros(empty, *flat)
 
 
 def _windows(
@@ -131,16 +134,13 @@ def _windows(
     return jax.vmap(jax.vmap(cut, (None, 0)))(flat, begin)
 
 
-def _scatter(
-    genes: Int[Array, "Q share width"],
-    values: Shaped[Array, "Q share width"],
-    inside: Bool[Array, "Q share width"],
-    width: int,
+def add_nonzeros(
+    dense: Float[Array, "B G"],
+    genes: Int[Array, "B width"],
+    values: Float[Array, "B width"],
+    inside: Bool[Array, "B width"],
 ) -> Float[Array, "B G"]:
-    """Dense counts from nonzeros; what lies behind a cell's own nonzeros goes to column `width`,
-    which is dropped."""
-    rows = genes.shape[0] * genes.shape[1]
-    column = jnp.where(inside, genes, width).reshape(rows, -1)
-    value = values.astype(jnp.float32).reshape(rows, -1)
-    dense = jnp.zeros((rows, width), jnp.float32)
-    return dense.at[jnp.arange(rows)[:, None], column].add(value, mode="drop")
+    """Dense rows with the nonzeros of a window added; what a window holds of other cells gets a
+    column that there is not, which is dropped."""
+    column = jnp.where(inside, genes, dense.shape[1])
+    return dense.at[jnp.arange(dense.shape[0])[:, None], column].add(values, mode="drop")

@@ -98,7 +98,7 @@ def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> B
     # G: rows are genes, so that a perturbation is embedded by the row of its own gene.
     genes = _principal_scores(training.means[training.cells > 0].T, components)
     column = {name: g for g, name in enumerate(training.genes)}
-    measured = np.array([name in column for name in training.treatments], bool)
+    measured = np.isin(training.treatments, training.genes)
     treatment = np.zeros((len(training.treatments), genes.shape[1]))
     for t in np.flatnonzero(measured).tolist():
         treatment[t] = genes[column[training.treatments[t]]]
@@ -183,5 +183,5 @@ def _note(
 ) -> tuple[str, ...]:
     if not len(which):
         return ()
-    names = ", ".join(str(treatments[int(t)]) for t in which)
+    names = ", ".join(np.asarray(treatments, str)[which])
     return (f"baseline {baseline}: {len(which)} treatments are {what}: {names}",)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import Dataset
+from jaxpert.data.files import shown
 from jaxpert.evaluation import scoring
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.evaluation.scoring import Context, Difference, Scored, difference
@@ -93,19 +94,14 @@ def compare(
         predictions: predicted effects `[C, G]` by name; "model" is the model, every other name a
             baseline.
         screen: the conditions, the subsets and what single scores need.
-        held_out: effects on test cells only (`pseudobulk.held_out_effects`): one more subset,
-            "held_out". Give it for splits of cells, where `observed` shares cells with training.
-        duplicate: effects of two halves of the held-out cells, scored against each other as the
-            ceiling.
-        truth: the planted effects of a simulated screen; predictions and observation are scored
-            against it too.
+        held_out: effects on test cells only (`pseudobulk.held_out_effects`): one more subset. Give
+            it for splits of cells, where `observed` shares cells with training.
+        duplicate: effects of two halves of the held-out cells, scored against each other.
+        truth: the planted effects of a simulated screen, scored against too.
         draws, seed: of the bootstrap over perturbations behind each interval of a difference.
 
     Returns:
-        What `metrics.json` holds: "model" {subset: {score: value}}, "baselines" {name: the same},
-        "ceiling" and "truth" (None where not given), "comparison" {subset: {score: {baseline:
-        {difference, low, high}}}} (model minus baseline, 95 % interval), "perturbations" {subset:
-        number}, "notes" and "verdict"; None for undefined.
+        What `metrics.json` holds (docs/guide/files.md); None for undefined.
     """
     # First, since a NaN would pass through all scores and come out as null.
     _check(observed, predictions, screen)
@@ -114,7 +110,7 @@ def compare(
     if held_out is not None and "test" in screen.subsets:
         test = _only_test(screen)
         more, more_notes = _all_sums(held_out, predictions, test)
-        sums = {name: sums[name] | more[name] for name in sums}
+        sums = _joined(sums, more)
         notes += more_notes
         screen = screen._replace(subsets={**screen.subsets, **test.subsets})
     values = {name: _values(subsets) for name, subsets in sums.items()}
@@ -122,16 +118,17 @@ def compare(
         # Before "baselines", which then holds all others.
         "model": values.pop(MODEL),
         "baselines": values,
-        "ceiling": None if duplicate is None else ceiling(duplicate, screen),
+        "ceiling": None,
         "truth": None,
         "perturbations": {name: len(scores["mse"]) for name, scores in sums[MODEL].items()},
         "comparison": _comparison(sums, draws, seed),
         "notes": notes + _undefined_notes(sums),
     }
+    if duplicate is not None:
+        result["ceiling"] = ceiling(duplicate, screen)
     if truth is not None:
         result["truth"] = recovery(truth, {"observed": observed, **predictions}, screen)
-    trained = {name: _seen(rows, screen.trained) for name, rows in screen.subsets.items()}
-    return json_safe(result | {"verdict": verdict(result, trained)})
+    return json_safe(result | {"verdict": verdict(result, _seen(screen))})
 
 
 def statistics(
@@ -160,10 +157,16 @@ def statistics(
         present, _ = _present(target, part)
         for subset, rows in part.subsets.items():
             # Runs are compared long after, when only names tell which row is whose.
-            names[subset] = [str(screen.conditions[c]) for c in present[np.isin(present, rows)]]
+            shown = present[np.isin(present, rows)]
+            names[subset] = np.asarray(screen.conditions, str)[shown].tolist()
         more, _ = _all_sums(target, predictions, part)
-        sums = {predictor: sums[predictor] | more[predictor] for predictor in sums}
+        sums = _joined(sums, more)
     return names, sums
+
+
+def _joined(sums: Sums, more: Sums) -> Sums:
+    """The subsets of both, for every predictor."""
+    return {predictor: subsets | more[predictor] for predictor, subsets in sums.items()}
 
 
 def recovery(
@@ -171,9 +174,11 @@ def recovery(
 ) -> dict[str, Any]:
     """Scores of predictions (the measured effects may be one) against planted effects: {name:
     {subset: {score}}}."""
-    finite = [np.isfinite(values).all(1) for values in (truth, *predictions.values())]
+    scored_by_all = np.isfinite(truth).all(1) & _perturbed(truth, screen)
     # The same perturbations for all predictors, else scores could not be compared.
-    present = np.flatnonzero(np.all(finite, axis=0) & _perturbed(truth, screen))
+    for values in predictions.values():
+        scored_by_all &= np.isfinite(values).all(1)
+    present = np.flatnonzero(scored_by_all)
     scores = {}
     for name, values in predictions.items():
         scored = _scored(truth, values, present, screen)
@@ -210,7 +215,10 @@ def json_safe(tree: Any) -> Any:
         return [json_safe(leaf) for leaf in tree]
     if isinstance(tree, np.generic):
         return json_safe(tree.item())
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+    # JSON has no NaN, and readers of other languages refuse what Python writes for it.
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return None
+    return tree
 
 
 def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen) -> None:
@@ -243,13 +251,14 @@ def _rows_of(screen: Screen) -> np.ndarray:
 def _present(observed: EffectMatrix, screen: Screen) -> tuple[np.ndarray, list[str]]:
     """Rows that can be scored, and a note on those that cannot."""
     finite = np.isfinite(observed).all(1) & _perturbed(observed, screen)
-    wanted = _rows_of(screen)
+    wanted, notes = _rows_of(screen), []
     gone = wanted[~finite[wanted]]
-    note = (
-        f"{len(gone)} perturbations have no cells to measure an effect on and are not scored: "
-        f"{_names(gone, screen)}"
-    )
-    return np.flatnonzero(finite), [note] if len(gone) else []
+    if len(gone):
+        notes.append(
+            f"{len(gone)} perturbations have no cells to measure an effect on and are not scored: "
+            f"{_names(gone, screen)}"
+        )
+    return np.flatnonzero(finite), notes
 
 
 def _all_sums(
@@ -275,22 +284,23 @@ def _perturbed(effects: EffectMatrix, screen: Screen) -> np.ndarray:
 def _scored(
     observed: EffectMatrix, predicted: EffectMatrix, present: np.ndarray, screen: Screen
 ) -> Scored:
-    own = None if screen.own_genes is None else screen.own_genes[present]
-    context = Context(screen.control_mean, screen.reference, own)
+    left_out = None if screen.own_genes is None else screen.own_genes[present]
+    context = Context(screen.control_mean, screen.reference, left_out)
     return scoring.statistics(observed[present], predicted[present], context)
 
 
 def _by_subset(
     scored: Scored, present: np.ndarray, subsets: Subsets
 ) -> dict[str, dict[str, np.ndarray]]:
-    return {
-        name: scoring.select(scored, np.flatnonzero(np.isin(present, rows)))
-        for name, rows in subsets.items()
-    }
+    selected = {}
+    for name, rows in subsets.items():
+        # Statistics are there for the present rows only, so places among those are asked for.
+        selected[name] = scoring.select(scored, np.flatnonzero(np.isin(present, rows)))
+    return selected
 
 
 def _values(sums: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
-    return {subset: scoring.values(s) for subset, s in sums.items()}
+    return {subset: scoring.values(scores) for subset, scores in sums.items()}
 
 
 def _comparison(sums: Sums, draws: int, seed: int) -> dict[str, Any]:
@@ -319,11 +329,13 @@ def _undefined_notes(sums: Sums) -> list[str]:
         for subset, scores in subsets.items():
             for score, text in _undefined_on(subset, scores).items():
                 where.setdefault((name, score), []).append(text)
-    return [
-        f"{METRICS[score].label} of {name} is undefined on {', '.join(subsets)} (a constant "
-        "prediction, or too few perturbations or genes)"
-        for (name, score), subsets in where.items()
-    ]
+    notes = []
+    for (name, score), subsets in where.items():
+        notes.append(
+            f"{METRICS[score].label} of {name} is undefined on {', '.join(subsets)} (a constant "
+            "prediction, or too few perturbations or genes)"
+        )
+    return notes
 
 
 def _undefined_on(subset: str, scores: dict[str, np.ndarray]) -> dict[str, str]:
@@ -339,12 +351,16 @@ def _undefined_on(subset: str, scores: dict[str, np.ndarray]) -> dict[str, str]:
     return texts
 
 
-def _seen(rows: np.ndarray, trained: np.ndarray | None) -> float:
-    """Share of the perturbations that training cells exist for; NaN where unknown."""
-    return float("nan") if trained is None or not len(rows) else float(trained[rows].mean())
+def _seen(screen: Screen) -> dict[str, float]:
+    """Share of the perturbations of each subset that training cells exist for; NaN where
+    unknown."""
+    shares = {}
+    for name, rows in screen.subsets.items():
+        shares[name] = math.nan
+        if screen.trained is not None and len(rows):
+            shares[name] = float(screen.trained[rows].mean())
+    return shares
 
 
-def _names(rows: np.ndarray, screen: Screen, most: int = 8) -> str:
-    names = [str(screen.conditions[row]) for row in rows]
-    text = ", ".join(names[:most])
-    return f"{text} and {len(names) - most} more" if len(names) > most else text
+def _names(rows: np.ndarray, screen: Screen) -> str:
+    return shown(np.asarray(screen.conditions)[rows])

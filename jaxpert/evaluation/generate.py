@@ -84,13 +84,11 @@ def effect_intervals(
     Args:
         model: any model; one with `stochastic=False` is asked once (once per control cell, where
             `controls` is given).
-        params: parameters.
-        state: model state.
+        params, state: of the model.
         key: split into one key per particle.
         request: R rows to predict; the first one is the control.
         particles: generated cells per row.
-        groups: the particles are split into so many groups of equal size; the error is the standard
-            deviation of the groups' effects over the root of their number.
+        groups: of the particles, of equal size; their effects give the error.
         controls: raw counts of control cells to be shifted, for models that shift a given cell:
             particle k gives every row the cell k (modulo K); without it `request.control` is used
             as it is.
@@ -99,10 +97,8 @@ def effect_intervals(
     # A mean has no Monte-Carlo error, so each control cell is asked once.
     if not model.stochastic:
         groups, particles = 1, cells
-    elif particles % groups or particles == groups or groups < 2:
-        raise ValueError(
-            f"{particles} particles cannot be split into {groups} equal groups of at least two"
-        )
+    else:
+        _require_groups(particles, groups)
     size = particles // groups
     rows, chunk = block_sizes(model, params, state, request, size)
     keep, order = padded_order(size, chunk)
@@ -113,21 +109,29 @@ def effect_intervals(
     for start in range(0, particles, size):
         part = slice(start, start + size)
         drawn = Particles(keys[part][order], cell[part][order], keep)
-        sums = streamed_sums(
-            model.predict, model.scale, rows, params, state, drawn, request, controls
-        )
+        arguments = rows, params, state, drawn, request, controls
+        sums = streamed_sums(model.predict, model.scale, *arguments)
         # Merged on the host in float64: float32 would lose the differences between groups.
-        sums = Sums(*(np.asarray(a, np.float64) for a in sums))
+        sums = jax.tree.map(partial(np.asarray, dtype=np.float64), sums)
         # Within the group: its control shares the global draws, whose noise cancels.
         effect = sums.mean - sums.mean[0]
         # A group is one observation of the effect, and is merged like a cell.
         group = Sums(np.ones(len(effect)), effect, np.zeros_like(effect))
-        total = sums if total is None else _merge(total, sums)
-        spread = group if spread is None else _merge(spread, group)
+        if total is None:
+            total, spread = sums, group
+        else:
+            total, spread = _merge(total, sums), _merge(spread, group)
     assert total is not None and spread is not None
     # The variance of the mean of independent groups: their sample variance over their number.
     error = np.sqrt(spread.m2 / (groups * max(groups - 1, 1)))
     return Effects(total.mean - total.mean[0], error, _moments(total))
+
+
+def _require_groups(particles: int, groups: int) -> None:
+    if particles % groups or particles == groups or groups < 2:
+        raise ValueError(
+            f"{particles} particles cannot be split into {groups} equal groups of at least two"
+        )
 
 
 def generated_counts(

@@ -115,8 +115,8 @@ def distances(
     distance = cdist(p, q, "cityblock")
     if own_genes is not None:
         # Taken off again, since every row leaves out other columns.
-        for row, own in enumerate(own_genes):
-            distance[row] -= np.abs(q[:, own] - p[row, own]).sum(1)
+        for row, left_out in enumerate(own_genes):
+            distance[row] -= np.abs(q[:, left_out] - p[row, left_out]).sum(1)
     return distance
 
 

@@ -25,8 +25,7 @@ def separation(
         points: cells in the space that is judged (a latent, principal components), compared by
             Euclidean distance.
         labels: one for each cell; cells of a label that no other cell has are left out.
-        neighbours: so many nearest cells are asked for their label, fewer where the label has no
-            more cells.
+        neighbours: so many nearest cells are asked, fewer where the label has no more cells.
         seed: of the shuffles behind the interval of chance, and of the cells behind the silhouette
             of large sets.
 
@@ -47,13 +46,13 @@ def separation(
     rng = np.random.default_rng(seed)
     # Labels move and neighbours stay, so the search is made once for all shuffles.
     shuffled = [_agreement(near, rng.permutation(code)) for _ in range(SHUFFLES)]
-    low, high = np.quantile(shuffled, (0.025, 0.975))
+    low, high = np.quantile(shuffled, (0.025, 0.975)).tolist()
     return {
         "same_label_neighbours": _agreement(near, code),
         # A random other cell is of the same label with (n_label - 1) / (n - 1).
         "chance": float(np.mean((np.bincount(code) - 1) / (len(code) - 1))),
-        "chance_low": float(low),
-        "chance_high": float(high),
+        "chance_low": low,
+        "chance_high": high,
         "silhouette": _silhouette(points, code, seed),
         "cells": len(code),
         "labels": len(names),

@@ -29,23 +29,17 @@ def pass_rate(
     cells_per_condition: int = 100,
     libraries: Float[np.ndarray, "_"] | None = None,
 ) -> dict[str, Any]:
-    """Generate cells for every row of `request` and return the share that fails none of the
-    criteria.
+    """Generate cells for every row of `request` and return the shares that fail none of the
+    criteria ("overall", "per_condition"), with the numbers of cells and of empty ones.
 
     Args:
-        model: one that generates counts.
-        params, state, key: as in `Model.predict`.
+        model: one that generates counts; `params`, `state` and `key` as in `Model.predict`.
         request: one row per condition, `failed` 0 (the paper's z_a = 0); `library` is used as it
             is, the paper's 10,000, unless `libraries` is given.
         label: CSR counts `[n, G]` of generated cells -> failed `[n]`, by the data set's thresholds.
         cells_per_condition: generated cells per row.
         libraries: library sizes to draw from (those of QC-passed control cells), since cells of one
-            fixed size pass the count criteria more easily than real ones.
-
-    Returns:
-        "overall" and "per_condition" rates, "cells" generated, "empty" among them (no counts at
-        all) and "library" ("request" or "resampled"). Differs from the published code, which
-        reports the share of the more frequent label.
+            fixed size pass more easily. The published code reports the more frequent label's share.
     """
     rows = len(request.library)
     passed, empty = np.zeros(rows), 0
@@ -60,10 +54,11 @@ def pass_rate(
         # Generated rows run through all conditions before the next cell of each.
         passed += (~failed).reshape(len(part), rows).sum(0)
         empty += int((np.diff(counts.indptr) == 0).sum())
+    cells = rows * cells_per_condition
     return {
-        "overall": float(passed.sum() / (rows * cells_per_condition)),
+        "overall": float(passed.sum() / cells),
         "per_condition": (passed / cells_per_condition).tolist(),
-        "cells": rows * cells_per_condition,
+        "cells": cells,
         "empty": empty,
         "library": "request" if libraries is None else "resampled",
     }

@@ -87,8 +87,12 @@ def statistics(observed: Effects, predicted: Effects, context: Context = PLAIN) 
 
 def _means(observed: Effects, predicted: Effects, context: Context) -> dict[str, np.ndarray]:
     """Scores that are averaged over perturbations, one value for each."""
-    candidates = observed if context.candidates is None else context.candidates
-    places = np.arange(len(observed)) if context.places is None else context.places
+    candidates, places = context.candidates, context.places
+    # Without other candidates the scored rows are told apart among themselves.
+    if candidates is None:
+        candidates = observed
+    if places is None:
+        places = np.arange(len(observed))
     l2 = metrics.distances(predicted, candidates)
     rows = {
         "jaccard_top20": metrics.jaccard_top_k(observed, predicted, 20),
@@ -134,10 +138,9 @@ def undefined(sums: dict[str, np.ndarray]) -> dict[str, int]:
     are left out."""
     counts = {}
     for name, rows in sums.items():
-        missing = 0 if name in POOLED else int((rows[:, 1] == 0).sum())
-        if missing:
-            counts[name] = missing
-    return counts
+        if name not in POOLED:
+            counts[name] = int((rows[:, 1] == 0).sum())
+    return {name: missing for name, missing in counts.items() if missing}
 
 
 class Difference(NamedTuple):
@@ -173,16 +176,19 @@ def mean_difference(
     Row d of all weights must be the same resample of perturbations; the seeds are resampled too, so
     that the interval covers the chance of both.
     """
-    compared = [_paired(name, *pair) for pair in pairs]
-    point = float(np.mean([pair.point for pair in compared]))
-    resampled = np.stack([pair.resampled for pair in compared])
+    points, resampled, perturbations = [], [], []
+    for pair in pairs:
+        compared = _paired(name, *pair)
+        points.append(compared.point)
+        resampled.append(compared.resampled)
+        perturbations.append(compared.perturbations)
+    point, of_seeds = float(np.mean(points)), np.stack(resampled)
     # A fixed stream, so that the same runs always give the same interval.
-    picked = np.random.default_rng(0).integers(len(compared), size=resampled.shape)
-    drawn = np.take_along_axis(resampled, picked, axis=0).mean(0)
+    picked = np.random.default_rng(0).integers(len(of_seeds), size=of_seeds.shape)
+    drawn = np.take_along_axis(of_seeds, picked, axis=0).mean(0)
     # A resample of few different perturbations may leave a correlation undefined.
     drawn = drawn[np.isfinite(drawn)]
-    fewest = min(pair.perturbations for pair in compared)
-    if fewest < FEWEST_FOR_INTERVAL or not len(drawn):
+    if min(perturbations) < FEWEST_FOR_INTERVAL or not len(drawn):
         return Difference(point, float("nan"), float("nan"))
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Difference(point, float(low), float(high))

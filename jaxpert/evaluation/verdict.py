@@ -62,7 +62,9 @@ def outcome(name: str, difference: Difference) -> str:
     # NaN compares false both times, so that without an interval nothing is claimed.
     if low > 0:
         return "better"
-    return "worse" if high < 0 else "undecided"
+    if high < 0:
+        return "worse"
+    return "undecided"
 
 
 def best_baseline(result: Mapping[str, Any], subset: str, name: str) -> str | None:
@@ -89,16 +91,19 @@ def _against_best(result: Mapping[str, Any], subset: str) -> str:
             difference = result["comparison"][subset][name][best]
             text = f"{model:.3f} against {other:.3f} of {best}, {_interval(difference)}"
             lists[outcome(name, difference)].append(f"{METRICS[name].label} ({text})")
-    parts = [OPENINGS[kind] + ", ".join(scores) for kind, scores in lists.items() if scores]
+    parts = []
     # Too few to resample (docs/evaluation.md, "Intervals"), so nothing may sound decided.
     if result["perturbations"][subset] < FEWEST_FOR_INTERVAL:
-        few = (
+        parts.append(
             f"fewer than {FEWEST_FOR_INTERVAL}, so that no interval can be given and nothing is "
             "claimed"
         )
-        parts.insert(0, few)
-    nothing = "no headline score is defined for both the model and a baseline"
-    return "; ".join(parts) if parts else nothing
+    for kind, scores in lists.items():
+        if scores:
+            parts.append(OPENINGS[kind] + ", ".join(scores))
+    if not parts:
+        return "no headline score is defined for both the model and a baseline"
+    return "; ".join(parts)
 
 
 def _interval(difference: Difference) -> str:
@@ -143,9 +148,15 @@ def _truth(result: Mapping[str, Any], subset: str) -> str:
     if result["truth"] is None:
         return ""
     name = "ate_pearson"
-    values = {who: scores[subset].get(name, math.nan) for who, scores in result["truth"].items()}
+    values = {}
+    for who, scores in result["truth"].items():
+        value = scores[subset].get(name, math.nan)
+        # An undefined score has no place in an order.
+        if math.isfinite(value):
+            values[who] = value
+    # The best first; a stable sort, so that equal ones keep the order of the table.
     ordered = sorted(values.items(), key=lambda item: -item[1])
-    parts = [f"{value:.3f} by {who}" for who, value in ordered if math.isfinite(value)]
+    parts = [f"{value:.3f} by {who}" for who, value in ordered]
     return f"The planted effects are recovered with {METRICS[name].label} " + ", ".join(parts)
 
 

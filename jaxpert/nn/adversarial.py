@@ -46,8 +46,10 @@ def called_fake(logits: Logits, kind: str) -> Logits:
 def critic_loss(real: Float[Array, ""], fake: Float[Array, ""], kind: str) -> Float[Array, ""]:
     """What a critic minimises, from its mean losses on real and fake rows: their sum, for "lsgan"
     half of it."""
+    if kind == "log":
+        return real + fake
     # Half of the sum, as published (docs/models/cycseq.md, "Adversarial loss").
-    return real + fake if kind == "log" else 0.5 * (real + fake)
+    return 0.5 * (real + fake)
 
 
 def slopes(

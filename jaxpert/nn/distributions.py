@@ -43,7 +43,10 @@ def _series(coefficients: tuple[float, ...], z: Array) -> Array:
     square = 1 / (z * z)
     total = jnp.zeros_like(z)
     # float32 cannot see the later terms, so it does not pay for them.
-    for coefficient in reversed(coefficients if z.dtype == jnp.float64 else coefficients[:3]):
+    if z.dtype != jnp.float64:
+        coefficients = coefficients[:3]
+    # Horner's rule in 1 / z^2, from the last coefficient on.
+    for coefficient in reversed(coefficients):
         total = total * square + coefficient
     return total
 

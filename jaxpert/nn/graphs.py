@@ -9,6 +9,7 @@ docs/models/gears.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -92,7 +93,7 @@ def from_edges(
                 f"edge {source} -> {target} comes with importance {given[source, target]} and "
                 f"again with {weight}, expected one: remove either"
             )
-    ends = list(dict.fromkeys(name for edge in given for name in edge))
+    ends = dict.fromkeys(chain.from_iterable(given))
     nodes = tuple(ends) if names is None else tuple(names)
     place = {name: i for i, name in enumerate(nodes)}
     strangers = sorted(set(ends) - set(place))
@@ -101,8 +102,12 @@ def from_edges(
             f"{len(strangers)} names of edges are no node of the graph ({', '.join(strangers[:4])} "
             "...), expected the names of its genes: use the same gene symbols in both"
         )
-    pairs = np.array([[place[a], place[b]] for a, b in given], int).reshape(-1, 2)
-    return named_graph(nodes, pairs[:, 0], pairs[:, 1], np.array(list(given.values()), float))
+    senders, receivers = [], []
+    for source, target in given:
+        senders.append(place[source])
+        receivers.append(place[target])
+    weights = np.array(list(given.values()), float)
+    return named_graph(nodes, np.array(senders, int), np.array(receivers, int), weights)
 
 
 def over(graph: NamedGraph, names: Sequence[str]) -> NamedGraph:
@@ -110,6 +115,7 @@ def over(graph: NamedGraph, names: Sequence[str]) -> NamedGraph:
     isolated."""
     place = {name: i for i, name in enumerate(names)}
     edges = edges_of(graph.graph)
+    # New number of each old node; -1 for one that the new names lack, which may have no edge.
     number = np.array([place.get(name, -1) for name in graph.names], int)
     senders, receivers = number[edges.senders], number[edges.receivers]
     if (np.concatenate([senders, receivers]) < 0).any():
@@ -178,6 +184,7 @@ OPERATORS: dict[str, Callable[[jraph.GraphsTuple], jraph.GraphsTuple]] = {
 
 def _with_self_edges(graph: jraph.GraphsTuple) -> Edges:
     edges = edges_of(graph)
+    # A stored self edge keeps its weight; the others get one of weight 1.
     missing = np.setdiff1d(np.arange(edges.nodes), edges.senders[edges.senders == edges.receivers])
     return edges._replace(
         senders=np.concatenate([edges.senders, missing]),
@@ -197,9 +204,10 @@ def hops(
     those of the whole graph.
     """
     edges = edges_of(operator)
-    nodes, outputs = np.unique(
-        np.arange(edges.nodes) if targets is None else targets, return_inverse=True
-    )
+    if targets is None:
+        targets = np.arange(edges.nodes)
+    # A node that is wanted twice is computed once; `outputs` says where each stands.
+    nodes, outputs = np.unique(targets, return_inverse=True)
     steps: tuple[Hop, ...] = ()
     # From the last layer back: what a step reads, the step before it has to give.
     for _ in range(layers):

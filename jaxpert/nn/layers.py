@@ -288,7 +288,9 @@ class BatchNorm(nn.Module):
     def __call__(self, batch: Moments | None) -> Affine:
         """The map for rows with these moments, which are then remembered; with the remembered ones
         for None."""
-        old, fewest = self.remembered(), 1 if self.repeat_single else 2
+        old = self.remembered()
+        # A single row has no spread, unless it counts as two equal ones.
+        fewest = 1 if self.repeat_single else 2
         rows = old if batch is None else batch
         affine = normalizer(self.scale, self.bias, rows, old, fewest, self.epsilon)
         learning = self.is_mutable_collection("batch_stats") and not self.is_initializing()

@@ -65,7 +65,9 @@ def traces(
 ) -> tuple[dict, dict]:
     """Sites of one particle: (model trace at the guide's sample, guide trace)."""
     # The order of NumPyro's `Trace_ELBO`: the first half of the key is the model's.
-    draws = jax.random.split(draw) if seeded is handlers.seed else (draw, draw)
+    draws = (draw, draw)
+    if seeded is handlers.seed:
+        draws = jax.random.split(draw)
     guide = handlers.substitute(seeded(guide, draws[1]), params)
     guide_trace = handlers.trace(guide).get_trace(batch)
     # Replay gives the model's latent sites the values that the guide drew.
@@ -75,7 +77,10 @@ def traces(
 
 def _log_prob_sum(site: dict) -> Float[Array, ""]:
     log_prob = site["fn"].log_prob(site["value"])
-    return (log_prob if site["scale"] is None else site["scale"] * log_prob).sum()
+    # The scale that `weighted` put around the site.
+    if site["scale"] is not None:
+        log_prob = site["scale"] * log_prob
+    return log_prob.sum()
 
 
 def contributions(*args, **kwargs) -> dict[str, Float[Array, ""]]:

@@ -82,5 +82,8 @@ class Study(NamedTuple):
 
     def models_in_order(self) -> tuple[str, ...]:
         """Variants in the order of their first row in the tables."""
-        shown = [model for layout in self.layouts for model in layout.models]
+        shown: list[str] = []
+        for layout in self.layouts:
+            shown += layout.models
+        # A dict keeps the first place of each model.
         return tuple(dict.fromkeys((*shown, *self.variants)))

@@ -23,7 +23,7 @@ def finite(value: Any) -> bool:
 def digits_for(values: Sequence[Any]) -> int:
     """Decimals that show three figures of the largest value, the same down a row so that it can be
     compared."""
-    largest = max((abs(v) for v in values), default=0)
+    largest = max(map(abs, values), default=0)
     # Three decimals suit most scores; only very small or large ones need others.
     if largest == 0 or 0.1 <= largest < 100:
         return 3
@@ -56,7 +56,9 @@ def value(it: Any) -> Any:
         return "yes" if it else "no"
     if isinstance(it, int):
         return f"{it:,}".replace("-", "−")
-    return _real(it) if isinstance(it, float) else str(it)
+    if isinstance(it, float):
+        return _real(it)
+    return str(it)
 
 
 def _real(value: float) -> str:
@@ -68,7 +70,9 @@ def _real(value: float) -> str:
         exponent = str(int(power)).translate(SUPERSCRIPT)
         return f"{mantissa} × 10{exponent}".replace("-", "−")
     # 0 has no logarithm to take decimals from.
-    digits = _decimals(value, figures=5) if value else 0
+    digits = 0
+    if value:
+        digits = _decimals(value, figures=5)
     text = f"{value:,.{digits}f}"
     if "." in text:
         # Zeros at the end say nothing, and the point alone even less.
@@ -104,7 +108,9 @@ def label(name: Any) -> str:
     key = str(name)
     if key in LABELS:
         return LABELS[key]
-    return METRICS[key].label if key in METRICS else key.replace("_", " ")
+    if key in METRICS:
+        return METRICS[key].label
+    return key.replace("_", " ")
 
 
 def heading(name: Any) -> str:

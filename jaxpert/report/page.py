@@ -90,8 +90,8 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = "value", "heading", "label", "pretty", "aligned", "sentences"
-    page.filters |= {name: getattr(numbers, name) for name in names}
+    for name in ("value", "heading", "label", "pretty", "aligned", "sentences"):
+        page.filters[name] = getattr(numbers, name)
     page.tests |= {"scalar": numbers.is_scalar, "table": numbers.is_table, "long": numbers.is_long}
     return page
 
@@ -102,8 +102,15 @@ def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
     config = _mapping(workdir / "config.json", problems)
     metrics = _mapping(workdir / "metrics.json", problems)
     rows = _rows(workdir / "metrics.jsonl", problems)
-    pictures = _pictures(workdir / "figures")
-    shown = {*READ, *sections}
+    # Curves of training stand apart from the scores, which matter more.
+    pictures, curves = [], []
+    for picture in _pictures(workdir / "figures"):
+        if picture.name.startswith("loss"):
+            curves.append(picture)
+        else:
+            pictures.append(picture)
+    # What no part of the page shows is listed, so that no number is lost.
+    rest = {name: value for name, value in metrics.items() if name not in {*READ, *sections}}
     return {name: metrics.get(name) for name in READ} | {
         "config": config,
         "title": _title(config, metrics),
@@ -111,14 +118,12 @@ def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
         "tables": tables(metrics),
         "truth_tables": truth_tables(metrics),
         "sections": filled_sections(metrics, sections),
-        # Curves of training stand apart from the scores, which matter more.
-        "pictures": [p for p in pictures if not p.name.startswith("loss")],
-        "curves": [p for p in pictures if p.name.startswith("loss")],
+        "pictures": pictures,
+        "curves": curves,
         "training": _training(rows),
         "facts": _without(metrics.get("data"), "notes"),
         "about": _without(metrics.get("run"), "command"),
-        # What no part of the page shows is listed, so that no number is lost.
-        "rest": {name: value for name, value in metrics.items() if name not in shown},
+        "rest": rest,
         "problems": problems,
     }
 
@@ -163,23 +168,28 @@ def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 
 def _over_seeds(value: Any) -> Any:
     """Of several seeds the mean is shown."""
-    return sum(value) / len(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return sum(value) / len(value)
+    return value
 
 
 def _pictures(folder: Path) -> list[Picture]:
     """The PNG files of a folder, those with a caption first and in the captions' order."""
-    order = list(CAPTIONS)
-    placed: list[tuple[int, Picture]] = []
-    for path in sorted(folder.glob("*.png")):
-        # A file whose name begins with a known one shares its caption.
-        key = next((name for name in order if path.stem.startswith(name)), None)
-        title, caption = CAPTIONS[key] if key else (label(path.stem), "")
+    by_place: dict[int, list[Picture]] = {}
+    for path in sorted(folder.glob("*.png"), key=lambda path: path.stem):
+        place, title, caption = len(CAPTIONS), label(path.stem), ""
+        for number, (name, texts) in enumerate(CAPTIONS.items()):
+            # A file whose name begins with a known one shares its caption.
+            if path.stem.startswith(name):
+                place, (title, caption) = number, texts
+                break
         # Pictures are part of the file, so that the page can be sent as it is.
         data = base64.b64encode(path.read_bytes()).decode()
-        place = order.index(key) if key else len(order)
-        placed.append((place, Picture(path.stem, title, caption, data)))
-    placed.sort(key=lambda it: (it[0], it[1].name))
-    return [picture for _, picture in placed]
+        by_place.setdefault(place, []).append(Picture(path.stem, title, caption, data))
+    pictures: list[Picture] = []
+    for place in sorted(by_place):
+        pictures += by_place[place]
+    return pictures
 
 
 def _without(part: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
@@ -198,9 +208,14 @@ def _date(workdir: Path, metrics: Mapping[str, Any]) -> str:
     date = (metrics.get("run") or {}).get("date")
     if date:
         return str(date)
-    paths = [workdir / name for name in ("metrics.json", "metrics.jsonl", "config.json")]
-    times = [path.stat().st_mtime for path in paths if path.exists()]
-    return f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
+    newest = None
+    for name in ("metrics.json", "metrics.jsonl", "config.json"):
+        path = workdir / name
+        if path.exists():
+            newest = max(newest or 0.0, path.stat().st_mtime)
+    if newest is None:
+        return ""
+    return f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -209,14 +224,19 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {}
     # The criterion that chose the epoch is the one to report.
     criterion = "val/score" if any("val/score" in row for row in rows) else "val/loss"
-    val = [row for row in rows if finite(row.get(criterion))]
-    train = [row["train/loss"] for row in rows if finite(row.get("train/loss"))]
-    # Rows without a finite value cannot have been the best epoch.
-    best = min(val, key=lambda row: row[criterion]) if val else {}
+    steps, last_loss, val = 0, None, []
+    for row in rows:
+        steps = max(steps, row.get("step", 0))
+        if finite(row.get("train/loss")):
+            last_loss = row["train/loss"]
+        # Rows without a finite value cannot have been the best epoch.
+        if finite(row.get(criterion)):
+            val.append(row)
+    best = min(val, key=lambda row: row[criterion], default={})
     return {
-        "steps": max(row.get("step", 0) for row in rows),
+        "steps": steps,
         "epochs with validation": len(val),
-        "last training loss": train[-1] if train else None,
+        "last training loss": last_loss,
         f"best {criterion.replace('val/', 'validation ')}": best.get(criterion),
         "best epoch": best.get("epoch"),
     }

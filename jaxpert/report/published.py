@@ -71,17 +71,24 @@ def _parsed(path: str | Path, row: dict[str, Any]) -> dict[str, Any]:
     # DictReader gives None for a value that is missing, and keeps those too many under None.
     if None in row or None in row.values():
         raise InputError(f"{path} holds {row}, expected a value for every column: count its commas")
+    asked = [name for name in (*WHOLE, *REAL, *OPTIONAL) if name in row]
     try:
-        numbers: dict[str, Any] = {name: int(row[name]) for name in WHOLE if name in row}
-        for name in (*REAL, *OPTIONAL):
-            if name in row:
-                # A standard deviation may be missing where a paper prints none.
-                empty = name in OPTIONAL and not row[name]
-                numbers[name] = None if empty else _finite(row[name])
+        numbers = {name: _number(name, row[name]) for name in asked}
     except ValueError as error:
-        asked = ", ".join(name for name in (*WHOLE, *REAL, *OPTIONAL) if name in row)
-        raise InputError(f"{path} holds {row}, expected numbers for {asked}: {error}") from error
+        raise InputError(
+            f"{path} holds {row}, expected numbers for {', '.join(asked)}: {error}"
+        ) from error
     return row | numbers
+
+
+def _number(name: str, text: str) -> float | int | None:
+    """The number in a column of numbers."""
+    if name in WHOLE:
+        return int(text)
+    # A standard deviation may be missing where a paper prints none.
+    if name in OPTIONAL and not text:
+        return None
+    return _finite(text)
 
 
 def _finite(text: str) -> float:
@@ -113,9 +120,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         |---|---|
         | A\\|B | 0.1 |
     """
-    lines = [_table_row(header), "|" + "---|" * len(header)]
-    lines += [_table_row(row) for row in rows]
-    return "\n".join(lines)
+    return "\n".join([_table_row(header), "|" + "---|" * len(header), *map(_table_row, rows)])
 
 
 def _table_row(cells: Sequence[str]) -> str:

@@ -90,11 +90,14 @@ def _rows(methods: Mapping[str, Mapping[str, Any]], section: Section) -> list[Ro
 
 
 def _row(score: Score, values: list[Any]) -> Row:
-    defined = [value for value in values if finite(value)]
+    """A score of every method, the best of them marked."""
+    defined = list(filter(finite, values))
     # Digits are shared along a row, so that its numbers can be compared.
     digits = digits_for(defined)
+    best = None
     # Alone, a score has nothing to be the best of.
-    best = max(defined, key=lambda value: score.sign * value) if len(defined) > 1 else None
+    if len(defined) > 1:
+        best = max(defined, key=lambda value: score.sign * value)
     cells = []
     for value in values:
         # Equal scores are all the best.

@@ -68,10 +68,15 @@ def truth_tables(metrics: Mapping[str, Any]) -> list[Table]:
 
 def ordered_subsets(methods: Iterable[Mapping[str, Any]]) -> list[str]:
     """Subsets that any method is scored on, in the order of pages and figures."""
-    present = {subset for scores in methods for subset in scores}
-    first = [subset for subset in SUBSETS if subset in present]
-    # Subsets that only one run has follow by name, so that their order is fixed.
-    return first + sorted(present - set(SUBSETS))
+    return _known_first(methods, SUBSETS)
+
+
+def _known_first(tables: Iterable[Mapping[str, Any]], known: Iterable[str]) -> list[str]:
+    """The keys of any table, known ones in their order and then others by name."""
+    present = set().union(*tables)
+    first = [name for name in known if name in present]
+    # What only one run has follows by name, so that its order is fixed.
+    return first + sorted(present.difference(first))
 
 
 def _scores_on(subset: str, methods: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,14 +86,18 @@ def _scores_on(subset: str, methods: Mapping[str, Any]) -> dict[str, Any]:
 def _table(
     metrics: Mapping[str, Any], subset: str, methods: Mapping[str, Any], ceiling: Any
 ) -> Table:
-    present = {name for scores in (*methods.values(), ceiling or {}) for name in scores}
-    # Scores that evaluation does not know come last, by name.
-    names = [name for name in METRICS if name in present] + sorted(present - set(METRICS))
     compared = (metrics.get("comparison") or {}).get(subset) or {}
-    rows = [_row(name, methods, ceiling, compared.get(name)) for name in names]
-    heads = [*methods, "ceiling"] if ceiling else list(methods)
+    rows: list[Row] = []
     # A dict keeps each reason once, in the order of the rows.
-    reasons = {cell.why: None for row in rows for cell in row.cells if cell.why}
+    reasons: dict[str, None] = {}
+    for name in _known_first((*methods.values(), ceiling or {}), METRICS):
+        rows.append(_row(name, methods, ceiling, compared.get(name)))
+        for cell in rows[-1].cells:
+            if cell.why:
+                reasons[cell.why] = None
+    heads = list(methods)
+    if ceiling:
+        heads.append("ceiling")
     perturbations = (metrics.get("perturbations") or {}).get(subset)
     return Table(subset, perturbations, heads, rows, list(reasons))
 
@@ -98,10 +107,10 @@ def _row(name: str, methods: Mapping[str, Any], ceiling: Any, compared: Any) -> 
     sign = _sign(name)
     values = {method: scores.get(name) for method, scores in methods.items()}
     # Undefined scores take no part in the choice of the best.
-    defined = [value for value in values.values() if finite(value)]
+    defined = list(filter(finite, values.values()))
     limit = (ceiling or {}).get(name)
     # The ceiling shares the digits of its row.
-    digits = digits_for([*defined, limit] if finite(limit) else defined)
+    digits = digits_for(list(filter(finite, [*values.values(), limit])))
     best = None
     if defined and sign and len(values) > 1:
         # Without a known direction, or alone, nothing is best.
@@ -110,7 +119,8 @@ def _row(name: str, methods: Mapping[str, Any], ceiling: Any, compared: Any) -> 
     cells = []
     for value in values.values():
         # Equal scores are all marked.
-        cells.append(score_cell(value, digits, "best" if value == best else "", why))
+        kind = "best" if value == best else ""
+        cells.append(score_cell(value, digits, kind, why))
     if ceiling:
         cells.append(score_cell(limit, digits, "ceiling", why))
     lead = _lead(sign, values, compared, digits)
@@ -126,19 +136,22 @@ def _sign(name: str) -> int:
 
 def score_cell(value: Any, digits: int, kind: str, why: str) -> Cell:
     """A score of `kind`, or "undefined" and `why`."""
-    return (
-        Cell(fixed(value, digits), kind) if finite(value) else Cell("undefined", "undefined", why)
-    )
+    if finite(value):
+        return Cell(fixed(value, digits), kind)
+    return Cell("undefined", "undefined", why)
 
 
 def _lead(sign: int, values: Mapping[str, Any], compared: Any, digits: int) -> Cell | None:
     """Model minus the best baseline with its interval; "better" or "worse" only where the interval
     excludes 0."""
-    # Signs make higher better for every score.
-    rivals = {m: sign * v for m, v in values.items() if m != "model" and finite(v)}
+    rivals = {}
+    for method, value in values.items():
+        if method != "model" and finite(value):
+            # The sign makes higher better for every score.
+            rivals[method] = sign * value
     if not compared or not rivals or not sign:
         return None
-    gap = compared.get(max(rivals, key=lambda m: rivals[m])) or {}
+    gap = compared.get(max(rivals, key=rivals.__getitem__)) or {}
     if not finite(gap.get("difference")):
         return None
     text = fixed(gap["difference"], digits, "+")

@@ -63,7 +63,8 @@ def draw_lines(
     else:
         nanomolar = np.full(len(control), np.nan)
     lines = np.array([f"line{i + 1}" for i in range(s.lines)])
-    names = np.where(control, VEHICLE if s.doses else "ctrl", compounds["treatments"][grid.target])
+    untreated = VEHICLE if s.doses else "ctrl"
+    names = np.where(control, untreated, compounds["treatments"][grid.target])
     multi_hot = (grid.target[:, None] == np.arange(s.singles)) & ~control[:, None]
     # A dose scales every effect of its compound by the same share of the full effect.
     # The control's index -1 picks the last target's row, which its scale of 0 takes away.

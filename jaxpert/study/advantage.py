@@ -85,11 +85,15 @@ def read_statistics(path: Path, seed: int, multiplier: int) -> Statistics:
     measured, conditions, sums = "", {}, {}
     with np.load(path, allow_pickle=False) as stored:
         for name in stored.files:
+            # A name is a path, since an .npz holds no nested tables.
             kind, *at = name.split("|")
-            if kind == "sums" and at[1] in (str(seed), "any") and at[2] == str(multiplier):
-                sums.setdefault(at[0], {}).setdefault(at[3], {})[at[4]] = stored[name]
+            if kind == "sums":
+                predictor, of_seed, threshold, subset, score = at
+                # Baselines have no seed of training: one set of sums is for any.
+                if of_seed in (str(seed), "any") and threshold == str(multiplier):
+                    sums.setdefault(predictor, {}).setdefault(subset, {})[score] = stored[name]
             elif kind == "conditions" and at[0] == str(multiplier):
-                conditions[at[1]] = [str(condition) for condition in stored[name]]
+                conditions[at[1]] = list(map(str, stored[name]))
             elif kind == "measured" and at[0] == str(multiplier):
                 measured = str(stored[name])
     return Statistics(measured, conditions, sums)
@@ -122,6 +126,7 @@ def advantages(
         if same_place and cell.seed in seeds and "failed" not in row:
             here[cell] = row
     scored, notes = _read_all(here, results)
+    # The subject is compared with each other model, and not with itself.
     subjects = scored.pop(subject, {})
     compared: list[Advantage] = []
     for rival, rivals in scored.items():
@@ -132,11 +137,9 @@ def advantages(
                 "measured effects differ, so the data or their labels did"
             )
         if same:
-            runs = [Pair(ours.statistics, theirs.statistics, "model") for ours, theirs in same]
-            compared += _against(rival, runs, data, multiplier)
+            compared += _against(rival, _model_pairs(same), data, multiplier)
             compared += _pass_rate(rival, same, data, multiplier)
-    own = [run.statistics for run in subjects.values()]
-    return compared + _against_baselines(own, data, multiplier), notes
+    return compared + _against_baselines(list(subjects.values()), data, multiplier), notes
 
 
 def _paired(
@@ -147,6 +150,7 @@ def _paired(
     pairs, others = [], 0
     for seed in sorted(subjects.keys() & rivals.keys()):
         ours, theirs = subjects[seed], rivals[seed]
+        # Errors are comparable only where both were measured against the same effects.
         if ours.statistics.measured == theirs.statistics.measured:
             pairs.append((ours, theirs))
         else:
@@ -154,14 +158,23 @@ def _paired(
     return pairs, others
 
 
-def _against_baselines(runs: Sequence[Statistics], data: str, multiplier: int) -> list[Advantage]:
+def _model_pairs(same: Sequence[tuple[Scored, Scored]]) -> list[Pair]:
+    """The models of both runs, seed by seed."""
+    pairs = []
+    for ours, theirs in same:
+        pairs.append(Pair(ours.statistics, theirs.statistics, "model"))
+    return pairs
+
+
+def _against_baselines(runs: Sequence[Scored], data: str, multiplier: int) -> list[Advantage]:
     """The model minus the baselines of its own runs."""
     predictors: set[str] = set()
-    for statistics in runs:
-        predictors |= statistics.sums.keys()
+    for run in runs:
+        predictors |= run.statistics.sums.keys()
     compared = []
+    # Sets have no order, so baselines are taken by name.
     for baseline in sorted(predictors - {"model"}):
-        pairs = [Pair(statistics, statistics, baseline) for statistics in runs]
+        pairs = [Pair(run.statistics, run.statistics, baseline) for run in runs]
         compared += _against(baseline, pairs, data, multiplier)
     return compared
 
@@ -173,6 +186,7 @@ def _read_all(
     scored: dict[str, dict[int, Scored]] = {}
     notes = []
     for cell, row in rows.items():
+        # Folders of runs may be deleted once their rows are written.
         path = results / row["run"] / "statistics.npz"
         if not path.exists():
             notes.append(f"{cell} is not compared: there is no {path}")
@@ -186,19 +200,20 @@ def _read_all(
 
 def _against(rival: str, pairs: Sequence[Pair], data: str, multiplier: int) -> list[Advantage]:
     """The differences of every score in every subset but those trained on."""
-    shared = [pair.model.conditions.keys() & pair.rival.conditions.keys() for pair in pairs]
+    subsets = set(pairs[0].model.conditions)
+    for pair in pairs:
+        subsets &= pair.model.conditions.keys() & pair.rival.conditions.keys()
     compared = []
-    for subset in sorted(set.intersection(*shared) - {"train", "val"}):
+    for subset in sorted(subsets - {"train", "val"}):
+        # Against planted effects, the direction and the size of the error are compared alone.
         metrics = ("ate_pearson", "mse") if subset == AGAINST_TRUTH else HEADLINE
         aligned = [_aligned(subset, pair) for pair in pairs]
         weights = _weights(aligned)
         for metric in metrics:
-            if any(metric not in side.model or metric not in side.rival for side in aligned):
+            sums = _sums_of(metric, aligned, weights)
+            if len(sums) < len(aligned):
                 continue
-            sums = [
-                (side.model[metric], side.rival[metric], drawn)
-                for side, drawn in zip(aligned, weights, strict=True)
-            ]
+            # Over seeds and perturbations at once; by seed only for its spread.
             difference = scoring.mean_difference(metric, sums)
             by_seed = [scoring.difference(metric, *of_seed).difference for of_seed in sums]
             compared.append(
@@ -211,11 +226,30 @@ def _against(rival: str, pairs: Sequence[Pair], data: str, multiplier: int) -> l
                     *difference,
                     sd=_spread(by_seed),
                     seeds=len(sums),
-                    perturbations=len(set().union(*(side.names for side in aligned))),
+                    perturbations=len(_all_names(aligned)),
                     outcome=outcome(metric, difference),
                 )
             )
     return compared
+
+
+def _sums_of(
+    metric: str, aligned: Sequence[Aligned], weights: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What one score of both sides and its resamples are made from, for the seeds that have it."""
+    sums = []
+    for side, drawn in zip(aligned, weights, strict=True):
+        if metric in side.model and metric in side.rival:
+            sums.append((side.model[metric], side.rival[metric], drawn))
+    return sums
+
+
+def _all_names(aligned: Sequence[Aligned]) -> list[str]:
+    """The perturbations of any seed."""
+    names: set[str] = set()
+    for side in aligned:
+        names |= set(side.names)
+    return sorted(names)
 
 
 def _weights(aligned: Sequence[Aligned]) -> list[np.ndarray]:
@@ -224,31 +258,35 @@ def _weights(aligned: Sequence[Aligned]) -> list[np.ndarray]:
     Seeds may have other test perturbations. Resamples are drawn of them all, so that resample d is
     the same one for every seed.
     """
-    names = sorted(set().union(*(side.names for side in aligned)))
-    place = {name: i for i, name in enumerate(names)}
+    names = _all_names(aligned)
     weights = scoring.bootstrap_weights(np.random.default_rng(0), len(names), DRAWS)
-    return [weights[:, [place[name] for name in side.names]] for side in aligned]
+    # Names are sorted, so that a search gives the column of each.
+    return [weights[:, np.searchsorted(names, side.names)] for side in aligned]
 
 
 def _aligned(subset: str, pair: Pair) -> Aligned:
     """Perturbations that both sides have, and the sums of both in that order."""
     ours, theirs = pair.model.conditions[subset], pair.rival.conditions[subset]
+    # Runs list perturbations in the order of their files, so rows are matched by name.
     names = sorted(set(ours) & set(theirs))
-    our_rows = [ours.index(name) for name in names]
-    their_rows = [theirs.index(name) for name in names]
     of_model = pair.model.sums["model"][subset]
     of_rival = pair.rival.sums[pair.predictor][subset]
-    return Aligned(
-        names,
-        {metric: sums[our_rows] for metric, sums in of_model.items()},
-        {metric: sums[their_rows] for metric, sums in of_rival.items()},
-    )
+    return Aligned(names, _rows_of(of_model, ours, names), _rows_of(of_rival, theirs, names))
+
+
+def _rows_of(
+    sums: Mapping[str, np.ndarray], present: Sequence[str], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The sums of some perturbations, in the order of their names."""
+    rows = [present.index(name) for name in names]
+    return {metric: values[rows] for metric, values in sums.items()}
 
 
 def _pass_rate(
     rival: str, pairs: Sequence[tuple[Scored, Scored]], data: str, multiplier: int
 ) -> list[Advantage]:
     """Difference in the pass rate of generated cells; it has no perturbations to resample."""
+    # One number for each seed, so the seeds alone say how sure it is.
     by_seed = []
     for model, other in pairs:
         ours = model.row.get("pass_rate", {}).get("fixed_library")

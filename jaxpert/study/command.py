@@ -82,16 +82,24 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"there is no folder {results}, expected that of a study: give its --results"
         )
-    published = study.published
-    if flags.published is not None:
-        published = Path(flags.published).expanduser() if flags.published else None
-    scores.read_published(published, study)  # a mistake in it must not wait for the training
-    status = 0 if flags.only_tables else runner.run_jobs(jobs, results)
-    labels = tuple(plan.label_of(source) for source in scope.sources)
+    published = _published(study, flags.published)
+    # A mistake in the printed numbers must not wait for the training.
+    scores.read_published(published, study)
+    status = 0
+    if not flags.only_tables:
+        status = runner.run_jobs(jobs, results)
+    labels = tuple(map(plan.label_of, scope.sources))
     asked = scores.Asked(labels, tuple(scope.multipliers), tuple(scope.seeds))
     for path in tables.write_tables(study, results, asked, published):
         log.say(f"wrote {path}")
     return status
+
+
+def _published(study: Study, flag: str | None) -> Path | None:
+    """The file of printed numbers: the study's own, that of the flag, or none for an empty flag."""
+    if flag is None:
+        return study.published
+    return Path(flag).expanduser() if flag else None
 
 
 def parser_of_flags() -> Parser:
@@ -141,12 +149,17 @@ def study_of(family: str) -> Study:
 
 def families_with_study() -> list[str]:
     """Names of the families whose papers compare models over many runs."""
+    # Each family is imported here, so this is asked for only where a name is missing or wrong.
     return [name for name in families.FAMILIES if families.load(name).study is not None]
 
 
 def _studies(arguments: Sequence[str]) -> str:
     """What each study consists of, or that of the family which is named."""
-    named = [a.partition("=")[2] for a in arguments if a.startswith("--family=")]
+    named = []
+    for argument in arguments:
+        # Help is asked for before the flags are parsed, so that it needs none of them.
+        if argument.startswith("--family="):
+            named.append(argument.partition("=")[2])
     lines = []
     for family in named or families_with_study():
         study = study_of(family)
@@ -170,7 +183,7 @@ def get_config(name: str, variant: str) -> Config:
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
     """The numbers of a list."""
     try:
-        return tuple(int(member) for member in names(text))
+        return tuple(map(int, names(text)))
     except ValueError as error:
         raise InputError(f"--{flag} is {text}, expected whole numbers joined by commas") from error
 

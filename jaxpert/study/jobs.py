@@ -41,6 +41,7 @@ class Job(NamedTuple):
     @property
     def name(self) -> str:
         """Start of the names of its folder and lock files."""
+        # A model that is trained for a threshold has one, the others have all.
         threshold = "allcells"
         if len(self.multipliers) == 1:
             threshold = f"{self.multipliers[0]}mad"
@@ -51,6 +52,7 @@ def runs_of(seeds: Sequence[int], most: int) -> Iterator[tuple[int, ...]]:
     """Stretches of consecutive seeds, none longer than `most`: what one run can train together."""
     stretch: list[int] = []
     for seed in sorted(seeds):
+        # Seeds that are vmapped together are numbered on from the first (`fit.root_key`).
         if stretch and (seed != stretch[-1] + 1 or len(stretch) == most):
             yield tuple(stretch)
             stretch = []
@@ -61,11 +63,13 @@ def runs_of(seeds: Sequence[int], most: int) -> Iterator[tuple[int, ...]]:
 
 def cells_of(job: Job, seed: int) -> list[Cell]:
     """The cells of the tables that one seed of a job fills."""
+    # A model that is trained on all cells is scored at every threshold.
     return [Cell(job.data, job.model, k, seed) for k in job.multipliers]
 
 
 def config_of(job: Job) -> Config:
     """The config of a job's run."""
+    # A copy, since jobs of one model share their config.
     config = deepcopy(job.config)
     config["train"]["seeds"] = len(job.seeds)
     _section_of_seed(config, job.vary)["seed"] = job.seeds[0]
@@ -92,6 +96,7 @@ def folder_of(job: Job, results: Path) -> Path:
 
 def settings_of(config: Config, vary: str) -> Config:
     """The flattened config less the seed and what changes no result, as plain JSON values."""
-    left_out = {*NEUTRAL, "seed" if vary == "train" else "split.seed"}
-    kept = {key: value for key, value in flatten(config).items() if key not in left_out}
+    seed = "seed" if vary == "train" else "split.seed"
+    kept = {key: value for key, value in flatten(config).items() if key not in {*NEUTRAL, seed}}
+    # Through JSON, so that a tuple equals the list that a row of an earlier run holds.
     return json.loads(json.dumps(kept))

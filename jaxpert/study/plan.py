@@ -60,6 +60,7 @@ def plan(study: Study, scope: Scope, get_config: GetConfig) -> list[Job]:
     Raises InputError for anything wanted that there is not.
     """
     _check(study, scope)
+    # Which keys were changed is known only from all configs, so they are checked last.
     changed: set[str] = set()
     jobs: list[Job] = []
     for source in scope.sources:
@@ -73,6 +74,7 @@ def plan(study: Study, scope: Scope, get_config: GetConfig) -> list[Job]:
 
 def label_of(source: str) -> str:
     """What a data set is called in rows and folders: its public name, or the file's name."""
+    # Settings of the simulator are part of the name: they make another data set.
     if source in SOURCES or source.split(":")[0] == SIMULATED:
         return source
     if not Path(source).is_file():
@@ -92,7 +94,8 @@ def _check(study: Study, scope: Scope) -> None:
         raise InputError(
             f"seeds are {seeds}, {at_once} at once, expected different whole numbers, 0 or more"
         )
-    labels = [label_of(source) for source in scope.sources]
+    labels = list(map(label_of, scope.sources))
+    # Folders and rows go by the label, where two sets of one name would be mixed.
     if len(set(labels)) < len(labels):
         raise InputError(
             f"two data sets have the same name ({', '.join(labels)}): rename one of the files"
@@ -100,10 +103,13 @@ def _check(study: Study, scope: Scope) -> None:
 
 
 def _check_names(what: str, asked: Sequence[Any], known: Sequence[Any] | Mapping[Any, Any]) -> None:
-    wrong = [name for name in asked if name not in known]
-    if wrong or not asked:
-        given = f"{what} is {wrong[0]!r}" if wrong else f"no {what} is given"
-        raise InputError(f"{given}, expected some of {', '.join(map(str, known))}")
+    """Refuse a name that there is not, and no name at all."""
+    expected = f"expected some of {', '.join(map(str, known))}"
+    if not asked:
+        raise InputError(f"no {what} is given, {expected}")
+    for name in asked:
+        if name not in known:
+            raise InputError(f"{what} is {name!r}, {expected}")
 
 
 def _jobs_of(study: Study, scope: Scope, model: str, source: str, config: Config) -> list[Job]:
@@ -112,16 +118,19 @@ def _jobs_of(study: Study, scope: Scope, model: str, source: str, config: Config
     if vary == "auto":
         vary = study.data[source].vary if source in study.data else "train"
     # Every split has training cells of its own, so seeds of the split are runs of their own.
-    groups = list(runs_of(scope.seeds, scope.at_once if vary == "train" else 1))
+    most = scope.at_once if vary == "train" else 1
+    groups = list(runs_of(scope.seeds, most))
     thresholds: list[tuple[int, ...]] = [MULTIPLIERS]
     if study.variants[model].per_threshold:
         thresholds = [(multiplier,) for multiplier in scope.multipliers]
     jobs = []
     for multipliers in thresholds:
         scored = deepcopy(config)
+        # One threshold labels the cells of a run; its scores may be made at several.
         scored["quality"]["multiplier"] = multipliers[-1]
-        several = ",".join(map(str, multipliers)) if len(multipliers) > 1 else ""
-        scored["evaluation"]["multipliers"] = several
+        scored["evaluation"]["multipliers"] = ""
+        if len(multipliers) > 1:
+            scored["evaluation"]["multipliers"] = ",".join(map(str, multipliers))
         for seeds in groups:
             jobs.append(Job(label_of(source), model, scored, seeds, vary, multipliers))
     return jobs
@@ -129,17 +138,25 @@ def _jobs_of(study: Study, scope: Scope, model: str, source: str, config: Config
 
 def _config(study: Study, model: str, source: str, variant: str, get_config: GetConfig) -> Config:
     """The config of a model on a data set, from the files of configs/."""
-    kind, *settings = source.split(":") if source.startswith(SIMULATED) else (source,)
-    variant = variant or ("demo" if kind == SIMULATED else "full")
+    kind, settings = source, []
+    # Only the simulator takes settings; the path of a file may hold a colon.
+    if source.startswith(SIMULATED):
+        kind, *settings = source.split(":")
+    if not variant:
+        variant = "demo" if kind == SIMULATED else "full"
+    # A file of the user's own is run with the config of the paper's first data set.
     data = kind if kind in study.data else next(iter(study.data))
     config = get_config(*study.config(study.variants[model].model, data, variant))
-    own = [text for text in settings if not text.startswith("preset=")]
-    config["data"] |= {"source": kind, "simulation": ",".join(own)}
-    if kind == SIMULATED:
-        config["data"]["perturbation"] = "perturbation"
+    simulation = []
     for text in settings:
+        # A preset has a key of its own; the others are settings of the simulator.
         if text.startswith("preset="):
             config["data"]["preset"] = text.removeprefix("preset=")
+        else:
+            simulation.append(text)
+    config["data"] |= {"source": kind, "simulation": ",".join(simulation)}
+    if kind == SIMULATED:
+        config["data"]["perturbation"] = "perturbation"
     config["quality"]["training_cells"] = "all"
     for key, value in study.variants[model].changes.items():
         _put(config, key, value)
@@ -149,10 +166,13 @@ def _config(study: Study, model: str, source: str, variant: str, get_config: Get
 def _change(config: Config, changes: Mapping[str, str]) -> set[str]:
     """Set the keys that the config has, and return them."""
     flat = flatten(config)
-    present = [key for key in changes if key in flat]
-    for key in present:
-        _put(config, key, _typed(key, changes[key], flat[key]))
-    return set(present)
+    changed = set()
+    for key, text in changes.items():
+        # Models have settings of their own, so a key may be there for some only.
+        if key in flat:
+            _put(config, key, _typed(key, text, flat[key]))
+            changed.add(key)
+    return changed
 
 
 def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence[Job]) -> None:
@@ -161,6 +181,7 @@ def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence
     for job in jobs:
         known |= flatten(job.config).keys()
     for key in changes:
+        # A study that changed them would file the rows under the wrong cells.
         if key in VARIED:
             raise InputError(
                 f"--set={key}=... is what the study itself varies: use --models, --data, --seeds "
@@ -176,6 +197,7 @@ def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence
 def _typed(key: str, text: str, example: Any) -> Any:
     """The value that a text stands for, of the type that the config has."""
     try:
+        # bool("false") is True, so words are looked up.
         if isinstance(example, bool):
             return {"true": True, "false": False}[text.lower()]
         return type(example)(text)

@@ -51,6 +51,7 @@ def run_jobs(jobs: Sequence[Job], results: Path, *, run: RunOne = single.run) ->
     before = ledger.read(results / ROWS)
     for note in before.notes:
         log.say(f"note: {note}")
+    # All jobs are checked before the first one trains for hours.
     for job in jobs:
         _check_settings(job, before.rows, results)
     problems: list[str] = []
@@ -73,10 +74,14 @@ def _do(job: Job, heading: str, results: Path, run: RunOne) -> Done:
     with ledger.claimed(results / "claims", list(claims)) as free:
         # Read under the claim: what another process finished before letting go is in it.
         rows = ledger.read(results / ROWS).rows
-        missing = [seed for seed in job.seeds if not _is_done(rows, job, seed)]
-        mine = {claims[name] for name in free}
-        elsewhere = [f"{job.name} seed {seed}" for seed in missing if seed not in mine]
-        left = [seed for seed in missing if seed in mine and not _recovered(job, seed, results)]
+        elsewhere, left = [], []
+        for name, seed in claims.items():
+            if _is_done(rows, job, seed):
+                continue
+            if name not in free:
+                elsewhere.append(f"{job.name} seed {seed}")
+            elif not _recovered(job, seed, results):
+                left.append(seed)
         for seeds in runs_of(left, len(job.seeds)):
             listed = ", ".join(map(str, seeds))
             log.say(f"{heading}: {job.name}, {job.vary} seeds {listed}")
@@ -89,6 +94,7 @@ def _do(job: Job, heading: str, results: Path, run: RunOne) -> Done:
 
 
 def _is_done(rows: Mapping[Cell, Row], job: Job, seed: int) -> bool:
+    # A failure is tried again, since what caused it may have been mended.
     cells = cells_of(job, seed)
     return all(cell in rows and "failed" not in rows[cell] for cell in cells)
 
@@ -100,7 +106,8 @@ def _summary(problems: Sequence[str], elsewhere: Sequence[str]) -> int:
     status = 0
     for problem in problems:
         log.say(f"error: {problem}")
-        status = max(status, 2 if ": refused: " in problem else 1)
+        # What was refused must be mended by the user, so it outweighs a loss that diverged.
+        status = 2 if ": refused: " in problem else max(status, 1)
     return status
 
 
@@ -112,6 +119,7 @@ def _check_settings(job: Job, rows: Mapping[Cell, Row], results: Path) -> None:
         if cell.data != job.data or "failed" in row:
             continue
         before = row["settings"] | {"vary": row["vary"]}
+        # Models differ in their settings, and share only those of the data.
         if cell in cells_of(job, cell.seed):
             differing = ledger.differences(before, now)
         else:
@@ -125,12 +133,12 @@ def _check_settings(job: Job, rows: Mapping[Cell, Row], results: Path) -> None:
 
 def _of_data(settings: Config) -> Config:
     """Settings that must be the same for all models of one data set."""
-    models = ("quality.multiplier", "quality.training_cells")
-    return {
-        key: value
-        for key, value in settings.items()
-        if key == "vary" or (key.startswith(("data.", "split.", "quality.")) and key not in models)
-    }
+    of_model = ("quality.multiplier", "quality.training_cells")
+    shared = {"vary": settings["vary"]}
+    for key, value in settings.items():
+        if key.startswith(("data.", "split.", "quality.")) and key not in of_model:
+            shared[key] = value
+    return shared
 
 
 def _run(job: Job, results: Path, run: RunOne) -> tuple[bool, str]:
@@ -138,6 +146,7 @@ def _run(job: Job, results: Path, run: RunOne) -> tuple[bool, str]:
     work, started = folder_of(job, results), time.monotonic()
     config = _config_begun(config_of(job), job.vary, work)
     try:
+        # metrics.json is written last, so a folder with it needs no run.
         if not (work / workdir.METRICS).exists():
             run(config, work)
     except (InputError, NonFiniteLoss) as error:
@@ -146,6 +155,7 @@ def _run(job: Job, results: Path, run: RunOne) -> tuple[bool, str]:
         for row in _rows(job, config, work, results):
             ledger.append(results / ROWS, row | {"failed": failed})
         return False, f"{job.name}, seeds {', '.join(map(str, job.seeds))}: {failed}"
+    # A signal ends a run without an error, before its metrics are there.
     if not (work / workdir.METRICS).exists():
         return False, ""
     _append_rows(job, config, work, results, round(time.monotonic() - started, 1))
@@ -169,6 +179,7 @@ def _recovered(job: Job, seed: int, results: Path) -> bool:
         config = workdir.read_config(work).config
         if settings_of(config, job.vary) != settings_of(job.config, job.vary):
             continue
+        # Seeds of one run are numbered on from the first.
         first = first_seed(config, job.vary)
         if first <= seed < first + config["train"]["seeds"]:
             _append_rows(job._replace(seeds=(seed,)), config, work, results, None)
@@ -199,18 +210,23 @@ def _rows(job: Job, config: Config, work: Path, results: Path) -> list[Row]:
         "settings": settings_of(config, job.vary),
         "run": str(work.relative_to(results)),
     }
-    cells = [cell for seed in job.seeds for cell in cells_of(job, seed)]
-    return [cell._asdict() | common for cell in cells]
+    rows = []
+    for seed in job.seeds:
+        for cell in cells_of(job, seed):
+            rows.append(cell._asdict() | common)
+    return rows
 
 
 def _scores(row: Row, metrics: Config, job: Job) -> Row:
     """Scores of a row's seed and multiplier, and how they came about."""
+    # Where the split varies, all runs train with the one seed of their config.
     seed = row["seed"] if job.vary == "train" else job.config["seed"]
     for scores in metrics["scores"]:
         if (scores["seed"], scores["multiplier"]) == (seed, row["multiplier"]):
             taken = {name: scores[name] for name in FROM_SCORES}
-            of_model = taken.pop("model")
-            return {"scores": of_model} | taken | {n: metrics["run"][n] for n in FROM_RUN}
+            # Rows call the scores of the run's own model just `scores`.
+            of_run = {name: metrics["run"][name] for name in FROM_RUN}
+            return {"scores": taken.pop("model")} | taken | of_run
     raise InputError(
         f"{row['run']}/metrics.json has no scores of {row['multiplier']} MAD, seed {seed}: delete "
         "the folder"

@@ -3,6 +3,7 @@ numbers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,11 +82,15 @@ def label_of(study: Study, model: str) -> str:
         return study.variants[model].label
     if model == OBSERVED:
         return "the measurement itself"
-    return model.replace("_", " ") if model in BASELINES else model
+    if model in BASELINES:
+        return model.replace("_", " ")
+    # A model that only the rows know, such as one of an earlier study, keeps its name.
+    return model
 
 
 def layouts_of(study: Study) -> tuple[Layout, ...]:
     """The tables of the paper, and that of every model against the planted truth."""
+    # The measurement itself stands first: how near to the truth does repeating the experiment come?
     truth = Layout(
         TRUTH,
         "Recovery of the planted effects",
@@ -99,9 +104,12 @@ def layouts_of(study: Study) -> tuple[Layout, ...]:
 def read_published(path: Path | None, study: Study) -> Published:
     """Printed numbers by (table, data, multiplier, model, metric); none where there is no file."""
     numbers: Published = {}
+    if path is None:
+        return numbers
     models = (*study.variants, *BASELINES, OBSERVED)
-    for row in () if path is None else read(path, COLUMNS):
+    for row in read(path, COLUMNS):
         model, metric = row["model"], row["metric"]
+        # A mistyped name would leave its place in the tables empty without a word.
         if model not in models or metric not in (*METRICS, QCPR, QCPR_RESAMPLED):
             raise InputError(
                 f"{path} holds {row} with an unknown model or metric: correct that line"
@@ -117,6 +125,7 @@ def in_order(study: Study, asked: Asked, rows: Mapping[Cell, Row]) -> dict[Cell,
     name."""
     models = study.models_in_order()
 
+    # Rows are appended as runs end, in any order; reports must not depend on it.
     def place(cell: Cell) -> tuple[Any, ...]:
         return (
             _rank(cell.data, asked.data),
@@ -130,7 +139,9 @@ def in_order(study: Study, asked: Asked, rows: Mapping[Cell, Row]) -> dict[Cell,
 
 def _rank(name: str, first: Sequence[str]) -> tuple[int, str]:
     """The place of a name in a list, or behind its end; names behind it are told apart by name."""
-    return (first.index(name) if name in first else len(first)), name
+    if name in first:
+        return first.index(name), name
+    return len(first), name
 
 
 def scores_of(
@@ -139,13 +150,16 @@ def scores_of(
     """Every cell of a table, run or not."""
     scores = []
     for place in _places(layout, study, asked, rows):
-        known = [_row_of(rows, place, study, seed) for seed in asked.seeds]
-        values = [None if row is None else _value(row, place) for row in known]
+        values = []
+        for seed in asked.seeds:
+            row = _row_of(rows, place, study, seed)
+            if row is not None:
+                values.append(_value(row, place))
         printed = None, None
         if place.subset != "held_out":  # papers do not report it
             key = place.table, place.data, place.multiplier, place.model, place.metric
             printed = published.get(key, printed)
-        scores.append(Score(*place, *_summary(known, values), *printed))
+        scores.append(Score(*place, *_summary(values, len(asked.seeds)), *printed))
     return scores
 
 
@@ -153,19 +167,24 @@ def _places(
     layout: Layout, study: Study, asked: Asked, rows: Mapping[Cell, Row]
 ) -> Iterator[Place]:
     """The cells of a table in order."""
-    models = (*layout.models, *BASELINES) if layout.baselines else layout.models
+    models = layout.models
+    if layout.baselines:
+        models = (*models, *BASELINES)
     for data in asked.data:
         subsets = subsets_of(study, data, rows)
         if layout.table == TRUTH:
-            planted = [row for cell, row in rows.items() if cell.data == data and row.get("truth")]
-            subsets = subsets[:1] if planted else ()
-        for subset in subsets:
-            for model in models:
-                for multiplier in asked.multipliers:
-                    for metric in layout.metrics:
-                        # Baselines predict means and generate no cells.
-                        if model not in BASELINES or metric not in LIBRARIES:
-                            yield Place(layout.table, data, subset, multiplier, model, metric)
+            # The planted effects have no split of their own, so one subset is enough.
+            subsets = subsets[:1] if _has_truth(data, rows) else ()
+        for subset, model, multiplier in itertools.product(subsets, models, asked.multipliers):
+            for metric in layout.metrics:
+                # Baselines predict means and generate no cells.
+                if model not in BASELINES or metric not in LIBRARIES:
+                    yield Place(layout.table, data, subset, multiplier, model, metric)
+
+
+def _has_truth(data: str, rows: Mapping[Cell, Row]) -> bool:
+    """Whether any run on a data set was scored against planted effects."""
+    return any(cell.data == data and bool(row.get("truth")) for cell, row in rows.items())
 
 
 def subsets_of(study: Study, data: str, rows: Mapping[Cell, Row]) -> tuple[str, ...]:
@@ -173,10 +192,14 @@ def subsets_of(study: Study, data: str, rows: Mapping[Cell, Row]) -> tuple[str, 
     perturbations, with the test cells alone beside."""
     for cell, row in rows.items():
         if cell.data == data and "failed" not in row:
+            # Runs on one data set share the split, so the first one tells.
             if "held_out" in row["scores"]:
                 return ("all", "held_out")
             return ("test",) if "test" in row["scores"] else ("all",)
-    return (study.data[data].subset if data in study.data else "all",)
+    # Nothing was run yet: where the paper's own numbers belong.
+    if data in study.data:
+        return (study.data[data].subset,)
+    return ("all",)
 
 
 def _row_of(rows: Mapping[Cell, Row], place: Place, study: Study, seed: int) -> Row | None:
@@ -184,6 +207,7 @@ def _row_of(rows: Mapping[Cell, Row], place: Place, study: Study, seed: int) -> 
     every model, of which the first that did not fail is taken."""
     if place.model not in (*BASELINES, OBSERVED):
         return rows.get(Cell(place.data, place.model, place.multiplier, seed))
+    # In the order of the tables, so that it does not depend on which run ended first.
     for host in study.models_in_order():
         row = rows.get(Cell(place.data, host, place.multiplier, seed))
         if row is not None and "failed" not in row:
@@ -195,30 +219,38 @@ def _value(row: Row, place: Place) -> float | str | None:
     """A number, None where it is undefined, or a word for why there is none."""
     model, subset, metric = place.model, place.subset, place.metric
     if "failed" in row:
+        # The word before the colon tells how; what follows is a sentence of its own.
         return row["failed"].partition(":")[0]
     if place.table == TRUTH:
+        # A row calls the run's own model "model", and the others by their names.
         predictor = model if model in (*BASELINES, OBSERVED) else "model"
         return (row["truth"] or {}).get(predictor, {}).get(subset, {}).get(metric)
     if metric in LIBRARIES:
         rate = row.get("pass_rate", {}).get(LIBRARIES[metric])
         return "not measured" if rate is None else rate
-    scores = row["baselines"][model] if model in BASELINES else row["scores"]
+    scores = row["scores"]
+    if model in BASELINES:
+        scores = row["baselines"][model]
     return scores.get(subset, {}).get(metric)
 
 
-def _summary(rows: Sequence[Row | None], values: Sequence[float | str | None]) -> Summary:
+def _summary(finished: Sequence[float | str | None], seeds: int) -> Summary:
     """Mean and standard deviation over the seeds that have a number, and what is to be said of the
     others; no mean where the score of a finished seed is undefined."""
-    finished = [value for row, value in zip(rows, values, strict=True) if row is not None]
     if not finished:
         return Summary(None, None, 0, "not run")
     words = [value for value in finished if isinstance(value, str)]
     numbers = [value for value in finished if isinstance(value, int | float)]
     if len(words) == len(finished):
         return Summary(None, None, 0, words[0])
+    # A mean over the other seeds would look better than the model is.
     if len(numbers) + len(words) < len(finished):
         return Summary(None, None, len(numbers), "undefined")
-    missing = f"{len(numbers)} of {len(rows)} seeds" if len(numbers) < len(rows) else ""
-    failed = [f", {words.count(word)} {word}" for word in sorted(set(words))]
+    status = ""
+    if len(numbers) < seeds:
+        status = f"{len(numbers)} of {seeds} seeds"
+    for word in sorted(set(words)):
+        status += f", {words.count(word)} {word}"
+    # One seed has no spread.
     sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-    return Summary(float(np.mean(numbers)), sd, len(numbers), missing + "".join(failed))
+    return Summary(float(np.mean(numbers)), sd, len(numbers), status)

@@ -32,6 +32,7 @@ class Section(NamedTuple):
 
 def score_sections(scores: Sequence[Score], study: Study) -> list[Section]:
     """One text table for each table of the paper, data set and subset."""
+    # A dict keeps the order in which tables first appear.
     groups: dict[tuple[str, str, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((score.table, score.data, score.subset), []).append(score)
@@ -40,38 +41,47 @@ def score_sections(scores: Sequence[Score], study: Study) -> list[Section]:
 
 def _score_section(scores: Sequence[Score], study: Study) -> Section:
     """The text table of one table, data set and subset."""
-    columns = list(dict.fromkeys((score.multiplier, score.metric) for score in scores))
+    # Both as dicts, which keep the order of the scores and each key once.
+    heads: dict[tuple[int, str], str] = {}
     by_model: dict[str, dict[tuple[int, str], Score]] = {}
     for score in scores:
-        by_model.setdefault(score.model, {})[score.multiplier, score.metric] = score
+        column = score.multiplier, score.metric
+        heads[column] = f"{heading(score.metric)}, {score.multiplier} MAD"
+        by_model.setdefault(score.model, {})[column] = score
     printed = any(score.published_mean is not None for score in scores)
     rows = []
     for model, cells in by_model.items():
-        label = label_of(study, model)
-        rows.append([label, *(_ours(cells.get(column)) for column in columns)])
+        ours, theirs = [label_of(study, model)], [f"{label_of(study, model)}, published"]
+        for column in heads:
+            ours.append(_ours(cells.get(column)))
+            theirs.append(_published(cells.get(column)))
+        rows.append(ours)
+        # Papers print no numbers of our baselines.
         if printed and model not in BASELINES:
-            theirs = [_published(cells.get(column)) for column in columns]
-            rows.append([f"{label}, published", *theirs])
-    heads = [f"{heading(metric)}, {multiplier} MAD" for multiplier, metric in columns]
+            rows.append(theirs)
     missing = [] if printed else _not_entered(scores[0], study)
-    return Section(_title(scores[0], study), missing, ["model", *heads], rows)
+    return Section(_title(scores[0], study), missing, ["model", *heads.values()], rows)
 
 
 def _title(score: Score, study: Study) -> str:
     titles = {layout.table: layout.title for layout in layouts_of(study)}
+    # The table against the truth is none of the paper's, so it has no number.
     number_of_table = "" if score.table == TRUTH else f"Table {score.table}. "
     return f"{number_of_table}{titles[score.table]}: {score.data}, {WHERE[score.subset]}"
 
 
 def _not_entered(score: Score, study: Study) -> list[str]:
     """The note on a table that the paper has, but the file of published numbers has not."""
+    # A paper prints nothing of other data, of planted truth, or of test cells alone.
     if score.data not in study.data or score.table == TRUTH or score.subset == "held_out":
         return []
     return [f"published: not entered ({study.paper}, Table {score.table})"]
 
 
 def _ours(score: Score | None) -> str:
-    return "" if score is None else number(score.mean, score.sd, score.status)
+    if score is None:
+        return ""
+    return number(score.mean, score.sd, score.status)
 
 
 def _published(score: Score | None) -> str:
@@ -91,13 +101,15 @@ def number(mean: float | None, sd: float | None, status: str = "") -> str:
         text += f" ± {sd:.3f}"
     if status:
         text += f" ({status})"
+    # A true minus sign is as wide as the digits of the column.
     return text.replace("-", "−")
 
 
 def heading(metric: str) -> str:
     """A score's name as a column's head."""
     if metric in METRICS:
-        return f"{METRICS[metric].label} {'↑' if METRICS[metric].higher_is_better else '↓'}"
+        arrow = "↑" if METRICS[metric].higher_is_better else "↓"
+        return f"{METRICS[metric].label} {arrow}"
     return {QCPR: "QCPR ↑", QCPR_RESAMPLED: "QCPR, real library sizes ↑"}[metric]
 
 
@@ -113,34 +125,40 @@ def advantage_sections(compared: Sequence[Advantage], study: Study) -> list[Sect
 def _advantage_section(group: Sequence[Advantage], study: Study) -> Section:
     """The text table of one data set, threshold and subset."""
     data, multiplier, subset = group[0][:3]
-    metrics = list(dict.fromkeys(difference.metric for difference in group))
+    # Dicts keep the order of the differences: rivals down, scores across.
+    heads: dict[str, str] = {}
     by_rival: dict[str, dict[str, Advantage]] = {}
     for difference in group:
+        heads[difference.metric] = heading(difference.metric)
         by_rival.setdefault(difference.rival, {})[difference.metric] = difference
     rows = []
     for rival, differences in by_rival.items():
-        texts = [_difference(differences.get(metric)) for metric in metrics]
+        texts = [_difference(differences.get(metric)) for metric in heads]
         rows.append([label_of(study, rival), *texts])
+    # Generated cells are counted over all perturbations, which nothing resamples.
     interval = "the 95 % interval over resampled perturbations and seeds, and "
-    if metrics == [QCPR]:
+    if list(heads) == [QCPR]:
         interval = ""
     note = (
         f"Differences, mean over {_seeds(group)}, with {interval}the standard deviation over seeds."
     )
     subject = label_of(study, study.subject)
     title = f"{subject} minus each other: {data}, {multiplier} MAD, {WHERE[subset]}"
-    return Section(title, [note], ["rival", *map(heading, metrics)], rows)
+    return Section(title, [note], ["rival", *heads.values()], rows)
 
 
 def _seeds(group: Sequence[Advantage]) -> str:
+    """ "5 paired seeds", or "3 or 5 paired seeds" where rivals have not the same."""
     counts = sorted({difference.seeds for difference in group})
-    return " or ".join(map(str, counts)) + " paired seed" + ("" if counts == [1] else "s")
+    ending = "" if counts == [1] else "s"
+    return f"{' or '.join(map(str, counts))} paired seed{ending}"
 
 
 def _difference(advantage: Advantage | None) -> str:
     """ "+0.012 [-0.003, +0.030], sd 0.004: undecided"."""
     if advantage is None or not math.isfinite(advantage.difference):
         return "undefined"
+    # Without an interval nothing is decided, so no outcome is named.
     text, outcome = f"{advantage.difference:+.3f}", ""
     if math.isfinite(advantage.low):
         text += f" [{advantage.low:+.3f}, {advantage.high:+.3f}]"

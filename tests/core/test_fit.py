@@ -46,7 +46,7 @@ def keys_for(devices=1):
 def trained(seed=SEED, seeds=None):
     """A fitted SAMS-VAE and its rows of losses, those of training first."""
     feeds, rows = feeds_of(screen(), 0, model(), keys_for()), []
-    loop = fit.Loop(report=rows.append)
+    loop = fit.Loop(hooks=train.Hooks(report=rows.append))
     fitted = fit.fit(model(), screen(), feeds, keys_for(), seed=seed, seeds=seeds, loop=loop)
     return fitted, sorted(rows, key=lambda row: "val/loss" in row)
 
@@ -55,10 +55,10 @@ def trained(seed=SEED, seeds=None):
 def test_seeds_at_once_are_single_runs(index):
     together, rows = trained(seeds=SEEDS)
     single, single_rows = trained(seed=SEED + index)
-    for many, one in zip(rows, single_rows, strict=True):
-        for name in one.keys() - CLOCK:
+    for many, alone in zip(rows, single_rows, strict=True):
+        for name in alone.keys() - CLOCK:
             np.testing.assert_allclose(
-                many[name][index], one[name], rtol=1e-5, atol=1e-6, err_msg=name
+                many[name][index], alone[name], rtol=1e-5, atol=1e-6, err_msg=name
             )
     picked = fit.pick_seed(together, index)
     for left, right in zip(
@@ -69,7 +69,7 @@ def test_seeds_at_once_are_single_runs(index):
 
 
 def test_eight_devices_give_the_losses_of_one():
-    one = [row for row in trained()[1] if "train/loss" in row]
+    of_one = [row for row in trained()[1] if "train/loss" in row]
     feed, _ = feeds_of(screen(), 0, model(), keys_for())
     split, _ = feeds_of(screen(), 0, model(), keys_for(devices=8))
     optimizer = fit.make_optimizer(keys_for(), feed.steps)
@@ -77,8 +77,9 @@ def test_eight_devices_give_the_losses_of_one():
     # on eight devices too.
     state = train.init(model(), optimizer, feed, fit.root_key(SEED))
     eight = []
-    train.fit(model(), optimizer, state, split, None, epochs=2, report=eight.append)
-    for left, right in zip(eight, one, strict=True):
+    hooks = train.Hooks(report=eight.append)
+    train.fit(model(), optimizer, state, (split, None), train.Schedule(2), hooks)
+    for left, right in zip(eight, of_one, strict=True):
         for name in right.keys() - CLOCK:
             # Adam amplifies the rounding of sums over devices; tests/models/test_contract.py
             # compares the loss itself at 1e-5.

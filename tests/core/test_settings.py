@@ -52,7 +52,7 @@ def test_whole_numbers_stand_for_floats():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"rate": 0}, r"^s.rate is 0.0, expected a finite number, above 0 and below 1"),
         ({"rate": 1.0}, r"s.rate is 1.0, expected a finite number, above 0 and below 1"),
@@ -71,8 +71,8 @@ def test_whole_numbers_stand_for_floats():
         ({"hidden": 3}, r"s.hidden is no setting"),
     ],
 )
-def test_values_out_of_range_are_named(values, said):
-    with pytest.raises(InputError, match=said):
+def test_values_out_of_range_are_named(values, message):
+    with pytest.raises(InputError, match=message):
         settings.read(Outer, values, "s")
 
 

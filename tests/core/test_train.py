@@ -26,10 +26,11 @@ def start(optimizer=toy.ADAM, key=None, **options):
     return train.init(toy.model(), optimizer, train_feed, key, **options), train_feed, valid_feed
 
 
-def go(state, feeds, epochs=4, optimizer=toy.ADAM, **options):
+def go(state, feeds, epochs=4, optimizer=toy.ADAM, *, save=train.NO_HOOKS.save, **options):
     rows = []
-    options = {"log_every": 3, "report": rows.append} | options
-    state, outcome = train.fit(toy.model(), optimizer, state, *feeds, epochs=epochs, **options)
+    schedule = train.Schedule(epochs, **{"log_every": 3} | options)
+    hooks = train.Hooks(save=save, report=rows.append)
+    state, outcome = train.fit(toy.model(), optimizer, state, tuple(feeds), schedule, hooks)
     return state, outcome, rows
 
 
@@ -207,15 +208,15 @@ def close(left, right):
 
 
 def test_eight_devices_give_the_losses_and_parameters_of_one_and_one_goes_on(tmp_path):
-    eight, one = tmp_path / "eight", tmp_path / "one"
+    eight, of_one = tmp_path / "eight", tmp_path / "one"
     many, _, _ = toy.run(eight, epochs=4, devices=8, optimizer=SGD)
-    single, _, _ = toy.run(one, epochs=4, optimizer=SGD)
-    assert len(rows_of(one)) == len(rows_of(eight)) == 12
-    for left, right in zip(rows_of(one), rows_of(eight), strict=True):
+    single, _, _ = toy.run(of_one, epochs=4, optimizer=SGD)
+    assert len(rows_of(of_one)) == len(rows_of(eight)) == 12
+    for left, right in zip(rows_of(of_one), rows_of(eight), strict=True):
         assert left == pytest.approx(right, rel=1e-5)
     jax.tree.map(close, (many.params, many.best.params), (single.params, single.best.params))
     longer, outcome, notes = toy.run(eight, epochs=6, optimizer=SGD)
-    expected, _, _ = toy.run(one, epochs=6, optimizer=SGD)
+    expected, _, _ = toy.run(of_one, epochs=6, optimizer=SGD)
     assert outcome == ("finished", 6, 30) and notes == ()
     jax.tree.map(close, longer.params, expected.params)
 

@@ -109,12 +109,12 @@ def test_linear_with_a_huge_ridge_is_the_mean():
 
 
 @pytest.mark.parametrize(
-    ("cells", "found"),
+    ("cells", "message"),
     [((0, 5, 5, 5, 5, 5, 5), "no control cell"), ((9, 0, 0, 0, 0, 0, 0), "no perturbation")],
 )
-def test_nothing_to_learn_from_is_said_in_one_sentence(cells, found):
+def test_nothing_to_learn_from_is_said_in_one_sentence(cells, message):
     given, _ = training(cells=cells)
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(InputError, match=message):
         additive(given)
 
 

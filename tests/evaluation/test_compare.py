@@ -184,8 +184,8 @@ def test_subsets_hold_perturbations_with_a_cell_in_the_split():
         None,
         split,
     )
-    found = {name: rows.tolist() for name, rows in subsets(data).items()}
-    assert found == {"all": [1, 2, 3], "train": [1], "val": [1], "test": [2]}
+    members = {name: rows.tolist() for name, rows in subsets(data).items()}
+    assert members == {"all": [1, 2, 3], "train": [1], "val": [1], "test": [2]}
 
 
 def test_own_genes_mark_what_a_condition_perturbs():

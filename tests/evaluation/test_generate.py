@@ -17,8 +17,8 @@ PARTICLES = 24
 def moments(toys, model, request, particles=PARTICLES, params=None):
     """Of the generated cells, drawn in two groups."""
     params = toys.params if params is None else params
-    found = effect_intervals(model, params, {}, KEY, request, particles=particles, groups=2)
-    return found.moments
+    effects = effect_intervals(model, params, {}, KEY, request, particles=particles, groups=2)
+    return effects.moments
 
 
 def all_at_once(toys, library, particles=PARTICLES):

@@ -107,13 +107,13 @@ def test_a_constant_predictor_discriminates_exactly_at_chance(n):
 
 def test_own_genes_are_left_out_of_the_l1_distance(effects):
     observed, predicted = effects
-    own = np.zeros(observed.shape, bool)
-    own[:, 3] = own[4, 7] = True
+    perturbed = np.zeros(observed.shape, bool)
+    perturbed[:, 3] = perturbed[4, 7] = True
     expected = [
         [np.abs(np.delete(q - p, np.flatnonzero(mask))).sum() for q in observed]
-        for p, mask in zip(predicted, own, strict=True)
+        for p, mask in zip(predicted, perturbed, strict=True)
     ]
-    np.testing.assert_allclose(metrics.distances(predicted, observed, "l1", own), expected)
+    np.testing.assert_allclose(metrics.distances(predicted, observed, "l1", perturbed), expected)
 
 
 def test_centroid_accuracy_counts_strictly_farther_candidates():
@@ -143,11 +143,11 @@ def test_undefined_scores_are_nan_never_zero(effects):
     reference = context().reference
     mean = score(observed, np.tile(reference, (PERTURBATIONS, 1)).astype(np.float32), context())
     assert np.isnan(mean["pearson_delta_reference"]) and np.isfinite(mean["pearson_delta"])
-    one = score(observed[:1], observed[:1])
+    single = score(observed[:1], observed[:1])
     assert (
-        np.isnan(one["discrimination_score"])
-        and np.isnan(one["centroid_accuracy"])
-        and one["ate_pearson"] == 1
+        np.isnan(single["discrimination_score"])
+        and np.isnan(single["centroid_accuracy"])
+        and single["ate_pearson"] == 1
     )
     assert np.isnan(score(np.zeros_like(observed), observed)["ate_r2"])
 

@@ -141,12 +141,12 @@ def test_recovery(tmp_path, effects):
 
 
 def quality_cells(rng: np.random.Generator, cells: int) -> dict:
-    one = {
+    quality = {
         "umi_count": rng.lognormal(9, 0.4, cells),
         "n_genes": rng.lognormal(8, 0.3, cells),
         "pct_mt": rng.lognormal(1, 0.4, cells),
     }
-    return dict.fromkeys(plots.QUALITY_GROUPS, one)
+    return dict.fromkeys(plots.QUALITY_GROUPS, quality)
 
 
 def test_quality_violins(tmp_path):
@@ -250,7 +250,7 @@ def test_importing_plots_loads_neither_matplotlib_nor_umap():
         f"import sys, jaxpert.report.plots, jaxpert.report.page; print([m for m in {heavy} if m in "
         "sys.modules])"
     )
-    found = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert found.strip() == "[]"
+    assert printed.strip() == "[]"

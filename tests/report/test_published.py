@@ -26,7 +26,7 @@ def test_text_numbers_and_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "has the columns none, expected data,multiplier"),
         ("a,b\n", "has the columns a,b, expected data,multiplier"),
@@ -39,8 +39,8 @@ def test_text_numbers_and_what_is_missing(tmp_path):
         (HEADER + "norman,3,mse,1,0\nnorman,3,mse,2,0\n", "twice"),
     ],
 )
-def test_damaged_files_are_refused(tmp_path, text, said):
-    with pytest.raises(InputError, match=said):
+def test_damaged_files_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
         read(written(tmp_path, text), FORM)
 
 

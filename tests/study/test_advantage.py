@@ -11,8 +11,8 @@ from support.study_rows import TRUTH, P, row, run_folder
 
 
 def advantages_of(tmp_path, rows, seeds=(0, 1, 2)):
-    found = {ledger.cell_of(one): one for one in rows}
-    return advantage.advantages("cradle_vae", found, tmp_path, "norman", 5, seeds)
+    by_cell = {ledger.cell_of(finished_row): finished_row for finished_row in rows}
+    return advantage.advantages("cradle_vae", by_cell, tmp_path, "norman", 5, seeds)
 
 
 def test_the_better_model_is_found_better_with_an_interval(tmp_path):
@@ -26,19 +26,21 @@ def test_the_better_model_is_found_better_with_an_interval(tmp_path):
     ]
     compared, notes = advantages_of(tmp_path, rows)
     assert notes == []
-    said = {(a.rival, a.subset, a.metric): a for a in compared}
+    by_place = {(a.rival, a.subset, a.metric): a for a in compared}
     for metric, sign in (("ate_pearson", 1), ("ate_r2", 1), ("mse", -1)):
-        one = said["sams_vae", "all", metric]
+        ahead = by_place["sams_vae", "all", metric]
         assert (
-            one.outcome == "better"
-            and sign * one.difference > 0
-            and one.low < one.difference < one.high
+            ahead.outcome == "better"
+            and sign * ahead.difference > 0
+            and ahead.low < ahead.difference < ahead.high
         )
-        assert (one.seeds, one.perturbations) == (3, P - 1) and 0 < one.sd < abs(one.difference)
-    assert said["sams_vae", "truth", "mse"].outcome == "better"
-    assert said["cpa_vae", "all", "ate_pearson"].outcome == "undecided"
-    assert said["no_change", "test", "mse"].outcome == "better"
-    rate = said["sams_vae", "generated", QCPR]
+        assert (ahead.seeds, ahead.perturbations) == (3, P - 1) and 0 < ahead.sd < abs(
+            ahead.difference
+        )
+    assert by_place["sams_vae", "truth", "mse"].outcome == "better"
+    assert by_place["cpa_vae", "all", "ate_pearson"].outcome == "undecided"
+    assert by_place["no_change", "test", "mse"].outcome == "better"
+    rate = by_place["sams_vae", "generated", QCPR]
     assert rate.difference == 0.25 and np.isnan(rate.low) and rate.outcome == "undecided"
     text = tables.markdown("t", [], advantage_sections(compared, STUDY))
     assert (
@@ -51,13 +53,13 @@ def test_the_difference_is_that_of_the_scores(tmp_path):
     run_folder(tmp_path / "runs/cradle_vae", (0.3,))
     run_folder(tmp_path / "runs/sams_vae", (0.6,))
     compared, _ = advantages_of(tmp_path, [row("cradle_vae", 0, 0.5), row("sams_vae", 0, 0.5)])
-    (found,) = [a for a in compared if (a.rival, a.subset, a.metric) == ("sams_vae", "all", "mse")]
+    (in_mse,) = [a for a in compared if (a.rival, a.subset, a.metric) == ("sams_vae", "all", "mse")]
     mse = []
     for name, sd in (("cradle_vae", 0.3), ("sams_vae", 0.6)):
         noise = sd * np.random.default_rng(len(name)).normal(size=TRUTH.shape)
         mse.append((noise[1:] ** 2).mean())
-    assert found.difference == pytest.approx(mse[0] - mse[1])
-    assert np.isnan(found.sd) and found.seeds == 1
+    assert in_mse.difference == pytest.approx(mse[0] - mse[1])
+    assert np.isnan(in_mse.sd) and in_mse.seeds == 1
 
 
 def test_seeds_with_opposite_results_are_undecided(tmp_path):

@@ -28,8 +28,8 @@ def refused(capsys, *arguments: str) -> str:
 
 def test_help_names_what_there_is(capsys):
     assert cli.main(["study", "--help"]) == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in (*STUDY.variants, *STUDY.data, "--only_tables"))
+    help_text = capsys.readouterr().out
+    assert all(name in help_text for name in (*STUDY.variants, *STUDY.data, "--only_tables"))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ def test_what_is_trained_once_and_what_for_each_threshold():
     jobs = jobs_for(
         ("cradle_vae", "sams_vae", "sams_vae_passed"), multipliers=(3, 5), seeds=(0, 1, 2)
     )
-    found = [(job.name, job.multipliers, job.seeds) for job in jobs]
-    assert found == [
+    planned = [(job.name, job.multipliers, job.seeds) for job in jobs]
+    assert planned == [
         ("simulated-cradle_vae-3mad", (3,), (0, 1, 2)),
         ("simulated-cradle_vae-5mad", (5,), (0, 1, 2)),
         ("simulated-sams_vae-allcells", (3, 4, 5), (0, 1, 2)),
@@ -75,7 +75,7 @@ def test_keys_are_set_with_their_type_where_they_exist():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"models": ("cradle",)}, "model is 'cradle', expected some of cradle_vae"),
         ({"models": ()}, "no model is given"),
@@ -97,6 +97,6 @@ def test_keys_are_set_with_their_type_where_they_exist():
         ({"changes": {"seed": "3"}}, "what the study itself varies"),
     ],
 )
-def test_plans_that_cannot_be(options, said):
-    with pytest.raises(InputError, match=said):
+def test_plans_that_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
         jobs_for(**options)

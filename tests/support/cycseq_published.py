@@ -87,10 +87,10 @@ def first_layer(layer: dict, side: str, leaf: str, value) -> None:
     if leaf == "b":
         layer["bias"] = value
         return
-    own = "expression" if side == "encoder" else "latent"
+    before = "expression" if side == "encoder" else "latent"
     width = value.shape[1] - 2 * EMBEDDING
     blocks = jnp.split(value.T, [width, width + EMBEDDING])
-    layer |= dict(zip((own, "target", "stratum"), blocks, strict=True))
+    layer |= dict(zip((before, "target", "stratum"), blocks, strict=True))
 
 
 def place(parts: list[str], leaf: str, value) -> tuple[list[str], jnp.ndarray]:
@@ -167,18 +167,18 @@ def make_net(columns: int, strata: int = 3, **settings) -> cycseq.CycSeq:
 def condition(p, b) -> Condition:
     """Of one-hot rows."""
     return Condition(
-        *(Picked(one.argmax(1)[:, None], jnp.ones((len(one), 1), one.dtype)) for one in (p, b)),
+        *(Picked(hot.argmax(1)[:, None], jnp.ones((len(hot), 1), hot.dtype)) for hot in (p, b)),
         None,
     )
 
 
 def masks(arrays: Arrays, prefix: str) -> dict:
     """Kept units under a prefix, by our sites."""
-    found = {}
+    masks = {}
     for name, kept in arrays.under(prefix).items():
         site = name.replace("dropout", "drop")
-        found[site.replace("res", "block") if "res" in site else site] = kept != 0
-    return found
+        masks[site.replace("res", "block") if "res" in site else site] = kept != 0
+    return masks
 
 
 def generator_noise(arrays: Arrays, masks_at: str, normal_at: str) -> GeneratorNoise:

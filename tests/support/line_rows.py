@@ -28,11 +28,11 @@ def numbers(batches):
 
 def host_rows(prepared, split):
     """{pair: (row, control row)}, lists of them where cells are rows."""
-    found = {}
+    rows = {}
     for block in blocks_of_rows(prepared, split, block=7):
         for pair, x, control in zip(block.pair, block.x, block.control, strict=True):
-            found.setdefault(int(pair), []).append((x, control))
-    return found
+            rows.setdefault(int(pair), []).append((x, control))
+    return rows
 
 
 def adjusted_cells(prepared):

@@ -47,7 +47,7 @@ def compiled_quickly():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-def found() -> list[str]:
+def models_that_build() -> list[str]:
     """Every model of the project."""
     return list(families.models())
 

@@ -66,11 +66,11 @@ def linked(screen: Dataset) -> Spec:
         ("g1", "far", 0.2),
     ]
     names = (*PERTURBED, "far", "lone")
-    found = {
+    linked = {
         "coexpression": graphs.from_edges([("g3", "g4", 0.7), ("g5", "g3", 0.5)]),
         "ontology": graphs.from_edges(edges, names),
     }
-    return replace(data.make_spec(screen), graphs=found)
+    return replace(data.make_spec(screen), graphs=linked)
 
 
 @functools.cache

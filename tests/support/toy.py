@@ -120,18 +120,14 @@ def run(
             state, _, notes = checkpoint.restore(manager, state)
         with log.metrics_writer(f"{workdir}/metrics.jsonl", step=int(state.step)) as report:
             done = itertools.count(1)
-            state, outcome = train.fit(
-                model(),
-                optimizer,
-                state,
-                train_feed,
-                valid_feed,
-                epochs=epochs,
-                log_every=log_every,
+            hooks = train.Hooks(
                 save=lambda state, extra: checkpoint.save(manager, state, extra),
-                save_seconds=save_seconds,
                 report=report,
                 should_stop=lambda: caught() or next(done) >= stretches,
+            )
+            schedule = train.Schedule(epochs, log_every=log_every, save_seconds=save_seconds)
+            state, outcome = train.fit(
+                model(), optimizer, state, (train_feed, valid_feed), schedule, hooks
             )
     return state, outcome, notes
 

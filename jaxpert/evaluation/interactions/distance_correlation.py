@@ -37,6 +37,7 @@ def distance_correlations(
     square = 2 * (columns**2).mean(1)  # mean squared distance
     variances = {}
     for group, mean in zip(groups, group_means, strict=True):
+        # The squared distance of vectors is the sum of those of their columns.
         variances[group] = _variance(square[jnp.array(group)].sum(), mean)
     correlations = []
     for covariance, (group, other) in zip(covariances, pairs, strict=True):
@@ -85,24 +86,31 @@ def _sums(
 
     def add(sums: tuple[Array, ...], block: Array) -> tuple[tuple[Array, ...], None]:
         values, offset, real = block[: len(columns)], block[len(columns) : -1], block[-1][:, None]
-        gaps = [jnp.abs(x[:, None] - column) for x, column in zip(values, columns, strict=True)]
-        distance = {}
+        gaps, centred, distance = [], {}, {}
+        for x, column in zip(values, columns, strict=True):
+            gaps.append(jnp.abs(x[:, None] - column))
         for group in groups:
-            distance[group] = _norm([gaps[k] for k in group])
-        centred = {k: (gaps[k] - offset[k][:, None] - means[k]) * real for k in others}
+            distance[group] = _norm(gaps, group)
+        for k in others:
+            centred[k] = (gaps[k] - offset[k][:, None] - means[k]) * real
         # Only one of the two matrices is centred; see the docstring.
         terms = [distance[group] * centred[other] for group, other in pairs]
         terms += [distance[group] * real for group in groups]
-        return tuple(total + term.sum(0) for total, term in zip(sums, terms, strict=True)), None
+        return jax.tree.map(lambda total, term: total + term.sum(0), sums, tuple(terms)), None
 
-    empty = tuple(jnp.zeros(n, columns.dtype) for _ in (*pairs, *groups))
+    empty = (jnp.zeros(n, columns.dtype),) * (len(pairs) + len(groups))
     sums, _ = jax.lax.scan(add, empty, blocks)
     covariances = [total.mean() / n for total in sums[: len(pairs)]]
     group_means = [total / n for total in sums[len(pairs) :]]
     return covariances, group_means
 
 
-def _norm(gaps: list[Array]) -> Array:
-    if len(gaps) == 1:
-        return gaps[0]
-    return jnp.sqrt(sum((gap * gap for gap in gaps[1:]), gaps[0] * gaps[0]))
+def _norm(gaps: list[Array], group: Columns) -> Array:
+    """Euclidean distance over the columns of a group, from the distances in each of them."""
+    # A root of a square would cost digits where there is one column.
+    if len(group) == 1:
+        return gaps[group[0]]
+    square = gaps[group[0]] * gaps[group[0]]
+    for k in group[1:]:
+        square = square + gaps[k] * gaps[k]
+    return jnp.sqrt(square)

@@ -9,6 +9,7 @@ Norman et al. (Science 2019) as Roohani et al. (Nature Biotechnology 2024) use t
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -107,6 +108,7 @@ def interaction_scores(
         columns.append(fitted)
         asked.append(((3,), 2))
     dcor, singles, dcor_first, dcor_second, *fits = distance_correlations(jnp.stack(columns), asked)
+    corr_fit = fits[0] if fits else _pearson(fitted, both)
     # A difference of logarithms: the quotient would overflow where c2 is nearly 0.
     ratio = jnp.abs(jnp.log10(jnp.abs(c1)) - jnp.log10(jnp.abs(c2)))
     return Scores(
@@ -117,7 +119,7 @@ def interaction_scores(
         dcor_singles=singles,
         dcor_first=dcor_first,
         dcor_second=dcor_second,
-        corr_fit=fits[0] if fits else _pearson(fitted, both),
+        corr_fit=corr_fit,
         # Slopes of opposite signs do not say which single dominates.
         dominance=jnp.where(c1 * c2 < 0, jnp.nan, ratio),
         eq_contr=jnp.minimum(dcor_first, dcor_second) / jnp.maximum(dcor_first, dcor_second),
@@ -140,12 +142,8 @@ def score_pairs(
         first, second, both: effects `[N, n]`, a row for each pair and a column for each gene.
         chunk: pairs that go to the device at a time.
         together: pairs that the device takes abreast (None: one after the other, fastest on CPUs).
-        workers: on CPUs, where one pair keeps one core busy, so many threads score parts of a chunk
-            at the same time (None: one for each core).
+        workers: threads that score parts of a chunk on CPUs (None: one for each core).
         settings: fields of `Settings`.
-
-    Returns:
-        Scores `[N]`, float64 NumPy arrays unless `precision` says otherwise.
 
     Raises:
         InputError: fewer than 3 genes, no pair, values that are not finite, unknown settings.
@@ -153,27 +151,36 @@ def score_pairs(
     chosen = Settings(**settings)
     _check(first, second, both, chosen)
     drawn = subsets(first.shape[1], chosen.most_subsets, chosen.seed)
-    # One pair is too small a problem for XLA to keep several cores busy.
-    workers = workers or (_cores() if jax.default_backend() == "cpu" else 1)
+    workers = workers or _threads()
     size = min(-(-chunk // workers), len(first))
 
-    def score_part(start: int) -> list[np.ndarray]:
+    def score_part(start: int) -> Scores:
         count = min(size, len(first) - start)
         # The last part repeats its last pair: another length would be compiled anew.
         rows = np.minimum(np.arange(start, start + size), len(first) - 1)
         # Inside the thread, since this setting of JAX is one of the thread.
         with jax.enable_x64(chosen.precision == "float64"):
-            vectors = [
-                jnp.asarray(values[rows], chosen.precision) for values in (first, second, both)
-            ]
+            vectors = jax.tree.map(
+                lambda values: jnp.asarray(values[rows], chosen.precision), (first, second, both)
+            )
             genes = jnp.asarray(drawn.first), jnp.asarray(drawn.second)
             scores = _score_part(*vectors, genes, settings=chosen, together=together)
-            return [np.asarray(values)[:count] for values in scores]
+            return jax.tree.map(lambda values: np.asarray(values)[:count], scores)
 
     # JAX lets go of the interpreter while it computes, so threads are enough.
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(score_part, range(0, len(first), size)))
-    return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several parts, one below the other."""
+    return Scores(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _threads() -> int:
+    # One pair is too small a problem for XLA to keep several cores busy.
+    return _cores() if jax.default_backend() == "cpu" else 1
 
 
 @partial(jax.jit, static_argnames=("settings", "together"))
@@ -214,7 +221,9 @@ def _pearson(x: Float[Array, "n"], y: Float[Array, "n"]) -> Array:
 
 def _cores() -> int:
     # Containers and schedulers grant a process fewer cores than there are.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check(first: Effects, second: Effects, both: Effects, settings: Settings) -> None:

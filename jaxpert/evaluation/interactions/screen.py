@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from jaxpert.core.types import InputError
 from jaxpert.evaluation.interactions import subtypes
-from jaxpert.evaluation.interactions.scores import CHUNK, Scores, deviation, score_pairs
+from jaxpert.evaluation.interactions.scores import CHUNK, Scores, deviation, joined, score_pairs
 
 if TYPE_CHECKING:
     import pandas
@@ -69,10 +69,13 @@ def screen(
             f"pairs cannot be ranked by {rank_by!r}, expected one of {', '.join(RANKINGS)}"
         )
     # Filled in before the checks, which then hold for both.
-    pairs = all_pairs(len(names)) if pairs is None else pairs
+    if pairs is None:
+        pairs = all_pairs(len(names))
     _check(names, singles, both, pairs, uncertainty)
     scores, size, unsure = _score(singles, both, pairs, chunk, options)
-    unsure = uncertainty if unsure is None else unsure
+    # What a function predicts with the effects, or what was given beside them.
+    if unsure is None:
+        unsure = uncertainty
     table = _table(names, pairs, scores, size, unsure)
     return table.iloc[_order(scores, size, rank_by)].reset_index(drop=True)
 
@@ -91,11 +94,10 @@ def _score(
         parts.append(_score_padded(vectors, min(chunk, len(pairs)), options))
         sizes.append(np.sqrt((deviation(*vectors) ** 2).mean(1)))
         unsure.append(prediction.uncertainty)
-    scores = Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
-    return scores, np.concatenate(sizes), _joined(unsure)
+    return joined(parts), np.concatenate(sizes), _uncertainty_of_all(unsure)
 
 
-def _joined(unsure: list[np.ndarray | None]) -> np.ndarray | None:
+def _uncertainty_of_all(unsure: list[np.ndarray | None]) -> np.ndarray | None:
     """Uncertainty of all chunks, None where no chunk has one."""
     given = [values for values in unsure if values is not None]
     if not given:
@@ -113,13 +115,14 @@ def _predicted(both: Any, part: Pairs, rows: slice) -> Prediction:
 
 
 def _score_padded(
-    vectors: tuple[np.ndarray, ...], size: int, options: dict[str, Any]
-) -> list[np.ndarray]:
+    vectors: tuple[np.ndarray, np.ndarray, np.ndarray], size: int, options: dict[str, Any]
+) -> Scores:
     """The last chunk is filled up with its last pair: another length would be compiled anew."""
-    count = len(vectors[0])
+    first, second, both = vectors
+    count = len(first)
     rows = np.minimum(np.arange(size), count - 1)
-    padded = score_pairs(*(vector[rows] for vector in vectors), **options, chunk=size)
-    return [np.asarray(values)[:count] for values in padded]
+    padded = score_pairs(first[rows], second[rows], both[rows], **options, chunk=size)
+    return Scores(*(np.asarray(values)[:count] for values in padded))
 
 
 def _table(
@@ -127,12 +130,11 @@ def _table(
 ) -> pandas.DataFrame:
     import pandas as pd
 
-    first, second = pairs.T
-    members = [(str(names[int(a)]), str(names[int(b)])) for a, b in zip(first, second, strict=True)]
+    members = pd.DataFrame(np.asarray(names, str)[pairs].tolist(), columns=["first", "second"])
     columns: dict[str, Any] = {
-        "pair": ["+".join(pair) for pair in members],
-        "first": [pair[0] for pair in members],
-        "second": [pair[1] for pair in members],
+        "pair": members["first"] + "+" + members["second"],
+        "first": members["first"],
+        "second": members["second"],
         **scores._asdict(),
         "deviation": size,
         "subtypes": subtypes.labels(scores._asdict()),

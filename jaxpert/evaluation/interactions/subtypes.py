@@ -82,16 +82,20 @@ def labels(scores: Table) -> list[str]:
     words = []
     for row in range(len(scores["mag"])):
         names = [name for name in RULES if masks[name][row]]
-        if not names:
-            names = ["additive" if masks["additive"][row] else "none"]
-        words.append(", ".join(names))
+        # Additive is what is left, and no sub-type beside the others.
+        if not names and masks["additive"][row]:
+            names.append("additive")
+        words.append(", ".join(names) or "none")
     return words
 
 
 def most_extreme(scores: Table, subtype: str, k: int | None = None) -> Int[np.ndarray, "k"]:
     """Pairs in the order of a sub-type's score, most typical first; undefined scores come last."""
     rule = rule_of(subtype)
-    values = -scores[rule.score] if rule.above else scores[rule.score]
+    values = scores[rule.score]
+    # Turned so that the most typical pair has the smallest value.
+    if rule.above:
+        values = -values
     order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")
     return order[:k]
 
@@ -104,12 +108,14 @@ def agreement(true: Table, predicted: Table, subtype: str, k: int = TOP) -> Agre
     hits = int((is_true & is_predicted).sum())
     best = most_extreme(predicted, subtype, k)
     shared = np.intersect1d(best, most_extreme(true, subtype, k))
+    # Without a pair of the sub-type there is none to be missed.
+    recall = hits / true_count if true_count else float("nan")
     return Agreement(
         precision_at_10=float(is_true[best].sum() / k),
         top_10_accuracy=len(shared) / k,
         # Published convention: 0, not undefined, where nothing is predicted.
         precision=hits / max(predicted_count, 1),
-        recall=hits / true_count if true_count else float("nan"),
+        recall=recall,
         true=true_count,
         predicted=predicted_count,
     )
@@ -128,7 +134,9 @@ def by_chance(
         )
     rng = np.random.default_rng(seed)
     # Without replacement, since a list of ten best holds ten different pairs.
-    drawn = np.stack([rng.choice(count, k, replace=False) for _ in range(sets)])
+    drawn = np.empty((sets, k), int)
+    for row in drawn:
+        row[:] = rng.choice(count, k, replace=False)
     hit = _within(true[rule.score], rule)[drawn].mean(1)
     overlap = np.isin(drawn, most_extreme(true, subtype, k)).mean(1)
     return Chance(_summary(hit), _summary(overlap))

@@ -111,9 +111,11 @@ def _spatial_median(
 
     def unfinished(search: tuple) -> Array:
         steps, (at1, at2), moved = search
-        # A step below the rounding of the point itself cannot be told from none.
-        near = 4 * jnp.finfo(c1.dtype).eps * (1 + jnp.hypot(at1, at2))
-        return (steps < most_steps) & (moved >= (near if tolerance is None else tolerance))
+        shortest = tolerance
+        if tolerance is None:
+            # A step below the rounding of the point itself cannot be told from none.
+            shortest = 4 * jnp.finfo(c1.dtype).eps * (1 + jnp.hypot(at1, at2))
+        return (steps < most_steps) & (moved >= shortest)
 
     # From the mean, as published: another start would stop elsewhere within the tolerance.
     start = c1.mean(), c2.mean()

@@ -42,6 +42,7 @@ def networks(
 ) -> Networks:
     """The networks at the widths that the data ask for."""
     s, genes, z = settings, len(spec.genes), settings.latent_dim
+    # A mean-field encoder does not see z_p (docs/models/cradle.md, 4.2 SAMS-VAE).
     inputs = (genes,) if s.mean_field_encoder else (genes, z)
     return Networks(
         settings=s,
@@ -63,6 +64,7 @@ def model(net: Networks, batch: Batch) -> None:
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
     with network.cells(batch):
         z_b = network.model_basal(s.latent_dim, batch)
+        # x ~ CountHead(z_b + D (m * E), library): the parts are added and not joined (4.2).
         network.observe(decoder, batch, z_b + batch.treatment @ embedding.masked)
 
 
@@ -70,6 +72,7 @@ def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
     embedding = _guide_embedding(net, network.treatment_share(batch))
     encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
+    # q(z_b | x, z_p), with the same draw of masks and embeddings as the likelihood.
     loc, scale = encoder(*_encoder_inputs(net, batch, batch.treatment @ embedding.masked))
     with network.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
@@ -77,11 +80,13 @@ def guide(net: Networks, batch: Batch) -> None:
 
 def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
     """`Latent.shared`."""
+    # Only the draw is wanted, so its log ratios count for nothing.
     no_weight = jnp.zeros(len(net.spec.treatments))
     drawn = network.posterior(partial(_guide_embedding, net, no_weight), params, key)
     shared = {"effect": drawn.masked, "embedding": drawn.effect}
     if net.mask is None:
         return shared
+    # Beside the masks drawn, the probability that each entry is 1.
     return shared | {"mask": drawn.mask, "inclusion": jax.nn.sigmoid(params["mask_logits"])}
 
 
@@ -106,6 +111,7 @@ def counts(
     net: Networks, params: PyTree, cells: Blocks, library: Float[Array, "B"]
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
+    # Added as in training (docs/models/cradle.md, 4.2 SAMS-VAE).
     z = cells["basal"] + cells["perturbation"]
     return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], z), library)
 
@@ -132,4 +138,6 @@ def _guide_embedding(net: Networks, share: Float[Array, "T"]) -> network.Embeddi
 
 def _encoder_inputs(net: Networks, batch: Batch, z_p: Float[Array, "B Z"]) -> tuple[Array, ...]:
     x = network.standardize(net.spec, batch.x)
-    return (x,) if net.settings.mean_field_encoder else (x, z_p)
+    if net.settings.mean_field_encoder:
+        return (x,)
+    return (x, z_p)

@@ -54,10 +54,19 @@ def recovery(
         paired, with a 95 % t interval over cells (or clusters), None below two; `share` is the part
         that gained.
     """
-    shares = {name: shares_of(values) for name, values in {"": truth, **estimates}.items()}
+    # The truth goes by the empty name, which no estimate has.
+    shares = {"": shares_of(truth)}
+    for name, values in estimates.items():
+        shares[name] = shares_of(values)
     groups = {"all": np.ones(len(kind), bool)}
-    groups |= {name: kind == k for k, name in enumerate(kinds)}
-    return {name: _group(shares, keep, condition) for name, keep in groups.items() if keep.any()}
+    for k, name in enumerate(kinds):
+        groups[name] = kind == k
+    recovered = {}
+    for name, keep in groups.items():
+        # A kind of artifact that no failed cell has is left out.
+        if keep.any():
+            recovered[name] = _group(shares, keep, condition)
+    return recovered
 
 
 def removal_recovery(removed: AnnData, dataset: Dataset, truth: Any) -> dict[str, dict[str, Any]]:
@@ -73,10 +82,13 @@ def removal_recovery(removed: AnnData, dataset: Dataset, truth: Any) -> dict[str
             "screen"
         )
     place = {name: i for i, name in enumerate(dataset.cells)}
+    # Shares of a cell without counts are not defined.
     filled = np.asarray(removed.obs["observed_umi_count"]) > 0
     failed = removed[np.asarray(removed.obs["failed"], bool) & filled]
     rows = np.array([place[name] for name in failed.obs_names])
+    # The truth knows all simulated genes, of which the run may have modelled fewer.
     gene = {str(name): i for i, name in enumerate(truth.genes)}
+    columns = [gene[name] for name in dataset.genes]
     means = passed_means(
         dataset.counts, dataset.condition, ~dataset.quality.failed, len(dataset.conditions)
     )
@@ -87,7 +99,7 @@ def removal_recovery(removed: AnnData, dataset: Dataset, truth: Any) -> dict[str
         CORRECTED: failed.layers["corrected"].toarray(),  # pyright: ignore
         CONDITION: means[dataset.condition[rows]],
     }
-    clean = cell_proportions(truth, rows)[:, [gene[name] for name in dataset.genes]]
+    clean = cell_proportions(truth, rows)[:, columns]
     return recovery(clean, estimates, truth.artifact[rows], dataset.condition[rows], ARTIFACTS)
 
 
@@ -99,7 +111,8 @@ def describe_recovery(recovered: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for kind, group in recovered.items():
         distances = group["cell_distance"].items()
-        far = ", ".join(f"{name.replace('_', ' ')} {d:.3f}" for name, d in distances)
+        far = ", ".join(f"{name.replace('_', ' ')} {distance:.3f}" for name, distance in distances)
+        # With the artifact kept minus removed: what the removal alone is worth.
         gain = group["cell_gain"][f"{KEPT} - {REMOVED}"]
         interval = ""
         if gain["low"] is not None:
@@ -131,6 +144,7 @@ def passed_means(
     total = np.asarray(counts.sum(1)).ravel()
     rows, weight = rows[total > 0], 1 / total[total > 0]
     counts = counts[total > 0]
+    # One matrix product gives the sums of shares of all conditions, without a dense copy of cells.
     member = (np.arange(conditions)[:, None] == condition[rows]) * weight
     sums = np.asarray(member @ counts)
     cells = np.bincount(condition[rows], minlength=conditions)[:, None]
@@ -141,18 +155,26 @@ def _group(
     shares: dict[str, np.ndarray], keep: np.ndarray, condition: Int[np.ndarray, "n"]
 ) -> dict[str, Any]:
     """What `recovery` returns of the cells to keep."""
-    cells = {name: values[keep] for name, values in shares.items()}
+    # Numbered anew, so that clusters are those of the cells that are kept.
     _, cluster = np.unique(condition[keep], return_inverse=True)
-    pooled = {name: _pooled(values, cluster) for name, values in cells.items()}
+    cells, pooled = {}, {}
+    for name, values in shares.items():
+        cells[name] = values[keep]
+        # Pooled profiles have little of the noise that a single cell's distance is full of.
+        pooled[name] = _pooled(cells[name], cluster)
     far, far_pooled = _distances(cells), _distances(pooled)
     return {
         "cells": int(keep.sum()),
         "clusters": len(pooled[""]),
-        "cell_distance": {name: float(d.mean()) for name, d in far.items()},
-        "cluster_distance": {name: float(d.mean()) for name, d in far_pooled.items()},
+        "cell_distance": _means(far),
+        "cluster_distance": _means(far_pooled),
         "cell_gain": _gains(far),
         "cluster_gain": _gains(far_pooled),
     }
+
+
+def _means(far: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(distances.mean()) for name, distances in far.items()}
 
 
 def _pooled(
@@ -165,12 +187,22 @@ def _pooled(
 
 def _distances(shares: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of each cell, by estimate; the truth goes by the name ""."""
-    logs = {name: np.log2(1 + 1e4 * values) for name, values in shares.items()}
-    return {name: np.sqrt(((y - logs[""]) ** 2).mean(1)) for name, y in logs.items() if name}
+    true = np.log2(1 + 1e4 * shares[""])
+    far = {}
+    for name, values in shares.items():
+        if name:
+            # Root mean square over genes, on the scale of the effects (docs/models/cradle.md, 10).
+            far[name] = np.sqrt(((np.log2(1 + 1e4 * values) - true) ** 2).mean(1))
+    return far
 
 
 def _gains(far: dict[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
-    return {f"{a} - {b}": paired_gain(far[a] - far[b]) for a, b in PAIRS if a in far and b in far}
+    gains = {}
+    for before, after in PAIRS:
+        # Differences of the same cell, so that what all estimates miss alike cancels.
+        if before in far and after in far:
+            gains[f"{before} - {after}"] = paired_gain(far[before] - far[after])
+    return gains
 
 
 def paired_gain(gain: Float[np.ndarray, "n"]) -> dict[str, float | None]:
@@ -179,6 +211,7 @@ def paired_gain(gain: Float[np.ndarray, "n"]) -> dict[str, float | None]:
 
     n, mean = len(gain), float(gain.mean())
     low = high = None
+    # A single gain has no spread, and so no interval.
     if n > 1:
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * gain.std(ddof=1) / np.sqrt(n))
         low, high = mean - half, mean + half

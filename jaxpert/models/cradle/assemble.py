@@ -49,6 +49,7 @@ def assemble(name: str, inside: Inside, net: Any, tables: tuple[str, ...], **opt
     settings = net.settings
 
     def score(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> Float[Array, "B"]:
+        # A key for each of the S samples (docs/models/cradle.md, 5.6 Predictive IWELBO).
         draws = jax.random.split(key, settings.score_particles)
         return svi.cell_bound(
             inside.model, inside.guide, params, draws, batch, local_sites=(inside.site,)
@@ -57,6 +58,7 @@ def assemble(name: str, inside: Inside, net: Any, tables: tuple[str, ...], **opt
     def decode(params: PyTree, blocks: Blocks, library: Array) -> Float[Array, "B G"]:
         return inside.counts(params, blocks, library).mean
 
+    # What a model says of itself in `options` takes the place of these.
     usual = {"check": no_demands, "support": partial(treatments_trained, net.spec)}
     return Model(
         init=svi.make_init(inside.model, inside.guide),
@@ -80,11 +82,13 @@ def no_demands(dataset: Dataset) -> tuple[str, ...]:
 
 def treatments_trained(spec: Spec, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
     """Which treatments of each row no training cell received: their latents are the prior's."""
-    untrained = spec.treatment_cells == 0
+    treatments, untrained = np.asarray(spec.treatments, object), spec.treatment_cells == 0
     support = []
     for row in treatment:
-        names = [spec.treatments[t] for t in np.flatnonzero((row != 0) & untrained)]
-        support.append(f"no training cells: {', '.join(names)}" if names else "trained")
+        words, names = "trained", treatments[(row != 0) & untrained].tolist()
+        if names:
+            words = f"no training cells: {', '.join(names)}"
+        support.append(words)
     return tuple(support)
 
 
@@ -99,6 +103,7 @@ def _predict(
     """Counts of one generated cell per row (docs/models/cradle.md, Generated cells): fresh globals
     that all rows share, and a basal state z_b ~ N(0, I) for each."""
     key_shared, key_z, key_x = jax.random.split(key, 3)
+    # One draw of masks and embeddings for all rows: a row is one cell of each condition.
     shared = inside.shared(params, key_shared)
     basal = jax.random.normal(key_z, (request.treatment.shape[0], latent_dim))
     blocks = {"basal": basal, **inside.blocks(shared, request.treatment, request.failed)}
@@ -117,5 +122,6 @@ def _embed(
 def _draw_cells(inside: Inside, params: PyTree, key: PRNGKeyArray, batch: Batch) -> Blocks:
     """`Latent.cells`."""
     key_shared, key_z = jax.random.split(key)
+    # The noise goes by the cell's slot, so that it does not depend on how cells are batched.
     mean, std, blocks = inside.encode(params, inside.shared(params, key_shared), batch)
     return {"basal": CellNormal(mean, std, batch.slot).sample(key_z), **blocks}

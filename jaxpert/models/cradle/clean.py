@@ -16,11 +16,8 @@ from jaxpert.core.types import Dataset
 from jaxpert.data.transfer import like_training
 from jaxpert.models.cradle import artifact_recovery
 from jaxpert.models.cradle.clean_cells import clean_cells
-from jaxpert.models.cradle.remove_artifacts import (
-    artifact_latent,
-    describe_removal,
-    remove_artifacts,
-)
+from jaxpert.models.cradle.removal_table import describe_removal
+from jaxpert.models.cradle.remove_artifacts import artifact_latent, remove_artifacts
 from jaxpert.tasks.screen.load import quality_columns
 
 if TYPE_CHECKING:
@@ -57,6 +54,7 @@ def clean(runs: Sequence[Run], folder: Path, options: CleanOptions) -> None:
     """Write clean.h5ad, and where perturbations are named clean_generated.h5ad and
     clean_summary.h5ad; say what came out."""
     finished = runs[0].finished
+    # Refused at once for a model without an artifact.
     artifact_latent(finished.fitted.model)
     dataset = finished.problem.dataset
     if options.data:
@@ -79,6 +77,7 @@ def clean(runs: Sequence[Run], folder: Path, options: CleanOptions) -> None:
         table.write_h5ad(folder / f"{name}.h5ad")
     log.say(describe_removal(removed))
     truth = finished.problem.truth
+    # Only the run's own simulated cells have a known truth.
     if truth is not None and not options.data:
         recovered = artifact_recovery.removal_recovery(removed, dataset, truth)
         log.say(artifact_recovery.describe_recovery(recovered))
@@ -92,9 +91,11 @@ def read_like(finished: Finished, source: str | Path) -> Dataset:
     (`data.transfer`).
     """
     keys, quality = finished.config.data, finished.config.quality
+    # An empty text in a config stands for none.
     names = ("separator", "layer", "guide_prefix", "stratum")
     options: dict[str, Any] = {name: getattr(keys, name) or None for name in names}
     dataset = data.read(source, perturbation=keys.perturbation, control=keys.control, **options)
+    # Thresholds and genes of the run, so that "failed" means what the model has learned of it.
     return like_training(
         dataset,
         finished.problem.dataset,

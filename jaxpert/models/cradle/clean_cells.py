@@ -14,19 +14,16 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpert.core.fit import Fitted
+from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError, PyTree, Request
 from jaxpert.evaluation import pseudobulk
+from jaxpert.models.cradle.clean_tables import Drawn, cells_table, summary_table
 from jaxpert.models.cradle.remove_artifacts import check_library
 from jaxpert.nn.transforms import log2p_normalize
 from jaxpert.tasks.screen.predict import listed, make_request, treatments_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-GENERATE = 4
-"""Stream folded into the seed's key, apart from those of `core.streams`."""
-INTERVAL = (2.5, 97.5)
-"""Percentiles of `lower` and `upper`."""
 
 
 class CleanCells(NamedTuple):
@@ -36,19 +33,15 @@ class CleanCells(NamedTuple):
     summary: AnnData
 
 
-class Drawn(NamedTuple):
-    """One condition over D posterior draws, on the log2(1 + 1e4 x / sum x) scale but for the
-    cells."""
+class Numbers(NamedTuple):
+    """How much `clean_cells` draws."""
 
-    mean: Float[np.ndarray, "D G"]
-    """Over the states of each draw."""
-    effect: Float[np.ndarray, "D G"]
-    """Mean difference to the control cells of the same states."""
-    error: Float[np.ndarray, "G"]
-    """Monte-Carlo standard error of a draw's `effect` that comes from the finite number of
-    states."""
-    cells: Float[np.ndarray, "D k G"]
-    """Counts of the first states of each draw."""
+    cells_per_perturbation: int = 100
+    """Cells returned of each, taken in turn from the draws."""
+    draws: int = 20
+    """Of the latents that all cells share (effects, masks), the same for all perturbations."""
+    states: int = 100
+    """Basal states per draw behind the summary."""
 
 
 def clean_cells(
@@ -56,12 +49,10 @@ def clean_cells(
     dataset: Dataset,
     perturbations: str | Sequence[str],
     *,
-    cells_per_perturbation: int = 100,
-    draws: int = 20,
-    states: int = 100,
     library: float | None = 1e4,
     separator: str = "+",
     seed: int = 0,
+    **numbers: int,
 ) -> CleanCells:
     """Generate artifact-free cells of perturbations, seen or not, alone or combined ("A+B"), the
     control in front.
@@ -70,13 +61,12 @@ def clean_cells(
         fitted: a model that generates counts, one seed.
         dataset: the run's data.
         perturbations: conditions of the data, or treatments joined by `separator`.
-        cells_per_perturbation: cells returned of each, taken in turn from the draws.
-        draws: of the latents that all cells share (effects, masks), the same for all perturbations.
-        states: basal states per draw behind the summary.
         library: total of each generated cell; None takes those of QC-passed control cells at
             random.
         separator: between treatments.
         seed: of all draws.
+        **numbers: `cells_per_perturbation`, `draws` and `states`, the fields of `Numbers`; another
+            one is a TypeError.
 
     Returns:
         `cells`, an AnnData of counts with `obs` condition, draw and state; and `summary`, one row
@@ -93,23 +83,29 @@ def clean_cells(
     Example:
         cells, summary = jaxpert.clean_cells(fitted, screen, ["KLF1", "KLF1+FAR2"])
     """
-    _check_request(fitted, cells_per_perturbation, draws, states)
+    chosen = Numbers(**numbers)
+    _check_request(fitted, chosen)
+    wanted, draws, states = chosen
     control = dataset.conditions[dataset.control]
+    # The control comes first, also where it is asked for by name; a dict keeps the first of equals.
     names = tuple(dict.fromkeys((control, *listed(perturbations))))
     treatment = treatments_of(dataset, names, separator)
+    # Asked first, since sVAE+ refuses conditions that its screen does not hold.
     support = _support(fitted, treatment)
     # The cells that are returned are the first states of every draw.
-    kept = math.ceil(cells_per_perturbation / draws)
+    kept = math.ceil(wanted / draws)
     states = max(states, kept)
-    key, key_library = jax.random.split(jax.random.fold_in(jax.random.key(seed), GENERATE))
+    key = jax.random.fold_in(jax.random.key(seed), Stream.GENERATE)
+    key, key_library = jax.random.split(key)
     libraries = _libraries(dataset, library, (draws, states), key_library)
+    # The same keys for all conditions, so that their cells differ by the perturbation alone.
     keys = jax.random.split(key, draws)
     conditions = _draw_conditions(
         fitted, dict(zip(names, treatment, strict=True)), keys, libraries, kept
     )
     return CleanCells(
-        _cells_table(dataset, names, conditions, cells_per_perturbation),
-        _summary_table(dataset, names, support, conditions, states),
+        cells_table(dataset, names, conditions, wanted),
+        summary_table(dataset, names, support, conditions, states),
     )
 
 
@@ -130,6 +126,7 @@ def _draw_conditions(
     """`Drawn` of each named condition."""
     model, conditions = fitted.model, []
     for name, row in treatments.items():
+        # Beside the control, whose row of treatments is zero.
         pair = jnp.stack([jnp.zeros(len(row)), jnp.asarray(row)])
         request = make_request(np.zeros((libraries.shape[1], len(row)), np.float32))
         arrays = _draw(
@@ -141,17 +138,15 @@ def _draw_conditions(
     return conditions
 
 
-def _check_request(fitted: Fitted, cells: int, draws: int, states: int) -> None:
+def _check_request(fitted: Fitted, chosen: Numbers) -> None:
     if fitted.model.scale != "counts" or not fitted.model.stochastic:
         raise InputError(
             "this model predicts means, not cells: take a model that generates counts, such as "
             "cradle_vae"
         )
-    for name, value, least in (
-        ("cells_per_perturbation", cells, 1),
-        ("draws", draws, 2),
-        ("states", states, 2),
-    ):
+    # A spread over draws, or over the states of a draw, needs two of them.
+    for name, least in (("cells_per_perturbation", 1), ("draws", 2), ("states", 2)):
+        value = getattr(chosen, name)
         if value < least:
             raise InputError(f"{name} is {value}, expected at least {least}")
 
@@ -166,6 +161,7 @@ def _libraries(
     rows = pseudobulk.passed_rows(dataset)
     rows = rows[dataset.condition[rows] == dataset.control]
     totals = np.asarray(dataset.counts[rows].sum(1), np.float32).ravel()
+    # A cell without counts would make a generated cell without counts.
     totals = totals[totals > 0]
     if not len(totals):
         raise InputError(
@@ -201,8 +197,13 @@ def _draw(
         full = (x.sum(-1) != 0).all(0)
         y = log2p_normalize(jnp.where(full[:, None], x, 1))
         count = jnp.maximum(full.sum(), 1)
-        mean, effect = (jnp.where(full[:, None], a, 0).sum(0) / count for a in (y[1], y[1] - y[0]))
+
+        def mean_of(values: Array) -> Array:
+            return jnp.where(full[:, None], values, 0).sum(0) / count
+
+        mean, effect = mean_of(y[1]), mean_of(y[1] - y[0])
         squares = jnp.where(full[:, None], (y[1] - y[0] - effect) ** 2, 0)
+        # The standard error of a mean of differences: their variance over their number.
         spread = squares.sum(0) / jnp.maximum(count - 1, 1)
         return mean, effect, spread / count, x[1, :kept]
 
@@ -216,72 +217,3 @@ def _check_counts(drawn: Drawn, name: str) -> None:
             f"the cells generated of {name!r} are not counts: the training of the model has "
             "diverged, train it again with a lower train.learning_rate"
         )
-
-
-def _cells_table(
-    dataset: Dataset, names: Sequence[str], conditions: Sequence[Drawn], wanted: int
-) -> AnnData:
-    """The first cells, all draws in turn, condition by condition."""
-    import anndata
-    import pandas
-    from scipy import sparse
-
-    draws, kept = conditions[0].cells.shape[:2]
-    state, draw = np.divmod(np.arange(draws * kept)[:wanted], draws)
-    blocks, cells = [], []
-    for name, drawn in zip(names, conditions, strict=True):
-        blocks.append(sparse.csr_matrix(drawn.cells[draw, state].astype(np.int32)))
-        cells += [f"{name}-{d}-{s}" for d, s in zip(draw, state, strict=True)]
-    columns = {
-        "condition": np.repeat(np.asarray(names, object), wanted),
-        "draw": np.tile(draw, len(names)),
-        "state": np.tile(state, len(names)),
-    }
-    what = (
-        "generated artifact-free counts; cells of the same draw and state are one cell under each "
-        "condition"
-    )
-    return anndata.AnnData(
-        sparse.vstack(blocks, format="csr"),
-        pandas.DataFrame(columns, index=pandas.Index(cells)),
-        pandas.DataFrame(index=pandas.Index(dataset.genes)),
-        uns={"artifact_free_cells": {"what": what, "data": dataset.name}},
-    )
-
-
-def _summary_table(
-    dataset: Dataset,
-    names: Sequence[str],
-    support: Sequence[str],
-    conditions: Sequence[Drawn],
-    states: int,
-) -> AnnData:
-    """Posterior means of each condition and their spread over the draws."""
-    import anndata
-    import pandas
-
-    layers = {}
-    for prefix, which in (("", "mean"), ("effect_", "effect")):
-        draws = [getattr(drawn, which) for drawn in conditions]
-        layers[prefix + "sd"] = np.stack([values.std(0, ddof=1) for values in draws])
-        for bound, percentile in zip(("lower", "upper"), INTERVAL, strict=True):
-            bounds = [np.percentile(values, percentile, axis=0) for values in draws]
-            layers[prefix + bound] = np.stack(bounds)
-    layers["effect"] = np.stack([drawn.effect.mean(0) for drawn in conditions])
-    layers["effect_error"] = np.stack([drawn.error for drawn in conditions])
-    mean = np.stack([drawn.mean.mean(0) for drawn in conditions])
-    about = {
-        "scale": "log2(1 + 1e4 x / sum x)",
-        "draws": len(conditions[0].mean),
-        "states": states,
-        "interval": "2.5 to 97.5 % of the draws",
-        "data": dataset.name,
-    }
-    columns = {"condition": list(names), "support": list(support)}
-    return anndata.AnnData(
-        X=mean.astype(np.float32),
-        obs=pandas.DataFrame(columns, index=pandas.Index(names)),
-        var=pandas.DataFrame(index=pandas.Index(dataset.genes)),
-        layers={name: values.astype(np.float32) for name, values in layers.items()},
-        uns={"artifact_free_summary": about},
-    )

@@ -46,6 +46,7 @@ def networks(spec: Spec, settings: ConditionalVaeSettings) -> Networks:
 def model(net: Networks, batch: Batch) -> None:
     """The generative NumPyro program, at natural scale."""
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
+    # x ~ CountHead([z, D], library) (docs/models/cradle.md, 4.5 Conditional VAE).
     with network.cells(batch):
         z = network.model_basal(net.settings.latent_dim, batch)
         network.observe(decoder, batch, z, batch.treatment)
@@ -54,6 +55,7 @@ def model(net: Networks, batch: Batch) -> None:
 def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
     encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
+    # q(z | x, D): nothing is shared between cells, so the ELBO has terms of cells alone.
     loc, scale = encoder(network.standardize(net.spec, batch.x), batch.treatment)
     with network.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
@@ -61,6 +63,7 @@ def guide(net: Networks, batch: Batch) -> None:
 
 def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
     """`Latent.shared`: there is nothing to draw, each treatment is its own input."""
+    # The identity makes the multi-hot row D from D @ effect, as other models make z_p.
     return {"effect": jnp.eye(len(net.spec.treatments))}
 
 

@@ -14,6 +14,7 @@ from jaxpert.models.cradle.settings import CpaVaeSettings, checked
 
 def networks(spec: Spec, settings: CpaVaeSettings) -> additive.Networks:
     """No masks, and free embeddings."""
+    # z_p = D E, every mask entry being 1 (docs/models/cradle.md, 4.3 CPA-VAE).
     return additive.networks(spec, settings, mask=None, embedding=None)
 
 

@@ -47,16 +47,21 @@ def posterior_effects(latent: Latent, params: PyTree, keys: Array) -> Effects:
         def effect(key: PRNGKeyArray) -> Array:
             return latent.shared(params, key)["effect"]
 
+        # Ten draws at a time: all at once would hold draws x treatments x latents many times over.
         return latent.shared(params, keys[0]), jax.lax.map(effect, keys, batch_size=10)
 
     first, effects = drawn(params, keys)
     effect = np.asarray(effects, float)
+    # The conditional VAE gives its inputs as effects, which are the identity in every draw.
     if "inclusion" not in first and np.array_equal(effect[0], np.eye(*effect.shape[1:])):
         raise InputError(
             "this model has no embedding of perturbations to interpret (each is an input of its "
             "own): expected one such as CRADLE-VAE or SAMS-VAE"
         )
-    inclusion = np.asarray(first["inclusion"], float) if "inclusion" in first else None
+    inclusion = None
+    if "inclusion" in first:
+        # sigmoid(logit), a parameter and no draw, so that the first draw has it (9.3).
+        inclusion = np.asarray(first["inclusion"], float)
     return Effects(inclusion, effect.mean(0), effect.std(0, ddof=1))
 
 
@@ -73,18 +78,20 @@ def learned_treatments(fitted: Fitted, cells: Int[np.ndarray, "T"]) -> Bool[np.n
     if support is None:
         return cells > 0
     words: list[str] = []
+    # Each treatment alone, asked one by one, as one refusal must not hide the others.
     for row in np.eye(len(cells), dtype=np.float32):
         try:
             words += support(row[None])
         except InputError:  # a model that knows the conditions of its screen only
             words.append("no latents")
-    return np.array([word == "trained" for word in words])
+    return np.array(words, object) == "trained"
 
 
 def typical_shift(
     mean: Float[np.ndarray, "T F"], used: Bool[np.ndarray, "T F"]
 ) -> Float[np.ndarray, "F"]:
     """Root mean square over the treatments that use each factor, with the sign of their sum."""
+    # The mean itself would vanish where perturbations move a factor both ways.
     size = np.sqrt((mean**2 * used).sum(0) / np.maximum(used.sum(0), 1))
     return np.where((mean * used).sum(0) < 0, -size, size)
 
@@ -94,7 +101,9 @@ def basal_cells(
 ) -> dict[str, Array]:
     """Latents of cells with drawn basal states, neither perturbed nor failed."""
     batch = data.make_batch(dataset, dataset.rows("all")[:1])
+    # Shapes alone tell which blocks the model has, without a pass of the network.
     shapes = jax.eval_shape(latent.cells, fitted.params, key, batch)
+    # z_p and z_a are 0, and z_b ~ N(0, I), the prior (docs/models/cradle.md, 4.1).
     blocks = {name: jnp.zeros((states, *block.shape[1:])) for name, block in shapes.items()}
     return blocks | {"basal": jax.random.normal(key, blocks["basal"].shape)}
 
@@ -116,7 +125,9 @@ def gene_change(
         counts = latent.decode(params, cells, jnp.full(states, LIBRARY))
         return jnp.log2(counts.mean(0) + PSEUDOCOUNT)
 
+    # The same basal states before and after, so that only the move changes expression.
     before = np.asarray(log_mean(params, blocks, jnp.zeros(width)), float)
+    # Row f moves factor f alone, by its typical shift.
     moves = jnp.zeros((len(factors), width)).at[np.arange(len(factors)), factors].set(shift)
     after = np.array([log_mean(params, blocks, move) for move in moves], float)
     return after.reshape(len(factors), len(before)) - before
@@ -132,6 +143,7 @@ def cosine(rows: Float[np.ndarray, "T Z"]) -> Float[np.ndarray, "T T"]:
 def mask_overlap(inclusion: Float[np.ndarray, "T Z"]) -> Float[np.ndarray, "T T"]:
     """Expected number of factors in both masks over the expected number in either, masks being
     independent; 0 where neither has any, 1 on the diagonal."""
+    # Expected sizes of intersection and union, as for sets: |A and B| = sum p q, |A or B| the rest.
     both = inclusion @ inclusion.T
     size = inclusion.sum(1)
     either = size[:, None] + size - both

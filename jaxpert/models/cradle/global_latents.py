@@ -51,8 +51,10 @@ def model_globals(net: Networks, shares: Shares) -> Globals:
         scale=s.embedding_prior_scale,
         mask=_mask(s),
     )
+    # The ablation has no latent u, and so no term U_i (docs/models/cradle.md, 5.5 Ablations).
     if not s.causal_artifact:
         return Globals(*embedding, _free_artifact(s))
+    # u ~ N(0, s^2 I), weighted by the share of failed cells: U_i of the ELBO (4.1, 5.1).
     prior = network.standard_normal(s.embedding_prior_scale, s.latent_dim)
     draw = svi.weighted(lambda: numpyro.sample("artifact", prior), shares.artifact)
     return Globals(*embedding, draw())
@@ -72,9 +74,11 @@ def guide_globals(net: Networks, shares: Shares, prefix: str = "") -> Globals:
     )
     if not s.causal_artifact:
         return Globals(*embedding, _free_artifact(s))
+    # q(u) reads a constant vector of ones: a learned normal in all but name (4.1).
     encoder = svi.network("artifact_encoder", net.artifact, s.latent_dim)
     loc, scale = encoder(jnp.ones((s.latent_dim,)))
     posterior = dist.Normal(loc, scale).to_event(1)
+    # NumPyro takes an auxiliary site out of the comparison of guide and model.
     extra = {"is_auxiliary": bool(prefix)}
     draw = svi.weighted(
         lambda: numpyro.sample(prefix + "artifact", posterior, infer=extra), shares.artifact
@@ -99,6 +103,7 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
         "effect": drawn.masked,
         "embedding": drawn.effect,
         "mask": drawn.mask,
+        # The posterior probability itself, which no draw of the mask tells.
         "inclusion": jax.nn.sigmoid(params["mask_logits"]),
         "artifact": drawn.artifact,
     }
@@ -110,6 +115,7 @@ def _mask(settings: CradleVaeSettings) -> network.Mask:
 
 def _free_artifact(settings: CradleVaeSettings) -> Float[Array, "Z"]:
     """The ablation without a causal artifact: a parameter in place of a latent."""
+    # Standard normal times 0.1 (docs/models/cradle.md, 3.7 Initial values).
     start = numpyro.param(
         "artifact_vector", lambda key: 0.1 * jax.random.normal(key, (settings.latent_dim,))
     )

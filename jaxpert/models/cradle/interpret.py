@@ -10,14 +10,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxpert.core.fit import Fitted
+from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError, Latent
 from jaxpert.models.cradle import factors
 
 if TYPE_CHECKING:
     import pandas
 
-INTERPRET = 3
-"""Stream folded into the seed's key, apart from those of `core.streams`."""
 NAMED = 8
 """Perturbations that a note names."""
 
@@ -59,8 +58,10 @@ class Interpretation(NamedTuple):
 
         rows = []
         for factor, change in self.gene_change.iterrows():
+            # With the sign turned the genes that fall most come first.
             for direction, sign in (("up", 1), ("down", -1)):
                 order = np.argsort(-sign * change.to_numpy(), kind="stable")[:k]
+                # A factor that raises fewer than k genes has a shorter list.
                 moved = change.iloc[order][sign * change.iloc[order] > 0]
                 for rank, (gene, value) in enumerate(moved.items(), 1):
                     rows.append((factor, direction, rank, str(gene), float(value)))
@@ -98,12 +99,14 @@ def interpret(
             f"draws is {draws} and basal_states {basal_states}, expected at least 2 and 1"
         )
     latent = _latent(fitted.model.latent)
-    key_shared, key_basal = jax.random.split(jax.random.fold_in(jax.random.key(seed), INTERPRET))
+    key = jax.random.fold_in(jax.random.key(seed), Stream.INTERPRET)
+    key_shared, key_basal = jax.random.split(key)
     effects = factors.posterior_effects(latent, fitted.params, jax.random.split(key_shared, draws))
     cells = factors.training_cells(dataset)
     learned = factors.learned_treatments(fitted, cells)
+    # A perturbation without training cells still has the embedding that training began with.
     used = effects.used() & learned[:, None]
-    # Most used first.
+    # Most used first, and stable, so that factors of equal use keep their order.
     order = np.argsort(-used.sum(0), kind="stable")[: used.any(0).sum()]
     shift = factors.typical_shift(effects.mean[:, order], used[:, order])
     blocks = factors.basal_cells(latent, fitted, dataset, key_basal, basal_states)
@@ -129,12 +132,13 @@ def _tables(
     import pandas
 
     treatments = pandas.Index(list(dataset.treatments), name="perturbation")
-    names = [f"z{z}" for z in range(effects.mean.shape[1])]
+    names = list(map("z{}".format, range(effects.mean.shape[1])))
 
     def frame(values: np.ndarray, columns: Any) -> pandas.DataFrame:
         return pandas.DataFrame(values, treatments, pandas.Index(columns))
 
     inclusion = overlap = None
+    # Models without masks have neither.
     if effects.inclusion is not None:
         inclusion = frame(effects.inclusion, names)
         overlap = frame(factors.mask_overlap(effects.inclusion), list(dataset.treatments))
@@ -144,7 +148,7 @@ def _tables(
         "factors": use.used.sum(1),
         "length": np.linalg.norm(effects.mean, axis=1),
     }
-    in_use = pandas.Index([names[z] for z in use.order], name="factor")
+    in_use = pandas.Index(np.asarray(names, object)[use.order], name="factor")
     moved_by = {"perturbations": use.used.sum(0)[use.order], "shift": use.shift}
     return Interpretation(
         inclusion=inclusion,
@@ -172,7 +176,7 @@ def _notes(
     dataset: Dataset, learned: Bool[np.ndarray, "T"], unmasked: bool, used: Bool[np.ndarray, "T Z"]
 ) -> tuple[str, ...]:
     notes = []
-    absent = [dataset.treatments[t] for t in np.flatnonzero(~learned)]
+    absent = np.asarray(dataset.treatments, object)[~learned].tolist()
     if absent:
         named = ", ".join(absent[:NAMED])
         if len(absent) > NAMED:

@@ -48,6 +48,7 @@ def write_interpretation(runs: Sequence[Run], folder: Path, options: InterpretOp
     write_tables(interpretation, folder)
     draw(interpretation, folder)
     recovery = None
+    # Only a simulated screen has planted masks to compare with.
     if finished.problem.truth is not None:
         recovery = recover_masks(interpretation, finished.problem.truth)
         write_recovery(recovery, folder)
@@ -59,6 +60,7 @@ def write_tables(interpretation: Interpretation, folder: Path) -> None:
     interpretation.perturbations.to_csv(folder / "perturbations.csv")
     interpretation.factors.to_csv(folder / "factors.csv")
     embedding = interpretation.embedding.rename_axis(columns="factor")
+    # One row for each pair of perturbation and factor, which other programs read most easily.
     long = embedding.stack().to_frame("mean")
     long["sd"] = interpretation.embedding_sd.stack().to_numpy()
     long.to_csv(folder / "embedding.csv")
@@ -72,6 +74,7 @@ def write_tables(interpretation: Interpretation, folder: Path) -> None:
 def draw(interpretation: Interpretation, folder: Path) -> None:
     """The figures, of perturbations with training cells and of factors in use (of all factors where
     none is)."""
+    # Rows without training cells show where training began, which is no result.
     learned = interpretation.perturbations["learned"]
     trained = list(interpretation.perturbations.index[learned])
     factors = list(interpretation.factors.index) or list(interpretation.embedding.columns)
@@ -83,6 +86,7 @@ def draw(interpretation: Interpretation, folder: Path) -> None:
     cosine = interpretation.similarity.loc[trained, trained].to_numpy()
     plots_latent.effect_heatmap(mean, trained, factors, folder / "embedding.png", inclusion)
     plots_latent.similarity_map(cosine, trained, folder / "similarity.png", overlap)
+    # Factors are sorted by use, so the first are those that most perturbations move.
     top = interpretation.factors["perturbations"].iloc[:PANELS]
     if len(top):
         change = interpretation.gene_change.loc[top.index]
@@ -110,7 +114,7 @@ def summary(interpretation: Interpretation, recovery: Recovery | None) -> str:
     )
     genes = interpretation.top_genes(4)
     for factor, count in factors["perturbations"].iloc[:PANELS].items():
-        up, down = (_genes_moved(genes, factor, direction) for direction in ("up", "down"))
+        up, down = _genes_moved(genes, factor, "up"), _genes_moved(genes, factor, "down")
         lines.append(f"  {factor}: {count:.0f} perturbations; up {up}; down {down}")
     lines += most_alike(interpretation.similarity.loc[uses.index, uses.index])
     if recovery is not None:
@@ -126,11 +130,17 @@ def summary(interpretation: Interpretation, recovery: Recovery | None) -> str:
 
 def most_alike(similarity: pandas.DataFrame, pairs: int = 3) -> list[str]:
     """A line with the most similar pairs of perturbations; none where there is no pair."""
+    # Above the diagonal, so that every pair stands once and none is of one perturbation.
     first, second = np.triu_indices(len(similarity), 1)
     values, names = similarity.to_numpy()[first, second], list(similarity.index)
     best = np.argsort(-values, kind="stable")[:pairs]
-    named = [f"{names[first[i]]} and {names[second[i]]} ({values[i]:.2f})" for i in best]
-    return [f"most alike (cosine): {', '.join(named)}"] if named else []
+    named = []
+    for i in best:
+        named.append(f"{names[first[i]]} and {names[second[i]]} ({values[i]:.2f})")
+    # A screen of one perturbation has no pair.
+    if not named:
+        return []
+    return [f"most alike (cosine): {', '.join(named)}"]
 
 
 def _genes_moved(genes: pandas.DataFrame, factor: Any, direction: str) -> str:

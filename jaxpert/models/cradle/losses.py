@@ -28,6 +28,7 @@ class Posterior(NamedTuple):
 
 def global_shares(batch: Batch) -> Shares:
     """This device's weights of the global log ratios."""
+    # 1 / N_f for each failed cell, 1 / N_t for each treatment (docs/models/cradle.md, 5.1 ELBO).
     failed = (batch.extras["failed"] * batch.mask).sum()
     artifact = network.share_of_cells(failed, batch.extras["failed_cells"], batch.x.dtype)
     return Shares(network.treatment_share(batch), artifact)
@@ -40,7 +41,9 @@ def reconstruction_weight(settings: CradleVaeSettings, batch: Batch) -> Float[Ar
         return jnp.ones_like(batch.extras["failed"])
     alpha = settings.recon_alpha
     if alpha is None:
+        # The failed share of the whole batch, over all devices.
         alpha = parallel.psum((batch.extras["failed"] * batch.mask).sum()) / svi.real_cells(batch)
+    # w_i: alpha for passed cells, 1 - alpha for failed ones (5.2 Reconstruction weight).
     return jnp.where(batch.extras["failed"] == 0, alpha, 1 - alpha)
 
 
@@ -56,24 +59,30 @@ def counterfactual(
         known: the encoder's products with counts and z_p.
         batch: with the tables `reference` and `has_reference`.
     """
+    # x-bar, the median failed cell of each condition (5.4 Reference profiles).
     profiles = encoder.project(0, standardize(net, batch.extras["reference"]))
     include = batch.extras["has_reference"][batch.condition] & batch.mask
     if net.settings.compat == "reference":
         cell, reference = _published_branches(net, encoder, shared, known, profiles, batch)
         divergence = published_divergence(reference, cell)
     else:
-        # J2 asks what a passed cell would be encoded as, had it the artifact u.
+        # J2 = sum over I of KL[q(z | x, z_p, u) || q(z | x-bar, z_p, u)] (5.3): what a passed cell
+        # would be encoded as, had it the artifact u.
         cell = Posterior(*encoder.heads(known + encoder.project(2, shared.artifact)))
         reference = _reference_branch(net, encoder, shared, profiles, batch)
         divergence = kl_divergence(cell, reference)
+        # I holds passed cells alone, as in the paper; the published code takes all.
         include &= batch.extras["failed"] == 0
     total = jnp.where(include, divergence, 0).sum()
     # The ELBO will be divided by the number of cells; J2 as a sum must not be.
-    return total * svi.real_cells(batch) if net.settings.cf_reduce == "sum" else total
+    if net.settings.cf_reduce == "sum":
+        return total * svi.real_cells(batch)
+    return total
 
 
 def kl_divergence(q: Posterior, p: Posterior) -> Float[Array, "B"]:
     """KL[q || p] of diagonal normals, summed over the latent axis."""
+    # 1/2 sum [v_q / v_p + (mu_q - mu_p)^2 / v_p - 1 - ln(v_q / v_p)], exact.
     ratio = (q.std / p.std) ** 2
     return 0.5 * (ratio + ((q.mean - p.mean) / p.std) ** 2 - 1 - jnp.log(ratio)).sum(-1)
 
@@ -81,6 +90,7 @@ def kl_divergence(q: Posterior, p: Posterior) -> Float[Array, "B"]:
 def published_divergence(reference: Posterior, cell: Posterior) -> Float[Array, "B"]:
     """The published code's form: KL[reference || cell] without the division of the squared mean
     difference by a variance."""
+    # The second formula of docs/models/cradle.md, 5.3 Counterfactual term, faults included.
     ratio = (reference.std / cell.std) ** 2
     return 0.5 * (ratio - 1 - jnp.log(ratio) + (reference.mean - cell.mean) ** 2).sum(-1)
 
@@ -97,7 +107,10 @@ def _reference_branch(
         profiles, treatment = profiles[batch.condition], batch.treatment
     h = profiles + encoder.project(1, treatment @ shared.masked)
     posterior = Posterior(*encoder.heads(h + encoder.project(2, shared.artifact)))
-    return jax.tree.map(lambda a: a[batch.condition], posterior) if per_condition else posterior
+    if not per_condition:
+        return posterior
+    # From the rows of conditions to those of cells.
+    return jax.tree.map(lambda a: a[batch.condition], posterior)
 
 
 def _published_branches(
@@ -111,6 +124,7 @@ def _published_branches(
     """Both branches as published: flipped artifact for every cell, the reference with a second,
     independent draw."""
     second = guide_globals(net, no_shares(net), prefix="counterfactual_")
+    # Failed cells are encoded as passed ones, too.
     flipped = 1 - batch.extras["failed"][:, None]
     cell = Posterior(*encoder.heads(known + encoder.project(2, flipped * shared.artifact)))
     z_p = batch.treatment @ second.masked

@@ -82,11 +82,13 @@ def recover_masks(interpretation: Interpretation, truth: Any, *, seed: int = 0) 
         seed: of the shuffles.
     """
     perturbations = interpretation.perturbations
+    # Perturbations without training cells would count against masks that nothing could teach.
     trained = np.flatnonzero(perturbations["learned"])
     rows = _positions(truth.treatments, perturbations.index[trained], "perturbation")
     genes = _positions(truth.genes, interpretation.gene_change.columns, "gene")
     planted, loadings = truth.masks[rows], truth.loadings[: truth.masks.shape[1], genes]
     change = interpretation.gene_change
+    # Genes alone decide which factor is which program, so that masks can be scored by it.
     matching = match_factors(change.to_numpy(), np.asarray(loadings, float))
     tables = {"embedding": interpretation.embedding.abs()}
     alike = {"cosine": interpretation.similarity.abs()}
@@ -96,18 +98,18 @@ def recover_masks(interpretation: Interpretation, truth: Any, *, seed: int = 0) 
         alike = {"overlap": interpretation.overlap} | alike
     scores = {}
     for name, table in tables.items():
+        # Only factors in use have genes, and so a program.
         values = table[change.index].to_numpy()[trained]
         scores[name] = matched_scores(values, matching, planted.shape[1])
     square = np.ix_(trained, trained)
     first = next(iter(scores.values()))
-    return Recovery(
-        entries={name: entry_score(score, planted, seed=seed) for name, score in scores.items()},
-        pairs={
-            name: pair_score(table.to_numpy()[square], planted, seed=seed)
-            for name, table in alike.items()
-        },
-        programs=_program_table(matching, list(change.index), planted, first),
-    )
+    entries, pairs = {}, {}
+    for name, values in scores.items():
+        entries[name] = entry_score(values, planted, seed=seed)
+    for name, table in alike.items():
+        pairs[name] = pair_score(table.to_numpy()[square], planted, seed=seed)
+    programs = _program_table(matching, list(change.index), planted, first)
+    return Recovery(entries, pairs, programs)
 
 
 def match_factors(change: Float[np.ndarray, "F G"], loadings: Float[np.ndarray, "K G"]) -> Matching:
@@ -119,9 +121,11 @@ def match_factors(change: Float[np.ndarray, "F G"], loadings: Float[np.ndarray, 
     """
     from scipy.optimize import linear_sum_assignment
 
+    # The product of centred unit rows is Pearson's correlation.
     moved = _unit(change - change.mean(1, keepdims=True))
     planted = _unit(loadings - loadings.mean(1, keepdims=True))
     correlation = moved @ planted.T
+    # A factor has no sign beyond one fit, so the absolute correlation is matched.
     factor, program = linear_sum_assignment(-np.abs(correlation))
     matched = correlation[factor, program]
     real = matched != 0
@@ -138,6 +142,7 @@ def matched_scores(
 ) -> Float[np.ndarray, "T K"]:
     """Scores of the factors in the columns of their programs, 0 in those of programs without a
     factor."""
+    # Scores are 0 or more, so that 0 says "this program is not known".
     by_program = np.zeros((len(scores), programs))
     by_program[:, matching.program] = scores[:, matching.factor]
     return by_program
@@ -167,6 +172,7 @@ def program_scores(
     planted column is constant."""
     aurocs = np.full(masks.shape[1], np.nan)
     for program, (planted, score) in enumerate(zip(masks.T, scores.T, strict=True)):
+        # A column of one label has no order to recover.
         if planted.any() and not planted.all():
             aurocs[program] = _auroc(planted, score)
     return aurocs
@@ -181,6 +187,7 @@ def pair_score(
 ) -> Score:
     """Whether two targets that share a planted program are more similar than two that share
     none."""
+    # Every pair once; two targets share a program where both masks have it.
     first, second = np.triu_indices(len(masks), 1)
     share = np.asarray((masks[first] & masks[second]).sum(1) > 0)
     return _against_chance(
@@ -205,10 +212,12 @@ def _against_chance(
         )
     rng = np.random.default_rng(seed)
     auroc = _auroc(labels, scores(np.arange(treatments)))
-    orders = [rng.permutation(treatments) for _ in range(shuffles)]
-    chance = np.array([_auroc(labels, scores(order)) for order in orders])
+    chance = []
+    for _ in range(shuffles):
+        # Whole treatments are shuffled, since their entries are not independent.
+        chance.append(_auroc(labels, scores(rng.permutation(treatments))))
     low, high = np.quantile(chance, (0.025, 0.975))
-    return Score(auroc, float(chance.mean()), float(low), float(high))
+    return Score(auroc, float(np.mean(chance)), float(low), float(high))
 
 
 def _auroc(labels: Bool[np.ndarray, "*n"], scores: Float[np.ndarray, "*n"]) -> float:

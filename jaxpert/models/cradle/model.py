@@ -35,11 +35,13 @@ def model(net: Networks, batch: Batch) -> None:
     weighted by the share of their cells that the batch holds (all of them when the batch is the
     whole split)."""
     shared = model_globals(net, global_shares(batch))
+    # z_p = D (m * E) and z_a = a u (docs/models/cradle.md, 4.1 CRADLE-VAE).
     z_p = batch.treatment @ shared.masked
     z_a = batch.extras["failed"][:, None] * shared.artifact
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
     with network.cells(batch):
         z_b = network.model_basal(net.settings.latent_dim, batch)
+        # x ~ CountHead([z_b, z_p, z_a], library), its log density weighted by w_i (5.1, 5.2).
         observe = partial(network.observe, decoder, batch, z_b, z_p, z_a)
         svi.weighted(observe, reconstruction_weight(net.settings, batch))()
 
@@ -53,9 +55,11 @@ def guide(net: Networks, batch: Batch) -> None:
     counts = encoder.project(0, standardize(net, batch.x))
     known = counts + encoder.project(1, batch.treatment @ shared.masked)
     failed = batch.extras["failed"][:, None]
+    # q(z_b | x, z_p, a u): the third block is the artifact of failed cells alone.
     loc, scale = encoder.heads(known + encoder.project(2, failed * shared.artifact))
     with network.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
+    # With weight 0 the second encoding is left out (5.5 Ablations).
     if net.settings.cf_weight:
         term = counterfactual(net, encoder, shared, known, batch)
         numpyro.factor("counterfactual", net.settings.cf_weight * term)
@@ -98,9 +102,11 @@ def check(settings: CradleVaeSettings, dataset: Dataset) -> tuple[str, ...]:
             f"{dataset.name!r} has no artifact labels, which CRADLE-VAE needs: label its cells "
             "with data.add_quality"
         )
+    # Only the counterfactual term needs failed cells to compare with.
     if settings.cf_weight:
         for split in ("train", "val"):
             _check_references(dataset, quality.failed, split)
+    # The mean weight is 2 q (1 - q) at a failed share q (5.2 Reconstruction weight).
     share = float(quality.failed[dataset.rows("train")].mean())
     if settings.recon_weight == "none" or settings.recon_alpha is not None or 0.1 <= share <= 0.9:
         return ()
@@ -161,11 +167,8 @@ def build(spec: Spec, **settings) -> Model:
         blocks=blocks,
         counts=partial(counts, net),
     )
-    references = ("reference", "has_reference") if net.settings.cf_weight else ()
-    return assemble(
-        "cradle_vae",
-        inside,
-        net,
-        ("treatment_cells", "failed_cells", *references),
-        check=partial(check, net.settings),
-    )
+    tables: tuple[str, ...] = ("treatment_cells", "failed_cells")
+    # Medians of failed cells are made for the counterfactual term alone.
+    if net.settings.cf_weight:
+        tables += ("reference", "has_reference")
+    return assemble("cradle_vae", inside, net, tables, check=partial(check, net.settings))

@@ -54,11 +54,13 @@ def share_of_cells(given: Array, cells: Array, dtype: Any) -> Array:
 
     Weighted by it, every global log ratio is counted exactly once over an epoch (ELBO).
     """
+    # A kind without cells in the split has weight 0 (docs/models/cradle.md, 5.1 ELBO).
     return jnp.where(cells > 0, given / jnp.maximum(cells, 1), 0).astype(dtype)
 
 
 def treatment_share(batch: Batch) -> Float[Array, "T"]:
     """`share_of_cells` of each treatment; a pair counts for both."""
+    # How many real cells of the batch have each treatment, of the split's N_t.
     given = ((batch.treatment != 0) & batch.mask[:, None]).sum(0)
     return share_of_cells(given, batch.extras["treatment_cells"], batch.x.dtype)
 
@@ -89,6 +91,7 @@ def model_embedding(
                 prior = jnp.float32(mask.prior).astype(drawn.dtype)
                 logits = jnp.full_like(drawn, jnp.log(prior) - jnp.log1p(-prior))
                 drawn = numpyro.sample("mask", StraightThroughBernoulli(logits).to_event(1))
+            # E_t ~ N(0, s^2 I), whatever the mask (docs/models/cradle.md, 4.1).
             effect: Any = numpyro.sample("effect", standard_normal(scale, treatments, latent_dim))
             return Embedding(drawn, effect)
 
@@ -119,12 +122,16 @@ def guide_embedding(
     zeros = jnp.zeros((treatments, latent_dim))
 
     def latents() -> Embedding:
-        with contextlib.nullcontext() if prefix else numpyro.plate("treatments", treatments):
+        # A second draw in one guide stands outside the plate, whose name NumPyro allows once.
+        plate = contextlib.nullcontext() if prefix else numpyro.plate("treatments", treatments)
+        with plate:
             drawn: Any = jnp.ones_like(zeros)
             if mask is not None:
+                # One free logit per treatment and latent; 0 starts at probability 1/2 (3.7).
                 logits = jnp.asarray(numpyro.param("mask_logits", zeros))
                 posterior = StraightThroughBernoulli(logits, mask.temperature)
                 drawn = numpyro.sample(prefix + "mask", posterior.to_event(1), infer=extra)
+            # q(E_t | m_t) knows of the mask in the correlated guide, and not in the mean-field one.
             normal = _free_normal(zeros) if network is None else _given_mask(network, drawn)
             effect: Any = numpyro.sample(prefix + "effect", normal.to_event(1), infer=extra)
             return Embedding(drawn, effect)
@@ -156,6 +163,7 @@ def posterior(program: svi.Program, params: PyTree, key: PRNGKeyArray) -> Any:
 def _free_normal(zeros: Float[Array, "T Z"]) -> dist.Normal:
     loc = jnp.asarray(numpyro.param("effect_loc", zeros))
     log_scale = jnp.asarray(numpyro.param("effect_log_scale", zeros))
+    # Here 1e-4 is added to the standard deviation (docs/models/cradle.md, 4.3 CPA-VAE).
     return dist.Normal(loc, jnp.exp(log_scale) + MIN_STD)
 
 

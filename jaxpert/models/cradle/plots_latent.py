@@ -35,6 +35,7 @@ def effect_heatmap(
     _check(embedding, names, "effect_heatmap", 1)
     row_tree, column_tree = tree_of(embedding), tree_of(embedding.T)
     rows, columns = leaves(row_tree, len(names)), leaves(column_tree, len(factors))
+    # Title, values, and whether they have a sign; the second map keeps the order of the first.
     maps = [("Effect on each latent factor", embedding, True)]
     if inclusion is not None:
         maps.append(("Inclusion probability", inclusion, False))
@@ -50,9 +51,13 @@ def effect_heatmap(
         _draw_tree(figure.add_subplot(grid[0, 1]), column_tree, "top", len(factors))
         for place, (title, values, signed) in enumerate(maps, 1):
             axis = figure.add_subplot(grid[1, place])
-            image = _image(axis, values[np.ix_(rows, columns)], signed, None if signed else 1.0)
-            _name_columns(axis, [factors[int(z)] for z in columns])
-            _name_rows(axis, [names[int(t)] for t in rows] if place == len(maps) else [])
+            # Probabilities share the scale 0 to 1; effects have one of their own.
+            largest = None if signed else 1.0
+            image = _image(axis, values[np.ix_(rows, columns)], signed, largest)
+            _name_columns(axis, _taken(factors, columns))
+            # Rows are named once, at the right of the last map.
+            shown = _taken(names, rows) if place == len(maps) else []
+            _name_rows(axis, shown)
             _scale(figure, image, axis, title)
     return Path(path)
 
@@ -67,24 +72,31 @@ def similarity_map(
     masks beside it, both in the order in which the cosines cluster (average linkage of 1 -
     cosine)."""
     _check(cosine, names, "similarity_map", 2)
+    # Made symmetric, since rounding may leave a trace that clustering refuses.
     distance = np.clip(1 - (cosine + cosine.T) / 2, 0, 2)
     order = leaves(_linkage(distance[np.triu_indices(len(names), 1)]), len(names))
     # Titles, values, and what the darkest colour stands for (of signed values: their quantile).
     maps: list[tuple[str, np.ndarray, float | None]] = [("Cosine of embeddings", cosine, None)]
     if overlap is not None:
+        # The diagonal is 1 and would pale all the rest.
         between = overlap[~np.eye(len(names), dtype=bool)]
         maps.append(("Overlap of masks", overlap, max(float(between.max()), 1e-3)))
     side = float(np.clip(0.165 * len(names), 3.4, 9))
     with canvas(path, (side + 0.9) * len(maps) + 0.6, side + 1.5) as figure:
         axes = figure.subplots(1, len(maps), squeeze=False)[0]
         for axis, (title, values, largest) in zip(axes, maps, strict=True):
-            image = _image(
-                axis, values[np.ix_(order, order)], largest is None, largest or 1.0, aspect="equal"
-            )
-            _name_columns(axis, [names[int(t)] for t in order])
-            _name_rows(axis, [names[int(t)] for t in order] if axis is axes[-1] else [])
+            signed, limit = largest is None, largest or 1.0
+            image = _image(axis, values[np.ix_(order, order)], signed, limit, aspect="equal")
+            _name_columns(axis, _taken(names, order))
+            shown = _taken(names, order) if axis is axes[-1] else []
+            _name_rows(axis, shown)
             _scale(figure, image, axis, title)
     return Path(path)
+
+
+def _taken(names: Sequence[str], order: np.ndarray) -> list[str]:
+    """The names in another order."""
+    return np.asarray(names, object)[order].tolist()
 
 
 def factor_genes(
@@ -98,16 +110,18 @@ def factor_genes(
     row: the caller chooses the rows."""
     _check(change, titles, "factor_genes", 1)
     shown = [most_moved(row, k) for row in change]
-    most = max(len(order) for order in shown)
+    most = max(map(len, shown))
+    # Three panels abreast, and as many rows as that takes.
     rows, columns = -(-len(change) // 3), min(len(change), 3)
     with canvas(path, 3.1 * columns + 0.4, rows * (0.175 * most + 0.75) + 0.5) as figure:
         axes = panels(figure, len(change))
         for axis, row, order, title in zip(axes, change, shown, titles, strict=True):
             place = np.arange(len(order))
-            colours = [VERMILLION if row[g] > 0 else BLUE for g in order]
+            colours = np.where(row[order] > 0, VERMILLION, BLUE).tolist()
             axis.barh(place, row[order], color=colours, height=0.75)
             axis.axvline(0, color=GREY, linewidth=0.8)
-            axis.set_yticks(place, [genes[int(g)] for g in order], fontsize=8)
+            axis.set_yticks(place, _taken(genes, order), fontsize=8)
+            # The same height for all panels, so that bars are as thick in a panel of few genes.
             axis.set_ylim(-0.7, most - 0.3)
             axis.tick_params(axis="y", length=0)
             axis.spines["left"].set_visible(False)
@@ -122,14 +136,16 @@ def factor_genes(
 def most_moved(row: np.ndarray, k: int) -> np.ndarray:
     """The `k` largest falls and rises, from the largest fall to the largest rise; genes that do not
     move are none."""
+    # The ends of one sorted row; a row of fewer than 2 k genes gives some to both.
     order = np.argsort(row, kind="stable")
     down, up = order[:k], order[max(len(order) - k, 0) :]
     return np.concatenate([down[row[down] < 0], up[row[up] > 0]])
 
 
 def _check(values: np.ndarray, names: Sequence[str], what: str, fewest: int) -> None:
-    if len(names) < fewest or 0 in values.shape or not np.isfinite(values).all():
-        flaw = "" if np.isfinite(values).all() else " with values that are not finite"
+    finite = np.isfinite(values).all()
+    if len(names) < fewest or 0 in values.shape or not finite:
+        flaw = "" if finite else " with values that are not finite"
         raise InputError(
             f"{what} was given an array of shape {values.shape}{flaw}, expected finite values in "
             f"at least {fewest} rows and a column: leave out what is undefined"
@@ -154,9 +170,13 @@ def _linkage(condensed: np.ndarray) -> np.ndarray:
 
 
 def leaves(tree: np.ndarray, count: int) -> np.ndarray:
+    """The rows in the order of the tree's leaves."""
     from scipy.cluster.hierarchy import leaves_list
 
-    return leaves_list(tree) if count > 1 else np.arange(count)
+    # A tree of one leaf has no branch for SciPy to read.
+    if count < 2:
+        return np.arange(count)
+    return leaves_list(tree)
 
 
 def _draw_tree(axis: Any, tree: np.ndarray, side: str, count: int) -> None:
@@ -176,6 +196,7 @@ def _draw_tree(axis: Any, tree: np.ndarray, side: str, count: int) -> None:
             axis.plot(height, place, **style)
         else:
             axis.plot(place, height, **style)
+    # A heat map's rows run downwards, and the root stands away from the map.
     if side == "left":
         axis.set(ylim=(count - 0.5, -0.5), xlim=(tall, 0))
     else:
@@ -187,14 +208,17 @@ def _image(
 ) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    colours = DIVERGING if signed else ("#ffffff", *DENSITY)
+    colours, lowest = ("#ffffff", *DENSITY), 0.0
     # One outlier must not pale all the rest.
     limit = largest or max(float(np.quantile(np.abs(values), 0.99)), 1e-9)
+    # White is 0 in both: in the middle of a signed scale, at the lower end of the other.
+    if signed:
+        colours, lowest = DIVERGING, -limit
     axis.spines[:].set_visible(False)
     return axis.imshow(
         values,
         cmap=LinearSegmentedColormap.from_list("map", colours),
-        vmin=-limit if signed else 0,
+        vmin=lowest,
         vmax=limit,
         aspect=aspect,
         interpolation="nearest",
@@ -212,8 +236,10 @@ def _name_columns(axis: Any, names: Sequence[str]) -> None:
 
 
 def _ticks(axis: Any, names: Sequence[str]) -> None:
-    named = 0 < len(names) <= MOST_NAMES
-    axis.set_ticks(np.arange(len(names)) if named else [], names if named else [], fontsize=7)
+    # Without names there are no ticks either.
+    if len(names) > MOST_NAMES:
+        names = []
+    axis.set_ticks(np.arange(len(names)), names, fontsize=7)
     axis.set_tick_params(length=0, pad=2, labelcolor=INK)
 
 

@@ -13,23 +13,17 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert import data
 from jaxpert.core.fit import Fitted
-from jaxpert.core.types import SPLITS, Batch, Dataset, InputError, Latent, Model, PyTree
+from jaxpert.core.streams import Stream
+from jaxpert.core.types import Batch, Dataset, InputError, Latent, Model, PyTree
 from jaxpert.data.files import shown
-from jaxpert.nn.transforms import log2p_normalize
+from jaxpert.models.cradle.removal_table import removal_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-REMOVE = 3
-"""Stream folded into the seed's key, apart from those of `core.streams`."""
 BLOCK_VALUES = 2**21
 """Expected counts (cells x genes) of one block of cells; about six arrays of that size are
 alive."""
-WHAT = (
-    "X: posterior mean of expected counts at this library, basal state and perturbation kept, "
-    "artifact set to zero; layers: sd over posterior draws; with_artifact: the same with the "
-    "artifact kept; corrected: observed counts times X / with_artifact, scaled to the library"
-)
 
 
 class Removal(NamedTuple):
@@ -93,7 +87,8 @@ def remove_artifacts(
         )
     check_library(library)
     _require_artifact(latent, fitted, data.make_batch(dataset, rows[:1]))
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), REMOVE), draws)
+    # The latents that all cells share are drawn once for each of these keys.
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), Stream.REMOVE), draws)
     removal = _in_blocks(latent, fitted, dataset, rows, keys, library)
     return removal_table(dataset, rows, removal, draws, library)
 
@@ -116,8 +111,9 @@ def chosen_rows(dataset: Dataset, cells: str | Int[np.ndarray, "n"]) -> Int[np.n
         return np.asarray(cells, np.int64)
     if cells not in ("failed", "all"):
         raise InputError(f"cells is {cells!r}, expected failed or all")
-    everything = np.arange(len(dataset.cells))
-    rows = everything if cells == "all" else np.flatnonzero(quality.failed)
+    rows = np.arange(len(dataset.cells))
+    if cells == "failed":
+        rows = np.flatnonzero(quality.failed)
     if not len(rows):
         raise InputError(
             f"none of the {len(dataset.cells)} cells of {dataset.name!r} fails quality at "
@@ -145,6 +141,7 @@ def removal_over_draws(
         number, key = at
         blocks = latent.cells(params, key, batch)
         kept = latent.decode(params, blocks, library)
+        # The counterfactual: z_b and z_p stay, z_a is 0 (docs/models/cradle.md, 9.2).
         without = blocks | {"artifact": jnp.zeros_like(blocks["artifact"])}
         clean = latent.decode(params, without, library)
         # Welford (1962), with the form of m2 that is never below zero, whatever the rounding.
@@ -158,83 +155,6 @@ def removal_over_draws(
     return jax.lax.scan(step, Removal(zero, zero, zero), (numbers, keys))[0]
 
 
-def removal_table(
-    dataset: Dataset, rows: Int[np.ndarray, "n"], removal: Any, draws: int, library: float
-) -> AnnData:
-    """The AnnData of `remove_artifacts`, from its numbers in the order of `rows`."""
-    import anndata
-    import pandas
-
-    quality = dataset.quality
-    assert quality is not None
-    if not np.isfinite(removal.mean).all() or not np.isfinite(removal.kept).all():
-        raise InputError(
-            "the model decodes to numbers that are not finite: its training has diverged, train "
-            "it again with a lower train.learning_rate"
-        )
-    split = ["none"] * len(rows)
-    if dataset.split is not None:
-        split = [SPLITS[code] for code in dataset.split[rows]]
-    columns = {
-        "condition": [dataset.conditions[c] for c in dataset.condition[rows]],
-        "split": split,
-        "failed": quality.failed[rows],
-        "observed_umi_count": np.asarray(dataset.counts[rows].sum(1), np.int64).ravel(),
-    }
-    about = {"draws": draws, "library": library, "data": dataset.name, "what": WHAT}
-    return anndata.AnnData(
-        X=removal.mean,
-        obs=pandas.DataFrame(columns, index=pandas.Index(dataset.cells[rows])),
-        var=pandas.DataFrame(index=pandas.Index(dataset.genes)),
-        layers={
-            "sd": np.sqrt(removal.m2 / (draws - 1)),
-            "with_artifact": removal.kept,
-            "corrected": corrected_cells(dataset.counts[rows], removal.mean, removal.kept, library),
-        },
-        uns={"artifact_removal": about},
-    )
-
-
-def corrected_cells(
-    counts: Any, clean: Float[np.ndarray, "n G"], kept: Float[np.ndarray, "n G"], library: float
-) -> Any:
-    """Observed counts (CSR) times `clean / kept`, each cell scaled to `library`; cells without
-    counts stay empty."""
-    counts = counts.astype(np.float32).tocoo()
-    at = counts.row, counts.col
-    counts.data *= clean[at] / np.maximum(kept[at], np.finfo(np.float32).tiny)
-    counts = counts.tocsr()
-    total = np.asarray(counts.sum(1)).ravel()
-    scale = library / np.where(total > 0, total, 1)
-    return counts.multiply(scale[:, None]).tocsr().astype(np.float32)
-
-
-def artifact_shift(removed: AnnData) -> Float[np.ndarray, "n G"]:
-    """How far the artifact had moved each gene of each cell: log2(1 + 1e4 p) with it minus
-    without."""
-    kept, clean = jnp.asarray(removed.layers["with_artifact"]), jnp.asarray(removed.X)
-    return np.asarray(log2p_normalize(kept) - log2p_normalize(clean))
-
-
-def describe_removal(removed: AnnData, genes: int = 8) -> str:
-    """What was removed, in plain words."""
-    failed = removed[np.asarray(removed.obs["failed"], bool)]
-    if not failed.n_obs:
-        return f"{removed.n_obs} cells, none of which failed quality: no artifact was removed"
-    shift = artifact_shift(failed)
-    mean = shift.mean(0)
-    order = np.argsort(-np.abs(mean))[:genes]
-    moved = ", ".join(f"{removed.var_names[g]} {mean[g]:+.2f}" for g in order)
-    size = np.abs(shift).mean()
-    unsure = np.asarray(failed.layers["sd"]).mean() / np.asarray(failed.X).mean()
-    return (
-        f"{removed.n_obs} cells written, {failed.n_obs} of them had failed quality. The artifact "
-        f"had moved a gene of these by {size:.3f} on average (absolute, on the log2(1 + 1e4 p) "
-        f"scale), most of all {moved}. Over posterior draws the cleaned expression of a gene "
-        f"varies by {100 * unsure:.0f} % (standard deviation beside the mean)."
-    )
-
-
 def _in_blocks(
     latent: Latent,
     fitted: Fitted,
@@ -244,6 +164,7 @@ def _in_blocks(
     library: float,
 ) -> Removal:
     """`removal_over_draws` of all rows, as many at a time as memory is meant to hold."""
+    # At least one cell, however many genes there are.
     size = max(1, min(len(rows), BLOCK_VALUES // len(dataset.genes)))
     libraries = jnp.full(size, library, jnp.float32)
 
@@ -256,6 +177,7 @@ def _in_blocks(
 
 
 def _require_artifact(latent: Latent, fitted: Fitted, batch: Batch) -> None:
+    # Shapes alone tell which latents the model has; nothing is computed.
     blocks = jax.eval_shape(latent.cells, fitted.params, jax.random.key(0), batch)
     if "artifact" not in blocks:
         raise _no_artifact(f"this model has no artifact latent (its latents are {shown(blocks)})")

@@ -19,8 +19,10 @@ from jaxpert.nn.layers import GaussianHead
 def networks(spec: Spec, settings: SamsVaeSettings) -> additive.Networks:
     """Masks, and embeddings that know of them where the guide is correlated."""
     s, z = settings, settings.latent_dim
+    # None is the mean-field guide: embeddings that do not know of their masks.
     embedding = None
     if s.guide == "correlated":
+        # q(E_t | m_t) reads the mask and the one-hot vector of t (docs/models/cradle.md, 4.1).
         inputs = (z, len(spec.treatments))
         embedding = GaussianHead(inputs, s.embedding_hidden_dim, s.embedding_layers, z)
     return additive.networks(spec, s, mask=Mask(s.mask_prior, s.temperature), embedding=embedding)

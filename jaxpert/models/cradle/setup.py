@@ -34,14 +34,18 @@ def networks(spec: Spec, settings: CradleVaeSettings) -> Networks:
     return Networks(
         settings=s,
         spec=spec,
+        # One hidden layer more than the setting says, as the published code builds it (4.1).
         decoder=CountHead((z, z, z), s.hidden_dim, s.decoder_layers + 1, genes),
+        # Blocks [x, z_p, a u], kept apart so that what is in common is multiplied once (13 Speed).
         encoder=GaussianHead((genes, z, z), s.hidden_dim, s.encoder_layers, z),
         embedding=GaussianHead((z, treatments), hidden, layers, z),
+        # Of the same size as the network of the embeddings.
         artifact=GaussianHead((z,), hidden, layers, z),
     )
 
 
 def standardize(net: Networks, x: Float[Array, "*b G"]) -> Float[Array, "*b G"]:
     """What the encoder reads; constant genes are guarded as `compat` says."""
+    # Constant genes are divided by 1, and as published by almost 0 (3.6 Encoder input).
     guard = "reference" if net.settings.compat == "reference" else "unit"
     return network.standardize(net.spec, x, guard)

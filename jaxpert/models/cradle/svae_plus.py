@@ -75,12 +75,15 @@ def model(net: Networks, batch: Batch) -> None:
 
     def masks() -> Any:
         with numpyro.plate("conditions", conditions):
+            # p ~ Beta(1, b), m ~ Bernoulli(p), elementwise (docs/models/cradle.md, 4.4 sVAE+).
             prob: Any = numpyro.sample("mask_prob", dist.Beta(ones, s.mask_beta * ones).to_event(1))
             return numpyro.sample("mask", StraightThroughBernoulli(_logits(prob)).to_event(1))
 
     mask = svi.weighted(masks, condition_share(net, batch))()
+    # eta is a parameter and no latent, so that its prior enters nowhere.
     start = partial(jax.random.normal, shape=ones.shape)
     mean: Any = numpyro.param("prior_mean", lambda key: 0.1 * start(key))
+    # z ~ N(m_c * eta_c, I), the control's mean being 0.
     loc = _by_condition(net, mask * mean)[batch.condition]
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
     with network.cells(batch):
@@ -89,6 +92,7 @@ def model(net: Networks, batch: Batch) -> None:
 
 
 def _logits(prob: Float[Array, "K Z"]) -> Float[Array, "K Z"]:
+    # Away from 0 and 1, where a logit is infinite.
     prob = clamp_probs(prob)
     return jnp.log(prob) - jnp.log1p(-prob)
 
@@ -99,6 +103,7 @@ def _guide_masks(net: Networks, share: Float[Array, "K"]) -> tuple[Array, Array]
 
     def masks() -> tuple[Array, Array]:
         with numpyro.plate("conditions", len(zeros)):
+            # A point mass: guide and model agree on the mask, and only p's Beta density is left.
             prob: Any = numpyro.sample("mask_prob", dist.Delta(jax.nn.sigmoid(logits)).to_event(1))
             posterior = StraightThroughBernoulli(_logits(prob), s.temperature)
             mask: Any = numpyro.sample("mask", posterior.to_event(1))
@@ -111,6 +116,7 @@ def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
     _guide_masks(net, condition_share(net, batch))
     encoder = svi.network("z_encoder", net.encoder, *net.encoder.widths)
+    # q(z | x) from the counts alone: the perturbation acts through the prior.
     loc, scale = encoder(network.standardize(net.spec, batch.x))
     with network.cells(batch):
         numpyro.sample("z", CellNormal(loc, scale, batch.slot).to_event(1))
@@ -128,6 +134,7 @@ def shared_latents(net: Networks, params: PyTree, key: PRNGKeyArray) -> dict[str
     row, alone = single.argmax(1), single.any(1)[:, None]
 
     def of_treatments(values: Array, missing: float = 0.0) -> Array:
+        # `row` is 0 where a treatment was never given alone, which `alone` masks out.
         return jnp.where(alone, values[row], missing)
 
     return {
@@ -148,6 +155,7 @@ def blocks(
     """The prior mean of the condition with exactly these treatments; the control's where there is
     none (`support` refuses such rows)."""
     table = jnp.asarray(net.spec.condition_treatments, treatment.dtype)
+    # A condition is found by its whole row: sVAE+ knows no parts of combinations.
     same = (treatment[:, None] == table).all(-1)
     return {"perturbation": jnp.where(same.any(1)[:, None], shared["shift"][same.argmax(1)], 0)}
 
@@ -158,6 +166,7 @@ def encode(
     """q(z | x), told as the deviation from the prior mean (the basal block) and the prior mean."""
     x = network.standardize(net.spec, batch.x)
     mean, std = network.apply(net.encoder, params["z_encoder"], x)
+    # The deviation from the prior mean stands for the basal state, so that it can be moved.
     shift = blocks(net, shared, batch.treatment, batch.extras["failed"])["perturbation"]
     return mean - shift, std, {"perturbation": shift}
 
@@ -174,7 +183,7 @@ def check(settings: SvaePlusSettings, dataset: Dataset) -> tuple[str, ...]:
     """Refuse combinations unless they are to have latents of their own; then say what that
     means."""
     sizes = dataset.condition_treatments.sum(1)
-    pairs = [dataset.conditions[c] for c in np.flatnonzero(sizes > 1)]
+    pairs = np.asarray(dataset.conditions, object)[sizes > 1].tolist()
     if not pairs:
         return ()
     if settings.combinations == "refuse":
@@ -198,11 +207,12 @@ def support(
     for row in treatment:
         same = np.flatnonzero((net.spec.condition_treatments == row).all(1))
         if not len(same):
-            names = "+".join(net.spec.treatments[t] for t in np.flatnonzero(row))
+            names = "+".join(np.asarray(net.spec.treatments, object)[row != 0])
             raise InputError(
                 f"sVAE+ has no latents for {names!r}, which the screen does not hold: it predicts "
                 "conditions of its screen only, take cradle_vae or sams_vae for new combinations"
             )
+        # A condition of the screen may have all of its cells in validation or test.
         words.append("trained" if trained[same[0]] else "no training cells")
     return tuple(words)
 

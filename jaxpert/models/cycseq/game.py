@@ -147,8 +147,12 @@ def cycle(
     The second pass reads the predicted expression, but the true conditions. Without noise it is
     that of evaluation.
     """
-    # Weights stand for training: they leave padding out of the moments.
-    weight = None if noise is None else rows.weight
+    weight, noises = None, (STILL, STILL, STILL, STILL)
+    if noise is not None:
+        # Weights stand for training: they leave padding out of the moments.
+        weight = rows.weight
+        noises = noise.p2n, noise.n2p, noise.n2p_cycle, noise.p2n_cycle
+    first_p2n, first_n2p, cycle_n2p, cycle_p2n = noises
 
     # The order of passes decides what is remembered (docs/models/cycseq.md, One training step).
     def run(name: str, x: Array, condition: Condition, noise: GeneratorNoise) -> Generated:
@@ -156,10 +160,6 @@ def cycle(
         generated, state = generate(net, Networks(params, state), name, x, condition, noise, weight)
         return generated
 
-    first_p2n = STILL if noise is None else noise.p2n
-    first_n2p = STILL if noise is None else noise.n2p
-    cycle_n2p = STILL if noise is None else noise.n2p_cycle
-    cycle_p2n = STILL if noise is None else noise.p2n_cycle
     # First passes: y~ = G(x), x~ = F(y).
     fake_y = run("p2n", rows.x, rows.x_condition, first_p2n)
     fake_x = run("n2p", rows.y, rows.y_condition, first_n2p)
@@ -249,7 +249,9 @@ def judgement(net: CycSeq, params: PyTree, noise: CriticNoise, side: Side) -> Ju
 
     def score(first: Float[Array, "B H"]) -> Float[Array, "B"]:
         logits = call(first, noise.mixed, method="tail")
-        return logits if net.settings.penalty_of == "logit" else jax.nn.sigmoid(logits)
+        if net.settings.penalty_of == "logit":
+            return logits
+        return jax.nn.sigmoid(logits)
 
     count = len(side.real)
     logits = call(mixed, noise.mixed, method="tail")
@@ -277,7 +279,8 @@ def critic_terms(
     for name, side in sides.items():
         judged[name] = judgement(net, critics[name], getattr(noise, name), side)
         of_critic = _critic_terms(net, judged[name], rows.mask)
-        terms |= {f"{term}_{name}": value for term, value in of_critic.items()}
+        for term, value in of_critic.items():
+            terms[f"{term}_{name}"] = value
         # The critics are separate players, so that a sum gives each its own gradient.
         total += of_critic["critic"]
     return total, terms, (judged["x"], judged["y"])

@@ -48,13 +48,7 @@ def grow(
                 f"line {line} takes batch column {len(net.lines)}, which starts at the mean of the "
                 "trained ones"
             )
-    untrained = _untrained(net.spec, spec)
-    if untrained:
-        more = " ..." if len(untrained) > 6 else ""
-        notes.append(
-            f"{len(untrained)} of {len(spec.treatments)} perturbations had no training rows "
-            f"before, so their columns start at initial values: {', '.join(untrained[:6])}{more}"
-        )
+    notes += _untrained_notes(net.spec, spec)
     new = [name for name in spec.treatments if name not in net.targets]
     # Targets are appended, so that trained columns keep their numbers.
     grown = changed(net, spec, targets=(*net.targets, *new), lines=net.lines)
@@ -63,10 +57,17 @@ def grow(
     return grown, params, state, tuple(notes)
 
 
-def _untrained(old: Spec, new: Spec) -> list[str]:
-    """Treatments of the new data that the old ones had no training cells of."""
+def _untrained_notes(old: Spec, new: Spec) -> list[str]:
+    """A note on treatments of the new data that the old ones had no training cells of."""
     cells = dict(zip(old.treatments, np.asarray(old.treatment_cells), strict=True))
-    return [name for name in new.treatments if not cells.get(name, 0)]
+    untrained = [name for name in new.treatments if not cells.get(name, 0)]
+    if not untrained:
+        return []
+    more = " ..." if len(untrained) > 6 else ""
+    return [
+        f"{len(untrained)} of {len(new.treatments)} perturbations had no training rows before, so "
+        f"their columns start at initial values: {', '.join(untrained[:6])}{more}"
+    ]
 
 
 def with_placeholder(net: CycSeq, params: PyTree, line: str) -> tuple[CycSeq, PyTree]:
@@ -127,7 +128,9 @@ def _columns(which: str, change: Callable[..., Array], params: PyTree, *others: 
         in_critic = names[0] == "critics" and names[-2:] == ("first", which)
         # Paths are told by their end, since both generators have the same parts.
         axis = 0 if in_critic else axes.get(names[-3:])
-        return leaf if axis is None else change(axis, leaf, *more)
+        if axis is None:
+            return leaf
+        return change(axis, leaf, *more)
 
     return jax.tree_util.tree_map_with_path(changed_leaf, params, *others)
 

@@ -55,12 +55,17 @@ class Condition(NamedTuple):
     """log10 of the dose, for networks that read it."""
 
     def parts(self) -> tuple[Picked | Array, ...]:
-        return (self.target, self.stratum) if self.dose is None else tuple(self)  # pyright: ignore
+        """What a network reads of it: the dose only where there is one."""
+        if self.dose is None:
+            return (self.target, self.stratum)
+        return (self.target, self.stratum, self.dose)
 
 
 def times(rows: Picked | Float[Array, "B W"], kernel: Float[Array, "W H"]) -> Float[Array, "B H"]:
     """The product of rows, given as they are or by their columns, with a matrix."""
-    return rows.times(kernel) if isinstance(rows, Picked) else rows @ kernel
+    if isinstance(rows, Picked):
+        return rows.times(kernel)
+    return rows @ kernel
 
 
 class Joint(nn.Module):
@@ -73,11 +78,11 @@ class Joint(nn.Module):
     def setup(self):
         # The bounds of the initial values are those of one layer on the concatenation.
         fan_in = sum(width for _, width in self.blocks)
-        # A kernel for each block, so that picked blocks are never multiplied out.
-        self.kernels = [
-            self.param(name, uniform_fan_in, (width, self.features), fan_in)
-            for name, width in self.blocks
-        ]
+        kernels = []
+        for name, width in self.blocks:
+            # A kernel for each block, so that picked blocks are never multiplied out.
+            kernels.append(self.param(name, uniform_fan_in, (width, self.features), fan_in))
+        self.kernels = kernels
         self.bias = self.param("bias", uniform_fan_in, (self.features,), fan_in)
 
     def share(self, block: int, rows: Picked | Float[Array, "B W"]) -> Float[Array, "B H"]:
@@ -133,8 +138,10 @@ class Dropout(nn.Module):
     def __call__(
         self, x: Float[Array, "B H"], keep: Bool[Array, "B H"] | None
     ) -> Float[Array, "B H"]:
+        if keep is None:
+            return x
         # Scaled up in training, so that evaluation needs no factor.
-        return x if keep is None else jnp.where(keep, x / (1 - self.rate), 0)
+        return jnp.where(keep, x / (1 - self.rate), 0)
 
 
 def normalized(
@@ -142,7 +149,8 @@ def normalized(
 ) -> Float[Array, "B H"]:
     """Normalise by the moments of the rows of weight 1, or by the remembered ones without
     weights."""
-    return norm(None if weight is None else moments(x, weight))(x)
+    seen = None if weight is None else moments(x, weight)
+    return norm(seen)(x)
 
 
 class Residual(nn.Module):
@@ -169,7 +177,10 @@ class Residual(nn.Module):
     @property
     def sites(self) -> tuple[str, ...]:
         """Names of the dropout sites."""
-        return ("drop1", "drop2") if self.normalized else ("drop1",)
+        if self.normalized:
+            return ("drop1", "drop2")
+        # The paper's block drops nothing after the input is added.
+        return ("drop1",)
 
     def __call__(
         self, h: Float[Array, "B H"], keep: Keep, weight: Float[Array, "B"] | None
@@ -183,7 +194,9 @@ class Residual(nn.Module):
         self, i: int, x: Float[Array, "B H"], weight: Float[Array, "B"] | None
     ) -> Float[Array, "B H"]:
         y = getattr(self, f"linear{i}")(x)
-        return normalized(getattr(self, f"norm{i}"), y, weight) if self.normalized else y
+        if not self.normalized:
+            return y
+        return normalized(getattr(self, f"norm{i}"), y, weight)
 
 
 class SingleAttention(nn.Module):

@@ -89,12 +89,14 @@ def divergence(
     dimensions."""
     # KL(N(mu, e^v), N(0, 1)) = (e^v + mu^2 - 1 - v) / 2.
     of_dimension = 0.5 * (jnp.exp(log_variance) + jnp.square(mean) - 1 - log_variance)
-    return of_dimension.mean(-1) if kind == "mean" else of_dimension.sum(-1)
+    if kind == "mean":
+        return of_dimension.mean(-1)
+    return of_dimension.sum(-1)
 
 
 def r2(x: Float[Array, "B G"], y: Float[Array, "B G"]) -> Float[Array, "B"]:
     """Squared Pearson correlation of each row over genes; 0 where a row is constant."""
-    x, y = (rows - rows.mean(1, keepdims=True) for rows in (x, y))
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
     spread = jnp.square(x).sum(1) * jnp.square(y).sum(1)
     # The inner `where` keeps the gradient of the other branch finite.
     divisor = jnp.where(spread > 0, spread, 1)

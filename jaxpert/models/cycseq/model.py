@@ -12,16 +12,16 @@ latent means; `profile="reference"` restores the published numbers. Source: CycS
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.parallel import psum
-from jaxpert.core.types import Batch, Dataset, Model, PyTree, Request, Spec, Validation
+from jaxpert.core.types import Batch, Model, PyTree, Request, Spec, Validation
 from jaxpert.models.cycseq import losses
+from jaxpert.models.cycseq.checks import check, support
 from jaxpert.models.cycseq.game import Networks, condition_of, cycle, generate, objective, rows_of
 from jaxpert.models.cycseq.grow import grow, with_placeholder
 from jaxpert.models.cycseq.layers import Picked
@@ -34,6 +34,7 @@ from jaxpert.nn.transforms import log2p_normalize, lognorm_to_log2
 __all__ = [
     "PROFILES",
     "CycSeq",
+    "Inputs",
     "Settings",
     "build",
     "grow",
@@ -124,8 +125,12 @@ def validation_sums(
         "r2_p2n": losses.r2(rows.y, passes.fake_y.expression),
         "pairs": jnp.ones(len(rows.x), rows.x.dtype),
     }
-    # Padding counts in no sum; sums of all devices are added up.
-    return psum({name: jnp.where(rows.mask, values, 0).sum() for name, values in per_pair.items()})
+    sums = {}
+    for name, values in per_pair.items():
+        # Padding counts in no sum.
+        sums[name] = jnp.where(rows.mask, values, 0).sum()
+    # Over all devices.
+    return psum(sums)
 
 
 def validation_score(sums: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
@@ -136,45 +141,46 @@ def validation_score(sums: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     return mean["cycle_x"] + mean["cycle_y"], mean
 
 
+class Inputs(NamedTuple):
+    """Rows to translate, on the model's scale, and what they are translated under."""
+
+    x: Float[Array, "R G"]
+    """Control rows for direction "n2p", perturbed rows for "p2n"."""
+    treatment: Float[Array, "R T"] | Int[Array, "R"]
+    """The perturbation to apply or to take away: multi-hot over `spec.treatments`, or one number
+    per row."""
+    stratum: Int[Array, "R"]
+    """Line of each row, index into `spec.strata`."""
+    dose: Float[Array, "R"] | None = None
+    """log10 of the dose, for a model that reads it."""
+
+
 def translate(
     net: CycSeq,
     params: PyTree,
     state: PyTree,
-    x: Float[Array, "R G"],
-    treatment: Float[Array, "R T"] | Int[Array, "R"],
-    stratum: Int[Array, "R"],
+    inputs: Inputs,
     *,
     direction: str = "n2p",
     key: PRNGKeyArray | None = None,
     samples: int | None = None,
-    dose: Float[Array, "R"] | None = None,
 ) -> Float[Array, "R G"]:
     """Translate rows on the model's scale from one state to the other, as in evaluation (remembered
     moments).
 
     Args:
-        x: control rows for direction "n2p", perturbed rows for "p2n".
-        treatment: the perturbation to apply or to take away: multi-hot over `spec.treatments`, or
-            one number per row.
-        stratum: line of each row, index into `spec.strata`.
+        inputs: rows and their conditions.
         direction: "n2p" (control to perturbed) or "p2n".
         key: for `samples` > 0.
         samples: decoded draws of the latents to average; None for the model's setting, 0 decodes
             their means.
-        dose: log10 of the dose, for a model that reads it.
     """
     if direction not in GENERATORS:
         raise ValueError(f"direction is {direction!r}, expected one of {', '.join(GENERATORS)}")
-    # Not by `picked`: a request may have more targets than any training condition.
-    columns = jnp.asarray(net.column, jnp.int32)
-    # Columns are picked by number, which spares a product with a one-hot matrix.
-    if treatment.ndim == 1:
-        target = Picked(columns[treatment][:, None], jnp.ones((len(x), 1), x.dtype))
-    else:
-        target = Picked(columns, treatment.astype(x.dtype))
-    condition = condition_of(net, target, stratum, dose)
+    target = _targets(net, inputs)
+    condition = condition_of(net, target, inputs.stratum, inputs.dose)
     networks = Networks(params["generators"], state)
-    generated, _ = generate(net, networks, direction, x, condition, STILL, None)
+    generated, _ = generate(net, networks, direction, inputs.x, condition, STILL, None)
     draws = net.settings.samples if samples is None else samples
     # The means of the latents are already decoded in the pass above.
     if not draws:
@@ -182,7 +188,6 @@ def translate(
     if key is None:
         raise ValueError("samples of the latents need a key: give one, or samples=0")
     variables = {"params": params["generators"][direction], "batch_stats": state[direction]}
-
     mean, spread = generated.mean, jnp.exp(generated.log_variance / 2)
 
     # Only the decoder runs again: the encoder's moments do not change between draws.
@@ -192,6 +197,16 @@ def translate(
 
     # One draw after the other, so that memory does not grow with their number.
     return jax.lax.map(decode_draw, jax.random.split(key, draws)).mean(0)
+
+
+def _targets(net: CycSeq, inputs: Inputs) -> Picked:
+    """Targets of each row as column numbers, which spares a product with a one-hot matrix."""
+    # Not by `picked`: a request may have more targets than any training condition.
+    columns, dtype = jnp.asarray(net.column, jnp.int32), inputs.x.dtype
+    if inputs.treatment.ndim == 1:
+        # One number per row names its only target.
+        return Picked(columns[inputs.treatment][:, None], jnp.ones((len(inputs.x), 1), dtype))
+    return Picked(columns, inputs.treatment.astype(dtype))
 
 
 def predict(
@@ -205,37 +220,5 @@ def predict(
         x = jnp.broadcast_to(mean, (len(request.treatment), len(mean)))
     else:
         x = log2p_normalize(request.control)
-    return translate(net, params, state, x, request.treatment, request.stratum, key=key)
-
-
-def check(net: CycSeq, dataset: Dataset) -> tuple[str, ...]:
-    """`Model.check`: a note on perturbations that no measured gene stands for."""
-    measured = set(net.spec.genes)
-    absent = [name for name in net.spec.treatments if name not in measured]
-    if not absent or net.settings.columns != "genes":
-        return ()
-    return (
-        f"{len(absent)} perturbations are no measured gene; each has a column of its own: "
-        f"{', '.join(absent)}",
-    )
-
-
-def support(net: CycSeq, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """`Model.support`: whether a row's targets, and the row itself, were trained on."""
-    spec = net.spec
-    table = np.asarray(spec.condition_treatments) != 0
-    # Conditions without cells are in the table but were not trained on.
-    trained = {tuple(row) for row in table[np.asarray(spec.condition_cells) > 0]}
-    known = np.asarray(spec.treatment_cells) > 0
-    return tuple(_support(spec, trained, known, row) for row in np.asarray(treatment) != 0)
-
-
-def _support(spec: Spec, trained: set[tuple], known: np.ndarray, row: np.ndarray) -> str:
-    """What stands behind one row of targets."""
-    # The row itself comes first: a trained combination may hold no single that was trained.
-    if tuple(row) in trained:
-        return "trained"
-    new = [spec.treatments[i] for i in np.flatnonzero(row & ~known)]
-    if new:
-        return f"no training cells: {', '.join(new)}"
-    return "new combination of trained targets"
+    inputs = Inputs(x, request.treatment, request.stratum)
+    return translate(net, params, state, inputs, key=key)

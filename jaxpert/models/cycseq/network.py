@@ -1,5 +1,4 @@
-"""The CycSeq networks: a generator that translates expression between two states, and a critic of
-such rows."""
+"""The CycSeq generator, which translates expression between two states."""
 
 from __future__ import annotations
 
@@ -15,7 +14,6 @@ from jaxpert.models.cycseq.layers import (
     Embedding,
     Joint,
     Keep,
-    Picked,
     Prelu,
     Residual,
     SingleAttention,
@@ -135,20 +133,25 @@ class Trunk(nn.Module):
         for i in range(self.shape.blocks):
             h = getattr(self, f"block{i}")(h, _kept_in_block(keep, i), weight)
         # Without attention there is no layer, so nothing is asked for.
-        return h if self.shape.attention == NONE else self.attention(h)
+        if self.shape.attention == NONE:
+            return h
+        return self.attention(h)
 
 
 def _kept_in_block(keep: Keep, block: int) -> Keep:
     """Units that dropout keeps in a residual block, by the block's own names of its sites."""
     prefix = f"block{block}."
-    return {
-        name.removeprefix(prefix): kept for name, kept in keep.items() if name.startswith(prefix)
-    }
+    kept_here = {}
+    for name, kept in keep.items():
+        # The trunk's own sites have no prefix.
+        if name.startswith(prefix):
+            kept_here[name.removeprefix(prefix)] = kept
+    return kept_here
 
 
 def layer_sites(hidden: tuple[int, ...], rate: float) -> Sites:
-    # A rate of 0 has no site, so that no mask is drawn.
     """Dropout sites of linear layers."""
+    # A rate of 0 has no site, so that no mask is drawn.
     if not rate:
         return {}
     return {f"drop{i}": (width, rate) for i, width in enumerate(hidden, 1)}
@@ -180,13 +183,17 @@ class Conditions(nn.Module):
     def __call__(self, condition: Condition) -> tuple[Array, ...]:
         embedded = self.target(condition.target), self.stratum(condition.stratum)
         # The dose is a number and is read as it is.
-        return embedded if condition.dose is None else (*embedded, condition.dose)
+        if condition.dose is None:
+            return embedded
+        return (*embedded, condition.dose)
 
 
 def condition_blocks(sizes: Sizes, target: int, stratum: int) -> tuple[tuple[str, int], ...]:
     """Blocks of a joint layer that stand for the conditions."""
     blocks = ("target", target), ("stratum", stratum)
-    return (*blocks, ("dose", 1)) if sizes.dose else blocks
+    if not sizes.dose:
+        return blocks
+    return (*blocks, ("dose", 1))
 
 
 class Encoder(nn.Module):
@@ -258,7 +265,10 @@ class Decoder(nn.Module):
         h = self.trunk(self.first(z.reshape(len(z), -1), *self.conditions(condition)), keep, weight)
         x, target, stratum = self.expression(h), self.target(h), self.stratum(h)
         # Heads of rows and conditions are chosen apart (docs/models/cycseq.md, Decoder).
-        x = jnp.tanh(x) if self.shape.expression_head == "tanh" else self.prelu(x)
+        if self.shape.expression_head == "tanh":
+            x = jnp.tanh(x)
+        else:
+            x = self.prelu(x)
         if self.shape.condition_head == "tanh":
             target, stratum = jnp.tanh(target), jnp.tanh(stratum)
         return x, target, stratum
@@ -297,51 +307,3 @@ class Generator(nn.Module):
     def decode(self, z: Float[Array, "B 3 Z"], condition: Condition) -> Float[Array, "B G"]:
         """Expression from latents, by remembered moments and without dropout."""
         return self.decoder(z, condition, {}, None)[0]
-
-
-class Critic(nn.Module):
-    """Logit of a row being real, given its true conditions (docs/models/cycseq.md, Critics).
-
-    `first` and `tail` are its two halves.
-    """
-
-    sizes: Sizes
-
-    def setup(self):
-        sizes = self.sizes
-        # True columns without an embedding (docs/models/cycseq.md, Critics).
-        blocks = (
-            ("expression", sizes.genes),
-            *condition_blocks(sizes, sizes.targets, sizes.strata),
-        )
-        self.first = Joint(blocks, sizes.hidden[0])
-        for i, width in enumerate(sizes.hidden, 1):
-            if i > 1:
-                setattr(self, f"linear{i}", Linear(sizes.hidden[i - 2], width))
-            setattr(self, f"prelu{i}", Prelu())
-            setattr(self, f"drop{i}", Dropout(sizes.rate))
-        self.last = Linear(sizes.hidden[-1], 1)
-
-    def expression(self, x: Picked | Float[Array, "B G"]) -> Float[Array, "B H"]:
-        """What expression gives to the first layer: linear, so that mixtures of rows need no
-        product of their own."""
-        return self.first.share(0, x)
-
-    def conditions(self, condition: Condition) -> Float[Array, "B H"]:
-        """What the conditions give to the first layer, with the bias."""
-        return self.first.rest(*condition.parts())
-
-    def tail(self, first: Float[Array, "B H"], keep: Keep) -> Float[Array, "B"]:
-        """From the first layer's linear output to the logit."""
-        h = first
-        for i in range(1, len(self.sizes.hidden) + 1):
-            if i > 1:
-                h = getattr(self, f"linear{i}")(h)
-            h = getattr(self, f"drop{i}")(getattr(self, f"prelu{i}")(h), keep.get(f"drop{i}"))
-        # No activation at the end: the logit may have either sign.
-        return self.last(h)[:, 0]
-
-    def __call__(
-        self, x: Float[Array, "B G"], condition: Condition, keep: Keep
-    ) -> Float[Array, "B"]:
-        return self.tail(self.expression(x) + self.conditions(condition), keep)

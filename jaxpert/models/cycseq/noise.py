@@ -62,8 +62,11 @@ def draw(
     size = 4, len(LATENTS), shape.latent
     normal = jax.vmap(lambda key: jax.random.normal(key, size, dtype))(keys[:, 1])
     mix = jax.vmap(lambda key: jax.random.uniform(key, (2, 1), dtype))(keys[:, 2])
-    generators = [GeneratorNoise(**keep, normal=normal[:, i]) for i, keep in enumerate(kept_passes)]
-    critics = [CriticNoise(**keep, mix=mix[:, i]) for i, keep in enumerate(kept_calls)]
+    generators, critics = [], []
+    for i, keep in enumerate(kept_passes):
+        generators.append(GeneratorNoise(**keep, normal=normal[:, i]))
+    for i, keep in enumerate(kept_calls):
+        critics.append(CriticNoise(**keep, mix=mix[:, i]))
     return StepNoise(*generators, *critics)  # pyright: ignore
 
 
@@ -75,18 +78,18 @@ def masks(keys: Key[Array, "B"], sites: Any) -> Any:
     """
     # All sites side by side in one draw: a generator call costs more than its bits.
     flat, form = jax.tree.flatten(sites, is_leaf=lambda node: isinstance(node, tuple))
-    widths = [width for width, _ in flat]
+    widths, bounds = [], []
+    for width, rate in flat:
+        widths.append(width)
+        # A whole number of 65536ths, so that a comparison of integers decides.
+        bounds.append(np.full(width, round((1 - rate) * 2**16), np.uint32))
     total = sum(widths)
     if not total:
         # Without dropout there is nothing to draw.
         return jax.tree.unflatten(form, [])
-    bounds = np.concatenate(
-        # A whole number of 65536ths, so that a comparison of integers decides.
-        [np.full(width, round((1 - rate) * 2**16), np.uint32) for width, rate in flat]
-    )
     # Two numbers from each word halve the words that are drawn.
     words = jax.vmap(lambda key: jax.random.bits(key, (-(-total // 2),), jnp.uint32))(keys)
     # The low and the high half of each word are two numbers.
     halves = jnp.stack([words & 0xFFFF, words >> 16], -1).reshape(len(keys), -1)[:, :total]
-    kept: Bool[Array, "B _"] = halves < bounds
+    kept: Bool[Array, "B _"] = halves < np.concatenate(bounds)
     return jax.tree.unflatten(form, jnp.split(kept, np.cumsum(widths)[:-1], axis=1))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -22,13 +23,11 @@ from jaxpert.models.cycseq.setup import CycSeq
 from jaxpert.models.cycseq.translation import unit_of
 from jaxpert.tasks.translation.draws import PseudobulkGroups, control_of
 from jaxpert.tasks.translation.groups import find_effect_groups, mean_rows
+from jaxpert.tasks.translation.load import IN
 from jaxpert.tasks.translation.prepare import Prepared
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-IN = " in "
-"""Between a perturbation and its line in names of pairs."""
 
 
 class Asked(NamedTuple):
@@ -82,33 +81,46 @@ def predict(
         predict(problem, fitted, ["KLF1 in K562", "KLF1+GATA1"])
     """
     net, prepared = fitted.model.details, problem.details
-    asked: list[Asked] = []
-    for name in names:
-        if prepared.pairs.dose is None:
-            asked += _in_lines(net, prepared, name, separator)
-        else:
-            asked += _at_doses(prepared, name)
+    asked = _asked(net, prepared, names, separator)
     wider, treatment = _with_treatments(net, [row.members for row in asked])
     # Many rows start from one control group, whose mean is taken once.
     groups, place = np.unique([row.lower for row in asked], return_inverse=True)
     control = mean_rows(prepared, groups)[place.ravel()].astype(np.float32)
-    doses = [row.dose for row in asked]
     unit = unit_of(net)
+    inputs = _inputs((control / unit).astype(np.float32), treatment, asked)
     translate = jax.jit(functools.partial(cycseq.translate, wider, samples=samples))
-    rows = translate(
-        fitted.params,
-        fitted.state,
-        jnp.asarray((control / unit).astype(np.float32)),
-        jnp.asarray(treatment),
-        jnp.asarray([row.batch for row in asked], jnp.int32),
-        key=jax.random.key(seed),
-        dose=None if None in doses else jnp.asarray(doses, jnp.float32),
-    )
-    support = cycseq.support(wider, treatment)
+    rows = translate(fitted.params, fitted.state, inputs, key=jax.random.key(seed))
     # The control has no change: it is what predictions start from.
     perturbed = treatment.any(1, keepdims=True)
     rows = np.where(perturbed, np.asarray(rows) * unit, control)
-    return _to_anndata(prepared, asked, rows, control, support)
+    return _to_anndata(prepared, asked, rows, control, cycseq.support(wider, treatment))
+
+
+def _asked(net: CycSeq, prepared: Prepared, names: Sequence[str], separator: str) -> list[Asked]:
+    """The rows that all names ask for."""
+    asked: list[Asked] = []
+    for name in names:
+        # In a dose series rows start from the next lower dose, not from the control.
+        if prepared.pairs.dose is None:
+            asked += _in_lines(net, prepared, name, separator)
+        else:
+            asked += _at_doses(prepared, name)
+    return asked
+
+
+def _inputs(
+    control: Float[np.ndarray, "R G"], treatment: Float[np.ndarray, "R T"], asked: Sequence[Asked]
+) -> cycseq.Inputs:
+    """What the networks read: control rows in their unit, and the conditions asked for."""
+    batches, doses = [], []
+    for row in asked:
+        batches.append(row.batch)
+        doses.append(row.dose)
+    dose = None
+    if None not in doses:
+        dose = jnp.asarray(doses, jnp.float32)
+    stratum = jnp.asarray(batches, jnp.int32)
+    return cycseq.Inputs(jnp.asarray(control), jnp.asarray(treatment), stratum, dose)
 
 
 def _in_lines(net: CycSeq, prepared: Prepared, name: str, separator: str) -> list[Asked]:
@@ -133,12 +145,20 @@ def _in_lines(net: CycSeq, prepared: Prepared, name: str, separator: str) -> lis
 def _members(dataset: Dataset, perturbation: str, separator: str) -> tuple[str, ...]:
     """Targets of a perturbation: those of the data's condition of that name, else its parts."""
     if perturbation in dataset.conditions:
-        row = dataset.condition_treatments[dataset.conditions.index(perturbation)]
-        return tuple(dataset.treatments[i] for i in np.flatnonzero(row))
+        return _targets(dataset, dataset.conditions.index(perturbation))
     control = dataset.conditions[dataset.control]
+    # Without a separator a name is one perturbation, whatever signs it holds.
+    parts = [perturbation]
+    if separator:
+        parts = perturbation.split(separator)
     # The control adds nothing, so that "A+ctrl" is "A".
-    parts = perturbation.split(separator) if separator else [perturbation]
-    return tuple(part.strip() for part in parts if part.strip() != control)
+    return tuple(part for part in map(str.strip, parts) if part != control)
+
+
+def _targets(dataset: Dataset, condition: int) -> tuple[str, ...]:
+    """Targets of a condition of the data."""
+    perturbed = dataset.condition_treatments[condition] != 0
+    return tuple(np.asarray(dataset.treatments, object)[perturbed].tolist())
 
 
 def _control_groups(dataset: Dataset, pseudobulk: PseudobulkGroups) -> dict[int, int]:
@@ -182,11 +202,8 @@ def _at_doses(prepared: Prepared, name: str) -> list[Asked]:
         # The compound alone asks for all of its doses.
         wanted = (label, compound, f"{label}{IN}{line}", f"{compound}{IN}{line}")
         if name in wanted or name == groups.names[k]:
-            row = dataset.condition_treatments[condition]
-            members = tuple(dataset.treatments[i] for i in np.flatnonzero(row))
-            asked.append(
-                Asked(label, members, batch, int(groups.lower[k]), float(dose[first[k], 1]))
-            )
+            members, lower = _targets(dataset, condition), int(groups.lower[k])
+            asked.append(Asked(label, members, batch, lower, float(dose[first[k], 1])))
     if not asked:
         raise InputError(
             f"{name!r} is no compound at a dose of these data, expected one such as "
@@ -201,26 +218,22 @@ def _with_treatments(
     """The networks for further treatments, which have columns but no cells; and the multi-hot rows
     of what is asked for."""
     spec = net.spec
-    every = list(spec.treatments)
     # New treatments follow the known ones, whose columns keep their numbers.
-    for names in members:
-        every += [name for name in names if name not in every]
+    every = list(dict.fromkeys(chain(spec.treatments, *members)))
     new = every[len(spec.treatments) :]
-    place = {name: column for column, name in enumerate(net.targets)}
-    wider = net._replace(
-        spec=replace(
-            spec,
-            treatments=tuple(every),
-            # No condition of the data has them, and no cell.
-            condition_treatments=np.pad(spec.condition_treatments, ((0, 0), (0, len(new)))),
-            treatment_cells=np.pad(spec.treatment_cells, (0, len(new))),
-        ),
-        column=np.array([*net.column, *(place[name] for name in new)], int),
+    column = [*net.column.tolist(), *map(net.targets.index, new)]
+    wider_spec = replace(
+        spec,
+        treatments=tuple(every),
+        # No condition of the data has them, and no cell.
+        condition_treatments=np.pad(spec.condition_treatments, ((0, 0), (0, len(new)))),
+        treatment_cells=np.pad(spec.treatment_cells, (0, len(new))),
     )
     treatment = np.zeros((len(members), len(every)), np.float32)
     for row, names in zip(treatment, members, strict=True):
-        row[[every.index(name) for name in names]] = 1
-    return wider, treatment
+        for name in names:
+            row[every.index(name)] = 1
+    return net._replace(spec=wider_spec, column=np.array(column, int)), treatment
 
 
 def _to_anndata(
@@ -235,18 +248,13 @@ def _to_anndata(
 
     dataset, pseudobulk = prepared.dataset, prepared.pseudobulk
     line_of = dict(zip(pseudobulk.batch.tolist(), pseudobulk.line.tolist(), strict=True))
-    batches = [dataset.strata[row.batch] for row in asked]
-    obs = pd.DataFrame(
-        {
-            "condition": [row.perturbation for row in asked],
-            "line": [pseudobulk.lines[line_of[row.batch]] for row in asked],
-            "batch": batches,
-            "support": list(support),
-        },
-        index=pd.Index(
-            [f"{row.perturbation}{IN}{batch}" for row, batch in zip(asked, batches, strict=True)]
-        ),
-    )
+    described, index = [], []
+    for row, words in zip(asked, support, strict=True):
+        line, batch = pseudobulk.lines[line_of[row.batch]], dataset.strata[row.batch]
+        described.append((row.perturbation, line, batch, words))
+        index.append(f"{row.perturbation}{IN}{batch}")
+    columns = pd.Index(["condition", "line", "batch", "support"])
+    obs = pd.DataFrame(described, pd.Index(index), columns)
     return anndata.AnnData(
         X=rows.astype(np.float32),
         obs=obs,

@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from jaxpert.core import settings as core_settings
 from jaxpert.core.types import InputError, PyTree, Spec
+from jaxpert.models.cycseq.critic import Critic
 from jaxpert.models.cycseq.layers import Condition, Picked
-from jaxpert.models.cycseq.network import STILL, Critic, Generator, Shape, Sizes
+from jaxpert.models.cycseq.network import STILL, Generator, Shape, Sizes
 from jaxpert.models.cycseq.settings import PROFILES, Settings
 
 GENERATORS, CRITICS = ("p2n", "n2p"), ("x", "y")
@@ -48,7 +49,11 @@ def make(spec: Spec, **settings: Any) -> CycSeq:
     """The networks for the data that `spec` describes; settings as in `model.build`."""
     s = checked(**settings)
     targets = _targets(spec, s)
-    lines = spec.strata if s.lines is None else s.lines
+    lines, unit_scale = s.lines, None
+    if lines is None:
+        lines = spec.strata
+    if s.unit_scale is not None:
+        unit_scale = np.array(s.unit_scale)
     sizes = Sizes(
         # Free columns count, so that later lines need no wider network.
         genes=len(spec.genes),
@@ -58,11 +63,33 @@ def make(spec: Spec, **settings: Any) -> CycSeq:
         hidden=s.hidden,
         rate=s.dropout,
     )
-    shape = Shape(
+    # Static, so that conditions are gathers of as many columns.
+    members = (np.asarray(spec.condition_treatments) != 0).sum(1).max(initial=1)
+    return CycSeq(
+        spec=spec,
+        settings=s,
+        generator=Generator(sizes, _shape(s)),
+        critic=Critic(sizes),
+        targets=targets,
+        column=_places(spec.treatments, targets, "perturbation", "targets"),
+        lines=lines,
+        line=_places(spec.strata, lines, "batch", "lines"),
+        members=max(1, int(members)),
+        unit_scale=unit_scale,
+    )
+
+
+def _shape(s: Settings) -> Shape:
+    """What is the generator's own."""
+    residual_rate = s.residual_dropout
+    # One rate for all layers, where residual blocks have none of their own.
+    if residual_rate is None:
+        residual_rate = s.dropout
+    return Shape(
         embedding=s.embedding_dim,
         latent=s.latent_dim,
         blocks=s.blocks,
-        residual_rate=s.dropout if s.residual_dropout is None else s.residual_dropout,
+        residual_rate=residual_rate,
         normalized_blocks=s.residual == "normalized",
         attention=s.attention,
         tokens=s.tokens,
@@ -71,20 +98,6 @@ def make(spec: Spec, **settings: Any) -> CycSeq:
         clamp=s.clamp,
         expression_head=s.expression_head,
         condition_head=s.condition_head,
-    )
-    # Static, so that conditions are gathers of as many columns.
-    members = (np.asarray(spec.condition_treatments) != 0).sum(1).max(initial=1)
-    return CycSeq(
-        spec=spec,
-        settings=s,
-        generator=Generator(sizes, shape),
-        critic=Critic(sizes),
-        targets=targets,
-        column=_places(spec.treatments, targets, "perturbation", "targets"),
-        lines=lines,
-        line=_places(spec.strata, lines, "batch", "lines"),
-        members=max(1, int(members)),
-        unit_scale=None if s.unit_scale is None else np.array(s.unit_scale),
     )
 
 
@@ -149,7 +162,10 @@ def initial(net: CycSeq, key: PRNGKeyArray) -> tuple[PyTree, PyTree]:
 
 def _unstacked(variables: PyTree, names: tuple[str, ...]) -> dict[str, PyTree]:
     """Variables with a leading axis over networks, by the names of these."""
-    return {name: jax.tree.map(operator.itemgetter(i), variables) for i, name in enumerate(names)}
+    by_name = {}
+    for i, name in enumerate(names):
+        by_name[name] = jax.tree.map(operator.itemgetter(i), variables)
+    return by_name
 
 
 def _targets(spec: Spec, s: Settings) -> tuple[str, ...]:

@@ -69,9 +69,9 @@ def predictor(problem: Problem, fitted: Fitted) -> Predictor:
     unit, key = unit_of(net), jax.random.key(0)
     # Compiled once for all blocks.
     compiled = jax.jit(functools.partial(_both, net))
-    of_split = (len(prepared.pair_numbers(split)) for split in ("val", "test"))
     # No more rows than the largest split has, so that small data pad little.
-    size = min(BLOCK, max(of_split))
+    largest = max(len(prepared.pair_numbers("val")), len(prepared.pair_numbers("test")))
+    size = min(BLOCK, largest)
 
     def predict(rows: Rows) -> dict[str, np.ndarray]:
         count = len(rows.pair)
@@ -80,11 +80,11 @@ def predictor(problem: Problem, fitted: Fitted) -> Predictor:
         batch = _batch(prepared, rows, filled, unit)
         # Keyed by the block's first pair, so that blocks do not share their draws.
         predicted = compiled(params, state, jax.random.fold_in(key, int(rows.pair[0])), batch)
-        return {
-            direction: np.asarray(values)[:count] * unit
+        by_direction = {}
+        for direction, values in zip(DIRECTIONS, predicted, strict=True):
             # Padding is cut off, and rows get back their unit before any score.
-            for direction, values in zip(DIRECTIONS, predicted, strict=True)
-        }
+            by_direction[direction] = np.asarray(values)[:count] * unit
+        return by_direction
 
     return predict
 
@@ -99,9 +99,10 @@ def _both(net: CycSeq, params: Any, state: Any, key: Array, batch: Batch) -> tup
     of_control = batch.extras.get("control_dose", dose)
     key_up, key_down = jax.random.split(key)
     translate = functools.partial(cycseq.translate, net, params, state)
-    condition = batch.treatment, batch.stratum
-    up = translate(batch.control, *condition, direction="n2p", key=key_up, dose=of_control)
-    return up, translate(batch.x, *condition, direction="p2n", key=key_down, dose=dose)
+    control = cycseq.Inputs(batch.control, batch.treatment, batch.stratum, of_control)
+    perturbed = cycseq.Inputs(batch.x, batch.treatment, batch.stratum, dose)
+    up = translate(control, direction="n2p", key=key_up)
+    return up, translate(perturbed, direction="p2n", key=key_down)
 
 
 def _batch(
@@ -123,10 +124,11 @@ def _batch(
         "mask": np.ones(len(filled), bool),
         "slot": filled,
     }
-    on_device = {name: jnp.asarray(values) for name, values in columns.items()}
-    return Batch(**on_device, extras={name: jnp.asarray(of) for name, of in extras.items()})
+    return jax.tree.map(jnp.asarray, Batch(**columns, extras=extras))  # pyright: ignore
 
 
 def unit_of(net: CycSeq) -> np.ndarray | float:
     """What rows are divided by before the networks read them."""
-    return 1.0 if net.unit_scale is None else net.unit_scale.astype(np.float32)
+    if net.unit_scale is None:
+        return 1.0
+    return net.unit_scale.astype(np.float32)

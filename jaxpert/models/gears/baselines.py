@@ -49,6 +49,7 @@ def propagate(
     # The last power and the running sum of powers; the sum starts with theta itself.
     spread, total = theta, theta
     for _ in range(hops):
+        # A row of theta is a perturbation, so that W theta is theta W' here.
         spread = spread @ weights.T
         total = total + spread
     # Both forms of docs/models/gears.md, Baselines.
@@ -131,11 +132,15 @@ def linear_propagation(
 
 def _dense(expression: Any, columns: Any) -> Float[np.ndarray, "N k"]:
     part = expression[:, columns]
-    return np.asarray(part.toarray() if hasattr(part, "toarray") else part, np.float64)
+    # Only the few columns that are asked for are made dense.
+    if hasattr(part, "toarray"):
+        part = part.toarray()
+    return np.asarray(part, np.float64)
 
 
 def _slopes(x: Float[np.ndarray, "N k"], y: Float[np.ndarray, "N"]) -> Float[np.ndarray, "k"]:
     """Least squares through the normal equations: k is the few neighbours, N may be all cells."""
     # Centring both sides stands for the intercept.
     x, y = x - x.mean(0), y - y.mean()
+    # Of least norm, so that neighbours that say the same share the weight.
     return np.linalg.lstsq(x.T @ x, x.T @ y, rcond=None)[0]

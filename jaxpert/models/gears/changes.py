@@ -94,6 +94,7 @@ def changes_in_evaluation(net: Gears, params: PyTree, state: PyTree, pooled: Poo
 
 def rows_of(net: Gears, params: PyTree, state: PyTree, pooled: Pooled) -> Rows:
     """What the decoder reads of the sets of a batch."""
+    # c_S = sum of +-W_j over the set, for all sets at once (5.5 Composition).
     composed = pooled.treatment @ embeddings(net, params, state)
     # Control has no member and keeps its U of 0 (docs/models/gears.md, Composition).
     perturbed = (pooled.treatment != 0).any(1).astype(composed.dtype)
@@ -129,7 +130,9 @@ def changes(
     table = jnp.concatenate([table, stand_ins(net, params, table)])
     used = (members >= 0).astype(table.dtype)
     # Padding reads the last row of the table, times 0.
-    composed = jnp.einsum("rmh,rm->rh", table[members], used if signs is None else used * signs)
+    weight = used if signs is None else used * signs
+    # c_S = sum of +-W_j over the members j (docs/models/gears.md, 5.5 Composition).
+    composed = jnp.einsum("rmh,rm->rh", table[members], weight)
     return _decoded(net, params, state, composed, used.any(1))
 
 

@@ -97,12 +97,21 @@ def score_dataset(
             conditions[dataset.conditions[c]] = _score_condition(
                 dataset, c, predicted[c], cells, truth, compat
             )
-    groups = {}
+    groups = _subgroup_means(dataset, conditions)
+    return Scores(conditions, gears_metrics.mean_scores(conditions), groups)
+
+
+def _subgroup_means(
+    dataset: Dataset, conditions: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Means over the data set's subgroups that have scored conditions."""
+    means = {}
     for name, members in dataset.subgroups.items():
         scored = [member for member in members if member in conditions]
+        # A subgroup of another split has no scored condition here.
         if scored:
-            groups[name] = gears_metrics.mean_scores(conditions, scored)
-    return Scores(conditions, gears_metrics.mean_scores(conditions), groups)
+            means[name] = gears_metrics.mean_scores(conditions, scored)
+    return means
 
 
 def _score_condition(
@@ -150,9 +159,9 @@ def scores(measured: Measured, prediction: Prediction) -> dict[str, Any]:
                 by_method[name][group] = gears_metrics.mean_scores(scored, members)
                 sizes[group] = len(members)
     # Relative to no change, as in the paper's figures (docs/models/gears.md, Scores).
-    by_method = {
-        name: _with_normalised(groups, by_method["no_change"]) for name, groups in by_method.items()
-    }
+    no_change = by_method["no_change"]
+    for name, groups in by_method.items():
+        by_method[name] = _with_normalised(groups, no_change)
     model = by_method.pop(compare.MODEL)
     return compare.json_safe(
         {"model": model, "baselines": by_method, "conditions": sizes, "notes": notes}
@@ -164,11 +173,18 @@ def _groups(dataset: Dataset, scored: Mapping[str, Any], split: str) -> dict[str
     groups."""
     control = dataset.conditions[dataset.control]
     # Means leave control out (docs/models/gears.md, Scores).
-    groups = {split: [name for name in scored if name != control]}
-    if split == "test":
-        for group, members in dataset.subgroups.items():
-            groups[group] = [name for name in members if name in scored]
-    return {group: members for group, members in groups.items() if members}
+    groups = {}
+    perturbed = [name for name in scored if name != control]
+    if perturbed:
+        groups[split] = perturbed
+    # Subgroups are of the test conditions alone.
+    if split != "test":
+        return groups
+    for group, members in dataset.subgroups.items():
+        held = [name for name in members if name in scored]
+        if held:
+            groups[group] = held
+    return groups
 
 
 def _with_normalised(

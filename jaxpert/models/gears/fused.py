@@ -227,16 +227,19 @@ def _back_into_inputs(
 ) -> Inputs:
     """Slopes of the inputs: of h through z (`partly`) and through its mean and covariance."""
     left, variant = inputs.left.swapaxes(1, 2), inputs.variant
+    # One gene base for all rows: its slopes are a plain sum over them.
+    shared = len(left) == 1
 
     def back(
         partly: Array, square: Array, constant: Array, right: Array, variant: Array
     ) -> tuple[Array, Array]:
         h = jax.nn.relu(left[variant] + right[:, None])
         d_sum = jnp.where(h > 0, partly + (square @ h + constant[:, None]), 0)
-        d_left = d_sum if len(left) == 1 else jnp.zeros_like(left).at[variant].set(d_sum)
+        # With several gene bases the slopes go to the base that the row has.
+        d_left = d_sum if shared else jnp.zeros_like(left).at[variant].set(d_sum)
         return d_left, d_sum.sum(1)
 
-    start = jnp.zeros_like(left[0] if len(left) == 1 else left)
+    start = jnp.zeros_like(left[0]) if shared else jnp.zeros_like(left)
     d_left, d_right = _scan_rows(
         back, start, inputs.weight, partly, squares, constant, inputs.right, variant
     )

@@ -48,7 +48,8 @@ class Mlp(nn.Module):
     def normalized(self, i: int, x: Float[Array, "*r H"], weight: Weight | None) -> Affine:
         """The normalisation of layer i for its linear output; with the remembered moments without
         weights."""
-        return getattr(self, f"norm{i}")(None if weight is None else moments(x, weight))
+        seen = None if weight is None else moments(x, weight)
+        return getattr(self, f"norm{i}")(seen)
 
     def hidden(self, x: Float[Array, "*r W"], weight: Weight | None) -> Float[Array, "*r V"]:
         """What the last linear layer reads."""

@@ -77,7 +77,9 @@ class Case(NamedTuple):
 def gene_sets(ranking: Ranking, row: int, variable: Genes) -> GeneSets:
     """The genes by which condition `row` is scored."""
     # A condition without ranking is scored over no ranked gene, which gives NaN.
-    order = ranking.order[row] if ranking.ranked[row] else ranking.order[row][:0]
+    order = ranking.order[row]
+    if not ranking.ranked[row]:
+        order = order[:0]
     return GeneSets(order, ranking.nonzero[row], ranking.non_dropout[row], variable)
 
 
@@ -153,8 +155,10 @@ def deeper(case: Case, genes: GeneSets) -> dict[str, float]:
     scores |= fold_change_gaps(case) | _on_genes(case, genes.variable, f"top{VARIABLE}_hvg")
     for n in TOPS:
         # Published scores take what genes there are; ours are undefined with too few.
-        enough = n <= len(genes.order) or case.compat == "reference"
-        scores |= _on_genes(case, genes.order[: n if enough else 0], f"top{n}_de")
+        top = genes.order[:n]
+        if n > len(genes.order) and case.compat != "reference":
+            top = top[:0]
+        scores |= _on_genes(case, top, f"top{n}_de")
     return scores
 
 
@@ -206,9 +210,12 @@ def normalised(scores: Mapping[str, float], no_change: Mapping[str, float]) -> d
     in the figures."""
     ratios = {}
     for name, error in scores.items():
-        if name.startswith("mse"):
-            # Without an error of no change there is nothing to divide by.
-            ratios[name] = error / no_change[name] if no_change[name] else float("nan")
+        if not name.startswith("mse"):
+            continue
+        ratios[name] = float("nan")
+        # Without an error of no change there is nothing to divide by.
+        if no_change[name]:
+            ratios[name] = error / no_change[name]
     return ratios
 
 
@@ -226,9 +233,10 @@ def _directions(case: Case) -> np.ndarray:
 
 
 def _direction_shares(directions: np.ndarray, name: str) -> dict[str, float]:
-    kinds = {"correct": 0, "opposite": 2, "0/1": 1}
     return {
-        f"frac_{kind}_direction_{name}": _mean(directions == value) for kind, value in kinds.items()
+        f"frac_correct_direction_{name}": _mean(directions == 0),
+        f"frac_opposite_direction_{name}": _mean(directions == 2),
+        f"frac_0/1_direction_{name}": _mean(directions == 1),
     }
 
 
@@ -236,7 +244,9 @@ def _share_of_top(right: np.ndarray, order: Genes, n: int, compat: Compat) -> fl
     if compat == "reference":
         # Divided by n even where fewer genes exist, as published.
         return float(right[order[:n]].sum() / n)
-    return _mean(right[order[:n]]) if n <= len(order) else float("nan")
+    if n > len(order):
+        return float("nan")
+    return _mean(right[order[:n]])
 
 
 def _nonzero_direction(case: Case, de: Genes, expressed: Genes) -> float:
@@ -254,8 +264,10 @@ def _ranges(case: Case, genes: Genes, name: str) -> dict[str, float]:
     cells, predicted = _columns(case.cells, genes), case.predicted[genes]
     shares = {}
     for label, bounds in QUANTILES.items():
-        # Without genes the bounds are of no use, and the mean below is NaN.
-        low, high = np.quantile(cells, bounds, axis=0) if len(genes) else (predicted, predicted)
+        low = high = predicted
+        # Without genes there are no quantiles to take, and the mean below is NaN.
+        if len(genes):
+            low, high = np.quantile(cells, bounds, axis=0)
         shares[f"frac_in_range{label}{name}"] = _mean((predicted >= low) & (predicted <= high))
     return shares
 
@@ -268,9 +280,11 @@ def _sigmas(case: Case, genes: Genes, name: str) -> dict[str, float]:
     varies = spread**2 > metrics.CONSTANT * case.observed[genes] ** 2
     spread, genes = spread[varies], genes[varies]
     z = np.abs(case.predicted - case.observed)[genes] / spread
+    # The standard deviation of nothing would warn, where the mean is NaN in silence.
+    z_spread = float(z.std()) if len(z) else float("nan")
     return {
         f"mean_sigma{name}": _mean(z),
-        f"std_sigma{name}": float(z.std()) if len(z) else float("nan"),
+        f"std_sigma{name}": z_spread,
         f"frac_sigma_below_1{name}": _mean(z <= 1),
         f"frac_sigma_below_2{name}": _mean(z <= 2),
     }
@@ -296,18 +310,24 @@ def _pearson_delta(case: Case, genes: Genes | slice) -> float:
 def _pearson_or_zero(case: Case, genes: Genes | slice) -> float:
     value = _pearson(case.predicted[genes], case.observed[genes])
     # The published scores call an undefined correlation 0.
-    return 0.0 if case.compat == "reference" and not np.isfinite(value) else value
+    if case.compat == "reference" and not np.isfinite(value):
+        return 0.0
+    return value
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:
     # A correlation needs two genes.
-    return float(metrics.pearson_delta(a[None], b[None])[0]) if len(a) > 1 else float("nan")
+    if len(a) < 2:
+        return float("nan")
+    return float(metrics.pearson_delta(a[None], b[None])[0])
 
 
 def _columns(cells: Any, genes: Genes) -> np.ndarray:
     chosen = cells[:, genes]
     # Only the chosen genes are made dense.
-    return np.asarray(chosen if isinstance(chosen, np.ndarray) else chosen.toarray(), np.float64)
+    if not isinstance(chosen, np.ndarray):
+        chosen = chosen.toarray()
+    return np.asarray(chosen, np.float64)
 
 
 def _mean_of(cells: Any) -> Float[np.ndarray, "G"]:
@@ -318,7 +338,10 @@ def _mean_of(cells: Any) -> Float[np.ndarray, "G"]:
 
 
 def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    # A mean of nothing is undefined, without NumPy's warning.
+    if not len(values):
+        return float("nan")
+    return float(np.mean(values))
 
 
 def _mean_of_defined(values: np.ndarray) -> float:

@@ -78,9 +78,9 @@ class Network(nn.Module):
         self.fusion_mlp = Mlp((d, d, d), self.published)
         self.base_norm = BatchNorm(d)
         self.recovery_mlp = Mlp((d, wide, d))
-        self.decoder = Decoder(
-            self.genes, 1 if self.shared_decoder else self.genes, d, self.cross_gene
-        )
+        # A shared decoder is one read-out for all genes (docs/models/gears.md, 5.9 Ablations).
+        readouts = 1 if self.shared_decoder else self.genes
+        self.decoder = Decoder(self.genes, readouts, d, self.cross_gene)
         if self.cross_gene:
             self.cross_gene_mlp = Mlp((self.genes, d, d))
         if self.head == "shared":
@@ -92,10 +92,11 @@ class Network(nn.Module):
         """Embeddings of the nodes that the hops lead to, summed over the graphs."""
         # Capped as the stored rows are, with the gradient of a plain look-up.
         table = capped(self.perturbation_embedding)
-        embedded = [
-            getattr(self, f"perturbation_conv_{name}")(table, hops[name])
-            for name in self.perturbation_graphs
-        ]
+        embedded = []
+        for name in self.perturbation_graphs:
+            # W = sum over the graphs of Conv(V) (docs/models/gears.md, 5.4 Perturbation branch).
+            convolution = getattr(self, f"perturbation_conv_{name}")
+            embedded.append(convolution(table, hops[name]))
         # Added one after the other, which fixes the order of rounding.
         return functools.reduce(operator.add, embedded)
 
@@ -105,36 +106,44 @@ class Network(nn.Module):
         """Gene vectors before the composition, one variant for each graph in `hops`; `cells` says
         how many cells have each in training, None evaluates."""
         embedded, position = capped(self.gene_embedding), capped(self.position_embedding)
-        # All cells share these rows, so that each row counts as often as there are cells.
-        seen = None if cells is None else moments(embedded, cells.sum()[None])
+        seen = weight = None
+        if cells is not None:
+            # All cells share these rows, so that each row counts as often as there are cells.
+            seen = moments(embedded, cells.sum()[None])
+            # Every variant counts by the cells that see it.
+            weight = cells[:, None]
         embedded = nn.relu(self.gene_norm(seen)(embedded))
         # The graph works on the position table, not on the gene table (Gene branch).
         convolved = jnp.stack([self.gene_conv(position, along) for along in hops])
         self.sow("intermediates", "gene_relu", embedded)
         self.sow("intermediates", "position", convolved)
-        # Every variant counts by the cells that see it.
-        weight = None if cells is None else cells[:, None]
+        # H = MLP(ReLU(BN(E)) + 0.2 Conv(Q)) (docs/models/gears.md, 5.3 Gene branch).
         return self.gene_mlp(embedded + self.position_weight * convolved, weight)
 
     def decode(
         self, base: Float[Array, "V G H"], rows: Rows, weight: Float[Array, "R"] | None
     ) -> Change:
         """Compose each row with every gene, and decode."""
-        # U_S is normalised over perturbed cells alone, and 0 for control (Composition).
-        active = None if weight is None else weight * rows.perturbed
+        active = seen = None
+        # U_S is normalised over perturbed cells alone, and 0 for control (5.5 Composition).
+        if weight is not None:
+            active = weight * rows.perturbed
         fused = self.fusion_mlp(rows.composed, active) * rows.perturbed[:, None]
-        seen = None if weight is None else _sum_moments(base, fused, rows.variant, weight)
+        if weight is not None:
+            seen = _sum_moments(base, fused, rows.variant, weight)
         scale, shift = self.base_norm(seen)
         # BN(H_g + U_S) = left_g + right_S: the normalisation is affine, so that it goes into both
         # parts and the sums need not be formed (Decoder).
         # The variance of left + right is known already, so neither is formed for all rows.
         left, right = base * scale + shift, fused * scale
+        # z_g = w1_g . r_g + b1_g (docs/models/gears.md, 5.6 Decoder).
         z = self.recovered(left, right, rows.variant, weight) + self.decoder.first_bias
         self.sow("intermediates", "fused", fused)
         self.sow("intermediates", "z", z)
-        # Genes are looked at together here (docs/models/gears.md, Decoder).
-        across = self.cross_gene_mlp(z, weight) if self.cross_gene else None
-        spread = None
+        across = spread = None
+        # k = MLP(z): genes are looked at together here (docs/models/gears.md, 5.6 Decoder).
+        if self.cross_gene:
+            across = self.cross_gene_mlp(z, weight)
         if self.head is not None:
             spread = self.spread(nn.relu(left[rows.variant] + right[:, None]), weight)
         return Change(self.decoder.second(z, across), spread)
@@ -166,7 +175,8 @@ class Network(nn.Module):
         if self.head == "gene":
             return self.uncertainty(h)
         # The head reads each gene's vector, so cells weigh every gene alike.
-        return self.uncertainty_mlp(h, None if weight is None else weight[:, None])[..., 0]
+        of_gene = None if weight is None else weight[:, None]
+        return self.uncertainty_mlp(h, of_gene)[..., 0]
 
     def __call__(self, gene_hops: tuple[Hops, ...], hops: Mapping[str, Hops]) -> Change:
         """Touch every parameter (for `init`)."""
@@ -224,7 +234,8 @@ class Decoder(nn.Module):
         if across is None:
             return z
         of_own, of_all = self.second_kernel[:, 0], self.second_kernel[:, 1:]
-        # The first column weighs the gene's own value, the others the cross-gene vector.
+        # delta_g = w2_g0 z_g + w2_g . k + b2_g (docs/models/gears.md, 5.6 Decoder): the first
+        # column weighs the gene's own value, the others the cross-gene vector.
         return z * of_own + across @ of_all.T + self.second_bias
 
 

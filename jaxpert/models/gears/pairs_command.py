@@ -42,13 +42,15 @@ class Options:
 def write_pairs(runs: Sequence[Run], folder: Path, options: Options) -> None:
     """Write pairs.csv, the pair to measure next first, and pairs.png."""
     finished = runs[0].finished
+    # Two ways to name pairs, which could contradict each other.
     if options.genes and options.list:
         raise InputError("--genes and --list were both given, expected one of them")
+    sets = read_list(Path(options.list)) if options.list else None
     table = screen_pairs(
         finished.fitted,
         finished.problem.dataset,
         options.genes or None,
-        sets=read_list(Path(options.list)) if options.list else None,
+        sets=sets,
         rank_by=options.rank_by,
         absent=options.absent,
     )

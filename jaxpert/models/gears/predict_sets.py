@@ -18,6 +18,13 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.evaluation.generate import Effects, Moments
 from jaxpert.models.gears.changes import changes
 from jaxpert.models.gears.model import details_of
+from jaxpert.models.gears.named_sets import (
+    Genes,
+    Sets,
+    measured_sets,
+    parse_sets,
+    texts_of,
+)
 from jaxpert.models.gears.sets import Members, members_of
 from jaxpert.models.gears.setup import Gears
 from jaxpert.tasks.screen.predict import Prediction, listed, to_anndata
@@ -29,8 +36,8 @@ CHUNK = 256
 """Sets that go to the device at a time; memory beyond the answer is theirs."""
 SCALE = "mean of ln(1 + 1e4 x / sum x)"
 LN2 = float(np.log(2))
-Sets = Sequence[str | Sequence[str]]
-Genes = tuple[str, ...]
+OF_CELLS = ("particles", "library", "seed")
+"""Options of models that generate cells, which every `Family.predict` is given."""
 
 
 class Changes(NamedTuple):
@@ -42,7 +49,9 @@ class Changes(NamedTuple):
     @property
     def uncertainty(self) -> Float[np.ndarray, "R"] | None:
         """Mean log variance over the genes: higher is less certain."""
-        return None if self.log_variance is None else self.log_variance.mean(1)
+        if self.log_variance is None:
+            return None
+        return self.log_variance.mean(1)
 
 
 def predict_sets(
@@ -100,7 +109,7 @@ def predict_sets(
     net = details_of(fitted.model)
     members = members_of(net, parsed, absent, signs)
     predicted = predict_members(fitted, members, chunk=chunk)
-    return _to_anndata(dataset, net, _texts(sets, separator), parsed, members, predicted)
+    return _to_anndata(dataset, net, texts_of(sets, separator), parsed, members, predicted)
 
 
 def predict(
@@ -111,9 +120,7 @@ def predict(
     absent: str = "refuse",
     signs: Mapping[str, int] | None = None,
     separator: str = "+",
-    particles: int = 0,
-    library: float = 0.0,
-    seed: int = 0,
+    **of_cells: Any,
 ) -> AnnData:
     """`Family.predict`: sets of any genes of the graphs, in the form and on the log2 scale that
     predictions of all models have, the control in front.
@@ -122,9 +129,12 @@ def predict(
         problem: its data are those that the model was trained on.
         fitted, absent, signs, separator: as in `predict_sets`.
         names: of the sets.
-        particles, library, seed: for models that generate cells; they change nothing here.
+        **of_cells: particles, library and seed, for models that generate cells; they change
+            nothing here.
     """
-    del particles, library, seed
+    unknown = sorted(of_cells.keys() - set(OF_CELLS))
+    if unknown:
+        raise TypeError(f"predict() got an unexpected keyword argument {unknown[0]!r}")
     dataset = problem.dataset
     control = dataset.conditions[dataset.control]
     # The control goes in front, since the other models' predictions have it there.
@@ -145,54 +155,6 @@ def predict(
     return to_anndata(
         Prediction(names, rows, effects, members.support, predicted.uncertainty), dataset
     )
-
-
-def parse_sets(dataset: Dataset, sets: Sets, separator: str = "+") -> list[Genes]:
-    """The genes of each set; condition names of the data, control and any order are understood."""
-    if not len(sets):
-        raise InputError(f"no set of genes was given, expected some such as A{separator}B")
-    asked = _texts(sets, separator)
-    # Rows go by name, so a name twice would be ambiguous.
-    if len(set(asked)) < len(asked):
-        twice = sorted({name for name in asked if asked.count(name) > 1})
-        raise InputError(
-            f"sets are asked for twice ({', '.join(twice[:4])}), expected each once: leave one out"
-        )
-    control = dataset.conditions[dataset.control]
-    by_name = genes_by_condition(dataset)
-
-    def genes_of(given: str | Sequence[str]) -> Genes:
-        # Names of the data come first, since one may hold the separator.
-        if isinstance(given, str) and given in by_name:
-            return by_name[given]
-        parts = given.split(separator) if isinstance(given, str) else given
-        parts = [part.strip() for part in parts]
-        if not all(parts):
-            raise InputError(
-                f"{given!r} has an empty part, expected names of genes such as A{separator}B: "
-                "correct it"
-            )
-        # The control adds nothing, so that "A+ctrl" is "A".
-        return tuple(part for part in parts if part != control)
-
-    return [genes_of(given) for given in sets]
-
-
-def genes_by_condition(dataset: Dataset) -> dict[str, Genes]:
-    """The genes that each condition perturbs."""
-    names = np.asarray(dataset.treatments, object)
-    rows = dataset.condition_treatments != 0
-    return {
-        condition: tuple(names[row].tolist())
-        for condition, row in zip(dataset.conditions, rows, strict=True)
-    }
-
-
-def measured_sets(dataset: Dataset) -> set[frozenset[str]]:
-    """The sets of genes that cells of the data have."""
-    genes = list(genes_by_condition(dataset).values())
-    # Sets, since the order of genes means nothing.
-    return {frozenset(genes[c]) for c in np.unique(dataset.condition).tolist()}
 
 
 def predictor(fitted: Fitted, chunk: int = CHUNK) -> Callable[[np.ndarray, np.ndarray], Changes]:
@@ -227,13 +189,12 @@ def predict_members(fitted: Fitted, members: Members, *, chunk: int = CHUNK) -> 
     for start in range(0, len(members.nodes), chunk):
         rows = slice(start, start + chunk)
         parts.append(predict_chunk(members.nodes[rows], members.signs[rows]))
-    effect, spread = zip(*parts, strict=True)
-    return Changes(np.concatenate(effect), None if spread[0] is None else np.concatenate(spread))
-
-
-def _texts(sets: Sets, separator: str) -> list[str]:
-    """The sets as they are called."""
-    return [given if isinstance(given, str) else separator.join(given) for given in sets]
+    effects, spreads = zip(*parts, strict=True)
+    effect, spread = np.concatenate(effects), None
+    # All chunks come from one model, so that the first tells whether it has a head.
+    if spreads[0] is not None:
+        spread = np.concatenate(spreads)
+    return Changes(effect, spread)
 
 
 def _treatment_rows(dataset: Dataset, sets: Sequence[Genes]) -> Float[np.ndarray, "R T"]:
@@ -244,7 +205,8 @@ def _treatment_rows(dataset: Dataset, sets: Sequence[Genes]) -> Float[np.ndarray
     for row, genes in zip(rows, sets, strict=True):
         # A set with another gene is none of the data's conditions.
         if set(genes) <= set(column):
-            row[[column[name] for name in genes]] = 1
+            for name in genes:
+                row[column[name]] = 1
         else:
             row[:] = np.nan
     return rows
@@ -261,11 +223,12 @@ def _to_anndata(
     import anndata
     import pandas as pd
 
+    # What has cells already need not be run again.
     known = measured_sets(dataset)
     obs: dict[str, Any] = {
         "set": names,
         "genes": ["+".join(sorted(genes)) for genes in sets],
-        "size": [len(genes) for genes in sets],
+        "size": list(map(len, sets)),
         "measured": [frozenset(genes) in known for genes in sets],
         "support": list(members.support),
     }

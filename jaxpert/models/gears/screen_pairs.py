@@ -31,15 +31,9 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.evaluation.interactions import screen as interaction_screen
 from jaxpert.evaluation.interactions.screen import Prediction
 from jaxpert.models.gears.model import details_of
-from jaxpert.models.gears.predict_sets import (
-    CHUNK,
-    Genes,
-    Sets,
-    measured_sets,
-    parse_sets,
-    predict_members,
-    predictor,
-)
+from jaxpert.models.gears.named_sets import Genes, Sets, measured_sets
+from jaxpert.models.gears.predict_sets import CHUNK, predict_members, predictor
+from jaxpert.models.gears.screened_sets import Units, asked_sets, units_of
 from jaxpert.models.gears.sets import Members, members_of, support_of
 from jaxpert.models.gears.setup import Gears
 
@@ -54,12 +48,16 @@ NOTE = (
 )
 
 
-class Units(NamedTuple):
-    """What the rows of a screen are put together from: single genes and, for triples, pairs."""
+class Choices(NamedTuple):
+    """What `screen_pairs` takes beside, by keyword."""
 
-    genes: list[Genes]
-    rows: Int[np.ndarray, "m 2"]
-    """The two units of each row."""
+    score_on: Sequence[str] | None = None
+    """Measured genes on which to score; None for those with more than 0.5 counts per cell, as
+    published."""
+    separator: str = "+"
+    """Between the genes of a set in text."""
+    chunk: int = CHUNK
+    """Sets at a time."""
 
 
 def screen_pairs(
@@ -68,12 +66,9 @@ def screen_pairs(
     genes: Sequence[str] | None = None,
     *,
     sets: Sets | None = None,
-    score_on: Sequence[str] | None = None,
     rank_by: str = "deviation",
     absent: str = "refuse",
     signs: Mapping[str, int] | None = None,
-    separator: str = "+",
-    chunk: int = CHUNK,
     **options: Any,
 ) -> pandas.DataFrame:
     """Predict all pairs of some genes, or given pairs and triples, score their interactions, and
@@ -85,15 +80,12 @@ def screen_pairs(
             alone.
         sets: pairs and triples to screen in place of all pairs ("A+B", "A+B+C" or sequences of
             names).
-        score_on: measured genes on which to score; None for those with more than 0.5 counts per
-            cell, as published.
         rank_by: "deviation" (from the sum of the parts) or a sub-type, whose most extreme score
             comes first.
         absent: what stands in for genes in no graph, or "refuse" (see `predict_sets`).
         signs: as in `predict_sets`.
-        separator: between the genes of a set in text.
-        chunk: sets at a time.
-        **options: of `evaluation.interactions.scores.score_pairs`.
+        **options: `score_on`, `separator` and `chunk` (see `Choices`), and those of
+            `evaluation.interactions.scores.score_pairs`.
 
     Returns:
         A table with one row per pair (three per triple), the one to run next first; its columns are
@@ -106,20 +98,30 @@ def screen_pairs(
         table = jaxpert.screen_pairs(fitted, cells, ["KLF1", "FAR", "BAK1"])
         table.loc[~table["measured"], ["set", "deviation", "support"]].head(10)
     """
-    net = details_of(fitted.model)
-    chosen = _asked(dataset, genes, sets, separator)
-    units = _units(chosen)
-    columns = scored_columns(dataset, score_on)
+    net, choices = details_of(fitted.model), _choices(options)
+    asked = asked_sets(dataset, genes, sets, choices.separator)
+    units = units_of(asked)
+    columns = scored_columns(dataset, choices.score_on)
     members = members_of(net, units.genes, absent, signs)
-    singles = predict_members(fitted, members, chunk=chunk).effect[:, columns]
-    chunk = min(chunk, len(units.rows))
+    singles = predict_members(fitted, members, chunk=choices.chunk).effect[:, columns]
+    # A chunk larger than what is asked for would be padding.
+    chunk = min(choices.chunk, len(units.rows))
     both = _rows_predictor(fitted, members, columns, chunk)
-    names = ["+".join(unit) for unit in units.genes]
+    names = list(map("+".join, units.genes))
     table = interaction_screen.screen(
         names, singles, both, pairs=units.rows, rank_by=rank_by, chunk=chunk, **options
     )
-    beyond = _beyond(chosen, units, singles, both, chunk)
-    return _described(table, dataset, net, chosen, units, absent, beyond)
+    beyond = _beyond(asked, units, singles, both, chunk)
+    return _described(table, dataset, net, asked, units, absent, beyond)
+
+
+def _choices(options: dict[str, Any]) -> Choices:
+    """Take the choices out of the options; what is left there belongs to `score_pairs`."""
+    chosen = {}
+    for name in Choices._fields:
+        if name in options:
+            chosen[name] = options.pop(name)
+    return Choices(**chosen)
 
 
 def _rows_predictor(
@@ -142,6 +144,7 @@ def _rows_predictor(
 def scored_columns(dataset: Dataset, names: Sequence[str] | None = None) -> Int[np.ndarray, "n"]:
     """Positions of the named genes; of those with more than 0.5 counts per cell on average without
     names."""
+    # As published: effects of genes with few counts are mostly noise.
     if names is None:
         mean = np.asarray(dataset.counts.mean(0, dtype=np.float64)).ravel()
         columns = np.flatnonzero(mean > MEAN_UMI)
@@ -162,81 +165,21 @@ def scored_columns(dataset: Dataset, names: Sequence[str] | None = None) -> Int[
     return np.array([place[name] for name in names], int)
 
 
-def measured_singles(dataset: Dataset) -> list[str]:
-    """Genes that some cells have as their only perturbation, in the order of the treatments."""
-    known = measured_sets(dataset)
-    return [name for name in dataset.treatments if frozenset([name]) in known]
-
-
-def _asked(
-    dataset: Dataset, genes: Sequence[str] | None, sets: Sets | None, separator: str
-) -> list[Genes]:
-    """The sets to screen, each once."""
-    if genes is not None and sets is not None:
-        raise InputError(
-            "genes and sets were both given, expected one of them: all pairs of genes, or chosen "
-            "sets"
-        )
-    if sets is not None:
-        return _asked_sets(dataset, sets, separator)
-    single_sets: Sets = genes or ()
-    if genes is None:
-        single_sets = [(name,) for name in measured_singles(dataset)]
-    singles = parse_sets(dataset, single_sets, separator)
-    wrong = ["+".join(genes) or "control" for genes in singles if len(genes) != 1]
-    if wrong or len(set(singles)) < len(singles) or len(singles) < 2:
-        raise InputError(
-            f"the genes to pair are {len(singles)}, {len(set(singles))} of them different and "
-            f"{len(wrong)} no single gene ({', '.join(wrong[:4])}), expected two single genes or "
-            "more: give combinations as sets"
-        )
-    return [(a, b) for (a,), (b,) in combinations(singles, 2)]
-
-
-def _asked_sets(dataset: Dataset, sets: Sets, separator: str) -> list[Genes]:
-    parsed = parse_sets(dataset, sets, separator)
-    wrong = ["+".join(genes) or "control" for genes in parsed if len(genes) not in (2, 3)]
-    if wrong:
-        raise InputError(
-            f"{', '.join(wrong[:4])} cannot be screened, expected pairs and triples: see "
-            "predict_sets"
-        )
-    if len(set(map(frozenset, parsed))) < len(parsed):
-        raise InputError(
-            "a set is given twice, perhaps in another order, expected each once: leave one out"
-        )
-    return parsed
-
-
-def _units(sets: Sequence[Genes]) -> Units:
-    """Every gene of the sets, and the pairs within triples."""
-    place: dict[Genes, int] = {}
-    rows = []
-    for genes in sets:
-        for name in genes:
-            place.setdefault((name,), len(place))
-        if len(genes) == 2:
-            rows.append([place[genes[:1]], place[genes[1:]]])
-            continue
-        for out in range(3):
-            # A pair stands once, in the order of the triple that asked for it first.
-            pair = genes[:out] + genes[out + 1 :]
-            if pair[::-1] in place:
-                pair = pair[::-1]
-            rows.append([place[(genes[out],)], place.setdefault(pair, len(place))])
-    return Units(list(place), np.array(rows, int))
-
-
 def _beyond(
     sets: Sequence[Genes], units: Units, singles: Float[np.ndarray, "U n"], both: Any, chunk: int
 ) -> dict[frozenset[str], tuple[float, float]]:
     """Root mean square of what each triple does beyond its singles, and beyond its pairs."""
+    # Sets, since a pair stands in the order of the triple that asked for it first.
     place = {frozenset(unit): i for i, unit in enumerate(units.genes)}
     triples = [genes for genes in sets if len(genes) == 3]
     beyond = {}
     for start in range(0, len(triples), chunk):
         part = triples[start : start + chunk]
-        rows = [[place[frozenset(genes[:1])], place[frozenset(genes[1:])]] for genes in part]
+        rows = []
+        for genes in part:
+            # Any of the three ways to take a triple apart predicts the same whole.
+            rows.append([place[frozenset(genes[:1])], place[frozenset(genes[1:])]])
+        # In float64, since what is beyond the parts is a small difference of large sums.
         whole = np.asarray(both(np.array(rows)).effects, np.float64)
         alone, pairs = np.zeros_like(whole), np.zeros_like(whole)
         for row, genes in enumerate(part):
@@ -265,15 +208,17 @@ def _described(
     names = {frozenset(genes): "+".join(genes) for genes in sets}
     support = dict(zip(names, support_of(net, sets, absent), strict=True))
     known = measured_sets(dataset)
-    parts = ["+".join(unit) for unit in units.genes]
     whole = {}
     for a, b in units.rows.tolist():
-        whole[parts[a], parts[b]] = frozenset((*units.genes[a], *units.genes[b]))
+        first, second = units.genes[a], units.genes[b]
+        whole["+".join(first), "+".join(second)] = frozenset((*first, *second))
+    # The screen has sorted its rows, so each finds its set by the names of its two parts.
     rows = [whole[pair] for pair in zip(table["first"], table["second"], strict=True)]
     table["set"] = [names[genes] for genes in rows]
     table["measured"] = [genes in known for genes in rows]
     table["support"] = [support[genes] for genes in rows]
     if beyond:
+        # Pairs have nothing beyond pairs.
         nothing = (np.nan, np.nan)
         sizes = np.array([beyond.get(genes, nothing) for genes in rows])
         table["beyond_singles"], table["beyond_pairs"] = sizes.T

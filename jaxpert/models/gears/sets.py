@@ -4,6 +4,7 @@ set."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -62,8 +63,9 @@ def members_of(
     width = max([1, *map(len, sets)])
     nodes, signed = np.full((len(sets), width), -1, np.int32), np.ones((len(sets), width))
     for i, genes in enumerate(sets):
-        nodes[i, : len(genes)] = [rows.get(name, stand_in) for name in genes]
-        signed[i, : len(genes)] = [sign.get(name, 1.0) for name in genes]
+        for m, name in enumerate(genes):
+            nodes[i, m] = rows.get(name, stand_in)
+            signed[i, m] = sign.get(name, 1.0)
     return Members(nodes, signed, support_of(net, sets, absent))
 
 
@@ -79,7 +81,7 @@ def _check_members(
                 f"the set {'+'.join(genes)} holds {', '.join(twice)} twice, expected each gene once"
             )
     # All strangers are named at once, not one at each try.
-    strangers = sorted({name for genes in sets for name in genes} - set(rows))
+    strangers = sorted(set(chain.from_iterable(sets)) - set(rows))
     if strangers and absent == "refuse":
         raise InputError(
             f"{len(strangers)} genes are in no perturbation graph ({', '.join(strangers)}), "
@@ -105,12 +107,11 @@ def _rows(net: Gears, absent: str) -> dict[str, int]:
 def _signs(net: Gears, given: Mapping[str, int | float]) -> dict[str, float]:
     """Sign of the model's treatments, and of the further genes that it was given for."""
     signs = dict(zip(net.spec.treatments, net.sign.tolist(), strict=True))
-    wrong = {
-        name: sign
+    wrong = {}
+    for name, sign in given.items():
         # A treatment's sign was used in training, so another one would contradict it.
-        for name, sign in given.items()
-        if sign not in (-1, 1) or signs.get(name, sign) != sign
-    }
+        if sign not in (-1, 1) or signs.get(name, sign) != sign:
+            wrong[name] = sign
     if wrong:
         raise InputError(
             f"signs are {wrong}, expected +1 or -1, and for treatments of the data those that the "
@@ -162,11 +163,13 @@ def support_of(
     def words(genes: Collection[str]) -> str:
         if frozenset(genes) in trained:
             return "trained"
-        # Genes without training cells rest on their neighbours in the graphs.
-        new = [name for name in genes if name not in known]
-        if not new:
+        near = []
+        for name in genes:
+            # Genes without training cells rest on their neighbours in the graphs.
+            if name not in known:
+                near.append(f"{name} ({_nearness(net, name, known, absent)})")
+        if not near:
             return "new combination of trained genes"
-        near = [f"{name} ({_nearness(net, name, known, absent)})" for name in new]
         return f"no training cells: {', '.join(near)}"
 
     return tuple(map(words, sets))
@@ -177,7 +180,9 @@ def _nearness(net: Gears, name: str, known: set[str], absent: str) -> str:
     perturbation graphs."""
     if name in net.nodes:
         count = len(net.neighbours.get(name, frozenset()) & known)
-        return f"{count} trained graph neighbours" if count else "no trained graph neighbour"
+        if not count:
+            return "no trained graph neighbour"
+        return f"{count} trained graph neighbours"
     # A treatment of no graph was refused or averaged in training already.
     if absent == "refuse" or name in net.spec.treatments:
         return "in no graph"

@@ -38,6 +38,11 @@ class Gears(NamedTuple):
     """Genes that each node listens to."""
 
 
+def treatments_without_node(net: Gears) -> list[str]:
+    """Treatments that no perturbation graph holds."""
+    return np.asarray(net.spec.treatments, object)[net.node < 0].tolist()
+
+
 def make(spec: Spec, **settings: Any) -> Gears:
     """The network for the data and graphs that `spec` describes; settings as in `build`."""
     s = _checked(Settings(**settings))
@@ -79,11 +84,15 @@ def _checked(s: Settings) -> Settings:
             f"model.kwargs.perturbation_graphs is {', '.join(names)}, expected different names of "
             "graphs: name each once"
         )
-    signs = None if s.signs is None else dict(s.signs)
+    signs = s.signs
+    # A copy, so that a later change of the caller's mapping does not reach the model.
+    if signs is not None:
+        signs = dict(signs)
     return replace(s, perturbation_graphs=names, signs=signs)
 
 
 def _network(spec: Spec, s: Settings, nodes: int, names: tuple[str, ...]) -> Network:
+    head = None if s.uncertainty == NONE else s.uncertainty_head
     return Network(
         genes=len(spec.genes),
         nodes=nodes,
@@ -95,7 +104,7 @@ def _network(spec: Spec, s: Settings, nodes: int, names: tuple[str, ...]) -> Net
         position_weight=s.position_weight,
         cross_gene=s.cross_gene,
         shared_decoder=s.shared_decoder,
-        head=None if s.uncertainty == NONE else s.uncertainty_head,
+        head=head,
         published=s.compat == REFERENCE,
     )
 
@@ -128,7 +137,9 @@ def _gene_hops(spec: Spec, s: Settings) -> tuple[graphs.Hops, ...]:
         )
     linked = graphs.hops(operator(graphs.over(graph, spec.genes).graph), s.gene_layers)
     # Published batches give the graph to the first cell alone, so both are needed.
-    return (linked, alone) if s.compat == REFERENCE else (linked,)
+    if s.compat == REFERENCE:
+        return (linked, alone)
+    return (linked,)
 
 
 def _perturbation_graphs(
@@ -136,11 +147,14 @@ def _perturbation_graphs(
 ) -> tuple[tuple[str, ...], dict[str, graphs.NamedGraph]]:
     """Nodes of all the graphs together, and each graph over them; without a graph the treatments,
     each by itself."""
-    named = {name: _graph(spec, name, "perturbation_graphs") for name in s.perturbation_graphs}
+    named, held = {}, {}
+    for name in s.perturbation_graphs:
+        named[name] = _graph(spec, name, "perturbation_graphs")
+        # A dict keeps the first of equal names, in order.
+        held |= dict.fromkeys(named[name].names)
     if not named:
         return spec.treatments, {NONE: _unlinked(spec.treatments)}
-    # A dict keeps the first of equal names, in order.
-    nodes = tuple(dict.fromkeys(name for graph in named.values() for name in graph.names))
+    nodes = tuple(held)
     missing = [name for name in spec.treatments if name not in set(nodes)]
     if missing and s.absent == "refuse":
         raise _unheld(missing, named)
@@ -157,7 +171,9 @@ def _unlinked(names: tuple[str, ...]) -> graphs.NamedGraph:
 
 
 def _unheld(missing: list[str], named: Mapping[str, Any]) -> InputError:
-    some = ", ".join(missing[:6]) + (" ..." if len(missing) > 6 else "")
+    some = ", ".join(missing[:6])
+    if len(missing) > 6:
+        some += " ..."
     return InputError(
         f"{len(missing)} perturbed genes are in none of the graphs {', '.join(named)} ({some}), "
         "expected all: leave their cells out as configs do, by jaxpert.drop_unannotated(cells, "
@@ -168,11 +184,10 @@ def _unheld(missing: list[str], named: Mapping[str, Any]) -> InputError:
 
 def _signs(spec: Spec, s: Settings) -> Float[np.ndarray, "T"]:
     given = dict(s.signs or {})
-    wrong = {
-        name: sign
-        for name, sign in given.items()
-        if name not in spec.treatments or sign not in (-1, 1)
-    }
+    wrong = {}
+    for name, sign in given.items():
+        if name not in spec.treatments or sign not in (-1, 1):
+            wrong[name] = sign
     # Signs for some treatments only would leave the others unclear.
     if wrong or (given and len(given) < len(spec.treatments)):
         raise InputError(

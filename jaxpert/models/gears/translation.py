@@ -24,7 +24,7 @@ from jaxpert.data.gene_graphs import COEXPRESSION, ONTOLOGY
 from jaxpert.models.gears import model as gears
 from jaxpert.models.gears.changes import changes
 from jaxpert.models.gears.settings import NONE
-from jaxpert.models.gears.setup import Gears
+from jaxpert.models.gears.setup import Gears, treatments_without_node
 from jaxpert.nn import graphs
 from jaxpert.tasks.screen.feeds import RANKED, ranked_genes
 from jaxpert.tasks.screen.graphs import link, own_edges, terms_of
@@ -121,7 +121,9 @@ def linked(
         terms = terms_of(config.graphs, config.data.folder, problem.truth)
     wanted = (COEXPRESSION,) if coexpression else ()
     dataset = link(prepared.dataset, config.graphs, wanted, terms)
-    named = (*((ONTOLOGY,) if annotated else ()), *own_edges(config.graphs))
+    named = tuple(own_edges(config.graphs))
+    if annotated:
+        named = (ONTOLOGY, *named)
     if named:
         return dataset, named
     # Only trained perturbations are nodes; the average stands in for others.
@@ -218,7 +220,8 @@ def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
 
 def genes_of(dataset: Dataset, condition: int) -> list[str]:
     """Names of the perturbed genes of a condition."""
-    return [dataset.treatments[t] for t in np.flatnonzero(dataset.condition_treatments[condition])]
+    perturbed = dataset.condition_treatments[condition] != 0
+    return np.asarray(dataset.treatments, object)[perturbed].tolist()
 
 
 def notes_on(prepared: Prepared, dataset: Dataset, net: Gears) -> list[str]:
@@ -227,7 +230,7 @@ def notes_on(prepared: Prepared, dataset: Dataset, net: Gears) -> list[str]:
     notes = [f"GEARS: {note}" for note in dataset.notes[len(prepared.dataset.notes) :]]
     if UNLINKED in dataset.graphs:
         notes.append("GEARS: graphs.ontology is empty, so no graph links the perturbed genes")
-    absent = [name for name, node in zip(dataset.treatments, net.node, strict=True) if node < 0]
+    absent = treatments_without_node(net)
     if absent:
         notes.append(
             f"GEARS: {len(absent)} perturbed genes are in no graph; the average of the trained "

@@ -15,23 +15,33 @@ def support(net: ScGen, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
     mean one."""
     spec = net.spec
     table = np.asarray(spec.condition_treatments) != 0
-    trained = {tuple(row) for row in table[[spec.control, *trained_conditions(spec)]]}
-    rows = np.asarray(treatment) != 0
-    return tuple(_support_of(spec, row, tuple(row) in trained) for row in rows)
+    # By whole rows of treatments: the control's row of zeros counts as trained.
+    trained = set(map(tuple, table[[spec.control, *trained_conditions(spec)]]))
+    words = []
+    for row in np.asarray(treatment) != 0:
+        words.append(_support_of(spec, row, tuple(row) in trained))
+    return tuple(words)
 
 
 def _support_of(spec: Spec, row: np.ndarray, trained: bool) -> str:
     if trained:
         return "trained"
-    new = [spec.treatments[t] for t in np.flatnonzero(row & ~single_conditions(spec).any(1))]
+    # The mean delta stands in for these (docs/models/scgen.md, 7 Delta).
+    new = _names(spec, row & ~single_conditions(spec).any(1))
     if new:
         return f"never given alone in training: {', '.join(new)}"
     return "sum of trained treatments"
 
 
+def _names(spec: Spec, which: np.ndarray) -> list[str]:
+    """Names of some treatments."""
+    return np.asarray(spec.treatments, object)[which].tolist()
+
+
 def check(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
     """`Model.check`: refuse cells without counts and training without control or perturbation; note
     stand-ins."""
+    # Cells of no part are never read, so they may be empty.
     used = np.concatenate([dataset.rows(split) for split in ("train", "val", "test")])
     empty = int((np.diff(dataset.counts.indptr)[used] == 0).sum())
     if empty:
@@ -50,7 +60,8 @@ def check(net: ScGen, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _stand_in_notes(spec: Spec) -> tuple[str, ...]:
-    names = [spec.treatments[t] for t in np.flatnonzero(~single_conditions(spec).any(1))]
+    alone = np.asarray(single_conditions(spec).any(1))
+    names = _names(spec, ~alone)
     if not names:
         return ()
     return (
@@ -63,12 +74,14 @@ def _apart_notes(spec: Spec, dataset: Dataset) -> tuple[str, ...]:
     """Perturbations that no stratum has together with control: their delta holds the strata's
     difference too."""
     rows = dataset.rows("train")
+    # Which conditions have training cells in each stratum.
     held = np.zeros((len(dataset.strata), len(dataset.conditions)), bool)
     held[dataset.stratum[rows], dataset.condition[rows]] = True
     with_control = held[held[:, spec.control]]
-    apart = [
-        dataset.conditions[c] for c in trained_conditions(spec) if not with_control[:, c].any()
-    ]
+    apart = []
+    for c in trained_conditions(spec):
+        if not with_control[:, c].any():
+            apart.append(dataset.conditions[c])
     if not apart:
         return ()
     return (

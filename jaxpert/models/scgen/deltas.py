@@ -26,14 +26,17 @@ def delta(
             drawn of each side without replacement.
         rng: behind the draws.
     """
+    # 2. As many cells of each type on each side (docs/models/scgen.md, 7 Delta); the order of the
+    # two draws is part of the result.
     sides = [_balanced(np.flatnonzero(perturbed == side), cell_type, rng) for side in (True, False)]
-    # As many cells of both sides, so that neither mean is the steadier one.
+    # 3. As many cells of both sides, so that neither mean is the steadier one.
     count = min(map(len, sides))
     if not count:
         raise InputError(
             f"a delta has {int(perturbed.sum())} perturbed and {int((~perturbed).sum())} control "
             "cells, expected at least one of each: give training cells of both"
         )
+    # 4. delta = mean latent of perturbed cells - mean latent of control cells.
     means = []
     for rows in sides:
         drawn = rng.choice(rows, count, replace=False)
@@ -47,9 +50,13 @@ def _balanced(
     """Equally many rows of each type, drawn with replacement; the rows themselves where there is
     one type."""
     types, counts = np.unique(cell_type[rows], return_counts=True)
+    # A single type needs no balance, and no draw.
     if len(types) < 2:
         return rows
-    drawn = [rng.choice(rows[cell_type[rows] == kind], counts.max()) for kind in types]
+    drawn = []
+    for kind in types:
+        # The commonest type is drawn too, so that all types have the same noise of drawing.
+        drawn.append(rng.choice(rows[cell_type[rows] == kind], counts.max()))
     return np.concatenate(drawn)
 
 
@@ -62,11 +69,13 @@ def source_rows(
 ) -> Int[np.ndarray, "m"]:
     """Cells behind a delta: the perturbed and control cells of the strata that have both (see
     `model.after_training`)."""
+    # 1. Sources are the strata with both (docs/models/scgen.md, 7 Delta).
     either = (condition == perturbation) | (condition == control)
     both = np.intersect1d(stratum[condition == perturbation], stratum[condition == control])
     # Another stratum's cells where there are any: a held-out stratum is predicted by the others.
     others = both[both != own]
     chosen = others if len(others) else both
+    # Without a stratum that has both, the delta holds the difference of strata too.
     if not len(chosen):
         return np.flatnonzero(either)
     return np.flatnonzero(either & np.isin(stratum, chosen))
@@ -81,6 +90,7 @@ def trained_conditions(spec: Spec) -> Int[np.ndarray, "_"]:
 def single_conditions(spec: Spec) -> Bool[np.ndarray, "T C"]:
     """Trained conditions in which each treatment stands alone."""
     table = np.not_equal(spec.condition_treatments, 0)
+    # Conditions without training cells have no delta.
     trained = np.zeros(len(spec.conditions), bool)
     trained[trained_conditions(spec)] = True
     return np.logical_and(table.T, (table.sum(1) == 1) & trained)
@@ -91,6 +101,8 @@ def delta_weights(spec: Spec) -> Float[np.ndarray, "T C"]:
     where training has none, all single (or else all) perturbations."""
     single = single_conditions(spec)
     every = np.isin(np.arange(len(spec.conditions)), trained_conditions(spec))
+    # The mean over singles, where there are any, since combinations move farther.
     stand_in = single.any(0) if single.any() else every
     used = np.where(single.any(1, keepdims=True), single, stand_in).astype(float)
+    # At least 1, so that training without any perturbation divides nothing by 0.
     return used / np.maximum(used.sum(1, keepdims=True), 1)

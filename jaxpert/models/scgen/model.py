@@ -75,19 +75,23 @@ def build(spec: Spec, **settings: Any) -> Model:
 
 def expression(batch: Batch) -> Float[Array, "B G"]:
     """Log-normalised expression, finite on padding too."""
+    # Padding becomes ones, whose logarithms and gradients are finite where a mask multiplies by 0.
     return log1p_normalize(jnp.where(batch.mask[:, None], batch.x, 1))
 
 
 def init(net: ScGen, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
     """`Model.init`: the network, and deltas of the batch's own latent means as a first value."""
     x = expression(batch)
+    # Without noise: shapes of parameters do not depend on it.
     variables = net.network.init(key, x, None)
     state = {"batch_stats": variables["batch_stats"]}
     mean = latent_means(net, variables["params"], state, x)
     count = len(net.spec.conditions)
+    # Means by condition, with padding left out.
     sums = jax.ops.segment_sum(mean * batch.mask[:, None], batch.condition, count)
     cells = jax.ops.segment_sum(batch.mask.astype(mean.dtype), batch.condition, count)[:, None]
     means = sums / jnp.maximum(cells, 1)
+    # A delta needs cells of both sides.
     both = (cells > 0) & (cells[net.spec.control] > 0)
     deltas = jnp.where(both, means - means[net.spec.control], 0)
     return variables["params"], state | {"deltas": jnp.tile(deltas, (_strata(net), 1, 1))}
@@ -95,7 +99,9 @@ def init(net: ScGen, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
 
 def _strata(net: ScGen) -> int:
     """Rows of the table of deltas: one for all strata, or one each."""
-    return len(net.spec.strata) if net.settings.delta_from == "others" else 1
+    if net.settings.delta_from == "others":
+        return len(net.spec.strata)
+    return 1
 
 
 def cell_losses(
@@ -106,14 +112,17 @@ def cell_losses(
 ) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
     """Half the squared error summed over genes, and the KL divergence from N(0, I), of each cell
     (unweighted)."""
-    # A unit-variance Gaussian likelihood, but for its constant.
+    # 1/2 |x - x^|^2: a unit-variance Gaussian likelihood, but for its constant
+    # (docs/models/scgen.md, 4 Loss).
     error = 0.5 * jnp.square(x - predicted).sum(1)
+    # KL = 1/2 sum (sigma^2 + m^2 - 1 - ln sigma^2), the latents being independent.
     kl = 0.5 * (variance + jnp.square(mean) - 1 - jnp.log(variance)).sum(1)
     return error, kl
 
 
 def total(net: ScGen, error: Array, kl: Array) -> tuple[Array, dict[str, Array]]:
     """The loss from the means of its two terms, and these."""
+    # alpha, of which the variant "v2" takes half (3.4 Variants).
     weight = net.settings.kl_weight * net.network.form.kl_factor
     return error + weight * kl, {"reconstruction": error, "kl": kl}
 
@@ -124,6 +133,7 @@ def loss(
     """`Model.loss`: mean over the batch's cells of half the squared error plus the weighted KL
     term."""
     x, mask = expression(batch), batch.mask.astype(batch.x.dtype)
+    # A key for each cell by its slot, so that the number of devices changes nothing.
     noise = Noise(mask, jax.vmap(jax.random.fold_in, (None, 0))(key, batch.slot))
     variables = {"params": params, "batch_stats": state["batch_stats"]}
     (mean, variance, predicted), changed = net.network.apply(
@@ -146,6 +156,7 @@ def validation_sums(
     mean, variance, predicted = _apply(net, params, state, x, None)
     error, kl = cell_losses(mean, variance, predicted, x)
     mask = batch.mask.astype(x.dtype)
+    # Sums and their number, so that blocks of cells and devices add up.
     return psum({"error": (mask * error).sum(), "kl": (mask * kl).sum(), "cells": mask.sum()})
 
 
@@ -183,6 +194,7 @@ def predict_cells(
         delta: one for all cells or one for each.
         sign: 1 adds the perturbation, -1 takes it away.
     """
+    # x^ = decode(m(x) +- delta) (docs/models/scgen.md, 8 Prediction).
     z = latent_means(net, params, state, x) + sign * delta
     return _apply(net, params, state, z, method="decode")
 
@@ -192,6 +204,7 @@ def predict(
 ) -> Float[Array, "R G"]:
     """`Model.predict`: each row's control cell shifted by the delta of its treatment."""
     rows, genes = len(request.treatment), len(net.spec.genes)
+    # The mean control profile is on the logarithmic scale already.
     if request.control is None:
         x = jnp.broadcast_to(jnp.asarray(net.spec.control_mean, jnp.float32), (rows, genes))
     else:
@@ -206,6 +219,7 @@ def shifts(
     """Delta of each row: that of its condition where training had it, else the sum over its
     treatments."""
     spec, deltas = net.spec, state["deltas"]
+    # Rows of conditions without training cells are zeroed, so that they match no request.
     trained = np.zeros((len(spec.conditions), 1))
     trained[trained_conditions(spec)] = 1
     table = jnp.asarray(spec.condition_treatments * trained, deltas.dtype)
@@ -216,6 +230,7 @@ def shifts(
     summed = treatment @ jnp.asarray(delta_weights(spec), deltas.dtype)
     weights = jnp.where(own.any(1, keepdims=True), own.astype(deltas.dtype), summed)
     by_stratum = jnp.einsum("rc,scz->rsz", weights, deltas)
+    # One table serves all strata, unless each has its own.
     place = stratum if len(deltas) > 1 else jnp.zeros_like(stratum)
     return jnp.take_along_axis(by_stratum, place[:, None, None], axis=1)[:, 0]
 
@@ -245,6 +260,7 @@ def after_training(
     deltas = np.zeros(state["deltas"].shape, np.float32)
     for c in trained_conditions(net.spec):
         for s in range(len(deltas)):
+            # None is no stratum, so that none is left out of the sources.
             own = s if net.settings.delta_from == "others" else None
             used = source_rows(condition, stratum, int(c), net.spec.control, own)
             rng = np.random.default_rng([*seed, s, int(c)])
@@ -265,6 +281,7 @@ def latents_of(
     @jax.jit
     def encode(params: PyTree, state: PyTree, key: PRNGKeyArray, counts: Array) -> Array:
         mean, variance = _apply(net, params, state, log1p_normalize(counts), method="encode")
+        # The version of 2019 takes deltas of drawn latents (3.4 Variants).
         if net.settings.variant != "v1":
             return mean
         return mean + jnp.sqrt(variance) * jax.random.normal(key, mean.shape, mean.dtype)

@@ -72,16 +72,21 @@ class Layer(nn.Module):
     def __call__(self, x: Float[Array, "B W"], noise: Noise | None) -> Float[Array, "B H"]:
         y = x @ self.kernel
         if self.normalized:
-            y = self.norm(None if noise is None else moments(y, noise.weight))(y)
+            # Moments of the batch in training, the remembered ones without noise.
+            seen = None if noise is None else moments(y, noise.weight)
+            y = self.norm(seen)(y)
         # The order of the public code: product, normalisation, activation, dropout.
         y = nn.leaky_relu(y, self.slope)
-        return y if noise is None or not self.dropout else self.dropped(y, noise)
+        if noise is None or not self.dropout:
+            return y
+        return self.dropped(y, noise)
 
     def dropped(self, y: Float[Array, "B H"], noise: Noise) -> Float[Array, "B H"]:
         """Values kept with probability 1 - dropout and then scaled up, each cell's by its own
         key."""
 
         def kept(key: PRNGKeyArray) -> Array:
+            # The layer's number is folded in, so that layers drop different units.
             return jax.random.bernoulli(
                 jax.random.fold_in(key, self.number), 1 - self.dropout, y.shape[1:]
             )
@@ -104,6 +109,7 @@ class Stack(nn.Module):
     def setup(self):
         for k in range(self.layers):
             width = self.hidden if k else self.inputs
+            # The version of 2019 computes the decoder's last normalisation and does not use it.
             normalized = self.last_norm or k + 1 < self.layers
             layer = Layer(
                 width, self.hidden, self.first + k, self.form.slope, self.dropout, normalized
@@ -133,6 +139,7 @@ class Encoder(nn.Module):
 
     def __call__(self, x: Float[Array, "B G"], noise: Noise | None) -> tuple[Array, Array]:
         h = self.trunk(x, noise)
+        # sigma^2 = e^v + 1e-4, which keeps the logarithm of the KL finite (3.1 Encoder).
         return self.mean(h), jnp.exp(self.log_var(h)) + self.form.min_variance
 
 
@@ -152,6 +159,7 @@ class Decoder(nn.Module):
         self.trunk = Stack(
             self.latent, self.hidden, self.layers, self.first, form, rate, form.last_norm
         )
+        # Version 2 ends in one more hidden layer, whose width is that of the genes.
         if form.output == "layer":
             self.layer = Layer(self.hidden, self.genes, self.first + self.layers, form.slope, rate)
         else:
@@ -161,7 +169,10 @@ class Decoder(nn.Module):
         h = self.trunk(z, noise)
         if self.form.output == "layer":
             return self.layer(h, noise)
-        return nn.relu(self.out(h)) if self.form.output == "relu" else self.out(h)
+        # Nothing is clipped by default (3.2 Decoder).
+        if self.form.output == "relu":
+            return nn.relu(self.out(h))
+        return self.out(h)
 
 
 class Network(nn.Module):
@@ -178,6 +189,7 @@ class Network(nn.Module):
         sizes = {"genes": self.genes, "latent": self.latent, "hidden": self.hidden}
         both = {"form": self.form, "dropout": self.dropout}
         self.encoder = Encoder(**sizes, **both, layers=self.layers)
+        # Layers are numbered through both sides, which keeps their streams of dropout apart.
         self.decoder = Decoder(
             **sizes, **both, layers=self.form.decoder_layers or self.layers, first=self.layers
         )
@@ -201,5 +213,6 @@ class Network(nn.Module):
         def draw(key: PRNGKeyArray) -> Array:
             return jax.random.normal(jax.random.fold_in(key, DRAW), mean.shape[1:], mean.dtype)
 
+        # z = m + sigma eps (docs/models/scgen.md, 3.1 Encoder).
         z = mean + jnp.sqrt(variance) * jax.vmap(draw)(noise.keys)
         return mean, variance, self.decoder(z, noise)

@@ -86,6 +86,7 @@ SMALL_DATA: Mapping[str, Mapping[str, Any]] = {
 
 def defaults(model: str = "scgen", variant: str = "full") -> Config:
     """A whole config of scGen: training as in its tutorials, no quality labels."""
+    # No quality labels: scGen is told of no artifact, and trains on all cells.
     changes = {
         "data": SMALL_DATA.get(variant, {}),
         "quality": {"multiplier": 0},

@@ -3,6 +3,7 @@ in the same space (docs/models/scgen.md)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -55,7 +56,9 @@ def why_not(problem: Problem) -> str:
         )
     if prepared.pairs.dose is not None:
         return "scGen knows perturbations, not steps from one dose to the next"
-    return "scGen is compared on means of cells only" if prepared.unit == "cell" else ""
+    if prepared.unit == "cell":
+        return "scGen is compared on means of cells only"
+    return ""
 
 
 def check(config: Any, problem: Problem) -> None:
@@ -74,12 +77,12 @@ def fit(config: Any, problem: Problem, epochs: int) -> tuple[Predictor, list[str
     dataset, empty = training_cells(prepared, config.seed)
     model = scgen.build(data.make_spec(dataset), delta_from="others")
     assert model.check is not None
-    notes = [
-        f"scGen was trained beside on the training cells, {epochs} epochs at most",
-        *(f"scGen: {note}" for note in model.check(dataset)),
-    ]
+    notes = [f"scGen was trained beside on the training cells, {epochs} epochs at most"]
+    for note in model.check(dataset):
+        notes.append(f"scGen: {note}")
     if empty:
         notes.append(f"scGen: {empty} training cells without counts were left out")
+    # Small data may have fewer cells than a published batch.
     batch_size = min(TRAIN.batch_size, len(dataset.rows("train")))
     train = replace(TRAIN, epochs=epochs, batch_size=batch_size)
     feeds = feeds_of(dataset, config.seed, model, train)
@@ -94,10 +97,12 @@ def training_cells(prepared: Prepared, seed: int) -> tuple[Dataset, int]:
     train = dataset.split == SPLITS.index("train")
     empty = train & (np.diff(dataset.counts.indptr) == 0)
     rows = np.flatnonzero(train & ~empty)
+    # Cells of the run's own validation and test stay out of both parts.
     split = np.full(len(dataset.cells), SPLITS.index("dropped"), np.int8)
     split[rows] = SPLITS.index("train")
     held = np.random.default_rng(seed).permutation(rows)[: round(VALIDATION_SHARE * len(rows))]
     split[held] = SPLITS.index("val")
+    # Lines are sorted, so a binary search numbers them.
     stratum = np.searchsorted(lines, np.asarray(dataset.obs["line"], str)).astype(np.int32)
     return replace(dataset, strata=lines, stratum=stratum, split=split), int(empty.sum())
 
@@ -105,27 +110,11 @@ def training_cells(prepared: Prepared, seed: int) -> tuple[Dataset, int]:
 def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
     """Rows predicted by shifting every cell behind the input row."""
     net, pairs = fitted.model.details, prepared.pairs
+    cells = _shifted_cells(prepared, fitted)
 
     @jax.jit
     def delta(state: Any, treatment: Array, stratum: Array) -> Array:
         return scgen.shifts(net, state, treatment, stratum)
-
-    @jax.jit
-    def decode(params: Any, state: Any, counts: Array, delta: Array) -> Array:
-        # A cell without counts is taken as uniform, not divided by 0.
-        x = log1p_normalize(jnp.where(counts.sum(1, keepdims=True) > 0, counts, 1))
-        return scgen.predict_cells(net, params, state, x, delta)
-
-    def cells(rows: Int[np.ndarray, "n"], delta: Array) -> Float[np.ndarray, "n G"]:
-        """Shifted cells, on the scale of log values."""
-        decoded = []
-        for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
-            # Filled up, so that all blocks run one compiled program.
-            counts = prepared.dataset.counts[np.resize(block, BLOCK)].toarray()
-            values = decode(fitted.params, fitted.state, jnp.asarray(counts, jnp.float32), delta)
-            decoded.append(np.asarray(values)[: len(block)])
-        return np.concatenate(decoded) / prepared.scale.unit
 
     def shifted(shift: Shift, replicates: Int[np.ndarray, "r"]) -> Float[np.ndarray, "r G"]:
         """Means over the shifted cells of some replicates of a pool, as rows."""
@@ -133,9 +122,11 @@ def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
         stratum = jnp.asarray([shift.line], jnp.int32)
         step = shift.sign * delta(fitted.state, jnp.asarray(treatment, jnp.float32), stratum)
         drawn = prepared.draws.cells[shift.pool, replicates]
+        # A cell that several replicates drew is decoded once.
         distinct, column = np.unique(drawn, return_inverse=True)
         moved = cells(distinct, step)
         mean = moved[column.reshape(len(replicates), -1)].mean(1, dtype=np.float64)
+        # The affine map of the batch that the input cells are of.
         group = prepared.draws.group[shift.pool]
         batch = np.full(len(mean), prepared.pseudobulk.batch[group])
         return apply_affine(prepared.affine, batch, mean)
@@ -145,6 +136,7 @@ def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
         for direction, pool, sign in (("n2p", pairs.lower, 1), ("p2n", pairs.upper, -1)):
             predicted[direction] = np.empty(rows.x.shape)
             columns = pool[rows.pair], pairs.condition[rows.pair], pairs.line[rows.pair]
+            # Rows of one pool, condition and line share their cells and their delta.
             kinds, of_row = np.unique(np.stack(columns, 1), axis=0, return_inverse=True)
             for number, (pool_number, condition, line) in enumerate(kinds.tolist()):
                 members = np.flatnonzero(of_row.ravel() == number)
@@ -154,3 +146,29 @@ def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:
         return predicted
 
     return predict
+
+
+def _shifted_cells(
+    prepared: Prepared, fitted: Fitted
+) -> Callable[[Int[np.ndarray, "n"], Array], Float[np.ndarray, "n G"]]:
+    """(cells, delta) -> these cells moved along the delta, on the scale of the rows."""
+    net = fitted.model.details
+
+    @jax.jit
+    def decode(params: Any, state: Any, counts: Array, delta: Array) -> Array:
+        # A cell without counts is taken as uniform, not divided by 0.
+        x = log1p_normalize(jnp.where(counts.sum(1, keepdims=True) > 0, counts, 1))
+        return scgen.predict_cells(net, params, state, x, delta)
+
+    def cells(rows: Int[np.ndarray, "n"], delta: Array) -> Float[np.ndarray, "n G"]:
+        decoded = []
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            # Filled up, so that all blocks run one compiled program.
+            counts = prepared.dataset.counts[np.resize(block, BLOCK)].toarray()
+            values = decode(fitted.params, fitted.state, jnp.asarray(counts, jnp.float32), delta)
+            decoded.append(np.asarray(values)[: len(block)])
+        # From natural logarithms to the unit of the rows.
+        return np.concatenate(decoded) / prepared.scale.unit
+
+    return cells

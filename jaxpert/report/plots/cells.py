@@ -97,13 +97,16 @@ def _violin_panel(
         values = values[np.isfinite(values)]
         if not len(values):
             continue
-        # Counts below 1 have no logarithm to draw.
-        _violin(axis, place, np.log10(np.maximum(values, 1)) if is_count else values, colour)
+        drawn = values
+        if is_count:
+            # Counts below 1 have no logarithm to draw.
+            drawn = np.log10(np.maximum(values, 1))
+        _violin(axis, place, drawn, colour)
         # Bounds of counts are lower ones and those of shares upper ones.
         if bound is not None:
-            beyond = np.mean(values < bound if is_count else values > bound)
-            where = axis.get_xaxis_transform()
-            axis.text(place, 1.01, f"{beyond:.0%}", transform=where, ha="center", fontsize=8)
+            beyond = values < bound if is_count else values > bound
+            where, share = axis.get_xaxis_transform(), f"{np.mean(beyond):.0%}"
+            axis.text(place, 1.01, share, transform=where, ha="center", fontsize=8)
     # A bound under one count lies below the panel: words take the place of the line.
     if bound is not None and is_count and bound < 1:
         text = f"threshold {bound:,.0f}: never fires".replace("-", "−")
@@ -186,8 +189,8 @@ def most_common(names: np.ndarray, most: int) -> tuple[np.ndarray, Mapping[str, 
     if len(kinds) == len(hues):
         return names, hues
     rest = f"{len(kinds) - len(hues)} others"
-    shown = [name if name in hues else rest for name in names]
-    return np.array(shown, object), hues | {rest: PALE}
+    shown = np.where(np.isin(names.astype(str), common), names, rest)
+    return shown.astype(object), hues | {rest: PALE}
 
 
 def cloud(
@@ -214,7 +217,7 @@ def cloud(
         handles=dots,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.07),
-        ncols=3 if len(dots) > 2 else 2,
+        ncols=min(max(len(dots), 2), 3),
         handletextpad=0.1,
         columnspacing=1.2,
     )

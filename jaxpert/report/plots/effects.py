@@ -41,10 +41,17 @@ def ate_scatter(
     "ate_r2": ...}}`) is printed as given, so that panel and table agree. Pairs that are not finite
     are left out and counted in the panel.
     """
-    members = [(s,) if isinstance(s, str) else tuple(s) for s in split_of_each]
-    present = {s for sets in members for s in sets}
+    # The rows of each subset; a perturbation may have cells in several.
+    rows_of: dict[str, list[int]] = {}
+    for row, splits in enumerate(split_of_each):
+        if isinstance(splits, str):
+            splits = [splits]
+        # A dict names each subset once.
+        for subset in dict.fromkeys(splits):
+            rows_of.setdefault(subset, []).append(row)
     # Known subsets come in the order of tables, those of a file's own names after them.
-    subsets = [s for s in dict.fromkeys((*SUBSETS, *SPLITS, *sorted(present))) if s in present]
+    order = dict.fromkeys((*SUBSETS, *SPLITS, *sorted(rows_of)))
+    subsets = [subset for subset in order if subset in rows_of]
     # One limit for both axes and all panels, so that the line of equality is the diagonal.
     limit = 1.05 * max(_largest(observed), _largest(predicted))
     rows, columns = grid_shape(len(subsets))
@@ -52,9 +59,9 @@ def ate_scatter(
         axes = panels(figure, len(subsets), sharex=True, sharey=True)
         bins = []
         for axis, subset in zip(axes, subsets, strict=True):
-            here = np.flatnonzero([subset in sets for sets in members])
+            here = rows_of[subset]
             bins.append(_density(axis, observed[here], predicted[here], limit))
-            labels = [names[int(i)] for i in here]
+            labels = [names[row] for row in here]
             _worst_misses(axis, observed[here], predicted[here], labels, limit)
             axis.set_title(f"{subset} ({len(here)} perturbations)")
             # Scores are printed as they stand in the tables and never computed again.
@@ -74,8 +81,10 @@ def _largest(values: np.ndarray) -> float:
 
 def _scores(scores: Mapping[str, float | None]) -> str:
     """The two scores of a panel, a line each; those that are not given are left out."""
-    known = {"ate_pearson": "ρ", "ate_r2": "R²"}
-    lines = [f"{label} = {number(scores[key])}" for key, label in known.items() if key in scores]
+    lines = []
+    for key, label in (("ate_pearson", "ρ"), ("ate_r2", "R²")):
+        if key in scores:
+            lines.append(f"{label} = {number(scores[key])}")
     return "\n".join(lines)
 
 
@@ -121,7 +130,8 @@ def _share_norm(bins: Sequence[Any]) -> None:
     most = 10.0
     for hexagons in bins:
         counts = hexagons.get_array()
-        most = max(most, float(np.max(counts))) if len(counts) else most
+        if len(counts):
+            most = max(most, float(np.max(counts)))
     for hexagons in bins:
         hexagons.set_norm(LogNorm(1, most))
 
@@ -141,7 +151,8 @@ def _worst_misses(
             _ring(axis, x[row, gene], y[row, gene])
             notes.append(f"farthest {word}: {names[row]}")
     undefined = np.sum(~np.isfinite(x - y))
-    notes += [f"undefined pairs left out: {undefined:,}"] if undefined else []
+    if undefined:
+        notes.append(f"undefined pairs left out: {undefined:,}")
     axis.text(
         0.98, 0.02, "\n".join(notes), transform=axis.transAxes, ha="right", fontsize=8, color=GREY
     )
@@ -181,7 +192,9 @@ def effect_panels(
         axes = panels(figure, len(names))
         for i, axis in enumerate(axes):
             top = strongest_genes(observed[i], shown)
-            interval = None if lower is None or upper is None else (lower[i, top], upper[i, top])
+            interval = None
+            if lower is not None and upper is not None:
+                interval = lower[i, top], upper[i, top]
             labels = [genes[int(g)] for g in top]
             _effect_panel(axis, observed[i, top], predicted[i, top], labels, interval)
             axis.set_title(names[i])
@@ -203,7 +216,6 @@ def _effect_panel(
     axis: Any, observed: np.ndarray, predicted: np.ndarray, genes: Sequence[str], interval: Any
 ) -> None:
     place = np.arange(len(genes))
-    axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     axis.hlines(place, observed, predicted, color=PALE, linewidth=1.2, zorder=1)
     if interval is not None:
         axis.hlines(
@@ -216,6 +228,13 @@ def _effect_panel(
             label="predictive interval",
         )
     axis.plot(predicted, place, "o", color=BLUE, markersize=5, zorder=3, label="predicted")
+    show_observed(axis, observed, genes)
+
+
+def show_observed(axis: Any, observed: np.ndarray, genes: Sequence[str]) -> None:
+    """Observed effects of named genes, one below the other, and the axis of a panel of genes."""
+    place = np.arange(len(genes))
+    axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     axis.plot(
         observed,
         place,
@@ -249,8 +268,11 @@ def recovery(
     """
     # Both vectors or none: one alone has nothing to be compared with.
     both = true_artifact is not None and estimated_artifact is not None
-    with canvas(path, 9.0 if both else 4.8, 4.6) as figure:
-        axes = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
+    columns, width = 1, 4.8
+    if both:
+        columns, width = 2, 9.0
+    with canvas(path, width, 4.6) as figure:
+        axes = figure.subplots(1, columns, squeeze=False)[0]
         limit = 1.05 * max(_largest(true_effect), _largest(predicted_effect))
         _share_norm([_density(axes[0], true_effect, predicted_effect, limit)])
         axes[0].set(
@@ -304,7 +326,9 @@ def _artifact_panel(
         for g in {int(np.nanargmax(truth)), int(np.nanargmin(truth))}:
             _ring(axis, truth[g], estimate[g])
             # Written towards the middle, where there is room.
-            offset, side = (-8, "right") if truth[g] > 0 else (8, "left")
+            offset, side = 8, "left"
+            if truth[g] > 0:
+                offset, side = -8, "right"
             axis.annotate(
                 genes[g],
                 (truth[g], estimate[g]),

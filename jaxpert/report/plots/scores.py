@@ -66,7 +66,9 @@ def _scored(methods: Mapping[str, Any], metrics: Mapping[str, str]) -> dict[str,
 def _score(scores: Mapping[str, Any], subset: str, metric: str) -> float:
     """A score, NaN where it is absent or undefined."""
     value = (scores.get(subset) or {}).get(metric)
-    return float("nan") if value is None else float(value)
+    if value is None:
+        return float("nan")
+    return float(value)
 
 
 def _range(
@@ -74,14 +76,15 @@ def _range(
 ) -> tuple[float, float]:
     """A scale for all subsets of one metric: from 0 (or the worst score down to -0.5) to 1 (or the
     best)."""
-    values = []
+    low = high = 0.0
     for scores in (*methods.values(), ceiling):
-        values += [_score(scores, subset, metric) for subset in scores]
-    finite = [value for value in values if np.isfinite(value)]
-    # Scores have no lower bound, so one bad baseline could squeeze all others.
-    low = min([0.0, *(max(value, -0.5) for value in finite)])
-    # A panel whose scores are all 0 or less still needs some width.
-    return low, max([*finite, 0.0]) or 1.0
+        for subset in scores:
+            value = _score(scores, subset, metric)
+            if np.isfinite(value):
+                low, high = min(low, value), max(high, value)
+    # Scores have no lower bound, so one bad baseline could squeeze all others; and a panel whose
+    # scores are all 0 or less still needs some width.
+    return max(low, -0.5), high or 1.0
 
 
 def _score_panel(
@@ -92,7 +95,9 @@ def _score_panel(
     span = high - low
     axis.hlines(place, low, high, color=PALE, linewidth=0.7, zorder=0)
     for y, value in zip(place, column.values(), strict=True):
-        colour, weight = (BLUE, "bold") if y == place[0] else (GREY, "normal")
+        colour, weight = GREY, "normal"
+        if y == place[0]:
+            colour, weight = BLUE, "bold"
         if np.isfinite(value):
             # A score far below the others stands at the edge, as an arrow.
             marker = "<" if value < low else "o"
@@ -110,6 +115,8 @@ def _score_panel(
         )
     if np.isfinite(ceiling):
         at = max(ceiling, low)
+        # The text is written towards the side with more room.
+        side = "right" if at > (low + high) / 2 else "left"
         axis.axvline(at, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
         axis.text(
             at,
@@ -117,11 +124,10 @@ def _score_panel(
             f"ceiling {number(ceiling)}",
             fontsize=8.5,
             va="bottom",
-            # The text is written towards the side with more room.
-            ha="right" if at > (low + high) / 2 else "left",
+            ha=side,
         )
     axis.set(xlim=(low - 0.04 * span, high + 0.04 * span), ylim=(-0.6, len(column) - 0.4))
-    axis.set_yticks(place, [words(name) for name in column])
+    axis.set_yticks(place, list(map(words, column)))
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.locator_params(axis="x", nbins=4)

@@ -89,15 +89,13 @@ def _mark_best(
     axis: Any, rows: Sequence[Mapping[str, Any]], steps: np.ndarray, val: np.ndarray
 ) -> None:
     best = int(np.argmin(val))
-    # Steps may be repeated after a restart, so the value has to agree too.
-    epoch = next(
-        row.get("epoch")
-        for row in rows
-        if row["step"] == steps[best] and row.get("val/loss") == val[best]
-    )
     label = f"best validation: {val[best]:,.2f}"
-    if epoch is not None:
-        label += f", epoch {epoch}"
+    for row in rows:
+        # Steps may be repeated after a restart, so the value has to agree too.
+        if row["step"] == steps[best] and row.get("val/loss") == val[best]:
+            if row.get("epoch") is not None:
+                label += f", epoch {row['epoch']}"
+            break
     axis.axvline(steps[best], color=GREY, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
     axis.plot(
         steps[best],
@@ -127,17 +125,21 @@ def _focus(axis: Any, values: np.ndarray) -> None:
 
 
 def _term_panel(axis: Any, rows: Sequence[Mapping[str, Any]], term: str) -> None:
-    curves = [_series(rows, f"{part}/{term}") for part in ("train", "val")]
-    for (steps, values), colour in zip(curves, (BLUE, VERMILLION), strict=True):
+    inner = []
+    for part, colour in (("train", BLUE), ("val", VERMILLION)):
+        steps, values = _series(rows, f"{part}/{term}")
         if len(values):
             # Validation is a single number for each epoch and is shown as it is.
-            shown = _smooth(values) if colour == BLUE else values
+            shown = _smooth(values) if part == "train" else values
             axis.plot(steps, shown, color=colour, linewidth=1.4)
-    # Outliers at either end are left outside, as in the panel of the loss.
-    inner = [np.quantile(values, (0.02, 0.98)) for _, values in curves if len(values) >= 20]
+        # Outliers at either end are left outside, as in the panel of the loss.
+        if len(values) >= 20:
+            inner.append(np.quantile(values, (0.02, 0.98)))
     if inner and np.ptp(inner) > 0:
         axis.set_ylim(np.min(inner) - 0.1 * np.ptp(inner), np.max(inner) + 0.1 * np.ptp(inner))
-    title = "validation score (lower is better)" if term == "score" else words(term)
+    title = words(term)
+    if term == "score":
+        title = "validation score (lower is better)"
     axis.set_title(title, fontsize=9.5, fontweight="normal")
     axis.locator_params(axis="both", nbins=3)
     axis.xaxis.set_major_formatter(thousands)

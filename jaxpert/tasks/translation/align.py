@@ -11,6 +11,7 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import shown
 from jaxpert.tasks.translation.combat import (
     Affine,
+    Combat,
     CombatReference,
     after_standardising,
     combat,
@@ -55,11 +56,9 @@ def fit_alignment(
     """Log scale and batch adjustment from the training cells of a split data set.
 
     Args:
-        dataset: its cells are placed into parts.
-        pseudobulk, edges: its groups and their pairs.
+        dataset: its cells are placed into parts; `pseudobulk` and `edges` are its groups and pairs.
         lognorm: one of `log_scale.LOGNORM`.
-        asked: the reference: a batch column, "largest", moments kept of other data, None for no
-            ComBat.
+        asked: a batch column, "largest", moments kept of other data, or None for no ComBat.
         which: "controls" or "all" training cells are what ComBat is fitted to.
         notes: grows by what was decided.
     """
@@ -76,27 +75,37 @@ def fit_alignment(
     if asked is None:
         unaligned = identity(batches, len(dataset.genes))
         return Alignment(scale, after_standardising(unaligned, scale, file_of), None, None)
-    # The moments of ComBat are those after z-scoring, where the scale has it.
+    # ComBat takes moments after z-scoring, where the scale has it.
     keep, borrowed = _fitted_cells(dataset, pseudobulk, edges, which, notes)
     moments = group_moments(dataset.counts, scale, dataset.stratum, batches, keep)
     moments = standardised_moments(moments, scale, file_of)
     number, reference = _reference(dataset, moments, asked, lognorm, which)
     _require_adjustable(dataset, keep, number)
     fitted = combat(moments, reference if number is None else number)
-    # The reference itself does not move, so it is not counted.
-    others = [b for b in np.flatnonzero(moments.cells) if b != number]
-    still = int(fitted.untouched[others].all(axis=0).sum()) if others else 0
-    whose = " of an earlier run" if number is None else ""
-    notes.append(
-        f"batches are aligned to {reference.name!r}{whose} ({reference.cells} cells); {still} "
-        "genes do not vary there and are left as they are"
-    )
+    notes.append(_alignment_note(fitted, moments, number, reference))
     # Z-score and ComBat are both affine, so they become one map of each batch and gene.
     affine = after_standardising(fitted.affine, scale, file_of)
     # A batch without cells takes the map of the batch whose controls it is compared with.
     for batch, other in borrowed.items():
         affine.scale[batch], affine.shift[batch] = affine.scale[other], affine.shift[other]
     return Alignment(scale, affine, number, reference)
+
+
+def _alignment_note(
+    fitted: Combat, moments: GroupMoments, number: int | None, reference: CombatReference
+) -> str:
+    """What batches are aligned to, and how many genes stay as they are."""
+    filled = np.flatnonzero(moments.cells)
+    # The reference itself does not move, so it is not counted.
+    others = filled if number is None else filled[filled != number]
+    still = 0
+    if len(others):
+        still = int(fitted.untouched[others].all(axis=0).sum())
+    whose = " of an earlier run" if number is None else ""
+    return (
+        f"batches are aligned to {reference.name!r}{whose} ({reference.cells} cells); {still} "
+        "genes do not vary there and are left as they are"
+    )
 
 
 def _fitted_cells(
@@ -121,10 +130,11 @@ def _fitted_cells(
     # What is left without cells borrows the map of its controls' batch.
     have = np.unique(dataset.stratum[keep])
     without = np.setdiff1d(dataset.stratum, have)
-    reasons = {
-        "are adjusted by their control cells, since they have no training cell": (
-            bare if which == "all" else []
-        ),
+    reasons: dict[str, np.ndarray] = {}
+    # Where controls alone are fitted, it is no news that a held-out batch is fitted by its own.
+    if which == "all":
+        reasons["are adjusted by their control cells, since they have no training cell"] = bare
+    reasons |= {
         "have fewer than two control cells and are adjusted by all their training cells": (
             np.intersect1d(few, have)
         ),
@@ -132,17 +142,12 @@ def _fitted_cells(
     }
     for reason, concerned in reasons.items():
         if len(concerned):
-            names = shown(dataset.strata[b] for b in concerned)
+            names = shown(np.asarray(dataset.strata)[concerned])
             notes.append(f"{len(concerned)} batches {reason}: {names}")
     # The batch of the paired control group, by batch of the perturbed one.
-    lower = dict(
-        zip(
-            pseudobulk.batch[edges.upper].tolist(),
-            pseudobulk.batch[edges.lower].tolist(),
-            strict=True,
-        )
-    )
-    return keep, {int(b): lower[int(b)] for b in without}
+    upper, lower = pseudobulk.batch[edges.upper].tolist(), pseudobulk.batch[edges.lower].tolist()
+    controls_of = dict(zip(upper, lower, strict=True))
+    return keep, {b: controls_of[b] for b in without.tolist()}
 
 
 def _reference(
@@ -151,7 +156,7 @@ def _reference(
     """The batch column of the reference (None for a kept one) and its moments."""
     if isinstance(asked, CombatReference):
         return None, asked
-    have = [dataset.strata[b] for b in np.flatnonzero(moments.cells)]
+    have = np.asarray(dataset.strata)[np.flatnonzero(moments.cells)].tolist()
     if asked == LARGEST:
         # Most cells to be fitted by, not most cells at all.
         number = int(np.argmax(moments.cells))
@@ -180,8 +185,8 @@ def _require_adjustable(dataset: Dataset, keep: np.ndarray, reference: int | Non
     hold."""
     # A batch of one cell has variance 0, which ComBat would stretch without bound.
     cells = np.bincount(dataset.stratum[keep], minlength=len(dataset.strata))
-    single = [dataset.strata[b] for b in np.flatnonzero(cells == 1)]
-    if single:
+    single = np.asarray(dataset.strata)[np.flatnonzero(cells == 1)]
+    if len(single):
         raise InputError(
             f"{len(single)} batches have one cell to be adjusted by ({shown(single)}), expected at "
             "least 2 for ComBat: leave those cells out, choose another data.batch, or set "

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.types import Batch
 from jaxpert.data import shards
+from jaxpert.data.batch import add_nonzeros
 
 
 class PairData(NamedTuple):
@@ -68,24 +69,39 @@ def draw_batch(
     taken = shards.take(static.share, data, order, step)
     item = jnp.take_along_axis(data.item, taken.place, axis=1).reshape(-1)
     # With unit "cell" an item's number holds the pair and the drawn cell.
-    pair, cell = (item // static.deep, item % static.deep) if static.deep else (item, None)
-    own = {name: column[pair] for name, column in data.pairs.items()}
+    pair, cell = item, None
+    if static.deep:
+        pair, cell = item // static.deep, item % static.deep
+    columns = {name: column[pair] for name, column in data.pairs.items()}
     # Controls that serve many pairs were made once and are looked up.
-    kept = "lower_row" in own
-    extras = {name: own[name] for name in ("dose", "control_dose") if name in own}
-    extras |= {} if cell is None else {"cell": cell}
+    if "lower_row" in columns:
+        control = data.lower_rows[columns["lower_row"]]
+    else:
+        control = _rows(static, data, columns["lower"], columns["replicate"], cell)
     return Batch(
-        x=_rows(static, data, own["upper"], own["replicate"], cell),
-        control=data.lower_rows[own["lower_row"]]
-        if kept
-        else _rows(static, data, own["lower"], own["replicate"], cell),
-        treatment=data.condition_treatments[own["condition"]],
-        condition=own["condition"],
-        stratum=own["batch"],
+        x=_rows(static, data, columns["upper"], columns["replicate"], cell),
+        control=control,
+        treatment=data.condition_treatments[columns["condition"]],
+        condition=columns["condition"],
+        stratum=columns["batch"],
         mask=taken.mask,
         slot=taken.slot,
-        extras={"pair": pair} | extras,
+        extras=_extras(pair, cell, columns),
     )
+
+
+def _extras(
+    pair: Int[Array, "B"], cell: Int[Array, "B"] | None, columns: dict[str, Array]
+) -> dict[str, Array]:
+    """What a family may read beside: the number of the pair, and where there are such the doses
+    and the place among the drawn cells."""
+    extras = {"pair": pair}
+    for name in ("dose", "control_dose"):
+        if name in columns:
+            extras[name] = columns[name]
+    if cell is not None:
+        extras["cell"] = cell
+    return extras
 
 
 def _rows(
@@ -97,9 +113,10 @@ def _rows(
 ) -> Float[Array, "B G"]:
     """Means over the drawn cells (or the `cell`-th drawn cell), adjusted for batch."""
     # One cell is handled as a draw of one, so that both units share the code below.
-    drawn = (
-        data.draws[pool, replicate] if cell is None else data.draws[pool, replicate, cell][:, None]
-    )
+    if cell is None:
+        drawn = data.draws[pool, replicate]
+    else:
+        drawn = data.draws[pool, replicate, cell][:, None]
     batch = data.pool_batch[pool]
     # The map is affine, so it may follow the mean over cells (docs/models/cycseq.md, ComBat).
     return data.scale[batch] * _means(static, data.cells, drawn) + data.shift[batch]
@@ -148,8 +165,7 @@ def _add_window(
     begin: Int[Array, "B"],
     total: Float[Array, "B G"],
 ) -> Float[Array, "B G"]:
-    """Add the counts from `begin` on; what a window holds of other cells is scattered behind the
-    last gene, which drops it."""
+    """Add the counts from `begin` on."""
     # Near the end the window starts earlier instead of reading beyond: so the counts need no
     # padding, hence no copy.
     at = jnp.minimum(begin, cells["genes"].shape[0] - static.width)
@@ -164,6 +180,4 @@ def _add_window(
     if "cap" in cells:
         # The cap is on stored entries only: a gene that is not stored lies below every cap.
         value = jnp.minimum(value, cells["cap"][cells["file"][cell][:, None], gene])
-    # Entries of other cells get a column that does not exist and are dropped.
-    column = jnp.where(inside, gene, static.genes)
-    return total.at[jnp.arange(cell.shape[0])[:, None], column].add(value, mode="drop")
+    return add_nonzeros(total, gene, value, inside)

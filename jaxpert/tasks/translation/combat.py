@@ -81,35 +81,27 @@ def combat(
 
     Args:
       moments: per batch (ddof 0); batches without cells are left as they are.
-      reference: the batch that the others are aligned to: alpha and s are its mean and standard
-        deviation, and its own cells stay as they are. With a kept one, which is none of the
-        batches, all of them move. None is the joint form: alpha and s are pooled over the batches
-        and all of them move.
+      reference: the batch that the others are aligned to. With a kept one, or None for the joint
+        form, all of them move.
       stopping: "absolute" ends when no g* or d* changes by more than 1e-4 of its size; "signed"
         divides by the old value with its sign as published implementations do, so that negative
         ones never block stopping.
 
     A gene of no variance (s = 0), and a batch whose genes all have one variance (its prior has no
-    spread), are left untouched. Raises ValueError for an unknown `stopping`.
+    spread), are left untouched.
     """
     if stopping not in ("absolute", "signed"):
         raise ValueError(f"stopping is {stopping!r}, expected 'absolute' or 'signed'")
-    batches, genes = moments.mean.shape
     # docs/models/cycseq.md, ComBat: z = (y - alpha) / s.
-    alpha, variance = _standard(moments, reference)
-    # A gene that does not vary in the reference has no scale to be standardised by.
-    varies = variance > CONSTANT * alpha**2
-    center, s = alpha[varies], np.sqrt(variance[varies])
-    affine, untouched = identity(batches, genes), np.ones((batches, genes), bool)
-    iterations = np.zeros(batches, np.int64)
-    # A kept reference is none of the batches, so that all of them move.
-    still = None if isinstance(reference, CombatReference) else reference
+    alpha, s, varies = _standard(moments, reference)
+    affine, untouched = identity(*moments.mean.shape), np.ones(moments.mean.shape, bool)
+    iterations = np.zeros(len(moments.cells), np.int64)
     for b in np.flatnonzero(moments.cells):
         # The reference stays as it is, and with no varying gene there is nothing to do.
-        if b == still or not varies.any():
+        if _is_reference(int(b), reference) or not varies.any():
             continue
         # Effect and spread of the batch for each gene, standardised.
-        shift = (moments.mean[b, varies] - center) / s
+        shift = (moments.mean[b, varies] - alpha) / s
         spread = moments.variance[b, varies] / s**2
         prior = _prior(shift, spread)
         # Without spread over genes the inverse gamma has no parameters.
@@ -119,9 +111,8 @@ def combat(
         # y' = s (z - g*) / sqrt(d*) + alpha as a map of y.
         scale = 1 / np.sqrt(d)
         # Written into the map of the batch in place; other genes keep the identity.
-        affine.scale[b, varies] = scale
-        affine.shift[b, varies] = center - (center + s * g) * scale
-        untouched[b, varies] = False
+        affine.scale[b, varies], untouched[b, varies] = scale, False
+        affine.shift[b, varies] = alpha - (alpha + s * g) * scale
     return Combat(affine, untouched, iterations)
 
 
@@ -169,29 +160,37 @@ def require_comparable(
             )
     # Moments belong to genes by place, so the order matters too.
     if reference.genes != genes:
-        absent = [gene for gene in reference.genes if gene not in set(genes)]
-        what = (
-            f"{len(absent)} of them missing here ({shown(absent)})"
-            if absent
-            else "in another order or fewer"
-        )
+        absent = np.asarray(reference.genes)[~np.isin(reference.genes, genes)]
+        what = "in another order or fewer"
+        if len(absent):
+            what = f"{len(absent)} of them missing here ({shown(absent)})"
         raise InputError(
             f"the data have {len(genes)} genes and {kept} {len(reference.genes)}, {what}; expected "
             "the same genes in the same order: choose the genes of its run when reading the data"
         )
 
 
+def _is_reference(batch: int, reference: int | CombatReference | None) -> bool:
+    # A kept reference is none of the batches.
+    return not isinstance(reference, CombatReference) and batch == reference
+
+
 def _standard(
     moments: GroupMoments, reference: int | CombatReference | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Alpha and s^2 of each gene."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Alpha and s of the genes that vary, and which those are: mean and deviation of the reference,
+    or pooled over the batches."""
     if isinstance(reference, CombatReference):
-        return reference.mean, reference.variance
-    if reference is not None:
-        return moments.mean[reference], moments.variance[reference]
-    # The joint form pools within-batch variances, weighted by cells.
-    weight = (moments.cells / moments.cells.sum())[:, None]
-    return (weight * moments.mean).sum(0), (weight * moments.variance).sum(0)
+        alpha, variance = reference.mean, reference.variance
+    elif reference is not None:
+        alpha, variance = moments.mean[reference], moments.variance[reference]
+    else:
+        # The joint form pools within-batch variances, weighted by cells.
+        weight = (moments.cells / moments.cells.sum())[:, None]
+        alpha, variance = (weight * moments.mean).sum(0), (weight * moments.variance).sum(0)
+    # A gene that does not vary in the reference has no scale to be standardised by.
+    varies = variance > CONSTANT * alpha**2
+    return alpha[varies], np.sqrt(variance[varies]), varies
 
 
 def _prior(shift: np.ndarray, spread: np.ndarray) -> _Prior | None:
@@ -227,6 +226,7 @@ def _posterior(
 
 def _change(old: np.ndarray, new: np.ndarray, stopping: str) -> float:
     """Largest change relative to the old value; one from exactly 0 to 0 is none."""
+    # Signed as published, so that a negative old value never keeps the rounds going.
     size = old if stopping == "signed" else np.abs(old)
     moved = np.abs(new - old)
     of_zero = np.where(moved > 0, np.inf, 0.0)

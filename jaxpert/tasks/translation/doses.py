@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import column, shown
 from jaxpert.data.labels import Labels, text_labels
 from jaxpert.tasks.translation.draws import PseudobulkGroups, control_of, find_pseudobulk_groups
-from jaxpert.tasks.translation.lines import (
-    PLACEHOLDERS,
+from jaxpert.tasks.translation.parts import (
+    FIX,
     Names,
     Part,
+    SourceSettings,
     join,
     per_source,
     read_parts,
@@ -33,84 +34,86 @@ from jaxpert.tasks.translation.splits import TEST, TRAIN, Edges
 
 PAIRS = ("adjacent", "lowest_to_highest")
 # A column of the file with such a name is renamed, so that it is not lost.
-OWN = ("compound", "dose", "annotated_targets")
+MADE = ("compound", "dose", "annotated_targets")
 """Columns of `Dataset.obs` that are made here; the dose of vehicle cells is 0."""
 
 Targets = Mapping[str, Any] | str | os.PathLike
 
 
-class _Cells(NamedTuple):
-    """Compound (the vehicle's label for vehicle cells) and dose of each cell."""
+@dataclass(frozen=True)
+class DoseSettings(SourceSettings):
+    """Arguments of `load_doses` beside the sources and the table of targets."""
 
+    compound: Names = "compound"
+    """Column of the compound."""
+    dose: Names = "dose"
+    """Column of the dose, a number in any unit; ignored for vehicle cells."""
+    vehicle: str = "vehicle"
+    """The compound label of untreated cells; cells of any compound at dose 0 are vehicle cells
+    too."""
+
+
+class _Dosed(NamedTuple):
+    """A part with compound (the vehicle's label for vehicle cells) and dose of each cell."""
+
+    part: Part
     compound: np.ndarray
     dose: Float[np.ndarray, "N"]
 
 
-def load_doses(
-    sources: Any,
-    *,
-    targets: Targets,
-    compound: Names = "compound",
-    dose: Names = "dose",
-    vehicle: str = "vehicle",
-    line: Names | None = "cell_type",
-    batch: Names | None = None,
-    layer: Names | None = None,
-    normalised: bool = False,
-    placeholders: int = PLACEHOLDERS,
-    name: str | None = None,
-) -> Dataset:
+def load_doses(sources: Any, *, targets: Targets, **settings: Any) -> Dataset:
     """Read a screen of compounds at several doses; a condition is a compound at a dose
     (`compound@dose`).
-
-    Args:
-      sources, line, batch, layer, normalised, placeholders: as for `load_lines`.
-      targets: compound -> its target genes (a sequence, or one text with `;`, `|`, `,` or blanks
-        between), or the path of a table (.csv, else tab-separated, with a header) whose first two
-        columns are these.
-      compound: column of the compound.
-      dose: column of the dose, a number in any unit; ignored for vehicle cells.
-      vehicle: the compound label of untreated cells; cells of any compound at dose 0 are vehicle
-          cells too.
 
     The treatments of a condition are the compound's targets among the measured genes. Compounds
     without a measured target are left out with their cells, counted and named. `obs` gets the
     columns `compound`, `dose` and `annotated_targets` (how many the table has, measured or not).
 
-    Raises InputError for doses that are no numbers, compounds that the table of targets does not
-    have, and lines without vehicle cells.
+    Args:
+        sources: as for `load_lines`.
+        targets: compound -> its target genes (a sequence, or one text with `;`, `|`, `,` or blanks
+            between), or the path of a table (.csv, else tab-separated, with a header) whose first
+            two columns are these.
+        **settings: fields of `DoseSettings`; another one is a TypeError.
+
+    Raises:
+        InputError: for doses that are no numbers, compounds that the table of targets does not
+            have, and lines without vehicle cells.
     """
+    s = DoseSettings(**settings)
     annotated = read_targets(targets)
-    parts, genes, notes = read_parts(
-        sources, line=line, batch=batch, layer=layer, normalised=normalised
-    )
-    compounds = per_source(compound, len(parts), "data.compound")
-    doses = per_source(dose, len(parts), "data.dose")
-    cells = [
-        _cells(part, str(of_compound), str(of_dose), vehicle)
-        for part, of_compound, of_dose in zip(parts, compounds, doses, strict=True)
-    ]
-    measured, present = set(genes), _compounds(cells, vehicle)
+    parts, genes, notes = read_parts(sources, s)
+    dosed = _dosed(parts, s)
+    measured, present = set(genes), _compounds(dosed, s.vehicle)
     _require_annotated(present, annotated)
-    lost = sorted(name for name in present if not measured & set(annotated[name]))
+    targets_of = {name: sorted(measured & set(annotated[name])) for name in present}
+    lost = sorted(name for name in present if not targets_of[name])
     if len(lost) == len(present):
         raise InputError(
             f"none of the {len(present)} compounds has a target among the {len(genes)} genes, "
             f"expected gene names as in var_names (such as {shown(genes[:2])}): check data.targets"
         )
-    kept_parts, kept_cells, cells_lost = [], [], 0
-    for part, own in zip(parts, cells, strict=True):
-        keep = ~np.isin(own.compound, lost)
+    kept, cells_lost = [], 0
+    for part in dosed:
+        keep = ~np.isin(part.compound, lost)
         cells_lost += int((~keep).sum())
-        kept_cells.append(_Cells(own.compound[keep], own.dose[keep]))
-        kept_parts.append(_keep(part, keep, kept_cells[-1], annotated))
-    of_measured = {name: sorted(measured & set(annotated[name])) for name in present}
-    labels = _labels(kept_cells, vehicle, of_measured)
-    dataset = join(kept_parts, genes, labels, placeholders, name)
+        kept.append(_keep(part, keep, annotated))
+    labels = _labels(kept, s.vehicle, targets_of)
+    dataset = join([part for part, _, _ in kept], genes, labels, s)
     require_controls(dataset)
     used = {compound: annotated[compound] for compound in present - set(lost)}
     remarks = _remarks(lost, cells_lost, used, measured)
     return replace(dataset, notes=(*dataset.notes, *notes, *remarks))
+
+
+def _dosed(parts: list[Part], s: DoseSettings) -> list[_Dosed]:
+    """The parts with what each cell was given."""
+    compounds = per_source(s.compound, len(parts), "data.compound")
+    doses = per_source(s.dose, len(parts), "data.dose")
+    dosed = []
+    for part, compound, dose in zip(parts, compounds, doses, strict=True):
+        dosed.append(_Dosed(part, *_cells(part, str(compound), str(dose), s.vehicle)))
+    return dosed
 
 
 def prepare(
@@ -124,12 +127,10 @@ def prepare(
         one with vehicle; "lowest_to_highest" trains on the lowest dose with vehicle alone and tests
         the highest dose from the lowest.
       test: compounds that are tested; None takes those with exactly one annotated target.
-      settings: of `prepare` but for the split: one replicate of the training pairs
-          validates.
+      settings: of `prepare` but for the split: one replicate of the training pairs validates.
 
-    `Pairs.dose` is log10 of both doses; vehicle stands a factor 10 below the lowest dose of the
-    data set. Doses are compared within a batch, with vehicle of the same batch (or the largest of
-    the line).
+    `Pairs.dose` is log10 of both doses. Doses are compared within a batch, with vehicle of the same
+    batch (or the largest of the line).
 
     Raises InputError for unknown compounds and where training or test would have no pair.
     """
@@ -144,10 +145,11 @@ def prepare(
     compound = np.asarray(dataset.obs["compound"], str)[first]
     dose = np.asarray(dataset.obs["dose"], float)[first]
     edges = _edges(dataset, pseudobulk, compound, dose, np.isin(compound, tested), pairs)
-    counts = [len(np.unique(compound[edges.upper[edges.part == part]])) for part in (TRAIN, TEST)]
-    if not all(counts):
+    trained = np.unique(compound[edges.upper[edges.part == TRAIN]])
+    asked = np.unique(compound[edges.upper[edges.part == TEST]])
+    if not len(trained) or not len(asked):
         raise InputError(
-            f"{counts[0]} compounds train and {counts[1]} are tested, expected some of both "
+            f"{len(trained)} compounds train and {len(asked)} are tested, expected some of both "
             "(tested are those with one annotated target): name some with data.test_compounds, or "
             "give more compounds"
         )
@@ -155,16 +157,15 @@ def prepare(
     lowest = np.log10(dose[dose > 0].min())
     logged = np.log10(np.where(dose > 0, dose, 10 ** (lowest - 1)))
     prepared = prepare_pairs(dataset, edges=edges, dose=logged, **settings)
-    names = np.unique(compound[edges.upper[edges.part == TEST]])
-    note = f"{counts[0]} compounds train and {counts[1]} are tested: {shown(names)}"
+    note = f"{len(trained)} compounds train and {len(asked)} are tested: {shown(asked)}"
     whole = replace(prepared.dataset, notes=(*prepared.dataset.notes, note))
     return prepared._replace(dataset=whole, notes=(*prepared.notes, note))
 
 
-def _compounds(cells: Sequence[_Cells], vehicle: str) -> set[str]:
+def _compounds(dosed: Sequence[_Dosed], vehicle: str) -> set[str]:
     """Every compound but the vehicle."""
     present: set[str] = set()
-    for part in cells:
+    for part in dosed:
         present |= set(np.unique(part.compound).tolist())
     return present - {vehicle}
 
@@ -173,11 +174,12 @@ def read_targets(targets: Targets) -> dict[str, tuple[str, ...]]:
     """Compound -> its annotated target genes, from a mapping or a table; several lines of one
     compound are joined."""
     if isinstance(targets, Mapping):
-        pairs = [(str(name), genes) for name, genes in targets.items()]
+        pairs = list(targets.items())
     else:
         pairs = _read_table(Path(os.path.expanduser(os.fspath(targets))))
     annotated: dict[str, tuple[str, ...]] = {}
-    for name, genes in pairs:
+    for compound, genes in pairs:
+        name = str(compound)
         # Several lines of one compound are joined, as tables often hold one target to a line.
         # A dict keeps the order in which genes are first named.
         annotated[name] = tuple(dict.fromkeys((*annotated.get(name, ()), *_listed(genes))))
@@ -186,11 +188,8 @@ def read_targets(targets: Targets) -> dict[str, tuple[str, ...]]:
 
 def _listed(genes: Any) -> list[str]:
     """Names of genes from one text, or from a sequence."""
-    if isinstance(genes, str):
-        names = re.split(r"[;|,\s]+", genes)
-    else:
-        names = [str(gene) for gene in genes or ()]
-    return [name for name in names if name]
+    names = re.split(r"[;|,\s]+", genes) if isinstance(genes, str) else map(str, genes or ())
+    return list(filter(None, names))
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
@@ -212,12 +211,13 @@ def _read_table(path: Path) -> list[tuple[str, str]]:
     return list(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
 
 
-def _cells(part: Part, compound: str, dose: str, vehicle: str) -> _Cells:
+def _cells(
+    part: Part, compound: str, dose: str, vehicle: str
+) -> tuple[np.ndarray, Float[np.ndarray, "N"]]:
+    """Compound and dose of each cell."""
     import pandas as pd
 
-    names = text_labels(part.obs, compound, "data.compound", "label them or leave them out").astype(
-        str
-    )
+    names = text_labels(part.obs, compound, "data.compound", FIX).astype(str)
     values = column(part.obs, dose, "data.dose")
     numbers = np.asarray(pd.to_numeric(values.astype(str), errors="coerce"), float)
     # What the file has as the dose of vehicle cells is often empty, so it is not read.
@@ -230,13 +230,14 @@ def _cells(part: Part, compound: str, dose: str, vehicle: str) -> _Cells:
             "in one unit for all: mend the column or set data.dose to another one"
         )
     # Cells of any compound at dose 0 were given nothing, so they are vehicle cells too.
-    return _Cells(np.where(numbers == 0, vehicle, names), numbers)
+    return np.where(numbers == 0, vehicle, names), numbers
 
 
 def _require_annotated(present: set[str], annotated: Mapping[str, Any]) -> None:
     unknown = sorted(present - set(annotated))
     if unknown:
         close = get_close_matches(unknown[0], list(annotated), n=1)
+        # A hint only where a name of the table is near enough to be meant.
         hint = f"; did you mean {close[0]!r}" if close else ""
         raise InputError(
             f"{len(unknown)} compounds of the cells are unknown to the table of targets "
@@ -245,36 +246,38 @@ def _require_annotated(present: set[str], annotated: Mapping[str, Any]) -> None:
         )
 
 
-def _keep(
-    part: Part, keep: np.ndarray, cells: _Cells, annotated: Mapping[str, Sequence[str]]
-) -> Part:
-    """The part's kept cells, with the columns OWN."""
-    taken = {name: f"{name}_in_file" for name in OWN if name in part.obs.columns}
-    number = [len(annotated.get(name, ())) for name in cells.compound]
-    obs = part.obs[keep].rename(columns=taken)
-    obs = obs.assign(compound=cells.compound, dose=cells.dose, annotated_targets=number)
+def _keep(dosed: _Dosed, keep: np.ndarray, annotated: Mapping[str, Sequence[str]]) -> _Dosed:
+    """The part's kept cells, with the columns MADE."""
+    part, compound, dose = dosed.part, dosed.compound[keep], dosed.dose[keep]
+    number = [len(annotated.get(name, ())) for name in compound]
+    # Columns of the file that have these names are kept under others.
+    obs = part.obs[keep].rename(columns={name: f"{name}_in_file" for name in MADE})
+    obs = obs.assign(compound=compound, dose=dose, annotated_targets=number)
     # A matrix that stays whole is not copied, since counts are the large part of the data.
     counts = part.counts if keep.all() else part.counts[keep]
     batch = None if part.batch is None else part.batch[keep]
-    return Part(part.name, counts, obs, part.line[keep], batch)
+    return _Dosed(Part(part.name, counts, obs, part.line[keep], batch), compound, dose)
 
 
-def _labels(parts: Sequence[_Cells], vehicle: str, targets: Mapping[str, Sequence[str]]) -> Labels:
+def _labels(parts: Sequence[_Dosed], vehicle: str, targets: Mapping[str, Sequence[str]]) -> Labels:
     """A condition for each compound at a dose, the vehicle first."""
-    cells = []
+    cells: list[tuple[str, float]] = []
     for part in parts:
         cells += zip(part.compound.tolist(), part.dose.tolist(), strict=True)
     # Vehicle comes first: the control is condition 0.
     keys = sorted(set(cells) - {(vehicle, 0.0)})
     index = {key: i for i, key in enumerate([(vehicle, 0.0), *keys])}
-    condition = np.array([index[key] for key in cells], np.int32)
-    treatments = tuple(sorted(set().union(*(targets[name] for name, _ in keys))))
+    names, treated = [vehicle], set()
+    for name, value in keys:
+        names.append(f"{name}@{value:g}")
+        treated.update(targets[name])
+    treatments = tuple(sorted(treated))
     # Two doses of a compound share the columns of its targets; the dose tells them apart.
     table = np.zeros((len(index), len(treatments)), np.float32)
     for i, (name, _) in enumerate(keys, start=1):
         table[i] = np.isin(treatments, targets[name])
-    names = (vehicle, *(f"{name}@{value:g}" for name, value in keys))
-    return Labels(names, condition, 0, treatments, table)
+    condition = np.array([index[key] for key in cells], np.int32)
+    return Labels(tuple(names), condition, 0, treatments, table)
 
 
 def _remarks(
@@ -297,7 +300,7 @@ def _remarks(
 
 
 def _tested(dataset: Dataset, test: Sequence[str] | None) -> list[str]:
-    if not set(OWN) <= set(dataset.obs.columns):
+    if not set(MADE) <= set(dataset.obs.columns):
         raise InputError(
             f"{dataset.name!r} has no compounds and doses, expected a dose series: read it with "
             "load_doses"
@@ -309,6 +312,7 @@ def _tested(dataset: Dataset, test: Sequence[str] | None) -> list[str]:
         return sorted(set(compound[np.asarray(dataset.obs["annotated_targets"]) == 1].tolist()))
     unknown = [name for name in test if name not in known]
     if unknown:
+        # Most unknown names are mistyped, so the closest known one is offered.
         close = get_close_matches(unknown[0], known, n=1)
         raise InputError(
             f"there is no compound {unknown[0]!r} in {dataset.name!r} (or it has no measured "

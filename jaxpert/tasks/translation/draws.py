@@ -72,7 +72,7 @@ def control_of(dataset: Dataset, pseudobulk: PseudobulkGroups) -> Int[np.ndarray
     largest of its line."""
     size = np.diff(pseudobulk.start)
     control = np.flatnonzero(pseudobulk.condition == dataset.control)
-    of_batch = {int(pseudobulk.batch[k]): int(k) for k in control}
+    of_batch = dict(zip(pseudobulk.batch[control].tolist(), control.tolist(), strict=True))
     largest: dict[int, int] = {}
     # Stable, so that of controls of equal size the first group is taken.
     for k in control[np.argsort(-size[control], kind="stable")]:
@@ -140,6 +140,8 @@ def _draw_published(pools: Sequence[np.ndarray], out: Int[np.ndarray, "S R D"]) 
         n = len(pool)
         if n not in positions:
             # The legacy generator is the published one; its stream differs from that of newer ones.
-            legacy = [np.random.RandomState(PUBLISHED_SEED + r) for r in range(replicates)]
-            positions[n] = np.stack([rng.choice(n, count, replace=n <= count) for rng in legacy])
+            positions[n] = np.empty((replicates, count), int)
+            for r in range(replicates):
+                rng = np.random.RandomState(PUBLISHED_SEED + r)
+                positions[n][r] = rng.choice(n, count, replace=n <= count)
         rows[:] = pool[positions[n]]

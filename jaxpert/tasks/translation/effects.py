@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,21 +44,28 @@ def changes(
         # The prediction less its input is the effect (docs/evaluation.md, Effects).
         made.append(model(rows)["n2p"] - start[block])
     profile, _ = profiles(groups, means, len(prepared.pseudobulk.lines))
-    found = {
+    predicted = {
         comparison.MODEL: np.concatenate(made),
         "no_change": np.zeros_like(means.upper),
         "mean_perturbation": profile["n2p"][groups.line] - means.lower,
         "mean_change": mean_changes(groups, means)[0],
     }
-    # The control goes in front with no change, as the shared scores expect it.
-    front = np.zeros((1, means.upper.shape[1]))
-    planted = None if truth is None else planted_changes(prepared, groups, truth)
+    planted = None
+    if truth is not None:
+        planted = planted_changes(prepared, groups, truth)
+    if planted is not None:
+        planted = _behind_control(planted)
     return Changes(
         (CONTROL, *groups.names),
-        np.concatenate([front, means.upper - means.lower]),
-        {name: np.concatenate([front, each]).astype(float) for name, each in found.items()},
-        None if planted is None else np.concatenate([front, planted]),
+        _behind_control(means.upper - means.lower),
+        {name: _behind_control(change).astype(float) for name, change in predicted.items()},
+        planted,
     )
+
+
+def _behind_control(change: Float[np.ndarray, "K G"]) -> Float[np.ndarray, "C G"]:
+    """The control in front with no change, as the shared scores expect it."""
+    return np.concatenate([np.zeros((1, change.shape[1])), change])
 
 
 def planted_changes(
@@ -65,50 +73,56 @@ def planted_changes(
 ) -> Float[np.ndarray, "K G"] | None:
     """True changes in the space of the rows (ComBat's scale included); None where conditions of the
     truth are none of perturbation and line, and on other scales than log2."""
-    where = {str(name): i for i, name in enumerate(truth.conditions)}
     # Other scales and doses have no counterpart among the planted means.
     if prepared.scale.kind != "log2_cp10k" or prepared.pairs.dose is not None:
         return None
-    dataset, lines = prepared.dataset, prepared.pseudobulk.lines
-    names = [
-        f"{dataset.conditions[c]} in {lines[i]}"
-        for c, i in zip(groups.condition, groups.line, strict=True)
-    ]
-    control = [f"{dataset.conditions[dataset.control]} in {lines[i]}" for i in groups.line]
+    dataset, lines = prepared.dataset, np.asarray(prepared.pseudobulk.lines)[groups.line]
+    perturbed, control = [], []
+    for condition, line in zip(groups.condition, lines, strict=True):
+        perturbed.append(f"{dataset.conditions[condition]} in {line}")
+        control.append(f"{dataset.conditions[dataset.control]} in {line}")
     # A truth of other conditions, such as one without lines, cannot be compared.
-    if not set(names) | set(control) <= set(where):
+    if not {*perturbed, *control} <= set(map(str, truth.conditions)):
         return None
-    genes = {str(name): i for i, name in enumerate(truth.genes)}
-    mean = truth.mean_log2[:, [genes[name] for name in dataset.genes]]
-    change = mean[[where[name] for name in names]] - mean[[where[name] for name in control]]
+    mean = truth.mean_log2[:, _places(truth.genes, dataset.genes)]
+    before, after = _places(truth.conditions, control), _places(truth.conditions, perturbed)
+    change = mean[after] - mean[before]
     # ComBat's shift cancels in a difference and its scale does not.
     return prepared.affine.scale[groups.batch] * change
 
 
+def _places(names: Any, wanted: Sequence[str]) -> list[int]:
+    """Where each of the wanted names stands among others."""
+    place = {str(name): i for i, name in enumerate(names)}
+    return [place[name] for name in wanted]
+
+
 def compare(
-    prepared: Prepared, groups: EffectGroups, means: GroupMeans, found: Changes, seed: int
+    prepared: Prepared, groups: EffectGroups, means: GroupMeans, changes: Changes, seed: int
 ) -> dict[str, Any]:
     """`comparison.compare` over pairs of perturbation and line: the main table of the report."""
     pairs, dataset = prepared.pairs, prepared.dataset
     # Row 0 is the control, so pairs are counted from 1.
-    subsets = {"all": np.arange(1, len(found.names))}
+    subsets = {"all": np.arange(1, len(changes.names))}
     for name in SPLITS[:3]:
         members = np.unique(groups.of_pair[pairs.part == SPLITS.index(name)]) + 1
         if len(members):
             subsets[name] = members
     trained = np.concatenate([[True], groups.trained])
     # Only treatments of the pairs stand in the table; the control has none.
-    table = np.zeros((len(found.names), dataset.condition_treatments.shape[1]), np.float32)
+    table = np.zeros((len(changes.names), dataset.condition_treatments.shape[1]), np.float32)
     table[1:] = dataset.condition_treatments[groups.condition]
     # Expressed genes are those of the mean control row over all pairs.
     control = means.lower.mean(0)
     screen = comparison.Screen(
-        conditions=found.names,
+        conditions=changes.names,
         control=0,
         subsets=subsets,
         trained=trained,
         control_mean=control,
-        reference=found.observed[1:][groups.trained].mean(0),
+        reference=changes.observed[1:][groups.trained].mean(0),
         own_genes=comparison.own_genes(table, dataset.treatments, dataset.genes),
     )
-    return comparison.compare(found.observed, found.predicted, screen, truth=found.truth, seed=seed)
+    return comparison.compare(
+        changes.observed, changes.predicted, screen, truth=changes.truth, seed=seed
+    )

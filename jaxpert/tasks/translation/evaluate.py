@@ -64,7 +64,7 @@ def facets_of(prepared: Prepared, groups: EffectGroups) -> Facets:
     # A condition is called compound@dose, and compounds are what the tables are for.
     names = [prepared.dataset.conditions[c].rsplit("@", 1)[0] for c in groups.condition]
     compounds, number = np.unique(names, return_inverse=True)
-    return Facets(tuple(map(str, compounds)), number)
+    return Facets(tuple(compounds.tolist()), number)
 
 
 def gene_sets(prepared: Prepared, groups: EffectGroups) -> tuple[row_metrics.Tops, int]:
@@ -72,7 +72,7 @@ def gene_sets(prepared: Prepared, groups: EffectGroups) -> tuple[row_metrics.Top
     scoring only; and the number of groups with too few cells for a ranking."""
     # Controls serve many groups, so every group's moments are taken once.
     wanted = np.unique([groups.upper, groups.lower])
-    upper, lower = (np.searchsorted(wanted, side) for side in (groups.upper, groups.lower))
+    upper, lower = np.searchsorted(wanted, groups.upper), np.searchsorted(wanted, groups.lower)
     moments = moments_of(prepared, wanted)
     # From the variance of the cells at hand (ddof 0) to that of Welch's t (ddof 1).
     correction = moments.cells / np.maximum(moments.cells - 1, 1)
@@ -88,6 +88,7 @@ def gene_sets(prepared: Prepared, groups: EffectGroups) -> tuple[row_metrics.Top
     sizes = [k for k in row_metrics.TOPS if k < len(prepared.dataset.genes)]
     tops: row_metrics.Tops = {}
     for name, genes in row_metrics.gene_sets(ranking, sizes).items():
+        # None stands for all genes, which need no table.
         tops[name] = genes if genes is None else genes[upper]
     return tops, int((~ranking.ranked[upper]).sum())
 
@@ -109,17 +110,17 @@ def score(
     present = np.unique(group)
     row_facet, group_facet = facets.of_group[group], facets.of_group[present]
     tables: dict[str, dict[str, Any]] = {name: {} for name in methods}
+    # Pairs are kept apart by direction, facet and level, as the paper's tables are.
     for direction, by_method in collected.rows.items():
         for name, scores in by_method.items():
             by_row = _tables(scores, row_facet, facets.names)
             means = row_metrics.means(collected.sums[direction][name])
             # Groups without rows would be NaN and make every mean over groups undefined.
-            means = row_metrics.Comparison(*(side[present] for side in means))
+            means = row_metrics.map_rows(lambda rows: rows[present], means)
             of_means = row_metrics.score(means, present, tops)
-            by_mean = _tables(of_means, group_facet, facets.names)
+            by_mean = _tables(of_means, group_facet, facets.names, prefix="mean_")
             for where, values in by_row.items():
-                level = {f"mean_{key}": value for key, value in by_mean[where].items()}
-                tables[name][f"{direction} {where}"] = values | level
+                tables[name][f"{direction} {where}"] = values | by_mean[where]
     notes = [UNITS_NOTE]
     if unranked:
         notes.append(
@@ -141,8 +142,9 @@ def as_pairs(
 ) -> row_metrics.Comparison:
     """Predicted, target and input rows of a direction."""
     # The direction says which of both rows is the input.
-    target, start = (rows.x, rows.control) if direction == "n2p" else (rows.control, rows.x)
-    return row_metrics.Comparison(predicted, target, start)
+    if direction == "n2p":
+        return row_metrics.Comparison(predicted, target=rows.x, start=rows.control)
+    return row_metrics.Comparison(predicted, target=rows.control, start=rows.x)
 
 
 def triangular(
@@ -159,13 +161,13 @@ def triangular(
             pairs = as_pairs(rows, direction, predicted[direction])
             parts.append(row_metrics.triangle(pairs))
     used, place = np.unique(np.concatenate(numbers), return_inverse=True)
-    names = [groups.names[k] for k in used]
+    names = np.asarray(groups.names)[used].tolist()
     # Named genes come first, in either order of the file, then by name.
     order = sorted(names, key=lambda name: (name.rsplit(" in ", 1)[0] not in named, name))
     tables = {}
     for direction, parts in triangles.items():
-        columns = zip(*parts, strict=True)
-        whole = row_metrics.Triangle(*(np.concatenate(column) for column in columns))
+        # Columns of all blocks, one below the other.
+        whole = row_metrics.Triangle(*map(np.concatenate, zip(*parts, strict=True)))
         table = row_metrics.triangle_table(whole, place.ravel(), names)
         tables[direction] = {name: table[name] for name in order}
     return tables
@@ -178,8 +180,8 @@ def _collect(
     tops: row_metrics.Tops,
 ) -> _Collected:
     """Go through the rows once, a block at a time, and score every method on each block."""
-    blocks: dict[str, dict[str, list]] = {d: {} for d in DIRECTIONS}
-    sums: dict[str, dict[str, row_metrics.Sums]] = {d: {} for d in DIRECTIONS}
+    blocks: dict[str, dict[str, list]] = {direction: {} for direction in DIRECTIONS}
+    sums: dict[str, dict[str, row_metrics.Sums]] = {direction: {} for direction in DIRECTIONS}
     empty = row_metrics.empty_sums(len(groups.names), len(prepared.dataset.genes))
     numbers = []
     for rows in blocks_of_rows(prepared, evaluated_split(prepared), block=BLOCK):
@@ -199,27 +201,34 @@ def _collect(
 
 
 def _tables(
-    scores: row_metrics.Scores, facet: Int[np.ndarray, "n"], facets: tuple[str, ...]
+    scores: row_metrics.Scores,
+    facet: Int[np.ndarray, "n"],
+    facets: tuple[str, ...],
+    prefix: str = "",
 ) -> dict[str, Any]:
-    """{facet: {score: value}} of those that have rows, all together first."""
-    tables = row_metrics.by_line(scores, np.zeros(len(facet), int), [ALL])
+    """{facet: {prefix + score: value}} of those that have rows, all together first."""
+    by_facet = row_metrics.by_line(scores, np.zeros(len(facet), int), [ALL])
     # One facet alone would repeat the table of all.
     if len(facets) > 1:
-        by_facet = row_metrics.by_line(scores, facet, facets)
-        tables |= {name: table for name, table in by_facet.items() if table["pairs"]}
-    return {name: _flat(table) for name, table in tables.items()}
+        by_facet |= row_metrics.by_line(scores, facet, facets)
+    tables = {}
+    for name, table in by_facet.items():
+        if name == ALL or table["pairs"]:
+            tables[name] = _flat(table, prefix)
+    return tables
 
 
-def _flat(table: dict[str, Any]) -> dict[str, float]:
+def _flat(table: dict[str, Any], prefix: str) -> dict[str, float]:
     """{"mse": ..., "mse_top20": ...} from scores by set of genes."""
     flat: dict[str, float] = {}
     for genes, values in table.items():
         if genes == "pairs":
             continue
+        # Scores over all genes have no suffix: they are the ones that papers print.
         suffix = "" if genes == ALL else f"_{genes}"
         for metric, value in values.items():
             if metric != "undefined":
-                flat[metric + suffix] = value
+                flat[prefix + metric + suffix] = value
     return flat
 
 
@@ -227,8 +236,11 @@ def _sizes(facet: Int[np.ndarray, "k"], facets: tuple[str, ...]) -> dict[str, in
     """Evaluated groups of every "DIRECTION FACET"."""
     counts = {ALL: len(facet)}
     if len(facets) > 1:
-        counts |= {name: int((facet == i).sum()) for i, name in enumerate(facets)}
+        members = np.bincount(facet, minlength=len(facets)).tolist()
+        counts |= dict(zip(facets, members, strict=True))
     sizes: dict[str, int] = {}
     for direction in DIRECTIONS:
-        sizes |= {f"{direction} {name}": count for name, count in counts.items() if count}
+        for name, count in counts.items():
+            if count:
+                sizes[f"{direction} {name}"] = count
     return sizes

@@ -13,8 +13,8 @@ from jaxpert.data import shards
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.shards import Deal
 from jaxpert.tasks.translation.batch import DIVIDED, Layout, PairData, draw_batch
-from jaxpert.tasks.translation.lines import aligned
 from jaxpert.tasks.translation.log_scale import log_values
+from jaxpert.tasks.translation.matrices import aligned
 from jaxpert.tasks.translation.prepare import Prepared
 from jaxpert.tasks.translation.rows import BLOCK, drawn_rows
 
@@ -31,7 +31,6 @@ def make_feed(
     batch_size: int,
     devices: int = 1,
     *,
-    shuffle: bool | None = None,
     unit_scale: Float[np.ndarray, "G"] | None = None,
     layout: str = "auto",
     memory_bytes: int | None = None,
@@ -44,14 +43,13 @@ def make_feed(
     dose), both on the adjusted log scale; `treatment`, `condition` and `stratum` are the perturbed
     row's. `extras["pair"]` is the pair's number, `extras["dose"]` and `extras["control_dose"]`
     log10 of the higher and the lower dose where there are doses, `extras["cell"]` the place among
-    the drawn cells where each is a row. Training drops the last partial batch; other splits pad it
-    under a False mask.
+    the drawn cells where each is a row. Training has a new order in every epoch and drops the last
+    partial batch; other splits pad it under a False mask.
 
     Args:
       batch_size: pairs of the whole batch, over all devices.
       devices: devices of all processes. Pairs are dealt into shards as by `data.make_feed`, cells
         and draws are on every device.
-      shuffle: a new order in every epoch; None for training only.
       unit_scale: largest value per gene (`training_rows_per_gene_scale`): rows are divided by it.
       layout: "dense" keeps log values [cells, genes] in float32, "csr" only the counts, of which it
         takes the logarithm and adds up in every step; "auto" takes dense while it fits
@@ -65,24 +63,35 @@ def make_feed(
     training = split == "train"
     numbers = _row_numbers(prepared, split)
     dealt = shards.deal(numbers, batch_size, devices, drop_last=training)
-    fewest = batch_size if training else 1
-    if len(numbers) < fewest:
+    _require_rows(prepared, split, len(numbers), batch_size)
+    # Feeds of one data set share the cells, which are by far the largest part.
+    counts = cells or device_cells(prepared, layout, memory_bytes)
+    data = shards.place(_data(prepared, counts, dealt, unit_scale, split), DIVIDED, devices)
+    order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, training)
+    batch = functools.partial(draw_batch, _static(prepared, dealt, counts))
+    return Feed(data, order, batch, dealt.steps, len(numbers))
+
+
+def _require_rows(prepared: Prepared, split: str, rows: int, batch_size: int) -> None:
+    """Refuse a split that gives no batch; only training needs a full one."""
+    fewest = batch_size if split == "train" else 1
+    if rows < fewest:
         raise InputError(
-            f"split {split!r} of {prepared.dataset.name} has {len(numbers)} pairs of rows, "
+            f"split {split!r} of {prepared.dataset.name} has {rows} pairs of rows, "
             f"expected at least {fewest}: lower train.batch_size or change split.kind"
         )
-    # Feeds of one data set share the cells, which are by far the largest part.
-    if cells:
-        counts, width = cells, _width(prepared, cells)
-    else:
-        counts, width = device_cells(prepared, layout, memory_bytes)
-    data = shards.place(_data(prepared, counts, dealt, unit_scale, split), DIVIDED, devices)
+
+
+def _static(prepared: Prepared, dealt: Deal, cells: dict[str, Any]) -> Layout:
+    """The numbers that compiled code is made for."""
     # A unit of 0 tells the device that values are not to be logged.
     unit = 0.0 if prepared.scale.kind == "given" else prepared.scale.unit
-    static = Layout(dealt.share, len(prepared.dataset.genes), width, unit, _deep(prepared))
-    shuffled = training if shuffle is None else shuffle
-    order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, shuffled)
-    return Feed(data, order, functools.partial(draw_batch, static), dealt.steps, len(numbers))
+    width = 0
+    if "dense" not in cells:
+        # The widest cell decides, up to WINDOW: wider ones are read in several steps.
+        widest = int(np.diff(prepared.dataset.counts.indptr).max())
+        width = max(1, min(WINDOW, widest))
+    return Layout(dealt.share, len(prepared.dataset.genes), width, unit, _deep(prepared))
 
 
 def make_feeds(
@@ -93,25 +102,19 @@ def make_feeds(
     train = make_feed(prepared, "train", batch_size, devices, **settings)
     if not len(prepared.pair_numbers("val")):
         return train, None
-    # The layout was decided by the first feed, so it cannot be asked for again.
-    shared = {k: v for k, v in settings.items() if k not in ("layout", "memory_bytes")}
     # Over several devices arrays are laid out by the first feed, so they are made anew.
-    cells = train.data.cells if devices == 1 else None
-    if cells is None:
-        return train, make_feed(prepared, "val", batch_size, devices, **settings)
-    return train, make_feed(prepared, "val", batch_size, devices, cells=cells, **shared)
+    if devices == 1:
+        settings["cells"] = train.data.cells
+    return train, make_feed(prepared, "val", batch_size, devices, **settings)
 
 
-def device_cells(
-    prepared: Prepared, layout: str, memory_bytes: int | None
-) -> tuple[dict[str, Any], int]:
-    """The cells in one of the layouts, on the host still, and the window to read them by (0 for
-    dense)."""
+def device_cells(prepared: Prepared, layout: str, memory_bytes: int | None) -> dict[str, Any]:
+    """The cells in one of the layouts, on the host still."""
     counts, scale = prepared.dataset.counts, prepared.scale
     # float32 takes 4 bytes.
     dense_bytes = 4 * counts.shape[0] * counts.shape[1]
     if shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES):
-        return {"dense": _dense(prepared)}, 0
+        return {"dense": _dense(prepared)}
     # Positions on the device are int32, which halves the tables of indices.
     if counts.nnz > np.iinfo(np.int32).max:
         raise InputError(
@@ -127,16 +130,7 @@ def device_cells(
     # The cap is that of clipped z-scores, applied to stored entries alone.
     if scale.cap is not None:
         cells |= {"file": scale.file, "cap": scale.cap.astype(np.float32)}
-    return cells, _width(prepared, cells)
-
-
-def _width(prepared: Prepared, cells: dict[str, Any]) -> int:
-    return (
-        0
-        if "dense" in cells
-        # The widest cell decides, up to WINDOW: wider ones are read in several steps.
-        else max(1, min(WINDOW, int(np.diff(prepared.dataset.counts.indptr).max())))
-    )
+    return cells
 
 
 def _dense(prepared: Prepared) -> np.ndarray:
@@ -175,8 +169,9 @@ def _data(
     pairs, draws = prepared.pairs, prepared.draws
     # The map and the kept rows are divided alike, which divides every adjusted row.
     by_gene = 1.0 if unit_scale is None else np.asarray(unit_scale)
-    names = ("upper", "lower", "replicate", "condition", "batch")
-    columns = {name: getattr(pairs, name).astype(np.int32) for name in names}
+    columns: dict[str, np.ndarray] = {}
+    for name in ("upper", "lower", "replicate", "condition", "batch"):
+        columns[name] = getattr(pairs, name).astype(np.int32)
     if pairs.dose is not None:
         columns["dose"], columns["control_dose"] = pairs.dose.astype(np.float32).T
     lower, lower_row = _lower_rows(prepared, split)
@@ -215,11 +210,11 @@ def _narrow_first(prepared: Prepared) -> Int[np.ndarray, "S R D"]:
 def _lower_rows(prepared: Prepared, split: str) -> tuple[np.ndarray, Int[np.ndarray, "M"] | None]:
     """The distinct lower rows of the split and each pair's, where few enough: a line's controls
     serve all its pairs."""
-    pairs, own, genes = prepared.pairs, prepared.pair_numbers(split), len(prepared.dataset.genes)
+    pairs, here, genes = prepared.pairs, prepared.pair_numbers(split), len(prepared.dataset.genes)
     # One number for pool and replicate, so that distinct pairs are found by one sort.
     replicates = prepared.draws.cells.shape[1]
     key, place = np.unique(
-        pairs.lower[own].astype(np.int64) * replicates + pairs.replicate[own], return_inverse=True
+        pairs.lower[here].astype(np.int64) * replicates + pairs.replicate[here], return_inverse=True
     )
     # Where every cell is a row there are too many lower rows to be kept.
     if prepared.unit == "cell" or 4 * len(key) * genes > CONTROL_BYTES:
@@ -231,5 +226,5 @@ def _lower_rows(prepared: Prepared, split: str) -> tuple[np.ndarray, Int[np.ndar
         rows[start : start + BLOCK] = drawn_rows(prepared, some // replicates, some % replicates)
     # Rows of other parts are never asked for by this feed; their 0 stands for nothing.
     of_pair = np.zeros(len(pairs.part), np.int32)
-    of_pair[own] = place
+    of_pair[here] = place
     return rows, of_pair

@@ -54,15 +54,14 @@ def find_effect_groups(prepared: Prepared) -> EffectGroups:
     # NumPy 2.0 gives the inverse of rows a further axis.
     of_pair = of_pair.ravel()
     condition, batch = pairs.condition[first], pairs.batch[first]
-    names = tuple(
-        f"{dataset.conditions[c]} in {dataset.strata[b]}"
-        for c, b in zip(condition, batch, strict=True)
-    )
+    names = []
+    for c, b in zip(condition, batch, strict=True):
+        names.append(f"{dataset.conditions[c]} in {dataset.strata[b]}")
     # A group is trained when any of its replicates is, as with the replicate split.
     trained = np.zeros(len(distinct), bool)
     trained[of_pair[pairs.part == SPLITS.index("train")]] = True
     return EffectGroups(
-        names=names,
+        names=tuple(names),
         upper=distinct[:, 0],
         lower=distinct[:, 1],
         condition=condition,

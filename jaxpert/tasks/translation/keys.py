@@ -162,22 +162,9 @@ class TranslationConfig:
     evaluation: EvaluationKeys = section(EvaluationKeys)
 
 
-# Small data take a higher rate and smaller batches, so that the variants end in minutes.
-SMALL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "demo": {
-        "data": {"perturbation": "perturbation"},
-        "train": {"epochs": 150, "batch_size": 128, "learning_rate": 1e-3, "patience": 30},
-    },
-    "test": {
-        "data": {"preset": "tiny", "perturbation": "perturbation"},
-        "train": {"epochs": 3, "batch_size": 64},
-    },
-}
-"""What the variants on simulated cells change of the sections."""
-
-
 def defaults(
     name: str, entry: config.ModelEntry, variant: str, changes: Mapping[str, Mapping[str, Any]]
 ) -> config.Config:
     """A config of a model for this task at a variant, with its family's changes of the sections."""
-    return config.defaults(TranslationConfig, name, entry, variant, SMALL.get(variant, {}), changes)
+    small = config.SMALL.get(variant, {})
+    return config.defaults(TranslationConfig, name, entry, variant, small, changes)

@@ -32,6 +32,7 @@ from jaxpert.tasks.translation.rows import blocks_of_rows, rows_spec
 IN = " in "
 """Between a perturbation and its line in names of pairs."""
 NONE = ("", "none", "null")
+"""Values of `data.combat_reference` for no ComBat, in configs of this version and of older ones."""
 START = "start"
 """Value of `data.combat_reference`: the reference of the run in `train.start`."""
 SHAPE_ROWS = 2
@@ -46,7 +47,8 @@ def load(config: TranslationConfig, family: Family, others: Mapping[str, Family]
         raise InputError("train.epochs is 0, expected at least 1 where train.start is empty")
     # The start is read first, since rows are aligned to its reference.
     start = _read_start(config, family)
-    prepared, truth = load_rows(config, None if start is None else start.reference)
+    reference = None if start is None else start.reference
+    prepared, truth = load_rows(config, reference)
     problem = problem_of(prepared, truth, start)
     _check_evaluation(config, prepared)
     # Models beside are asked now, so that a run does not fail after its training.
@@ -89,6 +91,7 @@ def sample(prepared: Prepared, model: Model) -> Batch:
     pairs, count = prepared.pairs, len(rows.pair)
     condition = pairs.condition[rows.pair]
     extras = {}
+    # As the feed has them, since shapes are worked out from this batch.
     if pairs.dose is not None:
         dose = pairs.dose[rows.pair].astype(np.float32)
         extras = {"dose": jnp.asarray(dose[:, 0]), "control_dose": jnp.asarray(dose[:, 1])}
@@ -183,7 +186,9 @@ def per_file(text: str) -> Any:
     """One name for all files, or one for each where commas join them (an empty one for none)."""
     # An empty name between commas stands for a file without such a column.
     parts = [part.strip() or None for part in text.split(",")]
-    return parts if len(parts) > 1 else text.strip()
+    if len(parts) == 1:
+        return text.strip()
+    return parts
 
 
 def _read_start(config: TranslationConfig, family: Family) -> Any:
@@ -202,7 +207,9 @@ def _combat_reference(keys: DataKeys, reference: CombatReference | None) -> Any:
     """The batch or moments that others are aligned to; None for no ComBat."""
     if keys.combat_reference == START:
         return reference
-    return None if keys.combat_reference in NONE else keys.combat_reference
+    if keys.combat_reference in NONE:
+        return None
+    return keys.combat_reference
 
 
 def _sources(keys: DataKeys) -> tuple[Any, Any]:
@@ -239,7 +246,7 @@ def _keep_lines(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
     kept = keep_cells(dataset, np.isin(line, lines), f"data.lines={','.join(lines)}")
     # Batch columns of lines that are left out go too, since networks have one input for each.
     used, stratum = np.unique(kept.stratum, return_inverse=True)
-    strata = tuple(dataset.strata[s] for s in used)
+    strata = tuple(np.asarray(dataset.strata)[used].tolist())
     return replace(kept, strata=strata, stratum=stratum.astype(np.int32))
 
 
@@ -250,8 +257,8 @@ def _held_out(split: SplitKeys) -> list[Any]:
     pairs = []
     for name in split.held_out:
         # The last " in " divides the two, since a perturbation's name may hold one.
-        perturbation, found, line = name.rpartition(IN)
-        if not found:
+        perturbation, between, line = name.rpartition(IN)
+        if not between:
             raise InputError(
                 f"split.held_out names {name!r}, expected pairs such as `KLF1 in K562`: write it so"
             )

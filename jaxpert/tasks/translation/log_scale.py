@@ -66,7 +66,9 @@ def fit_log_scale(
         )
     whole = counts.dtype.kind in "ui"
     if whole == (lognorm == "given"):
-        held, fix = ("counts", LOGNORM[0]) if whole else ("values normalised before", "given")
+        held, fix = "values normalised before", "given"
+        if whole:
+            held, fix = "counts", LOGNORM[0]
         raise InputError(
             f"the log transform is {lognorm!r} but the cells hold {held}: set data.lognorm={fix}"
         )
@@ -78,14 +80,17 @@ def fit_log_scale(
     # Logarithms are natural inside; the base is a division by ln 2.
     unit = np.log(2.0) if lognorm.startswith("log2") else 1.0
     scale = LogScale(lognorm, factor, unit, file)
-    return _with_z_score(counts, scale, keep) if lognorm == "ln_cp10k_zscore" else scale
+    if lognorm == "ln_cp10k_zscore":
+        return _with_z_score(counts, scale, keep)
+    return scale
 
 
 def library(counts: Any) -> Float[np.ndarray, "N"]:
     """Total of each cell, block by block."""
-    return np.concatenate(
-        [np.asarray(block.sum(axis=1), np.float64).ravel() for _, block in row_blocks(counts)]
-    )
+    totals = np.empty(counts.shape[0])
+    for rows, block in row_blocks(counts):
+        totals[rows] = np.asarray(block.sum(axis=1), np.float64).ravel()
+    return totals
 
 
 def log_values(

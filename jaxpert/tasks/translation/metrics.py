@@ -9,7 +9,7 @@ NaN, never 0. See docs/models/cycseq.md for the scores of the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,9 +81,9 @@ def row_scores(pairs: Comparison, genes: Int[np.ndarray, "n k"] | None = None) -
     them)."""
     chosen = pairs
     if genes is not None:
-        chosen = Comparison(*(np.take_along_axis(rows, genes, axis=1) for rows in pairs))
+        chosen = map_rows(lambda rows: np.take_along_axis(rows, genes, axis=1), pairs)
     # float64, since correlations of nearly equal rows lose their digits in float32.
-    predicted, target, start = (rows.astype(np.float64) for rows in chosen)
+    predicted, target, start = map_rows(_doubles, chosen)
     error = predicted - target
     mse = (error**2).mean(1)
     # NaN for a constant row makes every score that divides by it undefined, never infinite.
@@ -101,7 +101,17 @@ def row_scores(pairs: Comparison, genes: Int[np.ndarray, "n k"] | None = None) -
     # Rows without a ranking carry -1, which would silently read the last gene.
     if genes is None:
         return scores
-    return {name: np.where((genes >= 0).all(1), values, np.nan) for name, values in scores.items()}
+    ranked = (genes >= 0).all(1)
+    return {name: np.where(ranked, values, np.nan) for name, values in scores.items()}
+
+
+def map_rows(function: Callable[[RowValues], RowValues], pairs: Comparison) -> Comparison:
+    """The same done to predicted, target and input rows."""
+    return Comparison(function(pairs.predicted), function(pairs.target), function(pairs.start))
+
+
+def _doubles(rows: RowValues) -> RowValues:
+    return rows.astype(np.float64)
 
 
 def correlation(a: RowValues, b: RowValues) -> PerRow:
@@ -116,9 +126,10 @@ def correlation(a: RowValues, b: RowValues) -> PerRow:
 def _variance(rows: RowValues, size: PerRow | None = None) -> PerRow:
     """Population variance of every row, NaN where it is rounding beside the mean square (or
     `size`)."""
-    of_rounding = (rows**2).mean(1) if size is None else size
+    if size is None:
+        size = (rows**2).mean(1)
     variance = rows.var(1)
-    return np.where(variance > CONSTANT * of_rounding, variance, np.nan)
+    return np.where(variance > CONSTANT * size, variance, np.nan)
 
 
 def _change(predicted: RowValues, target: RowValues, start: RowValues) -> PerRow:
@@ -139,11 +150,11 @@ def score(pairs: Comparison, group: Int[np.ndarray, "n"], tops: Tops) -> Scores:
         group: of each row, a row of the tables in `tops`.
         tops: gene sets by name: None for all genes, else genes of every group (`gene_sets`).
     """
-    # One mean hides which sets lack scores, so `undefined` is counted beside it.
-    return {
-        name: row_scores(pairs, None if genes is None else genes[group])
-        for name, genes in tops.items()
-    }
+    scores = {}
+    for name, genes in tops.items():
+        of_row = None if genes is None else genes[group]
+        scores[name] = row_scores(pairs, of_row)
+    return scores
 
 
 def gene_sets(
@@ -180,13 +191,18 @@ def by_line(
         members = line == number
         table[name] = {"pairs": int(members.sum())}
         for genes, of_metric in scores.items():
-            values = {metric: _mean(each[members]) for metric, each in of_metric.items()}
-            undefined = [~np.isfinite(each[members]) for each in of_metric.values()]
-            table[name][genes] = values | {"undefined": int(np.any(undefined, axis=0).sum())}
+            means: dict[str, Any] = {}
+            undefined = np.zeros(int(members.sum()), bool)
+            for metric, values in of_metric.items():
+                means[metric] = _mean(values[members])
+                undefined |= ~np.isfinite(values[members])
+            # One mean hides which pairs lack a score, so they are counted beside it.
+            table[name][genes] = means | {"undefined": int(undefined.sum())}
     return table
 
 
 def _mean(values: np.ndarray) -> float:
+    """Mean of the defined values, NaN where there is none."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
@@ -215,7 +231,7 @@ def means(sums: Sums) -> Comparison:
     """One pair for each group: the level "mean"; NaN for groups without rows."""
     # NaN and not 0, so that a group without rows has no mean that looks like one.
     rows = np.where(sums.rows > 0, sums.rows, np.nan)[:, None]
-    return Comparison(*(total / rows for total in sums[:3]))
+    return Comparison(sums.predicted / rows, sums.target / rows, sums.start / rows)
 
 
 def triangle(pairs: Comparison) -> Triangle:
@@ -230,21 +246,24 @@ def triangle(pairs: Comparison) -> Triangle:
     a = correlation(target, predicted) ** 2
     c = correlation(start, predicted) ** 2
     t = correlation(start, target) ** 2
-    change = _change(*(rows.astype(np.float64) for rows in pairs))
+    change = _change(*map_rows(_doubles, pairs))
     return Triangle(a, c, t, change, a > c, a > t)
 
 
 def triangle_table(
     triangles: Triangle, group: Int[np.ndarray, "n"], names: Sequence[str]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | int]]:
     """Means of every group's defined pairs, and the shares of all its pairs that pass."""
     scores = triangles._asdict()
     scores["passed"] = triangles.nearer_target & triangles.beats_copying
-    table = {}
+    table: dict[str, dict[str, float | int]] = {}
     for number, name in enumerate(names):
         members = group == number
-        values = {key: _mean(np.asarray(each[members], float)) for key, each in scores.items()}
-        table[name] = values | {"pairs": int(members.sum())}
+        table[name] = {}
+        for key, values in scores.items():
+            # A truth value becomes 0 or 1, whose mean is the share that pass.
+            table[name][key] = _mean(np.asarray(values[members], float))
+        table[name]["pairs"] = int(members.sum())
     return table
 
 
@@ -270,7 +289,7 @@ def label_mixing(
         # One row has no neighbour of its own kind, so chance would be undefined.
         if min(map(len, sides)) < 2:
             continue
-        kind = np.repeat(["predicted", "real"], [len(side) for side in sides])
+        kind = np.repeat(["predicted", "real"], list(map(len, sides)))
         score = mixing.separation(np.concatenate(sides), kind, neighbours=neighbours, seed=seed)
         # Both sides have two rows or more, for which a score is always defined.
         assert score is not None

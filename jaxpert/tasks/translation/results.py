@@ -99,9 +99,9 @@ def rows_arrays(groups: EffectGroups, scored: evaluate.Scored) -> dict[str, np.n
     for direction, methods in scored.rows.items():
         for method, sets in methods.items():
             for genes, metrics in sets.items():
-                # A path as name, since an .npz holds no nested tables.
-                where = f"{direction}|{method}|{genes}"
-                arrays |= {f"{where}|{name}": values for name, values in metrics.items()}
+                for name, values in metrics.items():
+                    # A path as name, since an .npz holds no nested tables.
+                    arrays[f"{direction}|{method}|{genes}|{name}"] = values
     return arrays
 
 
@@ -113,13 +113,14 @@ def to_anndata(
     import anndata
     import pandas as pd
 
+    # The control stands in front of the changes and has no row of its own.
     dataset, effect = prepared.dataset, changes.predicted[compare.MODEL][1:]
     # Rows are named by perturbation and line, as everywhere in the run's files.
     obs = pd.DataFrame(
         {
-            "condition": [dataset.conditions[c] for c in groups.condition],
-            "line": [prepared.pseudobulk.lines[i] for i in groups.line],
-            "batch": [dataset.strata[b] for b in groups.batch],
+            "condition": np.asarray(dataset.conditions)[groups.condition].tolist(),
+            "line": np.asarray(prepared.pseudobulk.lines)[groups.line].tolist(),
+            "batch": np.asarray(dataset.strata)[groups.batch].tolist(),
             "split": _splits(prepared, groups),
         },
         index=pd.Index(groups.names),
@@ -177,5 +178,5 @@ def _splits(prepared: Prepared, groups: EffectGroups) -> list[str]:
     joined = []
     for k in range(len(groups.names)):
         parts = np.unique(prepared.pairs.part[groups.of_pair == k])
-        joined.append("+".join(SPLITS[part] for part in parts))
+        joined.append("+".join(np.asarray(SPLITS)[parts]))
     return joined

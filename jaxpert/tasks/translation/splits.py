@@ -4,7 +4,7 @@ draw."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from jaxpert.data.files import shown
 from jaxpert.tasks.translation.draws import PseudobulkGroups
 
 KINDS = ("replicate", "perturbation", "cell_line", "perturbation_in_line", "none")
+WHOLE = ("replicate", "none")
+"""Kinds that train on every pair."""
 TRAIN, VAL, TEST = range(3)
 SHARES = {"perturbation": (0.2, 0.1), "cell_line": (0.2, 0.0), "perturbation_in_line": (0.2, 0.1)}
 """Shares of what is held out for test and for validation; without the latter one replicate of
@@ -80,23 +82,14 @@ def hold_out(
         all lines, "cell_line" lines, "perturbation_in_line" a perturbation in one line that is
         trained in another.
       held_out: what is tested: names of conditions or of lines, or (condition, line) pairs; None
-          draws a share.
+        draws a share.
       test_share: share of the units held out for test; None takes 0.2.
-      val_share: share held out for validation; 0 validates on a replicate of training. None takes
-          0.1, 0 for lines.
+      val_share: share for validation (0: a replicate of training); None takes 0.1, 0 for lines.
 
     Raises InputError for unknown names, and where training would be left without pairs.
     """
-    if kind not in KINDS:
-        raise InputError(
-            f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind"
-        )
-    if kind in ("replicate", "none"):
-        if (held_out, test_share, val_share) != (None, None, None):
-            raise InputError(
-                f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is "
-                "set: take another split.kind or leave these unset"
-            )
+    _check_kind(kind, (held_out, test_share, val_share))
+    if kind in WHOLE:
         return edges
     units, names = _units(dataset, pseudobulk, edges, kind)
     # A stream of its own for the split, beside those of dealing and of the replicate.
@@ -114,20 +107,41 @@ def hold_out(
     part = np.full(len(units), TRAIN)
     part[np.isin(units, val)] = VAL
     part[np.isin(units, test)] = TEST
-    if not (part == TRAIN).any() or not (part == TEST).any():
-        raise InputError(
-            f"the split {kind!r} of {dataset.name!r} leaves {int((part == TRAIN).sum())} pairs of "
-            f"pseudo-bulk groups for training and {int((part == TEST).sum())} for test, expected "
-            "some of both: hold out less or take another split.kind"
-        )
+    _require_both(dataset, kind, part)
     return edges._replace(part=part)
+
+
+def _require_both(dataset: Dataset, kind: str, part: np.ndarray) -> None:
+    """Refuse a split that leaves nothing to train on or nothing to test."""
+    trained, tested = int((part == TRAIN).sum()), int((part == TEST).sum())
+    if not trained or not tested:
+        raise InputError(
+            f"the split {kind!r} of {dataset.name!r} leaves {trained} pairs of pseudo-bulk groups "
+            f"for training and {tested} for test, expected some of both: hold out less or take "
+            "another split.kind"
+        )
+
+
+def _check_kind(kind: str, shares: tuple[Any, ...]) -> None:
+    """Refuse an unknown kind, and what is to be held out where nothing is."""
+    if kind not in KINDS:
+        raise InputError(
+            f"the split is {kind!r}, expected one of {shown(KINDS)}: change split.kind"
+        )
+    if kind in WHOLE and shares != (None, None, None):
+        raise InputError(
+            f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is "
+            "set: take another split.kind or leave these unset"
+        )
 
 
 def _shares(kind: str, test_share: float | None, val_share: float | None) -> tuple[float, float]:
     """Shares held out for test and for validation, the defaults of the kind where none is given."""
-    default_test, default_val = SHARES[kind]
-    test = default_test if test_share is None else test_share
-    val = default_val if val_share is None else val_share
+    test, val = SHARES[kind]
+    if test_share is not None:
+        test = test_share
+    if val_share is not None:
+        val = val_share
     # Shares that leave nothing to train on are refused before anything is drawn.
     if min(test, val) < 0 or test + val >= 1:
         raise InputError(
@@ -204,12 +218,15 @@ def audit(
     return Audit(
         shared=_shared(drawn, 0),
         shared_controls=_shared(drawn, 1),
-        crossing=tuple(dataset.conditions[c] for c in sorted(conditions[TRAIN] & conditions[TEST])),
-        untrained_lines=tuple(
-            pseudobulk.lines[i] for i in sorted((lines[VAL] | lines[TEST]) - lines[TRAIN])
-        ),
-        untrained_targets=tuple(dataset.treatments[t] for t in untrained),
+        crossing=_named_by(dataset.conditions, conditions[TRAIN] & conditions[TEST]),
+        untrained_lines=_named_by(pseudobulk.lines, (lines[VAL] | lines[TEST]) - lines[TRAIN]),
+        untrained_targets=_named_by(dataset.treatments, untrained.tolist()),
     )
+
+
+def _named_by(names: Sequence[str], numbers: Iterable[int]) -> tuple[str, ...]:
+    """Names of some numbers, in the order of the numbers."""
+    return tuple(names[number] for number in sorted(numbers))
 
 
 def _shared(
@@ -249,12 +266,14 @@ def audit_notes(report: Audit) -> tuple[str, ...]:
 
 
 def _shared_notes(shared: dict[str, tuple[int, int]], rows: str, consequence: str) -> list[str]:
-    return [
-        f"{same} of the {cells} cells behind the {rows} rows of {part} are drawn in training "
-        f"too{consequence}"
-        for part, (cells, same) in shared.items()
-        if same
-    ]
+    notes = []
+    for part, (cells, same) in shared.items():
+        if same:
+            notes.append(
+                f"{same} of the {cells} cells behind the {rows} rows of {part} are drawn in "
+                f"training too{consequence}"
+            )
+    return notes
 
 
 def _units(
@@ -263,9 +282,9 @@ def _units(
     """What each pair is held out by, as a number, and the numbers' names."""
     condition, line = pseudobulk.condition[edges.upper], pseudobulk.line[edges.upper]
     if kind == "perturbation":
-        return condition, {dataset.conditions[c]: int(c) for c in np.unique(condition)}
+        return condition, {dataset.conditions[c]: c for c in np.unique(condition).tolist()}
     if kind == "cell_line":
-        return line, {pseudobulk.lines[i]: int(i) for i in np.unique(line)}
+        return line, {pseudobulk.lines[i]: i for i in np.unique(line).tolist()}
     lines = len(pseudobulk.lines)
     # One number for condition and line, so that both are compared at once.
     units = condition.astype(np.int64) * lines + line
@@ -296,12 +315,15 @@ def _drawn(
 
 
 def _named(held_out: Sequence[Any], names: dict[Any, int], kind: str) -> np.ndarray:
-    wanted = [tuple(unit) if kind == "perturbation_in_line" else unit for unit in held_out]
+    wanted = list(held_out)
+    # A pair may come as a list, from JSON, and the names are tuples.
+    if kind == "perturbation_in_line":
+        wanted = list(map(tuple, held_out))
     unknown = [unit for unit in wanted if unit not in names]
     if unknown:
         # The closest name is offered, since most are mistyped.
         close = get_close_matches(str(unknown[0]), list(map(str, names)), n=1, cutoff=0.5)
-        suggested = close[0] if close else next(iter(names))
+        suggested = (close or list(names))[0]
         raise InputError(
             f"split.held_out names {unknown[0]!r}, which is none of the {len(names)} that {kind!r} "
             f"can hold out ({shown(names)}): did you mean {suggested!r}?"

@@ -54,9 +54,9 @@ def test_rows_are_the_pairs_own_scores_and_the_best_stand_first(effects):
     table = screens.screen(NAMES, singles, both, rank_by="synergy")
     assert (np.diff(table["mag"]) <= 0).all() and "uncertainty" not in table
     assert (np.diff(screens.screen(NAMES, singles, both, rank_by="suppression")["mag"]) >= 0).all()
-    own = score_pairs(singles[pairs[:, 0]], singles[pairs[:, 1]], both, chunk=10)
+    direct = score_pairs(singles[pairs[:, 0]], singles[pairs[:, 1]], both, chunk=10)
     by_pair = table.set_index("pair").loc[[f"{NAMES[a]}+{NAMES[b]}" for a, b in pairs]]
-    np.testing.assert_allclose(by_pair["dcor"], own.dcor, rtol=1e-10)
+    np.testing.assert_allclose(by_pair["dcor"], direct.dcor, rtol=1e-10)
     rms = np.sqrt(((both - singles[pairs[:, 0]] - singles[pairs[:, 1]]) ** 2).mean(1))
     np.testing.assert_allclose(by_pair["deviation"], rms)
     ranked = screens.screen(NAMES, singles, both)

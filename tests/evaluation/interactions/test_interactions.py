@@ -46,9 +46,9 @@ def test_theil_sen_is_scikit_learns(most, tolerance):
     oracle = TheilSenRegressor(
         fit_intercept=False, max_subpopulation=most, max_iter=1000, tol=tolerance, random_state=1000
     ).fit(x, y)
-    found, drawn = slopes(x[:, 0], x[:, 1], y, most, tolerance=tolerance)
-    np.testing.assert_allclose([found.c1, found.c2], oracle.coef_, atol=1e-11)
-    assert int(found.steps) == oracle.n_iter_ + 1 and len(drawn.first) == oracle.n_subpopulation_
+    fit, drawn = slopes(x[:, 0], x[:, 1], y, most, tolerance=tolerance)
+    np.testing.assert_allclose([fit.c1, fit.c2], oracle.coef_, atol=1e-11)
+    assert int(fit.steps) == oracle.n_iter_ + 1 and len(drawn.first) == oracle.n_subpopulation_
 
 
 def test_genes_that_leave_the_slopes_open_get_the_least_ones():
@@ -61,17 +61,17 @@ def test_genes_that_leave_the_slopes_open_get_the_least_ones():
 
 def test_the_median_stays_where_all_exact_fits_agree():
     x = np.random.default_rng(0).normal(size=(2, GENES))
-    found, _ = slopes(x[0], x[1], x[0] + x[1], tolerance=None)
-    assert (float(found.c1), float(found.c2)) == pytest.approx((1, 1), abs=1e-12)
+    fit, _ = slopes(x[0], x[1], x[0] + x[1], tolerance=None)
+    assert (float(fit.c1), float(fit.c2)) == pytest.approx((1, 1), abs=1e-12)
 
 
 def test_one_outlying_gene_moves_theil_sen_little_and_least_squares_much(vectors):
     a, b, _ = (v[0] for v in vectors)
     ab = a + b
     ab[3] += 100
-    found, _ = slopes(a, b, ab, tolerance=None)
+    fit, _ = slopes(a, b, ab, tolerance=None)
     least = np.linalg.lstsq(np.stack([a, b], 1), ab, rcond=None)[0]
-    assert np.hypot(found.c1 - 1, found.c2 - 1) < 0.02 < 0.5 < np.hypot(*(least - 1))
+    assert np.hypot(fit.c1 - 1, fit.c2 - 1) < 0.02 < 0.5 < np.hypot(*(least - 1))
 
 
 def plain_distance_correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -94,28 +94,28 @@ def test_distance_correlation_by_its_definition(n):
     columns[2] += columns[0] ** 2
     columns[0, :2] = columns[0, 0]  # ties
     with jax.enable_x64(True):
-        found = correlations(columns, PAIRS)
+        computed = correlations(columns, PAIRS)
     expected = []
     for group, other in PAIRS:
         expected.append(plain_distance_correlation(columns[list(group)].T, columns[other][:, None]))
-    np.testing.assert_allclose(found, expected, atol=1e-10)
+    np.testing.assert_allclose(computed, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_distance_correlation_in_single_precision(vectors, scale):
     a, b, ab = (scale * v[0] + 5 for v in vectors)
-    found = correlations(np.stack([a, b, ab]).astype(np.float32), PAIRS[:2])
+    computed = correlations(np.stack([a, b, ab]).astype(np.float32), PAIRS[:2])
     expected = [plain_distance_correlation(np.stack([a, b], 1), ab[:, None])]
     expected.append(plain_distance_correlation(a[:, None], b[:, None]))
-    np.testing.assert_allclose(found, expected, atol=2e-3 if scale < 1 else 2e-5)
+    np.testing.assert_allclose(computed, expected, atol=2e-3 if scale < 1 else 2e-5)
 
 
 def test_a_constant_vector_has_no_correlation(vectors):
     moving, other, both = vectors
     flat = np.full_like(moving, 0.1)
-    found = score_pairs(flat, moving, moving)
-    assert np.isnan([found.dcor_first, found.dcor_singles, found.eq_contr]).all()
-    assert found.dcor_second == pytest.approx(1) and np.isfinite(found.dcor).all()
+    scores = score_pairs(flat, moving, moving)
+    assert np.isnan([scores.dcor_first, scores.dcor_singles, scores.eq_contr]).all()
+    assert scores.dcor_second == pytest.approx(1) and np.isfinite(scores.dcor).all()
     nothing = score_pairs(moving, other, 0 * both)
     assert np.isnan([nothing.corr_fit, nothing.dcor]).all() and not nothing.mag.any()
 
@@ -123,22 +123,24 @@ def test_a_constant_vector_has_no_correlation(vectors):
 @pytest.mark.parametrize("options", [{"chunk": 3}, {"chunk": 5, "together": 2}])
 def test_chunks_change_nothing(vectors, options):
     whole, parts = score_pairs(*vectors), score_pairs(*vectors, **options)
-    for name, one, other in zip(Scores._fields, whole, parts, strict=True):
-        assert one.shape == (N,) and one.dtype == np.float64
-        np.testing.assert_allclose(one, other, rtol=1e-10, err_msg=name)
+    for name, at_once, in_chunks in zip(Scores._fields, whole, parts, strict=True):
+        assert at_once.shape == (N,) and at_once.dtype == np.float64
+        np.testing.assert_allclose(at_once, in_chunks, rtol=1e-10, err_msg=name)
 
 
 def test_the_order_of_the_two_changes_only_names(vectors):
     a, b, ab = vectors
-    one, other = score_pairs(a, b, ab)._asdict(), score_pairs(b, a, ab)._asdict()
+    in_order, turned = score_pairs(a, b, ab)._asdict(), score_pairs(b, a, ab)._asdict()
     swapped = {"c1": "c2", "c2": "c1", "dcor_first": "dcor_second", "dcor_second": "dcor_first"}
-    for name, values in one.items():
-        np.testing.assert_allclose(values, other[swapped.get(name, name)], rtol=1e-10, err_msg=name)
+    for name, values in in_order.items():
+        np.testing.assert_allclose(
+            values, turned[swapped.get(name, name)], rtol=1e-10, err_msg=name
+        )
 
 
 def test_scores_are_free_of_the_scale_of_effects(vectors):
-    one, other = score_pairs(*vectors), score_pairs(*(v / np.log(2) for v in vectors))
-    for name, values, scaled in zip(Scores._fields, one, other, strict=True):
+    in_log2, in_ln = score_pairs(*vectors), score_pairs(*(v / np.log(2) for v in vectors))
+    for name, values, scaled in zip(Scores._fields, in_log2, in_ln, strict=True):
         np.testing.assert_allclose(values, scaled, rtol=1e-9, err_msg=name)
 
 
@@ -153,9 +155,9 @@ def test_single_precision_is_near(vectors):
 def test_scores_vmap_and_jit(vectors):
     drawn = theil_sen.subsets(GENES)
     batched = jax.jit(jax.vmap(interaction_scores, in_axes=(0, 0, 0, None)))
-    found = batched(*(v.astype(np.float32) for v in vectors), tuple(drawn))
+    scores = batched(*(v.astype(np.float32) for v in vectors), tuple(drawn))
     expected = score_pairs(*vectors, precision="float32")
-    np.testing.assert_allclose(found.mag, expected.mag, atol=1e-4)
+    np.testing.assert_allclose(scores.mag, expected.mag, atol=1e-4)
 
 
 def test_dominance_of_opposite_slopes_is_undefined(vectors):
@@ -175,18 +177,18 @@ def test_planted_interactions_are_called_what_they_are(vectors):
         "epistasis": (a, 0.01 * b + np.sin(40 * a), a),
     }
     for name, (first, second, both) in planted.items():
-        found = subtypes.members(score_pairs(first, second, both, tolerance=None)._asdict())
+        members = subtypes.members(score_pairs(first, second, both, tolerance=None)._asdict())
         if name == "epistasis":  # chance correlations of few genes alone exceed the threshold
-            found = {name: score_pairs(first, second, both).eq_contr < 0.55}
-        assert found[name].mean() > 0.7, name
+            members = {name: score_pairs(first, second, both).eq_contr < 0.55}
+        assert members[name].mean() > 0.7, name
 
 
 def test_an_exactly_additive_pair_without_noise_counts_as_synergy(vectors):
     """The published thresholds suit measured effects: see RULES."""
     a, b, _ = vectors
-    found = score_pairs(a, b, a + b)
-    np.testing.assert_allclose(found.mag, np.sqrt(2), atol=1e-9)
-    assert subtypes.labels(found._asdict())[0].startswith("synergy")
+    scores = score_pairs(a, b, a + b)
+    np.testing.assert_allclose(scores.mag, np.sqrt(2), atol=1e-9)
+    assert subtypes.labels(scores._asdict())[0].startswith("synergy")
 
 
 def test_non_additive_genes(vectors):
@@ -254,17 +256,21 @@ def test_the_most_extreme_come_first_and_undefined_last():
 
 def test_agreement_without_any_pair_of_a_subtype():
     true, predicted = table(np.linspace(0.5, 1, 20)), table(np.linspace(1, 1.1, 20))
-    found = subtypes.agreement(true, predicted, "synergy")
-    assert found.precision == 0 and np.isnan(found.recall) and found.true == found.predicted == 0
+    agreement = subtypes.agreement(true, predicted, "synergy")
+    assert (
+        agreement.precision == 0
+        and np.isnan(agreement.recall)
+        and agreement.true == agreement.predicted == 0
+    )
     assert subtypes.agreement(true, true, "suppression").top_10_accuracy == 1
 
 
 def test_chance_is_that_of_drawing_pairs_blindly():
     true = table(np.r_[np.full(30, 1.5), np.full(70, 1.0)] + 1e-6 * np.arange(100))
-    found = subtypes.by_chance(true, "synergy")
-    assert found.precision_at_10[0] == pytest.approx(0.3, abs=0.02)
-    assert found.top_10_accuracy[0] == pytest.approx(0.1, abs=0.02)
-    assert found.precision_at_10[1] < 0.3 < found.precision_at_10[2]
+    chance = subtypes.by_chance(true, "synergy")
+    assert chance.precision_at_10[0] == pytest.approx(0.3, abs=0.02)
+    assert chance.top_10_accuracy[0] == pytest.approx(0.1, abs=0.02)
+    assert chance.precision_at_10[1] < 0.3 < chance.precision_at_10[2]
     with pytest.raises(InputError, match="random sets of 10 were asked of 3 pairs"):
         subtypes.by_chance(table([1, 2, 3]), "synergy")
 

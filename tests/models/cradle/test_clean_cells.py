@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpert.core.errors import InputError
+from jaxpert.core.streams import Stream
 from jaxpert.core.types import Model
 from jaxpert.models.cradle import clean_cells
 from support.planted_artifact import GENES, PARAMS, fitted, labelled, planted
@@ -25,7 +26,7 @@ def test_clean_cells_share_draws_and_states():
     assert list(cells.obs["draw"][:9]) == [0, 1, 2, 3, 0, 1, 2, 3, 0] and list(
         cells.obs["state"][:9]
     ) == [0] * 4 + [1] * 4 + [2]
-    key = jax.random.split(jax.random.fold_in(jax.random.key(0), clean_cells.GENERATE))[0]
+    key = jax.random.split(jax.random.fold_in(jax.random.key(0), Stream.GENERATE))[0]
     made = np.stack(
         [
             [

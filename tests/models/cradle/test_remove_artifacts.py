@@ -7,6 +7,7 @@ import pytest
 
 from jaxpert import data
 from jaxpert.core.errors import InputError
+from jaxpert.core.streams import Stream
 from jaxpert.models.cradle import remove_artifacts as artifacts
 from support import toy
 from support.planted_artifact import (
@@ -30,7 +31,7 @@ def softmax(x):
 
 def expected_draws(dataset, rows, noise, library, seed=0):
     """Clean and kept expectations [draws, cells, genes], with the keys of `remove_artifacts`."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), artifacts.REMOVE), DRAWS)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), Stream.REMOVE), DRAWS)
     effect = dataset.condition_treatments[dataset.condition[rows]] @ EFFECT
     clean, kept = [], []
     for key in keys:

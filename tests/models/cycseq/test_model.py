@@ -204,12 +204,10 @@ def test_dropout_masks_have_their_rates_and_are_each_rows_own():
     np.testing.assert_array_equal(alone["b"][0], kept["b"][7])
 
 
-def translated(net, params, state, rows, *arguments, **options):
-    return np.asarray(
-        jax.jit(lambda *data: cycseq.translate(net, params, state, *data, **options))(
-            rows, *arguments
-        )
-    )
+def translated(net, params, state, *arguments, dose=None, **options):
+    inputs = cycseq.Inputs(*arguments, dose)
+    translate = jax.jit(lambda inputs: cycseq.translate(net, params, state, inputs, **options))
+    return np.asarray(translate(inputs))
 
 
 def test_translation_both_ways():
@@ -228,9 +226,9 @@ def test_translation_both_ways():
     )
     assert abs(few - there).max() > abs(many - there).max() > 0
     with pytest.raises(ValueError, match="need a key"):
-        cycseq.translate(net, params, state, rows, hot, stratum, samples=2)
+        cycseq.translate(net, params, state, cycseq.Inputs(rows, hot, stratum), samples=2)
     with pytest.raises(ValueError, match="expected one of p2n, n2p"):
-        cycseq.translate(net, params, state, rows, hot, stratum, direction="up")
+        cycseq.translate(net, params, state, cycseq.Inputs(rows, hot, stratum), direction="up")
 
 
 def test_doses_change_predictions_and_are_asked_for():
@@ -242,7 +240,7 @@ def test_doses_change_predictions_and_are_asked_for():
     )
     assert (abs(low - high).max(1) > 1e-5).all()
     with pytest.raises(ValueError, match="there are none: give log10 of the dose"):
-        cycseq.translate(net, params, state, rows, hot, stratum)
+        cycseq.translate(net, params, state, cycseq.Inputs(rows, hot, stratum))
 
 
 def test_unpaired_rows_have_their_own_conditions():

@@ -11,6 +11,7 @@ from jaxpert.core.types import InputError
 from jaxpert.evaluation.interactions.scores import score_pairs
 from jaxpert.models.gears import predict_sets as gene_sets
 from jaxpert.models.gears import screen_pairs as pair_screen
+from jaxpert.models.gears import screened_sets
 from support import minibatch, pairs_screen
 
 FEW = {"most_subsets": 40, "most_steps": 20}
@@ -143,7 +144,7 @@ def test_additive_predictions_do_not_deviate(additive, fitted, screen):
 
 
 def test_default_genes_and_the_genes_scored_on(additive, fitted, screen):
-    assert pair_screen.measured_singles(screen) == list(pairs_screen.PERTURBED)
+    assert screened_sets.measured_singles(screen) == list(pairs_screen.PERTURBED)
     table = jaxpert.screen_pairs(
         fitted, screen, score_on=["g3", "g7", "g5"], most_subsets=3, most_steps=5
     )

@@ -7,8 +7,9 @@ import pytest
 from scipy import sparse
 
 from jaxpert.tasks.translation import rows as spectra_rows
+from jaxpert.tasks.translation.columns import address_genes, assign_columns
 from jaxpert.tasks.translation.combat import apply_affine, combat
-from jaxpert.tasks.translation.lines import address_genes, assign_columns, load_lines
+from jaxpert.tasks.translation.lines import load_lines
 from jaxpert.tasks.translation.log_scale import GroupMoments
 from jaxpert.tasks.translation.prepare import prepare
 

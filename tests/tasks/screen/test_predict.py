@@ -32,10 +32,10 @@ def fitted(module, dataset, **settings):
 
 
 def test_predictions_name_treatments_without_training_cells(screen):
-    found = workflow.predict(
+    predicted = workflow.predict(
         fitted(cpa_vae, screen), screen, ["PERT001", "PERT002", "PERT001+PERT002"], particles=40
     )
-    assert dict(found.obs["support"]) == {
+    assert dict(predicted.obs["support"]) == {
         "ctrl": "trained",
         "PERT001": "no training cells: PERT001",
         "PERT002": "trained",
@@ -53,5 +53,5 @@ def test_svae_plus_predicts_the_screens_conditions_only(screen):
     )
     with pytest.raises(InputError, match="has no latents for"):
         workflow.predict(model, screen, [new], particles=40)
-    found = workflow.predict(model, screen, ["PERT002"], particles=40)
-    assert found.obs["support"].tolist() == ["trained", "trained"]
+    predicted = workflow.predict(model, screen, ["PERT002"], particles=40)
+    assert predicted.obs["support"].tolist() == ["trained", "trained"]

@@ -65,8 +65,8 @@ def test_streamed_moments_are_those_of_the_dense_matrix(fitted, monkeypatch, cou
 
 
 def test_the_reference_does_not_move_and_the_others_come_to_it(fitted):
-    y, moments, found = fitted
-    adjusted = apply_affine(found.affine, BATCHES, y)
+    y, moments, fit = fitted
+    adjusted = apply_affine(fit.affine, BATCHES, y)
     np.testing.assert_array_equal(adjusted[BATCHES == 0], y[BATCHES == 0])
     before, after = (
         np.abs(values[BATCHES == 1].mean(0) - moments.mean[0])[2:].mean()
@@ -78,34 +78,32 @@ def test_the_reference_does_not_move_and_the_others_come_to_it(fitted):
 
 
 def test_genes_that_do_not_vary_in_the_reference_are_untouched(fitted):
-    y, _, found = fitted
+    y, _, fit = fitted
     assert (
-        found.untouched[1:3, :2].all()
-        and not found.untouched[1:3, 2:].any()
-        and found.untouched[3].all()
+        fit.untouched[1:3, :2].all() and not fit.untouched[1:3, 2:].any() and fit.untouched[3].all()
     )
-    np.testing.assert_array_equal(apply_affine(found.affine, BATCHES, y)[:, :2], y[:, :2])
+    np.testing.assert_array_equal(apply_affine(fit.affine, BATCHES, y)[:, :2], y[:, :2])
 
 
 def test_a_batch_without_spread_between_genes_is_untouched():
     moments = GroupMoments(
         np.array([5, 5]), np.array([[0.0, 1, 2], [1, 2, 5]]), np.array([[1.0, 2, 3], [2, 4, 6]])
     )
-    found = combat(moments, 0)
-    assert (
-        found.untouched.all()
-        and (found.affine.scale == 1).all()
-        and (found.affine.shift == 0).all()
-    )
+    fit = combat(moments, 0)
+    assert fit.untouched.all() and (fit.affine.scale == 1).all() and (fit.affine.shift == 0).all()
     with pytest.raises(ValueError, match="'absolute' or 'signed'"):
         combat(moments, 0, stopping="sometimes")
 
 
 def kept(moments, batch=0):
     """The reference batch without its cells."""
-    own = int(moments.cells[batch]), moments.mean[batch], moments.variance[batch]
+    batch_moments = int(moments.cells[batch]), moments.mean[batch], moments.variance[batch]
     return CombatReference(
-        "first", *own, tuple(f"g{i}" for i in range(moments.mean.shape[1])), "given", "all"
+        "first",
+        *batch_moments,
+        tuple(f"g{i}" for i in range(moments.mean.shape[1])),
+        "given",
+        "all",
     )
 
 
@@ -135,7 +133,7 @@ def test_a_shifted_and_scaled_copy_of_a_kept_reference_comes_back(fitted):
 
 
 @pytest.mark.parametrize(
-    ("genes", "lognorm", "cells", "said"),
+    ("genes", "lognorm", "cells", "text"),
     [
         (
             3,
@@ -158,10 +156,10 @@ def test_a_shifted_and_scaled_copy_of_a_kept_reference_comes_back(fitted):
         ),
     ],
 )
-def test_a_kept_reference_of_another_scale_or_other_genes_is_refused(genes, lognorm, cells, said):
+def test_a_kept_reference_of_another_scale_or_other_genes_is_refused(genes, lognorm, cells, text):
     reference = kept(GroupMoments(np.array([5]), np.ones((1, 3)), np.ones((1, 3))))
     require_comparable(reference, ("g0", "g1", "g2"), "given", "all")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=text):
         require_comparable(reference, tuple(f"g{i}" for i in range(genes)), lognorm, cells)
 
 

@@ -8,8 +8,9 @@ from scipy import sparse
 
 from jaxpert.core.types import InputError
 from jaxpert.tasks.translation import doses
+from jaxpert.tasks.translation.columns import assign_columns
 from jaxpert.tasks.translation.feed import make_feed
-from jaxpert.tasks.translation.lines import assign_columns, load_lines
+from jaxpert.tasks.translation.lines import load_lines
 from jaxpert.tasks.translation.prepare import drawn_cells
 
 GENES = ("HDAC1", "HDAC2", "JAK1", "MTOR", "g1", "g2")
@@ -55,9 +56,9 @@ def dataset():
 def series(prepared, part):
     """{(condition of the higher dose, condition of the lower dose, batch)} of a part's pairs."""
     data, pairs = prepared.dataset, prepared.pairs
-    own = pairs.part == part
+    given = pairs.part == part
     upper, lower = (
-        prepared.draws.cells[side[own], pairs.replicate[own], 0]
+        prepared.draws.cells[side[given], pairs.replicate[given], 0]
         for side in (pairs.upper, pairs.lower)
     )
     names = np.asarray(data.conditions)
@@ -88,8 +89,8 @@ def test_conditions_are_compounds_at_doses_and_treatments_their_measured_targets
     both = dataset.condition_treatments[dataset.conditions.index("Vorinostat@100")]
     np.testing.assert_array_equal(both, [1, 1, 0, 0])
     assert not dataset.condition_treatments[dataset.control].any()
-    own = dataset.condition == dataset.conditions.index("Temsirolimus@1000")
-    assert set(dataset.obs["dose"][own]) == {1000.0} and set(dataset.obs["compound"][own]) == {
+    given = dataset.condition == dataset.conditions.index("Temsirolimus@1000")
+    assert set(dataset.obs["dose"][given]) == {1000.0} and set(dataset.obs["compound"][given]) == {
         "Temsirolimus"
     }
     source = screen()

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
-from jaxpert.tasks.translation.lines import address_genes, assign_columns, load_lines
+from jaxpert.tasks.translation.columns import address_genes, assign_columns
+from jaxpert.tasks.translation.lines import load_lines
 from jaxpert.tasks.translation.prepare import prepare
 from support.line_screens import GENES, LINES, screen
 
@@ -12,9 +13,9 @@ from support.line_screens import GENES, LINES, screen
 def pair():
     """Two files: the first has genes that the second lacks, in another order, and one perturbation
     in common."""
-    one = screen({"K562": LINES["K562"]}, (*GENES, "only"), seed=1)
+    first = screen({"K562": LINES["K562"]}, (*GENES, "only"), seed=1)
     two = screen({line: LINES[line] for line in ("RPE1", "T98G")}, ("other", *GENES[::-1]), seed=2)
-    return one, two
+    return first, two
 
 
 def test_files_become_one_data_set_over_their_common_genes(pair):
@@ -60,15 +61,15 @@ def test_a_batch_column_is_a_file_a_line_and_a_batch():
 
 
 def test_each_file_may_have_its_own_names(pair):
-    one, two = pair[0].copy(), pair[1]
-    one.obs = one.obs.rename(columns={"condition": "target"}).drop(columns="cell_type")
-    one.obs["target"] = one.obs["target"].replace("ctrl", "non-targeting")
+    first, two = pair[0].copy(), pair[1]
+    first.obs = first.obs.rename(columns={"condition": "target"}).drop(columns="cell_type")
+    first.obs["target"] = first.obs["target"].replace("ctrl", "non-targeting")
     named = {
         "perturbation": ["target", "condition"],
         "line": [None, "cell_type"],
         "control": ["non-targeting", "ctrl"],
     }
-    data = load_lines([one, two], **named)
+    data = load_lines([first, two], **named)
     assert data.conditions[data.control] == "non-targeting" and data.strata[0] == "adata1"
     assert (data.condition == data.control).sum() == 60 + 30 + 25
 

@@ -37,10 +37,10 @@ def test_files_that_cannot_be_used(cells, tmp_path):
     batch[np.flatnonzero(single.obs["perturbation"] == "ctrl")[0]] = "alone"
     single.obs["batch"] = batch
     single.write_h5ad(tmp_path / "single.h5ad")
-    for name, said, more in (
+    for name, message, more in (
         (f"{tmp_path}/lines.h5ad,{tmp_path}/other.h5ad", "no gene is in all of", {}),
         (f"{tmp_path}/without.h5ad", "1 lines have no control cell .line2.", {}),
         (f"{tmp_path}/single.h5ad", "have one cell to be adjusted by", {"data__batch": "batch"}),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             load_rows(config(data__source=name, data__lines="", **more))

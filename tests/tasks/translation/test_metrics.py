@@ -16,7 +16,7 @@ def pairs(rows=6, genes=30, seed=0, dtype=np.float64):
     start = rng.gamma(2, size=(rows, genes))
     target = start + rng.normal(0, 0.5, start.shape)
     predicted = 0.7 * target + 0.3 * start + rng.normal(0.2, 0.3, start.shape)
-    return cyc.Comparison(*(one.astype(dtype) for one in (predicted, target, start)))
+    return cyc.Comparison(*(side.astype(dtype) for side in (predicted, target, start)))
 
 
 def reference(predicted, target, start):
@@ -34,7 +34,7 @@ def test_rows_are_scored_as_by_scipy_and_sklearn(dtype):
     given = pairs(dtype=dtype)
     got = cyc.row_scores(given)
     for i, row in enumerate(zip(*given, strict=True)):
-        expected = reference(*(one.astype(np.float64) for one in row))
+        expected = reference(*(side.astype(np.float64) for side in row))
         assert {name: values[i] for name, values in got.items()} == pytest.approx(
             expected, rel=1e-9
         )
@@ -49,7 +49,7 @@ def test_gene_sets_are_each_groups_own():
     assert got["all"]["mse"] == pytest.approx(cyc.row_scores(given)["mse"])
     for i in (0, 1, 5):
         genes = table[group[i]]
-        expected = reference(*(one[i, genes] for one in given))
+        expected = reference(*(side[i, genes] for side in given))
         assert {name: values[i] for name, values in got["top4"].items()} == pytest.approx(expected)
     assert all(np.isnan(values[4]) for values in got["top4"].values())
 
@@ -115,13 +115,13 @@ def test_tables_average_the_pairs_of_a_line():
 
 def test_blocks_add_up_to_the_whole():
     given, group = pairs(rows=9), np.array([0, 1, 1, 0, 3, 1, 0, 3, 3])
-    sums, found = cyc.empty_sums(4, 30), []
+    sums, scores = cyc.empty_sums(4, 30), []
     for part in (slice(0, 4), slice(4, 5), slice(5, 9)):
-        block = cyc.Comparison(*(one[part] for one in given))
+        block = cyc.Comparison(*(side[part] for side in given))
         sums = cyc.add(sums, block, group[part])
-        found.append(cyc.score(block, group[part], {"all": None}))
+        scores.append(cyc.score(block, group[part], {"all": None}))
     whole = cyc.score(given, group, {"all": None})["all"]
-    joined = cyc.join(found)["all"]
+    joined = cyc.join(scores)["all"]
     assert all(joined[name] == pytest.approx(values) for name, values in whole.items())
     mean = cyc.means(sums)
     for values, rows in zip(mean, given, strict=True):
@@ -151,29 +151,29 @@ def test_the_triangle_and_what_noise_passes():
     noise = rng.normal(size=2000)
     noise -= start[2] * (noise @ start[2]) / (start[2] @ start[2])
     predicted = np.stack([target[0], start[1], noise, start[3] - change[3]])
-    found = cyc.triangle(cyc.Comparison(predicted, target, start))
+    triangles = cyc.triangle(cyc.Comparison(predicted, target, start))
     r2 = (
         stats.pearsonr(target[2], predicted[2])[0] ** 2,
         stats.pearsonr(start[2], predicted[2])[0] ** 2,
     )
-    assert (found.output_target[2], found.output_start[2]) == pytest.approx(r2)
-    assert found.start_target[2] == pytest.approx(stats.pearsonr(target[2], start[2])[0] ** 2)
-    assert found.nearer_target.tolist() == [True, False, True, False]
-    assert found.beats_copying.tolist() == [True, False, False, False], (
+    assert (triangles.output_target[2], triangles.output_start[2]) == pytest.approx(r2)
+    assert triangles.start_target[2] == pytest.approx(stats.pearsonr(target[2], start[2])[0] ** 2)
+    assert triangles.nearer_target.tolist() == [True, False, True, False]
+    assert triangles.beats_copying.tolist() == [True, False, False, False], (
         "noise passes the published check only"
     )
     assert (
-        found.change_r[0] == pytest.approx(1)
-        and np.isnan(found.change_r[1])
-        and found.change_r[3] < -0.99
+        triangles.change_r[0] == pytest.approx(1)
+        and np.isnan(triangles.change_r[1])
+        and triangles.change_r[3] < -0.99
     )
-    table = cyc.triangle_table(found, np.array([0, 0, 1, 1]), ["MED30", "TTK"])
+    table = cyc.triangle_table(triangles, np.array([0, 0, 1, 1]), ["MED30", "TTK"])
     assert (
         table["MED30"]["passed"] == 0.5
         and table["TTK"]["passed"] == 0
         and table["TTK"]["nearer_target"] == 0.5
     )
-    assert table["MED30"]["output_target"] == pytest.approx(found.output_target[:2].mean())
+    assert table["MED30"]["output_target"] == pytest.approx(triangles.output_target[:2].mean())
 
 
 def test_mixing_of_predicted_and_real_rows():

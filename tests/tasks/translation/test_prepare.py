@@ -92,9 +92,11 @@ def test_disjoint_parts_share_no_cell_controls_included(dataset, kind):
     made = prepare(dataset, split=kind, cells_disjoint=True, **line_rows.SMALL)
     cells = {part: np.concatenate(both) for part, both in drawn_cells(made).items()}
     assert len(cells) == (2 if kind == "replicate" else 3)
-    for one in cells:
-        assert (made.dataset.split[cells[one]] == SPLITS.index(one)).all()
-        assert not any(np.isin(cells[one], cells[two]).any() for two in cells if two != one)
+    for split in cells:
+        assert (made.dataset.split[cells[split]] == SPLITS.index(split)).all()
+        assert not any(
+            np.isin(cells[split], cells[other]).any() for other in cells if other != split
+        )
     assert not any("drawn in training too" in note for note in made.notes)
 
 
@@ -115,13 +117,13 @@ def test_nothing_is_learned_from_held_out_cells(combat_cells):
         "combat_cells": combat_cells,
     }
     adata = screen()
-    one = prepare(load_lines(adata), **line_rows.SMALL, **settings)
+    before = prepare(load_lines(adata), **line_rows.SMALL, **settings)
     tested = ((adata.obs["cell_type"] == "RPE1") & (adata.obs["condition"] != "ctrl")).to_numpy()
     adata.X[np.flatnonzero(tested)] = adata.X[np.flatnonzero(tested)] * 3
-    two = prepare(load_lines(adata), **line_rows.SMALL, **settings)
-    np.testing.assert_array_equal(one.affine.shift, two.affine.shift)
-    np.testing.assert_array_equal(one.scale.cap, two.scale.cap)
-    np.testing.assert_array_equal(rows_spec(one).log_mean, rows_spec(two).log_mean)
+    after = prepare(load_lines(adata), **line_rows.SMALL, **settings)
+    np.testing.assert_array_equal(before.affine.shift, after.affine.shift)
+    np.testing.assert_array_equal(before.scale.cap, after.scale.cap)
+    np.testing.assert_array_equal(rows_spec(before).log_mean, rows_spec(after).log_mean)
 
 
 def test_controls_of_a_held_out_line_come_to_the_controls_of_the_others(dataset):
@@ -149,8 +151,8 @@ def test_lines_of_their_own_come_to_the_reference_of_other_data(lognorm):
     alone = prepare(data, **settings, combat_reference=together.aligned_to)
     assert alone.reference is None and alone.aligned_to is together.aligned_to
     batch = together.dataset.strata.index("RPE1")
-    for one, two in zip(alone.affine, together.affine, strict=True):
-        np.testing.assert_allclose(one[0], two[batch], rtol=1e-12, atol=1e-12)
+    for of_line, of_both in zip(alone.affine, together.affine, strict=True):
+        np.testing.assert_allclose(of_line[0], of_both[batch], rtol=1e-12, atol=1e-12)
     assert any("are aligned to 'K562' of an earlier run (60 cells)" in note for note in alone.notes)
     itself = prepare(data, **settings)
     assert np.abs(itself.affine.shift[0] - alone.affine.shift[0]).max() > 0.1

@@ -44,8 +44,8 @@ def test_the_spec_has_the_batch_columns_and_the_training_cells(dataset):
     )
     means, cells = control_means(made), line_rows.adjusted_cells(made)
     np.testing.assert_array_equal(means.cells, [60, 30, 25, 0, 0])
-    own = (dataset.condition == dataset.control) & (dataset.stratum == 2)
-    np.testing.assert_allclose(means.mean[2], cells[own].mean(0), rtol=1e-9)
+    members = (dataset.condition == dataset.control) & (dataset.stratum == 2)
+    np.testing.assert_allclose(means.mean[2], cells[members].mean(0), rtol=1e-9)
     assert (means.mean[3:] == 0).all()
 
 

@@ -8,7 +8,6 @@ pathway. Figure 9: the basal latents of the models.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ import jax
 
 from jaxpert.core import log
 from jaxpert.core.family import Finished, Run
+from jaxpert.core.files import file_name
 from jaxpert.core.settings import plain, setting
 from jaxpert.core.types import InputError
+from jaxpert.core.workdir import folder_names
 from jaxpert.data import genesets
 from jaxpert.models.cradle.paper.generated_panels import draw_artifacts, draw_quality
 from jaxpert.models.cradle.paper.labels import label_of
@@ -60,7 +61,10 @@ def draw(runs: Sequence[Run], folder: Path, options: FigureOptions) -> None:
         raise InputError(
             "--gmt is for figure 4, which --figures leaves out: add 4 to it, or leave out --gmt"
         )
-    sets = genesets.read_gmt(options.gmt) if options.gmt else None
+    sets = None
+    # Read first, so that a wrong path costs no time.
+    if options.gmt:
+        sets = genesets.read_gmt(options.gmt)
     names = file_names(runs)
     runs = [run._replace(label=label_of(run.finished.config)) for run in runs]
     chosen = sorted(set(options.figures)) or possible_figures(runs)
@@ -82,6 +86,7 @@ def has_artifact(finished: Finished) -> bool:
     latent = finished.fitted.model.latent
     if latent is None:
         return False
+    # Shapes alone tell what the latents are; nothing is computed.
     return "artifact" in jax.eval_shape(latent.shared, finished.fitted.params, jax.random.key(0))
 
 
@@ -105,8 +110,10 @@ def by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
     names = [file_name(group[0].finished.problem.dataset.name) for group in groups.values()]
     named: dict[str, list[Run]] = {}
     for name, group in zip(names, groups.values(), strict=True):
+        # The multiplier is what most often tells runs on one screen apart.
         if names.count(name) > 1:
             name += f"_{group[0].finished.config.quality.multiplier}mad"
+        # What still has the same name gets a number.
         number, free = 1, name
         while free in named:
             number += 1
@@ -117,24 +124,13 @@ def by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def file_names(runs: Sequence[Run]) -> list[str]:
     """The folder of each run as a part of file names, with that above it where two are alike."""
-    folders = [run.workdir.name for run in runs]
-    names = []
-    for run in runs:
-        name = run.workdir.name
-        if folders.count(name) > 1:
-            name = f"{run.workdir.parent.name}_{name}"
-        names.append(file_name(name))
-    return names
-
-
-def file_name(name: str) -> str:
-    """A name without what file names should not have."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    return list(map(file_name, folder_names([run.workdir for run in runs])))
 
 
 def _data_of(run: Run) -> str:
     """What runs on the same data with the same quality labels have in common."""
     data, quality = plain(run.finished.config.data), plain(run.finished.config.quality)
+    # Where the data lie and which cells train do not change what is shown.
     del data["folder"], quality["training_cells"]
     return json.dumps([data, quality], sort_keys=True)
 
@@ -144,8 +140,9 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     labels = [run.label for run in runs]
     named = []
     for run, name in zip(runs, file_names(runs), strict=True):
-        alone = labels.count(run.label) == 1
-        named.append(run if alone else run._replace(label=f"{run.label} ({name})"))
+        if labels.count(run.label) > 1:
+            run = run._replace(label=f"{run.label} ({name})")
+        named.append(run)
     return named
 
 

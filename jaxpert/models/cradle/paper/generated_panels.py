@@ -48,6 +48,7 @@ def draw_quality(folder: Path, name: str, runs: Sequence[Run], cells: int, seed:
     assert dataset.quality is not None
     multiplier = dataset.quality.multiplier
     bounds = data.modelled_thresholds(dataset)[multiplier]
+    # Real cells first, which the generated ones of every model are compared with.
     groups = _real_groups(dataset, bounds)
     for run in runs:
         groups += generated_groups(run, bounds, cells, seed)
@@ -77,6 +78,7 @@ def generated_groups(run: Run, bounds: Mapping[str, float], cells: int, seed: in
     control = pseudobulk.passed_rows(dataset)
     control = control[dataset.condition[control] == dataset.control]
     libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
+    # Every condition has as many cells, and at least one each.
     shown = np.arange(len(dataset.conditions))
     if len(shown) > cells:
         shown = np.sort(np.random.default_rng(seed).choice(shown, cells, replace=False))
@@ -89,6 +91,7 @@ def generated_groups(run: Run, bounds: Mapping[str, float], cells: int, seed: in
         counts = generated_cells(run.finished, request, cells // len(shown), seed, pool)
         called = _doublets(counts, len(shown), config.quality.doublets, seed)
         metrics = data.quality_metrics(counts, dataset.genes, called)
+        # QCPR: the share of generated cells that pass the data's thresholds (10 Evaluation).
         rate = 1 - data.failed(metrics, bounds).mean()
         groups.append(Group(f"{run.label}, {words}", source, metrics, float(rate)))
     return groups
@@ -128,6 +131,7 @@ def draw_artifacts(
     pathway part them."""
     dataset = run.finished.problem.dataset
     pathway = pathways(run.finished, sets)
+    # Perturbations of known pathways come first, so that the second panel has cells to show.
     shown = shown_perturbations(dataset, pathway or {}, cells)
     generated = _with_and_without(run.finished, shown, pathway, cells, seed)
     scores = artifact_scores(generated, seed)
@@ -158,6 +162,7 @@ def artifact_scores(cells: Generated, seed: int) -> dict[str, Any]:
     scores: dict[str, Any] = {"artifact": mixing.separation(cells.space, cells.failed, seed=seed)}
     for name, flag in (("pathway_without_artifact", False), ("pathway_with_artifact", True)):
         scores[name] = None
+        # Null where pathways are unknown, so that the file always has the same keys.
         if cells.pathways is not None:
             rows = (cells.failed == flag) & (cells.pathways != NO_PATHWAY)
             scores[name] = mixing.separation(cells.space[rows], cells.pathways[rows], seed=seed)
@@ -174,8 +179,12 @@ def pathways(
     truth = finished.problem.truth
     if truth is None:
         return None
-    planted = zip(truth.treatments, truth.pathway, strict=True)
-    return {str(name): f"planted pathway {number + 1}" for name, number in planted if number >= 0}
+    planted = {}
+    for name, number in zip(truth.treatments, truth.pathway, strict=True):
+        # A negative number stands for a target of no pathway.
+        if number >= 0:
+            planted[str(name)] = f"planted pathway {number + 1}"
+    return planted
 
 
 def shown_perturbations(
@@ -185,8 +194,10 @@ def shown_perturbations(
     many cells first, as many as leave each its cells."""
     single = dataset.condition_treatments.sum(1) == 1
     in_condition = np.bincount(dataset.condition, minlength=len(single))
+    # Cells that received each treatment alone.
     measured = in_condition * single @ dataset.condition_treatments
     columns = np.flatnonzero(measured) if single.any() else np.arange(len(dataset.treatments))
+    # Twice, since every perturbation is shown with and without the artifact.
     most = max(1, cells // (2 * CELLS_PER_PERTURBATION))
     ranked = sorted(columns, key=lambda t: (dataset.treatments[t] not in pathway, -measured[t]))
     return np.sort(np.array(ranked[:most], np.int64))
@@ -197,6 +208,7 @@ def principal_components(counts: Any, seed: int) -> Float[np.ndarray, "n k"]:
     all zero."""
     from sklearn.decomposition import PCA
 
+    # In place, since a dense matrix of cells by genes is the largest thing here.
     x = counts.toarray().astype(np.float32)
     x *= 1e4 / np.maximum(x.sum(1, keepdims=True), 1)
     np.log1p(x, out=x)
@@ -213,6 +225,7 @@ def _with_and_without(
 ) -> Generated:
     """Cells of some perturbations, half of them generated with the artifact."""
     treatments = finished.problem.dataset.treatments
+    # Each perturbation twice: a = 0 and a = 1, with nothing else between the two rows.
     treatment = np.repeat(np.eye(len(treatments), dtype=np.float32)[shown], 2, axis=0)
     flags = np.tile([0.0, 1.0], len(shown))
     request = make_request(treatment)._replace(failed=jnp.asarray(flags, jnp.float32))
@@ -230,6 +243,7 @@ def _real_groups(dataset: Dataset, bounds: Mapping[str, float]) -> list[Group]:
     quality = dataset.quality
     assert quality is not None
     measured = data.quality_metrics(dataset.counts, dataset.genes, quality.metrics["doublet"])
+    # Labels were made on all genes of the file, so a label may differ from what is measured here.
     passes = ~data.failed(measured, bounds)
     groups = []
     for which, rows in (("passed", ~quality.failed), ("failed", quality.failed)):

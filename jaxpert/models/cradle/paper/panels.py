@@ -30,6 +30,7 @@ def draw_effects(folder: Path, name: str, runs: Sequence[Run]) -> None:
         label = f"{run.label}\n{subset}\n"
         observed.append(measured[rows])
         predicted.append(predicted_effects(run)[rows])
+        # Every point is one condition and gene; the label says which panel it is of.
         names += [dataset.conditions[c] for c in rows]
         panels += [label] * len(rows)
         scores[label] = run.finished.metrics["model"][subset]
@@ -42,6 +43,7 @@ def hardest_effects(dataset: Dataset) -> tuple[str, list[int], Float[np.ndarray,
     of all."""
     measured = pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control)
     subsets = compare.subsets(dataset)
+    # Held-out conditions say most; a screen without a split shows all.
     for subset in ("test", "val", "all"):
         rows = [int(c) for c in subsets.get(subset, ()) if np.isfinite(measured[c]).all()]
         if rows:
@@ -58,6 +60,7 @@ def predicted_effects(run: Run) -> Float[np.ndarray, "C G"]:
         with np.load(path, allow_pickle=False) as stored:
             row = {str(name): i for i, name in enumerate(stored["conditions"])}
             order = [row[name] for name in conditions]
+            # The first seed's, where a run has several.
             return stored["effect"][0, order].astype(np.float64)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(
@@ -70,6 +73,7 @@ def draw_latents(folder: Path, name: str, runs: Sequence[Run], cells: int, seed:
     they are mixed."""
     dataset = runs[0].finished.problem.dataset
     assert dataset.quality is not None
+    # The same cells for every model, so that their spaces can be compared.
     order = np.random.default_rng(seed).permutation(len(dataset.cells))
     rows = np.sort(order[:cells])
     failed = dataset.quality.failed[rows]
@@ -79,6 +83,7 @@ def draw_latents(folder: Path, name: str, runs: Sequence[Run], cells: int, seed:
         finished = run.finished
         latents = predict.embed_cells(finished.fitted, finished.problem.dataset, rows, seed=seed)
         basal = np.asarray(latents["z_basal"], np.float64)
+        # Well mixed is what is wanted: the basal state should know of neither.
         scores = {
             "artifact": mixing.separation(basal, failed, seed=seed),
             "perturbation": mixing.separation(basal, labels, seed=seed),

@@ -78,8 +78,9 @@ def quality_distributions(
         axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
         for axis, metric in zip(axes, metrics, strict=True):
             _metric_panel(axis, metric, groups, thresholds.get(metric))
-        place = np.arange(len(groups))
-        axes[0].set_yticks(place, [f"{g.label}\n{_percent(g.pass_rate)} pass" for g in groups])
+        names = [f"{group.label}\n{_percent(group.pass_rate)} pass" for group in groups]
+        axes[0].set_yticks(np.arange(len(groups)), names)
+        # Downwards, so that the first group is the topmost.
         axes[0].set_ylim(len(groups) - 0.45, -0.55)
         bound = "" if multiplier is None else f" at {multiplier} MAD"
         figure.supxlabel(
@@ -97,8 +98,9 @@ def _measured(metric: str, groups: Sequence[Group]) -> bool:
 
 def _percent(share: float) -> str:
     """Whole percents, tenths near the ends, where they matter."""
-    near_an_end = 0 < share <= 0.1 or 0.9 <= share < 1
-    return f"{share:.1%}" if near_an_end else f"{share:.0%}"
+    if 0 < share <= 0.1 or 0.9 <= share < 1:
+        return f"{share:.1%}"
+    return f"{share:.0%}"
 
 
 def _metric_panel(axis: Any, metric: str, groups: Sequence[Group], bound: float | None) -> None:
@@ -109,11 +111,15 @@ def _metric_panel(axis: Any, metric: str, groups: Sequence[Group], bound: float 
         values = values[np.isfinite(values)]
         if not len(values):
             continue
-        shown.append(np.log10(np.maximum(values, 1)) if counted else values)
-        _lying_violin(axis, place, shown[-1], SOURCES[group.source])
+        # Counts spread over decades; a cell without counts is drawn as one of a single count.
+        drawn = np.log10(np.maximum(values, 1)) if counted else values
+        shown.append(drawn)
+        _lying_violin(axis, place, drawn, SOURCES[group.source])
         if bound is not None:
+            # A cell fails with too few counts or genes, and with too high percentages.
             beyond = values < bound if counted else values > bound
             text = _percent(float(np.mean(beyond)))
+            # Across in shares of the panel, so that it stands at its right end.
             at = axis.get_yaxis_transform()
             axis.text(1.01, place, text, transform=at, va="center", fontsize=8)
     _metric_scale(axis, shown, counted, bound)
@@ -131,6 +137,7 @@ def _metric_scale(
 
     low = min(float(np.quantile(values, 0.002)) for values in shown)
     high = max(float(np.quantile(values, 0.998)) for values in shown)
+    # Many MADs below the median may be below one count, which no cell undercuts.
     if counted and bound is not None and bound < 1:
         axis.set_xlabel(
             f"threshold {bound:,.0f}: never fires".replace("-", "−"), fontsize=8.5, color=GREY
@@ -144,7 +151,8 @@ def _metric_scale(
     if counted:
         inside = _round_counts(10 ** (low - margin), 10 ** (high + margin))
         axis.xaxis.set_major_locator(FixedLocator(list(np.log10(inside))))
-        axis.xaxis.set_major_formatter(FixedFormatter([_short(tick) for tick in inside]))
+        # The scale is that of the logarithms, the ticks say the counts themselves.
+        axis.xaxis.set_major_formatter(FixedFormatter(list(map(_short, inside))))
     else:
         axis.locator_params(axis="x", nbins=4)
 
@@ -154,21 +162,26 @@ def _round_counts(low: float, high: float) -> list[float]:
     is narrow."""
     from matplotlib.ticker import MaxNLocator
 
+    # The coarser choice first: as few ticks as still give two.
     for digits in ((1, 3), (1, 2, 5)):
         counts = np.outer(10 ** np.arange(7), digits).ravel().astype(float)
         inside = counts[(low <= counts) & (counts <= high)]
         if len(inside) > 1:
             return inside.tolist()
-    return [float(count) for count in MaxNLocator(3).tick_values(low, high) if low <= count <= high]
+    ticks = np.asarray(MaxNLocator(3).tick_values(low, high))
+    return ticks[(low <= ticks) & (ticks <= high)].tolist()
 
 
 def _short(count: float) -> str:
-    return f"{count / 1000:g}k" if count >= 1000 else f"{count:g}"
+    if count >= 1000:
+        return f"{count / 1000:g}k"
+    return f"{count:g}"
 
 
 def _lying_violin(axis: Any, place: int, values: np.ndarray, colour: str) -> None:
     """A violin with median and quartiles, or the points themselves where cells are too few or all
     the same."""
+    # A density of a few points, or of one value, would be made up.
     if len(values) < 5 or np.ptp(values) < 1e-9:
         axis.plot(values, np.full(len(values), place), "o", color=colour, markersize=4)
         return
@@ -197,6 +210,7 @@ def generated_tsne(
     `pathways` names that of every cell, "none" where there is none; without it the second panel is
     left out. `notes` are lines under the two titles.
     """
+    # In random order, so that no group lies above another.
     order = np.random.default_rng(0).permutation(len(embedding))
     points, bad = embedding[order], failed[order]
     flags = {
@@ -210,7 +224,7 @@ def generated_tsne(
         axes = figure.subplots(1, panels, squeeze=False)[0]
         cloud(axes[0], points, np.where(bad, *reversed(list(flags))), flags, "Artifact")
         if pathways is not None:
-            names = np.array([_wrapped(str(pathways[i])) for i in order], object)
+            names = np.array(list(map(_wrapped, map(str, pathways[order]))), object)
             cloud(axes[1], *_coloured_last(points, names), "Pathway of the perturbed gene")
         for axis, note in zip(axes, notes, strict=False):
             axis.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
@@ -224,7 +238,9 @@ def generated_tsne(
 def _wrapped(name: str) -> str:
     """A gene set's name in at most two lines of a legend."""
     text = name.replace("_", " ")
-    text = text.replace("-", " ") if " " not in text else text
+    # A long name without a space could not be broken into lines.
+    if " " not in text:
+        text = text.replace("-", " ")
     return "\n".join(textwrap.wrap(text, 30, max_lines=2, placeholder=" …"))
 
 
@@ -243,10 +259,9 @@ def _coloured_last(
 def _two_columns(axis: Any) -> None:
     """Long names in a legend of two columns below the panel."""
     old = axis.get_legend()
-    names = [text.get_text() for text in old.get_texts()]
     axis.legend(
         handles=old.legend_handles,
-        labels=names,
+        labels=_names_of(old),
         loc="upper center",
         bbox_to_anchor=(0.5, -0.07),
         ncols=2,
@@ -254,6 +269,10 @@ def _two_columns(axis: Any) -> None:
         columnspacing=1.0,
         fontsize=8,
     )
+
+
+def _names_of(legend: Any) -> list[str]:
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def _underline(axis: Any, note: str) -> None:
@@ -276,6 +295,7 @@ def latent_comparison(
     A column for each model. The `most` perturbations with the most cells have their own colours;
     the others share grey.
     """
+    # One order for all panels, so that the same cells lie above.
     order = np.random.default_rng(0).permutation(len(failed))
     bad, names = failed[order], np.asarray(labels, object)[order]
     shown, hues = most_common(names, most)
@@ -303,10 +323,10 @@ def _rest(figure: Any) -> None:
 def _one_legend(figure: Any, axes: Any) -> None:
     """One legend for each row of panels that share their colours."""
     for row, place in zip(axes, ("outside upper center", "outside lower center"), strict=True):
-        names = [text.get_text() for text in row[0].get_legend().get_texts()]
-        figure.legend(
-            row[0].get_legend().legend_handles, names, loc=place, ncols=min(len(names), 4)
-        )
+        # Any panel of the row would do: their colours are the same.
+        old = row[0].get_legend()
+        names = _names_of(old)
+        figure.legend(old.legend_handles, names, loc=place, ncols=min(len(names), 4))
         for axis in row:
             axis.get_legend().remove()
 
@@ -328,6 +348,7 @@ def tsne_embedding(points: Float[np.ndarray, "n Z"], seed: int) -> Float[np.ndar
         )
     from sklearn.manifold import TSNE
 
+    # scikit-learn wants a perplexity below the number of cells; 30 is its usual one.
     near = min(30.0, (len(points) - 1) / 3)
     return np.asarray(
         TSNE(perplexity=near, init="pca", random_state=seed).fit_transform(points), float

@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxpert.models.cradle.paper.labels import TITLES
 from jaxpert.report.layout import QCPR, QCPR_RESAMPLED, Layout, Reported, Study, Variant
 
+# The order of the paper's tables, with its own model last.
 MODELS = tuple(TITLES)
 ABLATIONS = ("cradle_vae_without_counterfactual", "cradle_vae_without_causal")
 EFFECTS = ("ate_pearson", "ate_r2", "jaccard_top50")

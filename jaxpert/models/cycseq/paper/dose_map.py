@@ -32,7 +32,7 @@ def phate(rows: Float[np.ndarray, "n G"], *, seed: int = 0) -> Float[np.ndarray,
             f"least {FEWEST} defined ones: leave undefined rows out, or draw more"
         )
     # PCA gives at most one component fewer than rows or genes.
-    components = min(COMPONENTS, *(size - 1 for size in rows.shape))
+    components = min(COMPONENTS, min(rows.shape) - 1)
     operator = package("phate", "maps of dose series").PHATE(
         n_components=2,
         knn=NEIGHBOURS,

@@ -4,7 +4,7 @@ running score (docs/models/cycseq.md, Dose series and gene sets)."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -12,10 +12,9 @@ from jaxtyping import Float
 from jaxpert.core.optional import package
 from jaxpert.core.types import InputError
 
-EXAMPLE = "Temsirolimus (CCI-779)"
-"""The compound of the paper's figure. It is labelled Temozolomide there, but its identifiers
-(CCI-779, NSC683864) and targets (mTOR, FKBP1A) are those of Temsirolimus; Temozolomide is an
-alkylating agent."""
+if TYPE_CHECKING:
+    import pandas
+
 SMALLEST, LARGEST = 15, 500
 PERMUTATIONS = 1_000
 
@@ -61,21 +60,46 @@ def prerank(
     import pandas
 
     _check(signal, genes)
-    # Sizes are counted among the ranked genes, as only these can be hit.
-    ranked = set(genes)
-    sizes = {name: len(set(members) & ranked) for name, members in sets.items()}
-    # Sorted, so that the permutations do not depend on the order of a set.
-    kept = {name: sorted(sets[name]) for name, size in sizes.items() if smallest <= size <= largest}
+    sizes = _sizes(sets, genes)
+    # Few members give a score by luck, very many one of nothing in particular.
+    kept = {}
+    for name, size in sizes.items():
+        if smallest <= size <= largest:
+            # Sorted, so that the permutations do not depend on the order of a set.
+            kept[name] = sorted(sets[name])
     if not kept:
-        raise InputError(
-            f"none of the {len(sets)} gene sets has {smallest} to {largest} members among the "
-            f"{len(genes)} ranked genes (the largest has {max(sizes.values(), default=0)}), "
-            "expected some: give sets with the same gene names"
-        )
+        raise _none_of_size(sizes, len(genes), smallest, largest)
     ranking = pandas.Series(np.asarray(signal, float), index=pandas.Index(genes))
+    results = _results(ranking, kept, (smallest, largest), permutations, seed)
+    return sorted(_terms(results, sizes), key=lambda term: -abs(term.nes))
+
+
+def _sizes(sets: Mapping[str, Iterable[str]], genes: Sequence[str]) -> dict[str, int]:
+    """Members of each set among the ranked genes, as only these can be hit."""
+    ranked = set(genes)
+    return {name: len(set(members) & ranked) for name, members in sets.items()}
+
+
+def _none_of_size(sizes: Mapping[str, int], genes: int, smallest: int, largest: int) -> InputError:
+    return InputError(
+        f"none of the {len(sizes)} gene sets has {smallest} to {largest} members among the "
+        f"{genes} ranked genes (the largest has {max(sizes.values(), default=0)}), expected some: "
+        "give sets with the same gene names"
+    )
+
+
+def _results(
+    ranking: pandas.Series,
+    sets: Mapping[str, list[str]],
+    bounds: tuple[int, int],
+    permutations: int,
+    seed: int,
+) -> pandas.DataFrame:
+    """What gseapy makes of a ranking, one row for each set."""
+    smallest, largest = bounds
     result = package("gseapy", "preranked enrichment").prerank(
         rnk=ranking.sort_values(ascending=False),
-        gene_sets=kept,
+        gene_sets=sets,
         min_size=smallest,
         max_size=largest,
         permutation_num=permutations,
@@ -87,13 +111,18 @@ def prerank(
         no_plot=True,
         verbose=False,
     )
-    columns = ("Term", "ES", "NES", "NOM p-val", "FDR q-val", "Lead_genes")
-    rows = zip(*(result.res2d[column] for column in columns), strict=True)
+    return result.res2d
+
+
+def _terms(results: pandas.DataFrame, sizes: Mapping[str, int]) -> list[Term]:
+    """The rows of a table of gseapy."""
+    columns = ["Term", "ES", "NES", "NOM p-val", "FDR q-val", "Lead_genes"]
     terms = []
-    for name, es, nes, p, fdr, leading in rows:
+    for name, es, nes, p, fdr, leading in results[columns].itertuples(index=False):
+        # gseapy keeps numbers as objects, and the leading members as one text.
         numbers = float(es), float(nes), float(p), float(fdr)
         terms.append(Term(name, *numbers, sizes[name], tuple(str(leading).split(";"))))
-    return sorted(terms, key=lambda term: -abs(term.nes))
+    return terms
 
 
 def running_score(

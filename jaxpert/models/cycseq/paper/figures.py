@@ -66,7 +66,7 @@ class Evaluated(NamedTuple):
     def conditions(self) -> list[str]:
         """Condition of each row."""
         names = self.prepared.dataset.conditions
-        return [names[c] for c in self.prepared.pairs.condition[self.pair]]
+        return np.asarray(names, object)[self.prepared.pairs.condition[self.pair]].tolist()
 
 
 def draw(runs: Sequence[Run], folder: Path, options: Options) -> None:
@@ -106,7 +106,7 @@ def evaluate(run: Run) -> Evaluated:
 
 
 def _joined(blocks: Sequence[metrics.Comparison]) -> metrics.Comparison:
-    return metrics.Comparison(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+    return metrics.Comparison(*map(np.concatenate, zip(*blocks, strict=True)))
 
 
 def draw_rows(evaluated: Evaluated, scores: Mapping[str, Any], stem: str) -> None:
@@ -160,9 +160,10 @@ def draw_changes(prepared: Prepared, stored: Mapping[str, np.ndarray], path: Pat
     scores = {}
     for direction, names in methods.items():
         for i in np.unique(line):
-            scores[f"{direction}, {lines[i]}"] = {
-                name: stored[f"{direction}|{name}|all|change_r"][line == i] for name in names
-            }
+            of_line = {}
+            for name in names:
+                of_line[name] = stored[f"{direction}|{name}|all|change_r"][line == i]
+            scores[f"{direction}, {lines[i]}"] = of_line
     plots.change_panels(scores, path, baselines=SIMPLE)
 
 
@@ -186,7 +187,8 @@ def draw_doses(evaluated: Evaluated, options: Options, path: Path) -> None:
         log.say("figure 5 needs a run with doses and is left out")
         return
     name, members = chosen_rows(evaluated, options.compound)
-    rows = metrics.Comparison(*(side[members] for side in evaluated.rows["n2p"]))
+    predicted, target, start = evaluated.rows["n2p"]
+    rows = metrics.Comparison(predicted[members], target[members], start[members])
     pair = evaluated.pair[members]
     logged = pairs.dose[pair]
     points = dose_map.phate(

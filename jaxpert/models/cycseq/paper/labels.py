@@ -17,64 +17,36 @@ SECTION = Section(
     ),
     scores={
         "r2": Score(
-            label="R2 (squared Pearson)",
-            sign=1,
-            meaning=(
-                "Squared correlation over genes of predicted and measured row: the paper's "
-                "headline number; its square hides the sign."
-            ),
+            "R2 (squared Pearson)",
+            1,
+            "Squared correlation over genes of predicted and measured row: the paper's "
+            "headline number; its square hides the sign.",
         ),
-        "r2_det": Score(
-            label="R2 (determination)",
-            sign=1,
-            meaning="1 - SSE / SST over genes.",
-        ),
-        "mae": Score(
-            label="MAE",
-            sign=-1,
-            meaning="Mean absolute error over genes.",
-        ),
-        "mse": Score(
-            label="MSE",
-            sign=-1,
-            meaning="Mean squared error over genes.",
-        ),
+        "r2_det": Score("R2 (determination)", 1, "1 - SSE / SST over genes."),
+        "mae": Score("MAE", -1, "Mean absolute error over genes."),
+        "mse": Score("MSE", -1, "Mean squared error over genes."),
         "r2_top20": Score(
-            label="R2, top 20 genes",
-            sign=1,
-            meaning="Squared correlation over the 20 genes that differ most from control.",
+            "R2, top 20 genes",
+            1,
+            "Squared correlation over the 20 genes that differ most from control.",
         ),
         "change_r": Score(
-            label="Pearson of the change",
-            sign=1,
-            meaning=(
-                "Correlation over genes of predicted and measured change; undefined for no "
-                "change. Both changes share the noise of the input row."
-            ),
+            "Pearson of the change",
+            1,
+            "Correlation over genes of predicted and measured change; undefined for no "
+            "change. Both changes share the noise of the input row.",
         ),
         "change_r_top100": Score(
-            label="Pearson of the change, top 100",
-            sign=1,
-            meaning="The same over the 100 genes that differ most.",
+            "Pearson of the change, top 100", 1, "The same over the 100 genes that differ most."
         ),
-        "mean_r2": Score(
-            label="R2 of means",
-            sign=1,
-            meaning="Squared correlation of the means over all draws.",
-        ),
+        "mean_r2": Score("R2 of means", 1, "Squared correlation of the means over all draws."),
         "mean_change_r": Score(
-            label="Pearson of the change, means",
-            sign=1,
-            meaning=(
-                "Correlation of changes of the means over all draws, which the noise of drawing "
-                "hardly touches."
-            ),
+            "Pearson of the change, means",
+            1,
+            "Correlation of changes of the means over all draws, which the noise of drawing "
+            "hardly touches.",
         ),
-        "mean_mse": Score(
-            label="MSE of means",
-            sign=-1,
-            meaning="Mean squared error of the means over all draws.",
-        ),
+        "mean_mse": Score("MSE of means", -1, "Mean squared error of the means over all draws."),
     },
 )
 

@@ -86,8 +86,12 @@ def rows_against_targets(
 def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
     """A little more than the range of the finite values and 0."""
     # Zero belongs to the range, since silent genes lie there.
-    every = np.concatenate([np.zeros(1), *(a[np.isfinite(a)] for a in values)])
-    return 1.04 * float(every.min()), 1.04 * float(every.max()) or 1.0
+    low = high = 0.0
+    for of_line in values:
+        finite = of_line[np.isfinite(of_line)]
+        low = min(low, float(finite.min(initial=0)))
+        high = max(high, float(finite.max(initial=0)))
+    return 1.04 * low, 1.04 * high or 1.0
 
 
 def _bins(axis: Any, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> Any:
@@ -95,6 +99,7 @@ def _bins(axis: Any, x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) 
 
     good = np.isfinite(x) & np.isfinite(y)
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    # Bins of many points are dark; empty ones stay white.
     shades = LinearSegmentedColormap.from_list("density", DENSITY)
     bins = axis.hexbin(
         x[good],
@@ -129,14 +134,18 @@ def triangular_validation(
     if not corners:
         raise InputError("no direction to draw, expected the squared correlations of at least one")
     # Low corners are cut off alike in both panels, so that they can be compared.
-    every = np.concatenate([np.concatenate(correlations) for correlations in corners.values()])
-    low = float(np.nanmin(every)) if np.isfinite(every).any() else 0.0
+    every = np.concatenate(list(map(np.concatenate, corners.values())))
+    low = 0.0
+    if np.isfinite(every).any():
+        low = float(np.nanmin(every))
     # A little room below the lowest point, but no correlation below 0.
     low = max(0.0, low - 0.06 * (1 - low))
     with canvas(path, 7.4, 3.6 * len(corners) + 0.5) as figure:
         grid = figure.subplots(len(corners), 2, squeeze=False)
         for axes, (direction, (target, start, copy)) in zip(grid, corners.items(), strict=True):
-            marked = {name: np.asarray(names[direction]) == name for name in highlighted}
+            marked = {}
+            for name in highlighted:
+                marked[name] = np.asarray(names[direction]) == name
             _corner_panel(axes[0], start, target, low, marked)
             axes[0].set(xlabel="R² of output and input", ylabel="R² of output and target")
             axes[0].set_title(f"{direction}: nearer to the target")
@@ -150,6 +159,7 @@ def _corner_panel(
     axis: Any, x: np.ndarray, y: np.ndarray, low: float, marked: Mapping[str, np.ndarray]
 ) -> None:
     good = np.isfinite(x) & np.isfinite(y)
+    # Above the diagonal: the prediction is nearer to the target.
     passed = good & (y > x)
     axis.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     for which, colour in ((good & ~passed, GREY), (passed, BLUE)):
@@ -195,10 +205,8 @@ def change_panels(
     `scores[line][method]` are values over pairs; methods named in `baselines` are grey. Undefined
     values are left out, and a method without any defined one says so.
     """
-    methods: list[str] = []
-    for of_line in scores.values():
-        methods += [method for method in of_line if method not in methods]
     # The first line's order of methods holds for all.
+    methods = list(dict.fromkeys(itertools.chain.from_iterable(scores.values())))
     if not methods:
         raise InputError("no score to draw, expected those of at least one line and method")
     models = [method for method in methods if method not in baselines]
@@ -283,10 +291,9 @@ def dose_picture(
             )
         axis.set(title=title, xlabel="PHATE 1", ylabel="PHATE 2", xticks=[], yticks=[])
         axis.margins(0.06)
-        handles = [
-            _handle(shade, True, _nanomolar(level))
-            for level, shade in zip(levels, shades, strict=True)
-        ]
+        handles = []
+        for level, shade in zip(levels, shades, strict=True):
+            handles.append(_handle(shade, True, _nanomolar(level)))
         handles += [_handle(INK, True, "measured"), _handle(INK, False, "predicted")]
         figure.legend(handles=handles, loc="outside right upper")
         if note:
@@ -298,12 +305,13 @@ def _handle(colour: str, filled: bool, label: str) -> Any:
     """A disc or a ring of the legend."""
     from matplotlib.lines import Line2D
 
+    filling = colour if filled else "none"
     return Line2D(
         [],
         [],
         marker="o",
         linestyle="",
-        markerfacecolor=colour if filled else "none",
+        markerfacecolor=filling,
         markeredgecolor=colour,
         label=label,
     )
@@ -322,7 +330,10 @@ def shades_of(count: int) -> list[str]:
 def _nanomolar(dose: float) -> str:
     if dose == 0:
         return "vehicle"
-    return f"{dose:,.4g} nM" if dose < 1e4 else f"{dose:,.0f} nM"
+    # Four digits of a large dose would be written with an exponent.
+    if dose >= 1e4:
+        return f"{dose:,.0f} nM"
+    return f"{dose:,.4g} nM"
 
 
 def enrichment_curve(
@@ -340,34 +351,17 @@ def enrichment_curve(
     order (highest first), is what ranks the genes and is drawn below. `note` has room for NES and
     FDR.
     """
-    heights = (4, 0.6) if signal is None else (4, 0.6, 1.6)
-    # The extreme of the running score is the enrichment score.
-    place, peak = np.arange(len(running)), int(np.abs(running).argmax())
+    heights = (4, 0.6)
+    if signal is not None:
+        heights = (4, 0.6, 1.6)
     with canvas(path, 6.2, 0.72 * sum(heights) + 0.8) as figure:
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        axes[0].axhline(0, color=GREY, linewidth=0.8)
-        axes[0].plot(place, running, color=BLUE)
-        axes[0].plot(peak, running[peak], "o", color=VERMILLION, markersize=5)
-        axes[0].vlines(peak, 0, running[peak], color=VERMILLION, linewidth=1, linestyle=(0, (3, 3)))
-        axes[0].set(title=title, ylabel="running score")
-        # In the corner that the curve leaves free.
-        side, align, valign = (
-            (0.97, "right", "top") if running[peak] > 0 else (0.03, "left", "bottom")
-        )
-        text = f"ES {number(running[peak], 2)}"
-        axes[0].text(
-            side,
-            side,
-            f"{text}\n{note}" if note else text,
-            linespacing=1.4,
-            transform=axes[0].transAxes,
-            ha=align,
-            va=valign,
-        )
+        _running_panel(axes[0], running, note)
+        axes[0].set_title(title)
         axes[1].vlines(np.flatnonzero(hits), 0, 1, color=INK, linewidth=0.7)
         axes[1].set(yticks=[], ylim=(0, 1), ylabel="")
         if signal is not None:
-            axes[2].fill_between(place, signal, color=PALE, linewidth=0)
+            axes[2].fill_between(np.arange(len(signal)), signal, color=PALE, linewidth=0)
             axes[2].axhline(0, color=GREY, linewidth=0.8)
             axes[2].set_ylabel("signal")
         axes[-1].set(
@@ -375,3 +369,19 @@ def enrichment_curve(
             xlim=(0, len(running) - 1),
         )
     return Path(path)
+
+
+def _running_panel(axis: Any, running: np.ndarray, note: str) -> None:
+    """The curve with its extreme, which is the enrichment score."""
+    place, peak = np.arange(len(running)), int(np.abs(running).argmax())
+    axis.axhline(0, color=GREY, linewidth=0.8)
+    axis.plot(place, running, color=BLUE)
+    axis.plot(peak, running[peak], "o", color=VERMILLION, markersize=5)
+    axis.vlines(peak, 0, running[peak], color=VERMILLION, linewidth=1, linestyle=(0, (3, 3)))
+    axis.set_ylabel("running score")
+    # In the corner that the curve leaves free.
+    side, align, valign = 0.03, "left", "bottom"
+    if running[peak] > 0:
+        side, align, valign = 0.97, "right", "top"
+    text = "\n".join(filter(None, (f"ES {number(running[peak], 2)}", note)))
+    axis.text(side, side, text, linespacing=1.4, transform=axis.transAxes, ha=align, va=valign)

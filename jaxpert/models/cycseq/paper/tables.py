@@ -36,8 +36,8 @@ def write(runs: Sequence[Run], folder: Path, options: Options) -> None:
     printed = []
     # An empty text and "none" both leave the printed numbers out.
     if options.published not in ("", NONE):
-        given = options.published
-        printed = read_published(PUBLISHED if given == PAPER else Path(given))
+        path = PUBLISHED if options.published == PAPER else Path(options.published)
+        printed = read_published(path)
     rows: dict[str, list[list[str]]] = {number: [] for number in TABLES}
     for run in runs:
         config, metrics = run.finished.config, run.finished.metrics
@@ -91,10 +91,15 @@ def published_rows(printed: Sequence[Mapping[str, Any]], table: str) -> list[lis
             scores.setdefault(key, {})[row["metric"]] = row["value"]
     rows = []
     for key, of_method in scores.items():
-        cells = [_text(of_method[metric]) if metric in of_method else "" for metric in SHOWN]
-        rows.append([*key, *cells])
+        cells = list(key)
+        for metric in SHOWN:
+            # What the paper does not print stays empty, which "undefined" would not say.
+            cells.append(_text(of_method[metric]) if metric in of_method else "")
+        rows.append(cells)
     return rows
 
 
 def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}"

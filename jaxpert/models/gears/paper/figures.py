@@ -22,6 +22,7 @@ from jaxpert.models.gears.paper import panels, plots, tables
 from jaxpert.models.gears.paper.labels import Named, by_data, named
 from jaxpert.models.gears.paper.leave_pairs_out import AGREEMENT, plain
 from jaxpert.models.gears.paper.panels import Case
+from jaxpert.models.gears.settings import NAME
 
 FIGURES = ("2", "3", "4", "5", "extended")
 
@@ -116,7 +117,7 @@ def draw_found(case: Case, path: Path, seed: int) -> None:
     rows = panels.interactions_found(case, seed)
     count = len(panels.held_out_pairs(case))
     plots.interactions_found({f"{case.named.title} ({count} held-out pairs)": rows}, path)
-    files.write_json(path.with_suffix(".json"), {"rows": [plain(row) for row in rows]})
+    files.write_json(path.with_suffix(".json"), {"rows": list(map(plain, rows))})
 
 
 def draw_errors(path: Path, runs: Sequence[Named], published: tables.Published) -> None:
@@ -126,7 +127,9 @@ def draw_errors(path: Path, runs: Sequence[Named], published: tables.Published) 
     marks: dict[str, dict[str, float]] = {}
     for row in tables.of_data(published, runs[0].run):
         if row["metric"] == f"normalised_{tables.ERROR}":
-            method = "GEARS" if row["method"] == "gears" else row["method"].replace("_", " ")
+            method = row["method"].replace("_", " ")
+            if method == NAME:
+                method = "GEARS"
             marks.setdefault(f"published: {method}", {})[row["group"]] = row["value"]
     # Whatever is no run is a baseline and grey.
     baselines = [method for method in errors if method not in titles]

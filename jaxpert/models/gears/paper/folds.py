@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from jaxpert.models.gears.paper.pairs import Parts, PredictedPairs, measured_pai
 
 KINDS = ("pair", "gene")
 VAL_SHARE = 0.1
-TRAIN, VAL, TEST, DROPPED = (SPLITS.index(name) for name in ("train", "val", "test", "dropped"))
+TRAIN, VAL, TEST, DROPPED = map(SPLITS.index, ("train", "val", "test", "dropped"))
 
 
 class Fold(NamedTuple):
@@ -70,10 +71,9 @@ def plan(dataset: Dataset, kind: str = "pair") -> list[Fold]:
         )
     if kind == "pair":
         return [Fold(name, (name,), (name,)) for name in pairs]
-    genes = {gene for members in pairs.values() for gene in members}
     folds = []
     # Sorted, since the order of a set differs between runs.
-    for gene in sorted(genes):
+    for gene in sorted(set(chain.from_iterable(pairs.values()))):
         used = dataset.condition_treatments[:, dataset.treatments.index(gene)] != 0
         # All conditions with the gene are held out, of which only pairs are scored.
         held = np.asarray(dataset.conditions, object)[used].tolist()
@@ -129,14 +129,7 @@ def run(
         raise InputError(
             f"the share of validation pairs is {val_share}, expected 0 or more and less than 1"
         )
-    known = {
-        "data": dataset.name,
-        "cells": len(dataset.cells),
-        "genes": len(dataset.genes),
-        "seed": seed,
-        "val_share": val_share,
-        "folds": [fold.name for fold in folds],
-    }
+    known = _known(dataset, folds) | {"seed": seed, "val_share": val_share}
     # A folder of other settings would mix numbers that cannot be compared.
     _claim(results, known | (settings or {}))
     for number, fold in enumerate(folds, 1):
@@ -154,6 +147,16 @@ def run(
     return gather(dataset, folds, results)
 
 
+def _known(dataset: Dataset, folds: Sequence[Fold]) -> dict[str, Any]:
+    """What identifies the data and the folds in the folder's settings."""
+    return {
+        "data": dataset.name,
+        "cells": len(dataset.cells),
+        "genes": len(dataset.genes),
+        "folds": [fold.name for fold in folds],
+    }
+
+
 def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> PredictedPairs:
     """Read the files of all folds."""
     members, singles = measured_pairs(dataset), singles_of(dataset)
@@ -165,10 +168,13 @@ def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> PredictedP
                 stored = dict(file)
             row = {str(name): i for i, name in enumerate(stored["names"])}
             for pair in fold.pairs:
+                first, second = members[pair]
                 # First gene, second gene, pair: the order of `Parts`.
-                wanted = [row[singles[gene]] for gene in members[pair]] + [row[pair]]
+                wanted = [row[singles[first]], row[singles[second]], row[pair]]
                 effects.append(stored["effects"][wanted])
-                uncertainty.append(stored.get("uncertainty", np.full(len(row), np.nan))[row[pair]])
+                # A model without an uncertainty head has stored none.
+                unsure = stored.get("uncertainty", np.full(len(row), np.nan))
+                uncertainty.append(unsure[row[pair]])
                 pairs.append(pair)
                 origins.append(fold.name)
         except (OSError, ValueError, KeyError) as error:
@@ -177,8 +183,9 @@ def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> PredictedP
             ) from error
     parts = Parts(*np.stack(effects).astype(float).transpose(1, 0, 2))
     # One fold without it leaves no order by certainty.
-    missing = np.isnan(uncertainty).any()
-    return PredictedPairs(pairs, origins, parts, None if missing else np.array(uncertainty))
+    if np.isnan(uncertainty).any():
+        return PredictedPairs(pairs, origins, parts, None)
+    return PredictedPairs(pairs, origins, parts, np.array(uncertainty))
 
 
 def _arrays(names: Sequence[str], predicted: Predicted) -> dict[str, np.ndarray]:
@@ -191,9 +198,12 @@ def _arrays(names: Sequence[str], predicted: Predicted) -> dict[str, np.ndarray]
 def _asked(dataset: Dataset, fold: Fold) -> list[str]:
     """The fold's pairs and the singles of their genes."""
     pairs, singles = measured_pairs(dataset), singles_of(dataset)
-    # A dict keeps the first of equal genes, in order.
-    genes = dict.fromkeys(gene for pair in fold.pairs for gene in pairs[pair])
-    return [*fold.pairs, *(singles[gene] for gene in genes)]
+    # The keys of a dict keep the first of equal names, in order.
+    asked = dict.fromkeys(fold.pairs)
+    for pair in fold.pairs:
+        for gene in pairs[pair]:
+            asked[singles[gene]] = None
+    return list(asked)
 
 
 def _file(fold: Fold) -> str:

@@ -3,12 +3,13 @@ GEARS."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from jaxpert.core.family import Run
+from jaxpert.core.files import file_name
+from jaxpert.core.workdir import folder_names
 from jaxpert.report.sections import Score, Section
 
 SECTION = Section(
@@ -21,56 +22,42 @@ SECTION = Section(
     ),
     scores={
         "normalised_mse_de": Score(
-            label="MSE, top 20, over no change",
-            sign=-1,
-            meaning=(
-                "Squared error on the 20 genes that differ most from control, divided by that of "
-                "predicting no change: below 1 something was learned."
-            ),
+            "MSE, top 20, over no change",
+            -1,
+            "Squared error on the 20 genes that differ most from control, divided by that of "
+            "predicting no change: below 1 something was learned.",
         ),
         "mse_de": Score(
-            label="MSE, top 20 genes",
-            sign=-1,
-            meaning="Squared error of the mean on the 20 genes that differ most.",
+            "MSE, top 20 genes", -1, "Squared error of the mean on the 20 genes that differ most."
         ),
         "mse": Score(
-            label="MSE, all genes",
-            sign=-1,
-            meaning="Squared error of the mean over all genes; most do not move.",
+            "MSE, all genes", -1, "Squared error of the mean over all genes; most do not move."
         ),
         "pearson_delta": Score(
-            label="Pearson of changes",
-            sign=1,
-            meaning=(
-                "Correlation over genes of predicted and measured change from control; undefined "
-                "where no change is predicted."
-            ),
+            "Pearson of changes",
+            1,
+            "Correlation over genes of predicted and measured change from control; undefined "
+            "where no change is predicted.",
         ),
         "pearson_delta_de": Score(
-            label="Pearson of changes, top 20",
-            sign=1,
-            meaning="The same over the 20 genes that differ most.",
+            "Pearson of changes, top 20", 1, "The same over the 20 genes that differ most."
         ),
         "pearson_de": Score(
-            label="Pearson of means, top 20",
-            sign=1,
-            meaning=(
-                "Correlation of expression, which the genes' own levels dominate: no change "
-                "scores high."
-            ),
+            "Pearson of means, top 20",
+            1,
+            "Correlation of expression, which the genes' own levels dominate: no change "
+            "scores high.",
         ),
         "frac_opposite_direction_top20_non_dropout": Score(
-            label="opposite direction, top 20",
-            sign=-1,
-            meaning=(
-                "Share of the 20 genes that are predicted to move the wrong way; no change is "
-                "never opposite."
-            ),
+            "opposite direction, top 20",
+            -1,
+            "Share of the 20 genes that are predicted to move the wrong way; no change is "
+            "never opposite.",
         ),
         "frac_sigma_below_1_non_dropout": Score(
-            label="within one standard deviation",
-            sign=1,
-            meaning="Share of the 20 genes predicted within one standard deviation of the cells.",
+            "within one standard deviation",
+            1,
+            "Share of the 20 genes predicted within one standard deviation of the cells.",
         ),
     },
 )
@@ -106,13 +93,12 @@ class Named(NamedTuple):
 
 def named(runs: Sequence[Run]) -> list[Named]:
     """Runs with names that tell them apart."""
-    folders = [run.workdir.name for run in runs]
+    folders = folder_names([run.workdir for run in runs])
     given = []
     for run, folder in zip(runs, folders, strict=True):
-        # Two folders of one name are told apart by their parents.
-        if folders.count(folder) > 1:
-            folder = f"{run.workdir.parent.name}_{folder}"
-        title = f"GEARS ({folder})" if len(runs) > 1 else "GEARS"
+        title = "GEARS"
+        if len(runs) > 1:
+            title = f"GEARS ({folder})"
         given.append(Named(run, file_name(folder), title))
     return given
 
@@ -134,8 +120,3 @@ def by_data(runs: Sequence[Named]) -> dict[str, list[Named]]:
             name = f"{plain}_{number}"
         by_name[name] = group
     return by_name
-
-
-def file_name(text: str) -> str:
-    """A text with nothing that file names may not have."""
-    return re.sub(r"[^\w.-]+", "_", text)

@@ -19,7 +19,7 @@ from jaxpert.data.gene_graphs import COEXPRESSION, coexpression_graph
 from jaxpert.models.gears import model as gears
 from jaxpert.models.gears.paper import folds as fold_runs
 from jaxpert.models.gears.paper import pairs
-from jaxpert.models.gears.paper.folds import FitFold, Predicted
+from jaxpert.models.gears.paper.folds import FitFold, Fold, Predicted
 from jaxpert.models.gears.predict_sets import predict_sets
 from jaxpert.models.gears.screen_pairs import scored_columns
 from jaxpert.models.gears.settings import NAME
@@ -68,17 +68,11 @@ def leave_out(config: ScreenConfig, options: Options, output: Path) -> str:
             f"model.name is {config.model.name!r}, expected gears: give one of configs/gears_*.py"
         )
     epochs = options.epochs or config.train.epochs
-    config = replace(
-        config,
-        # Every fold brings its own split.
-        split=replace(config.split, kind="none"),
-        train=replace(config.train, epochs=epochs),
-    )
+    # Every fold brings its own split.
+    no_split = replace(config.split, kind="none")
+    config = replace(config, split=no_split, train=replace(config.train, epochs=epochs))
     dataset, _ = load_dataset(config)
-    folds = fold_runs.plan(dataset, options.leave)
-    if options.folds:
-        # Spread evenly over the sorted folds, so that a part resembles the whole.
-        folds = folds[:: max(1, len(folds) // options.folds)][: options.folds]
+    folds = _chosen(fold_runs.plan(dataset, options.leave), options.folds)
     # Genes are chosen by all cells, so that every fold is scored on the same ones.
     columns = scored_columns(dataset)
     predicted = fold_runs.run(
@@ -90,22 +84,33 @@ def leave_out(config: ScreenConfig, options: Options, output: Path) -> str:
         val_share=options.val_share,
         settings={"config": deciding(config), "leave": options.leave},
     )
-    scored = {f"{len(predicted.pairs)} predictions": predicted}
-    # Pairs that are predicted twice allow to keep the more certain half.
-    if options.leave == "gene" and predicted.uncertainty is not None:
-        scored["the more certain half"] = pairs.more_certain_half(predicted)
-    tables = {
-        title: pairs.compare(dataset, part, columns, seed=options.seed)
-        for title, part in scored.items()
-    }
-    parts = [heading(config, options, len(folds), len(columns))]
-    parts += [table(title, rows) for title, rows in tables.items()]
-    text = "\n\n".join(parts)
+    tables, rows = [heading(config, options, len(folds), len(columns))], []
+    for title, part in _scored(predicted, options.leave).items():
+        rows = pairs.compare(dataset, part, columns, seed=options.seed)
+        tables.append(table(title, rows))
+    text = "\n\n".join(tables)
     files.write_text(output / f"{AGREEMENT}.md", text + "\n")
     # The last table is what the figure shows.
-    last = [plain(row) for row in list(tables.values())[-1]]
-    files.write_json(output / f"{AGREEMENT}.json", {"leave": options.leave, "rows": last})
+    shown = {"leave": options.leave, "rows": list(map(plain, rows))}
+    files.write_json(output / f"{AGREEMENT}.json", shown)
     return text
+
+
+def _chosen(folds: list[Fold], most: int) -> list[Fold]:
+    """At most so many folds; 0 for all."""
+    if not most:
+        return folds
+    # Spread evenly over the sorted folds, so that a part resembles the whole.
+    return folds[:: max(1, len(folds) // most)][:most]
+
+
+def _scored(predicted: pairs.PredictedPairs, leave: str) -> dict[str, pairs.PredictedPairs]:
+    """What is scored, by the title of its table."""
+    scored = {f"{len(predicted.pairs)} predictions": predicted}
+    # Pairs that are predicted twice allow to keep the more certain half.
+    if leave == "gene" and predicted.uncertainty is not None:
+        scored["the more certain half"] = pairs.more_certain_half(predicted)
+    return scored
 
 
 def fit_with(config: ScreenConfig) -> FitFold:
@@ -153,12 +158,13 @@ def deciding(config: ScreenConfig) -> core_config.Config:
     kwargs = settings.plain(config.model.kwargs)
     plain_config["model"] = {"name": config.model.name, "kwargs": kwargs}
     # The split and the seed of the config are replaced by the fold's own.
-    return {name: value for name, value in plain_config.items() if name not in ("split", "seed")}
+    del plain_config["split"], plain_config["seed"]
+    return plain_config
 
 
 def heading(config: ScreenConfig, options: Options, folds: int, genes: int) -> str:
     """What the tables rest on."""
-    what = "pair" if options.leave == "pair" else "gene with all its pairs"
+    what = {"pair": "pair", "gene": "gene with all its pairs"}[options.leave]
     return (
         f"{folds} trainings, each without one {what}; scores on {genes:,} genes with more than 0.5 "
         f"counts per cell; seed {options.seed}, {config.train.epochs} epochs at most. Random sets: "
@@ -177,11 +183,17 @@ def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
         for name in ("precision_at_10", "top_10_accuracy"):
             mean, low, high = row["chance"][name]
             cells += [f"{row[name]:.2f}", f"{mean:.2f} ({low:.2f} to {high:.2f})"]
-        cells += [f"{row['precision']:.2f}", f"{row['recall']:.2f}" if row["true"] else "-"]
-        lines.append(cells)
+        # Without a true pair there is nothing to be recalled.
+        recall = f"{row['recall']:.2f}" if row["true"] else "-"
+        lines.append([*cells, f"{row['precision']:.2f}", recall])
     return f"**{title}**\n\n{markdown_table(header, lines)}"
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """Undefined scores as null, which JSON has."""
-    return {name: None if value != value else value for name, value in row.items()}
+    written = dict(row)
+    for name, value in row.items():
+        # NaN is the only number that differs from itself.
+        if value != value:
+            written[name] = None
+    return written

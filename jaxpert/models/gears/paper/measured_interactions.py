@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -63,15 +64,15 @@ def compare(effects: str | Path, published: str | Path, output: Path) -> str:
     choices = choose_genes(screen)
     scores, additive = {}, {}
     for name, genes in choices.items():
-        vectors = (part[:, genes] for part in (screen.first, screen.second, screen.both))
-        scores[name] = score_pairs(*vectors)._asdict()
+        parts = screen.first[:, genes], screen.second[:, genes], screen.both[:, genes]
+        scores[name] = score_pairs(*parts)._asdict()
         additive[name] = additive_scores(screen, genes)
     last = list(scores.values())[-1]
-    parts = [presence(screen, lists)]
+    tables = [presence(screen, lists)]
     for name, of in scores.items():
-        parts.append(f"**{name}** ({len(choices[name]):,})\n\n{table(of, screen, lists)}")
-    parts += [list_table(last, screen, lists), noise_table(additive, scores)]
-    text = "\n\n".join(parts)
+        tables.append(f"**{name}** ({len(choices[name]):,})\n\n{table(of, screen, lists)}")
+    tables += [list_table(last, screen, lists), noise_table(additive, scores)]
+    text = "\n\n".join(tables)
     try:
         output.mkdir(parents=True, exist_ok=True)
         files.write_text(output / "subtypes.md", text + "\n")
@@ -85,6 +86,45 @@ def compare(effects: str | Path, published: str | Path, output: Path) -> str:
 
 def read_effects(path: Path) -> Screen:
     """Pairs with both singles; InputError where there is none."""
+    file = _read_file(path)
+    row = {}
+    # Names are split once, so that pairs and singles are found by their genes.
+    for k, name in enumerate(file.obs["condition"]):
+        row[tuple(str(name).split("+"))] = k
+    alone, pairs = {}, []
+    for genes, k in row.items():
+        if len(genes) != 2:
+            continue
+        if genes[1] == "ctrl":
+            alone[genes[0]] = k
+        else:
+            pairs.append(genes)
+    whole, left_out, first, second = [], [], [], []
+    for genes in pairs:
+        # A pair without both singles has nothing to be compared with.
+        if not set(genes) <= set(alone):
+            left_out.append("+".join(genes))
+            continue
+        whole.append(genes)
+        first.append(alone[genes[0]])
+        second.append(alone[genes[1]])
+    if not whole:
+        raise InputError(
+            f"{path.name} holds no pair A+B with both A+ctrl and B+ctrl, expected at least one"
+        )
+    effects = np.asarray(file.X, np.float64)
+    return Screen(
+        pairs=list(map("+".join, whole)),
+        first=effects[first],
+        second=effects[second],
+        both=effects[[row[genes] for genes in whole]],
+        singles=effects[sorted(alone.values())],
+        genes=list(map(str, file.var_names)),
+        left_out=left_out,
+    )
+
+
+def _read_file(path: Path) -> Any:
     import anndata
 
     if not path.is_file():
@@ -94,32 +134,7 @@ def read_effects(path: Path) -> Screen:
         raise InputError(
             f"{path.name} has no obs column 'condition', expected one with A+ctrl and A+B"
         )
-    # Names are split once, so that pairs and singles are found by their genes.
-    row = {tuple(str(name).split("+")): k for k, name in enumerate(file.obs["condition"])}
-    alone, pairs = {}, []
-    for genes, k in row.items():
-        if len(genes) != 2:
-            continue
-        if genes[1] == "ctrl":
-            alone[genes[0]] = k
-        else:
-            pairs.append(genes)
-    # A pair without both singles has nothing to be compared with.
-    whole = [genes for genes in pairs if set(genes) <= set(alone)]
-    if not whole:
-        raise InputError(
-            f"{path.name} holds no pair A+B with both A+ctrl and B+ctrl, expected at least one"
-        )
-    effects = np.asarray(file.X, np.float64)
-    return Screen(
-        pairs=["+".join(genes) for genes in whole],
-        first=effects[[alone[genes[0]] for genes in whole]],
-        second=effects[[alone[genes[1]] for genes in whole]],
-        both=effects[[row[genes] for genes in whole]],
-        singles=effects[sorted(alone.values())],
-        genes=[str(name) for name in file.var_names],
-        left_out=["+".join(genes) for genes in pairs if genes not in whole],
-    )
+    return file
 
 
 def read_lists(path: Path) -> Lists:
@@ -127,7 +142,7 @@ def read_lists(path: Path) -> Lists:
     if not path.is_file():
         raise InputError(f"--published={path} is no file, expected one: see --help")
     lists = json.loads(path.read_text())
-    expected = [name for names in LISTS.values() for name in names]
+    expected = list(chain.from_iterable(LISTS.values()))
     absent = [name for name in expected if name not in lists]
     if absent:
         raise InputError(f"{path.name} has no list {absent[0]!r}, expected {', '.join(expected)}")
@@ -165,10 +180,12 @@ def additive_scores(screen: Screen, genes: Int[np.ndarray, "n"], seed: int = 0) 
     mean = screen.singles.mean(0)
     _, _, right = np.linalg.svd(screen.singles - mean, full_matrices=False)
     axes = right[:COMPONENTS]
-    # Projected on the common axes, so that made-up singles hold no noise of their own.
-    first, second = (
-        mean + (effect - mean) @ axes.T @ axes for effect in (screen.first, screen.second)
-    )
+
+    def common(effect: np.ndarray) -> np.ndarray:
+        # Projected on the common axes, so that made-up singles hold no noise of their own.
+        return mean + (effect - mean) @ axes.T @ axes
+
+    first, second = common(screen.first), common(screen.second)
     # The noise of a gene is what the common part leaves of its spread.
     noise = (screen.singles - mean - common_part(screen.singles - mean)).std(0)
     noisy = []
@@ -181,7 +198,7 @@ def additive_scores(screen: Screen, genes: Int[np.ndarray, "n"], seed: int = 0) 
 def presence(screen: Screen, lists: Lists) -> str:
     """Which published pairs the file holds."""
     measured = set(map(sorted_name, screen.pairs))
-    listed = [pair for pairs in lists.values() for pair in pairs]
+    listed = list(chain.from_iterable(lists.values()))
     absent = [pair for pair in listed if sorted_name(pair) not in measured]
     return (
         f"{len(screen.pairs)} pairs have both singles (left out: "
@@ -192,8 +209,10 @@ def presence(screen: Screen, lists: Lists) -> str:
 
 def lists_of(screen: Screen, lists: Lists) -> list[str | None]:
     """The published list that each measured pair is in."""
-    # Pairs go by sorted names, since lists and file may differ in order.
-    list_of = {sorted_name(pair): title for title, pairs in lists.items() for pair in pairs}
+    list_of = {}
+    for title, pairs in lists.items():
+        # Pairs go by sorted names, since lists and file may differ in order.
+        list_of |= dict.fromkeys(map(sorted_name, pairs), title)
     return [list_of.get(sorted_name(pair)) for pair in screen.pairs]
 
 
@@ -201,23 +220,26 @@ def table(scores: Scores, screen: Screen, lists: Lists) -> str:
     """Precision and recall of every sub-type among the pairs that are in any published list."""
     from sklearn.metrics import roc_auc_score
 
-    titles = lists_of(screen, lists)
-    # Pairs of no list have no published kind, so they are neither hits nor misses.
-    listed = np.array([title is not None for title in titles])
+    # An empty title stands for no list: such pairs have no published kind and are neither hits nor
+    # misses.
+    titles = np.array([title or "" for title in lists_of(screen, lists)])
+    listed = titles != ""
     called_of = members(scores)
     header = ["sub-type", "rule", "published", "called: all pairs", "called: listed", "precision"]
     header += ["recall", "same number called: precision = recall", "AUROC"]
     lines = []
     for subtype, rule in RULES.items():
-        true = np.array([title in LISTS[subtype] for title in titles])
+        true = np.isin(titles, LISTS[subtype])
         called = called_of[subtype] & listed
         hits = (true & called).sum()
         extreme = [row for row in most_extreme(scores, subtype) if listed[row]]
         # AUROC expects high values for members, so the other rules are turned.
-        value = scores[rule.score][listed] * (1 if rule.above else -1)
-        cells = [subtype, f"{rule.score} {'>' if rule.above else '<'} {rule.threshold}"]
+        relation, sign = (">", 1) if rule.above else ("<", -1)
+        value = scores[rule.score][listed] * sign
+        precision = f"{hits / called.sum():.2f}" if called.any() else "-"
+        cells = [subtype, f"{rule.score} {relation} {rule.threshold}"]
         cells += [str(true.sum()), str(called_of[subtype].sum()), str(called.sum())]
-        cells += [f"{hits / called.sum():.2f}" if called.any() else "-", f"{hits / true.sum():.2f}"]
+        cells += [precision, f"{hits / true.sum():.2f}"]
         # As many called as are true, so that precision and recall agree.
         cells += [f"{true[extreme[: true.sum()]].mean():.2f}"]
         cells += [f"{roc_auc_score(true[listed], value):.2f}"]
@@ -229,13 +251,16 @@ def list_table(scores: Scores, screen: Screen, lists: Lists) -> str:
     """The scores of each published list, and how many of its pairs each rule calls."""
     called = members(scores)
     header = ["published list", "pairs"]
-    header += [f"median {name}" for name in SHOWN] + [f"called {name}" for name in RULES]
+    header += [*map("median {}".format, SHOWN), *map("called {}".format, RULES)]
     measured, lines = list(map(sorted_name, screen.pairs)), []
     for title, pairs in lists.items():
         inside = np.isin(measured, list(map(sorted_name, pairs)))
-        medians = [f"{np.median(scores[name][inside]):.2f}" for name in SHOWN]
-        counts = [str(called[name][inside].sum()) for name in RULES]
-        lines.append([title, str(inside.sum()), *medians, *counts])
+        cells = [title, str(inside.sum())]
+        for name in SHOWN:
+            cells.append(f"{np.median(scores[name][inside]):.2f}")
+        for name in RULES:
+            cells.append(str(called[name][inside].sum()))
+        lines.append(cells)
     return markdown_table(header, lines)
 
 
@@ -247,11 +272,13 @@ def noise_table(additive: Mapping[str, Scores], scores: Mapping[str, Scores]) ->
     for name in scores:
         kinds = {"measured": scores[name], "exactly additive, with noise": additive[name]}
         for kind, of in kinds.items():
-            quantiles = np.quantile(of["mag"], (0.1, 0.5, 0.9))
-            shares = [of["mag"] < 1, of["mag"] > 1.15, of["corr_fit"] < 0.88]
-            cells = [name, kind, ", ".join(f"{value:.2f}" for value in quantiles)]
+            low, middle, high = np.quantile(of["mag"], (0.1, 0.5, 0.9))
+            cells = [name, kind, f"{low:.2f}, {middle:.2f}, {high:.2f}"]
             cells += [f"{np.median(of['corr_fit']):.2f}"]
-            lines.append(cells + [f"{share.mean():.0%}" for share in shares])
+            # The thresholds of suppression, synergy and neomorphism.
+            for share in (of["mag"] < 1, of["mag"] > 1.15, of["corr_fit"] < 0.88):
+                cells.append(f"{share.mean():.0%}")
+            lines.append(cells)
     return markdown_table(header, lines)
 
 
@@ -267,10 +294,11 @@ def write(screen: Screen, scores: Scores, output: Path) -> None:
     columns = {"pair": screen.pairs, **scores, "subtypes": labels(scores)}
     with files.whole(output / "scores.csv") as part:
         pd.DataFrame(columns).to_csv(part, index=False)
-    parts = [pair.split("+") for pair in screen.pairs]
-    names = sorted({name for pair in parts for name in pair})
-    places = np.array([[names.index(a), names.index(b)] for a, b in parts])
-    plots_interactions.interaction_map(names, places, scores["mag"], output / "map.png")
+    parts = np.array([pair.split("+") for pair in screen.pairs])
+    # The sorted names of all genes, and the two places of each pair among them.
+    names, places = np.unique(parts, return_inverse=True)
+    places = places.reshape(parts.shape)
+    plots_interactions.interaction_map(names.tolist(), places, scores["mag"], output / "map.png")
     plots_interactions.interaction_space(scores, screen.pairs, output / "space.png")
     size = (deviation(screen.first, screen.second, screen.both) ** 2).mean(1)
     # The pairs that add up least are the ones worth a panel.

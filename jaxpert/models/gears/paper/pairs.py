@@ -41,7 +41,8 @@ def measured_pairs(dataset: Dataset) -> dict[str, tuple[str, str]]:
     sizes, table = dataset.condition_treatments.sum(1), dataset.condition_treatments != 0
     # Conditions without cells are in the table but were not measured.
     present = np.isin(np.arange(len(sizes)), dataset.condition)
-    alone = {int(row.argmax()) for row in table[present & (sizes == 1)]}
+    # A row with a single treatment is True at its column alone.
+    alone = set(table[present & (sizes == 1)].argmax(1).tolist())
     pairs = {}
     for c in np.flatnonzero(present & (sizes == 2)).tolist():
         first, second = np.flatnonzero(table[c]).tolist()
@@ -52,8 +53,11 @@ def measured_pairs(dataset: Dataset) -> dict[str, tuple[str, str]]:
 
 def singles_of(dataset: Dataset) -> dict[str, str]:
     """Condition of every gene that is perturbed alone."""
-    rows = zip(dataset.conditions, dataset.condition_treatments, strict=True)
-    return {dataset.treatments[int(row.argmax())]: name for name, row in rows if row.sum() == 1}
+    singles = {}
+    for name, row in zip(dataset.conditions, dataset.condition_treatments, strict=True):
+        if row.sum() == 1:
+            singles[dataset.treatments[int(row.argmax())]] = name
+    return singles
 
 
 def parts_of(
@@ -63,9 +67,12 @@ def parts_of(
     ones, and of the pairs."""
     place = {name: c for c, name in enumerate(dataset.conditions)}
     pairs, singles = measured_pairs(dataset), singles_of(dataset)
-    first = [place[singles[pairs[name][0]]] for name in names]
-    second = [place[singles[pairs[name][1]]] for name in names]
-    both = [place[name] for name in names]
+    first, second, both = [], [], []
+    for name in names:
+        first_gene, second_gene = pairs[name]
+        first.append(place[singles[first_gene]])
+        second.append(place[singles[second_gene]])
+        both.append(place[name])
     return effects[first], effects[second], effects[both]
 
 
@@ -98,6 +105,7 @@ def compare(
     cells. A pair that is predicted twice counts twice. `options` go to `score_pairs`. With fewer
     than 10 predictions the top is all of them.
     """
+    # Both sides are scored by the same fit on the same genes.
     true = measured_scores(dataset, predicted.pairs, columns, **options)
     effects = [part[:, columns] for part in predicted.parts]
     scores = score_pairs(*effects, **options)._asdict()
@@ -122,9 +130,10 @@ def more_certain_half(predicted: PredictedPairs) -> PredictedPairs:
     half = (len(predicted.pairs) + 1) // 2
     # Sorted back, so that the half keeps the order of the whole.
     kept = np.sort(np.argsort(predicted.uncertainty, kind="stable")[:half])
+    first, second, both = predicted.parts
     return PredictedPairs(
-        pairs=[predicted.pairs[k] for k in kept],
-        origins=[predicted.origins[k] for k in kept],
-        parts=Parts(*(part[kept] for part in predicted.parts)),
+        pairs=np.array(predicted.pairs, object)[kept].tolist(),
+        origins=np.array(predicted.origins, object)[kept].tolist(),
+        parts=Parts(first[kept], second[kept], both[kept]),
         uncertainty=predicted.uncertainty[kept],
     )

@@ -3,8 +3,9 @@ and drawn."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,15 @@ from jaxpert.evaluation import pseudobulk
 from jaxpert.evaluation.differential import TOP
 from jaxpert.evaluation.interactions.scores import deviation
 from jaxpert.models.gears import evaluate
+from jaxpert.models.gears.named_sets import genes_by_condition
 from jaxpert.models.gears.paper import pairs as pair_effects
 from jaxpert.models.gears.paper import plots, plots_interactions, plots_points
 from jaxpert.models.gears.paper.labels import GROUPS, Named
 from jaxpert.models.gears.paper.pairs import Parts, PredictedPairs
 from jaxpert.models.gears.paper.tables import ERROR, groups_of, score, scores_of
-from jaxpert.models.gears.predict_sets import genes_by_condition, predict_sets
-from jaxpert.models.gears.screen_pairs import measured_singles, scored_columns, screen_pairs
+from jaxpert.models.gears.predict_sets import predict_sets
+from jaxpert.models.gears.screen_pairs import scored_columns, screen_pairs
+from jaxpert.models.gears.screened_sets import measured_singles
 from jaxpert.models.gears.settings import NAME
 from jaxpert.report.plots import umap_embedding
 
@@ -78,7 +81,10 @@ def held_out(case: Case) -> list[int]:
 
 def group_of(dataset: Dataset) -> dict[str, str]:
     """Subgroup of each held-out condition; "test" where there are none."""
-    return {name: group for group, members in dataset.subgroups.items() for name in members}
+    groups = {}
+    for group, members in dataset.subgroups.items():
+        groups |= dict.fromkeys(members, group)
+    return groups
 
 
 def normalised_errors(runs: Sequence[Named]) -> dict[str, dict[str, float]]:
@@ -98,7 +104,10 @@ def _relative(scores: Any, method: str) -> dict[str, float]:
     errors = {}
     for group in groups_of(of):
         error = score(scores, method, group, f"normalised_{ERROR}")
-        errors[group] = float("nan") if error is None else error
+        # An absent error is drawn as a gap.
+        if error is None:
+            error = float("nan")
+        errors[group] = error
     return errors
 
 
@@ -116,11 +125,11 @@ def draw_top_genes(case: Case, path: Path) -> None:
     for c in sorted(allowed, key=lambda c: -size[c])[:SHOWN]:
         top = case.truth.ranking.order[c][:TOP]
         cells, full = log_normalise(dataset.counts[rows[dataset.condition[rows] == c]])
-        name = dataset.conditions[c]
+        name, genes = dataset.conditions[c], np.asarray(dataset.genes, object)[top].tolist()
         shown.append(
             plots.TopGenes(
                 name=name,
-                genes=[dataset.genes[int(g)] for g in top],
+                genes=genes,
                 # Changes from control, cell by cell, so that the box shows their spread.
                 cells=cells[full][:, top].toarray() - control[top],
                 predicted=case.predicted[c, top],
@@ -140,13 +149,16 @@ def draw_phenotypes(case: Case, path: Path, pairs: int, seed: int) -> None:
     if len(sets) > pairs:
         kept = np.random.default_rng(seed).choice(len(sets), pairs, replace=False)
         sets = [sets[k] for k in np.sort(kept)]
-    asked = [*((gene,) for gene in genes), *sets]
+    asked = [(gene,) for gene in genes] + sets
     guesses = predict_sets(case.fitted, dataset, asked).layers["effect"]
     # Triples are no part of this figure.
     seen = np.flatnonzero(np.isfinite(case.measured).all(1) & (sizes > 0) & (sizes < 3))
     by_condition = list(genes_by_condition(dataset).values())
-    members = [set(by_condition[c]) for c in seen] + [set(members) for members in asked]
-    kinds = ["measured single" if sizes[c] == 1 else "measured pair" for c in seen]
+    members, kinds = [], []
+    for c in seen:
+        members.append(set(by_condition[c]))
+        kinds.append("measured single" if sizes[c] == 1 else "measured pair")
+    members += map(set, asked)
     kinds += ["predicted single"] * len(genes) + ["predicted pair"] * len(sets)
     # One space for measured and predicted, in which they can be compared.
     space = principal_components(np.concatenate([case.measured[seen], guesses]), seed)
@@ -175,11 +187,13 @@ def named_clusters(
     cluster = KMeans(count, n_init="auto", random_state=seed).fit_predict(space).tolist()
     names = {}
     for k in range(count):
-        inside = [genes for genes, own in zip(members, cluster, strict=True) if own == k]
-        perturbed = [gene for genes in inside for gene in genes]
+        perturbed: list[str] = []
+        for genes, number in zip(members, cluster, strict=True):
+            if number == k:
+                perturbed.extend(genes)
         # Sorted first, so that ties go to the same gene in every run.
         best = max(sorted(set(perturbed)), key=perturbed.count)
-        names[k] = f"{k + 1}: {best} in {perturbed.count(best) / len(inside):.0%}"
+        names[k] = f"{k + 1}: {best} in {perturbed.count(best) / cluster.count(k):.0%}"
     return [names[k] for k in cluster]
 
 
@@ -231,12 +245,14 @@ def draw_maps(case: Case, folder: Path, most_pairs: int) -> None:
     genes = screened_genes(dataset, most_pairs)
     table = screen_pairs(case.fitted, dataset, genes)
     place = {gene: k for k, gene in enumerate(genes)}
-    rows = zip(table["first"], table["second"], strict=True)
-    pairs = np.array([[place[a], place[b]] for a, b in rows])
+    first, second = table["first"].map(place.get), table["second"].map(place.get)
+    pairs = np.stack([first, second], axis=1)
     measured = _measured_magnitude(dataset, genes, pairs)
     count = int(np.isfinite(measured).sum())
+    maps = {}
     # The measured map is left out where no pair was measured.
-    maps = {f"Measured ({count:,} pairs)": measured} if count else {}
+    if count:
+        maps[f"Measured ({count:,} pairs)"] = measured
     maps[f"Predicted ({len(pairs):,} pairs)"] = table["mag"].to_numpy()
     plots_interactions.interaction_maps(genes, pairs, maps, folder / f"figure5b_{name}.png")
     scores = {column: table[column].to_numpy() for column in plots_interactions.SPACE}
@@ -253,7 +269,7 @@ def screened_genes(dataset: Dataset, most_pairs: int) -> list[str]:
     genes = measured_singles(dataset)
     pairs = pair_effects.measured_pairs(dataset).values()
     # How many measured pairs each gene is in, so that the measured map is well filled.
-    count = {gene: sum(gene in pair for pair in pairs) for gene in genes}
+    count = Counter(chain.from_iterable(pairs))
     # The most genes whose pairs stay within the number allowed.
     most = max(k for k in range(len(genes) + 1) if k * (k - 1) // 2 <= most_pairs)
     if most < 2:
@@ -271,8 +287,10 @@ def _measured_magnitude(
     condition = {
         frozenset(members): name for name, members in pair_effects.measured_pairs(dataset).items()
     }
-    # Without order, as pairs of the screen and of the data may differ in it.
-    names = [condition.get(frozenset(genes[int(k)] for k in pair), "") for pair in pairs]
+    names = []
+    for first, second in pairs.tolist():
+        # Without order, as pairs of the screen and of the data may differ in it.
+        names.append(condition.get(frozenset((genes[int(first)], genes[int(second)])), ""))
     measured = np.flatnonzero(np.array(names) != "")
     values = np.full(len(pairs), np.nan)
     if len(measured):

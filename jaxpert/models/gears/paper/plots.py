@@ -3,8 +3,8 @@ interactions found."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,12 +65,13 @@ def normalised_errors(
     marked with a diamond. The dashed line at 1 is the prediction of no change.
     """
     # A dict keeps the order in which groups are first named.
-    groups = list(dict.fromkeys(group for of in scores.values() for group in of))
+    groups = list(dict.fromkeys(chain.from_iterable(scores.values())))
     if not groups:
         raise InputError("no group has an error to draw, expected scores of at least one group")
-    # Printed methods without a group that is shown need no mark.
-    marks = {name: of for name, of in (published or {}).items() if set(of) & set(groups)}
-    rows, columns = grid_shape(len(groups)) if len(groups) > BARS_ABREAST else (1, len(groups))
+    marks = _of_groups(published or {}, groups)
+    rows, columns = 1, len(groups)
+    if len(groups) > BARS_ABREAST:
+        rows, columns = grid_shape(len(groups))
     width = max(1.4 + 0.32 * len(scores), 2.6)
     with canvas(path, width * columns + 0.6, 3.5 * rows + 0.9) as figure:
         axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
@@ -94,31 +95,38 @@ def normalised_errors(
     return Path(path)
 
 
+def _of_groups(
+    published: Mapping[str, Mapping[str, float]], groups: Sequence[str]
+) -> dict[str, Mapping[str, float]]:
+    """Printed methods with a group that is shown; the others need no mark."""
+    marks = {}
+    for name, of in published.items():
+        if set(of) & set(groups):
+            marks[name] = of
+    return marks
+
+
 def _bars(axis: Any, values: Mapping[str, float], baselines: Sequence[str]) -> dict[str, Any]:
     """One bar per method, its value above; an absent score is written out."""
-    handles, runs, others = {}, itertools.cycle(METHODS), itertools.cycle(BASELINES)
+    handles, runs, others = {}, cycle(METHODS), cycle(BASELINES)
     for place, (name, value) in enumerate(values.items()):
         # Runs and baselines have colours of their own, dealt in order.
-        colour = next(others if name in baselines else runs)
-        finite = np.isfinite(value)
-        handles[words(name)] = axis.bar(
-            # An absent bar has height 0 and says so in words.
-            place,
-            value if finite else 0,
-            width=0.78,
-            color=colour,
-            zorder=2,
-        )
-        text = number(value, 2) if finite else "not scored"
+        colours = others if name in baselines else runs
+        height, text, rotation = value, number(value, 2), 0
+        # An absent bar has height 0 and says so in words.
+        if not np.isfinite(value):
+            height, text, rotation = 0, "not scored", 90
+        bar = axis.bar(place, height, width=0.78, color=next(colours), zorder=2)
+        handles[words(name)] = bar
         axis.annotate(
             text,
-            (place, value if finite else 0),
+            (place, height),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",
             va="bottom",
             fontsize=8,
-            rotation=0 if finite else 90,
+            rotation=rotation,
         )
     axis.set(xticks=[], xlim=(-0.6, len(values) - 0.4))
     axis.margins(y=0.12)
@@ -160,29 +168,32 @@ def top_genes(shown: Sequence[TopGenes], path: str | Path) -> Path:
             "gene"
         )
     rows, columns = grid_shape(len(shown))
-    most = max(len(one.genes) for one in shown)
+    most = max(len(perturbation.genes) for perturbation in shown)
     with canvas(path, 3.5 * columns, rows * (0.2 * most + 0.8) + 0.9) as figure:
         axes = panels(figure, len(shown))
-        for axis, one in zip(axes, shown, strict=True):
-            handles = _change_panel(axis, one)
-            axis.set_title(one.name + (f"\n{one.note}" if one.note else ""), fontsize=10)
+        for axis, perturbation in zip(axes, shown, strict=True):
+            handles = _change_panel(axis, perturbation)
+            title = "\n".join(filter(None, (perturbation.name, perturbation.note)))
+            axis.set_title(title, fontsize=10)
         figure.supxlabel("change from the control mean, ln(1 + 1e4 x / sum x)", fontsize=10)
         figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
     return Path(path)
 
 
-def _is_whole(one: TopGenes) -> bool:
-    return len(one.genes) == len(one.predicted) and len(one.cells) > 0
+def _is_whole(perturbation: TopGenes) -> bool:
+    name, genes, cells, predicted, note = perturbation
+    return len(genes) == len(predicted) and len(cells) > 0
 
 
-def _change_panel(axis: Any, one: TopGenes) -> dict[str, Any]:
-    mean = one.cells.mean(0)
+def _change_panel(axis: Any, perturbation: TopGenes) -> dict[str, Any]:
+    name, genes, cells, predicted, note = perturbation
+    mean = cells.mean(0)
     # Genes in the order of their measured change, so that misses stand out.
     order = np.argsort(mean, kind="stable")
     place = np.arange(len(order))
     axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     box = axis.boxplot(
-        one.cells[:, order],
+        cells[:, order],
         positions=place,
         orientation="horizontal",
         widths=0.66,
@@ -199,8 +210,8 @@ def _change_panel(axis: Any, one: TopGenes) -> dict[str, Any]:
     measured = axis.plot(
         mean[order], place, "D", color=INK, markersize=4, markerfacecolor="white", zorder=3
     )[0]
-    guess = axis.plot(one.predicted[order], place, "o", color=BLUE, markersize=5, zorder=4)[0]
-    axis.set_yticks(place, [one.genes[int(g)] for g in order], fontsize=8.5)
+    guess = axis.plot(predicted[order], place, "o", color=BLUE, markersize=5, zorder=4)[0]
+    axis.set_yticks(place, [genes[int(g)] for g in order], fontsize=8.5)
     axis.set_ylim(-0.7, len(order) - 0.3)
     axis.locator_params(axis="x", nbins=5)
     axis.tick_params(axis="y", length=0)
@@ -216,7 +227,7 @@ def interactions_found(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: st
     as many pairs reach on average, its line their middle 95 %; hollow bars stand where no pair is
     truly of the sub-type.
     """
-    every = [row for of in rows.values() for row in of]
+    every = list(chain.from_iterable(rows.values()))
     subtypes = list(dict.fromkeys(row["subtype"] for row in every))
     if not subtypes:
         raise InputError("no sub-type has scores to draw, expected rows of pairs.compare")
@@ -232,10 +243,10 @@ def interactions_found(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: st
             axis.tick_params(axis="x", length=0)
         from matplotlib.patches import Patch
 
-        handles = [
-            Patch(color=METHODS[m % len(METHODS)], label=name) for m, name in enumerate(rows)
-        ]
-        handles += [Patch(color=PALE, label="random pairs (line: 95 % of sets)")]
+        handles = []
+        for name, colour in zip(rows, cycle(METHODS), strict=False):
+            handles.append(Patch(color=colour, label=name))
+        handles.append(Patch(color=PALE, label="random pairs (line: 95 % of sets)"))
         figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
     return Path(path)
 
@@ -264,17 +275,11 @@ def _found_panel(
 def _found_bar(
     axis: Any, place: float, width: float, row: Mapping[str, Any], metric: str, colour: str
 ) -> None:
+    filling, text = colour, number(row[metric], 2)
     # Precision means nothing where no pair is truly of the kind.
-    real = row["true"] > 0 or metric != "precision_at_10"
-    axis.bar(
-        place,
-        row[metric],
-        width=0.92 * width,
-        color=colour if real else "none",
-        edgecolor=colour,
-        zorder=2,
-    )
-    text = number(row[metric], 2) if real else "none\ntrue"
+    if row["true"] == 0 and metric == "precision_at_10":
+        filling, text = "none", "none\ntrue"
+    axis.bar(place, row[metric], width=0.92 * width, color=filling, edgecolor=colour, zorder=2)
     axis.annotate(
         text,
         (place, row[metric]),

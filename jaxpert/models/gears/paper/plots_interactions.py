@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from jaxpert.core.types import InputError
 from jaxpert.evaluation.interactions.scores import non_additive_genes
 from jaxpert.evaluation.interactions.subtypes import ADDITIVE_WITHIN, RULES, Table, members
+from jaxpert.report.plots.effects import show_observed
 from jaxpert.report.plots.style import (
     BLUE,
     GREEN,
@@ -83,7 +84,7 @@ def interaction_maps(
     The first map decides the order of the genes; all share one colour scale. Else as
     `interaction_map`.
     """
-    lengths = {len(of_title) for of_title in values.values()}
+    lengths = set(map(len, values.values()))
     fine = len(names) > 1 and lengths == {len(pairs)}
     _check(fine, "interaction_maps", "a value per pair for each title, two names or more")
     return _draw_maps(names, pairs, values, path, score)
@@ -101,13 +102,16 @@ def _draw_maps(
     order = clustered(np.nan_to_num(grids[0], nan=CENTRE.get(score, _middle(grids[0]))))
     # One scale for all maps, so that their colours mean the same.
     look = _look(np.concatenate(grids), score)
-    side = float(np.clip(0.15 * len(names), 3.6, 13 if len(grids) == 1 else 9))
+    largest = 13 if len(grids) == 1 else 9
+    side = float(np.clip(0.15 * len(names), 3.6, largest))
     with canvas(path, side * len(grids) + 1.7, side + 0.9) as figure:
         axes = figure.subplots(1, len(grids), squeeze=False)[0]
         for axis, title, grid in zip(axes, values, grids, strict=True):
             image = _heat(axis, grid[np.ix_(order, order)], look)
+            named = [names[int(k)] for k in order]
             # Too many names cannot be read, so they are left out.
-            named = [names[int(k)] for k in order] if len(names) <= MOST_NAMES else []
+            if len(names) > MOST_NAMES:
+                named = []
             for side_axis in (axis.xaxis, axis.yaxis):
                 side_axis.set_ticks(np.arange(len(named)), named, fontsize=7)
                 side_axis.set_tick_params(length=0, pad=2)
@@ -182,7 +186,8 @@ def non_additive(
             total, guess = (first + second)[row, top], None
             if predicted is not None:
                 guess = predicted[row, top]
-            _gene_panel(axis, total, observed[row, top], guess, [genes[int(g)] for g in top])
+            shown = [genes[int(g)] for g in top]
+            _gene_panel(axis, total, observed[row, top], guess, shown)
             axis.set_title(names[row])
         figure.supxlabel("effect (difference from control)", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -204,7 +209,9 @@ def clustered(profiles: Float[np.ndarray, "S P"]) -> np.ndarray:
 
 def _middle(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else 0.0
+    if not finite.size:
+        return 0.0
+    return float(np.median(finite))
 
 
 class _Look(NamedTuple):
@@ -225,7 +232,9 @@ def _look(grid: np.ndarray, score: str) -> _Look:
         return _Look(
             CENTRE[score] - reach, CENTRE[score] + reach, (BLUE, SKY, "#ffffff", ORANGE, VERMILLION)
         )
-    low, high = np.quantile(finite, (0.01, 0.99)) if finite.size else (0.0, 1.0)
+    low, high = 0.0, 1.0
+    if finite.size:
+        low, high = np.quantile(finite, (0.01, 0.99))
     return _Look(float(low), float(high), ("#ffffff", "#9ecae1", "#3a8fc4", "#0b4f8a", "#06182e"))
 
 
@@ -272,6 +281,7 @@ def _space_panel(
             handles.append((name, dots))
     for name, rule in RULES.items():
         if rule.score in (x, y):
+            # A rule's line stands across the axis of its score.
             line = axis.axvline if rule.score == x else axis.axhline
             line(rule.threshold, color=COLOURS[name], linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     if x == "mag":
@@ -288,54 +298,52 @@ def _name_extremes(axis: Any, x: np.ndarray, y: np.ndarray, names: Sequence[str]
     another."""
     if not np.isfinite(x + y).any():
         return
-    # In units of spread, since the two scores have different ranges.
-    place = np.stack([(v - np.nanmedian(v)) / (np.nanstd(v) or 1) for v in (x, y)], axis=1)
+    place = np.stack([_in_spreads(x), _in_spreads(y)], axis=1)
     far = np.where(np.isfinite(place).all(1), np.hypot(*place.T), -1)
     named: list[np.ndarray] = []
     # Only the farthest are tried: most points lie in a crowd.
     for row in np.argsort(-far, kind="stable")[:60]:
-        clear = all(
-            abs(place[row, 0] - p[0]) > 1.7 or abs(place[row, 1] - p[1]) > 0.35 for p in named
+        if far[row] < 0 or len(named) == MOST_LABELS or _is_covered(place[row], named):
+            continue
+        # Names run towards the middle, so that none leaves the panel.
+        aside, alignment = (-5, "right") if place[row, 0] > 0 else (5, "left")
+        axis.annotate(
+            names[int(row)],
+            (x[row], y[row]),
+            xytext=(aside, 0),
+            fontsize=7,
+            color=INK,
+            textcoords="offset points",
+            va="center",
+            ha=alignment,
         )
-        if far[row] >= 0 and clear and len(named) < MOST_LABELS:
-            left = place[row, 0] > 0
-            axis.annotate(
-                names[int(row)],
-                (x[row], y[row]),
-                xytext=(-5 if left else 5, 0),
-                fontsize=7,
-                color=INK,
-                textcoords="offset points",
-                va="center",
-                ha="right" if left else "left",
-            )
-            named.append(place[row])
+        named.append(place[row])
+
+
+def _in_spreads(values: np.ndarray) -> np.ndarray:
+    """Distance from the median in units of spread, since two scores have different ranges."""
+    return (values - np.nanmedian(values)) / (np.nanstd(values) or 1)
+
+
+def _is_covered(place: np.ndarray, named: Sequence[np.ndarray]) -> bool:
+    """Whether a name at `place` would cover one that is written already: names are wide and
+    low."""
+    for other in named:
+        apart, above = np.abs(place - other)
+        if apart <= 1.7 and above <= 0.35:
+            return True
+    return False
 
 
 def _gene_panel(
     axis: Any, total: np.ndarray, observed: np.ndarray, guess: Any, genes: Sequence[str]
 ) -> None:
     place = np.arange(len(genes))
-    axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
     axis.hlines(place, total, observed, color=PALE, linewidth=1.4, zorder=1)
     axis.plot(total, place, "s", color=ORANGE, markersize=4.5, zorder=2, label="sum of the singles")
     if guess is not None:
         axis.plot(guess, place, "o", color=BLUE, markersize=5, zorder=3, label="predicted")
-    axis.plot(
-        observed,
-        place,
-        "D",
-        color=INK,
-        markersize=4.5,
-        zorder=4,
-        label="observed",
-        markerfacecolor="white",
-    )
-    axis.set_yticks(place, genes, fontsize=8.5)
-    axis.set_ylim(-0.7, len(genes) - 0.3)
-    axis.locator_params(axis="x", nbins=5)
-    axis.tick_params(axis="y", length=0)
-    axis.spines["left"].set_visible(False)
+    show_observed(axis, observed, genes)
 
 
 def _label(score: str) -> str:

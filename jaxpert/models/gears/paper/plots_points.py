@@ -104,10 +104,11 @@ def _kinds_panel(
         here = kinds == kind
         if not here.any():
             continue
+        # Predicted pairs are by far the most, so they alone shrink.
+        size = small if kind == "predicted pair" else max(small, 14)
         axis.scatter(
             *embedding[here].T,
-            # Predicted pairs are by far the most, so they alone shrink.
-            s=small if kind == "predicted pair" else max(small, 14),
+            s=size,
             color=colour,
             marker=marker,
             linewidths=0,
@@ -180,7 +181,7 @@ def _scatter_panel(
 
     # Colours repeat where there are more groups than colours.
     for name, hue in zip(dict.fromkeys(groups), CLUSTERS * 9, strict=False):
-        here = np.array([group == name for group in groups])
+        here = np.asarray(groups, object) == name
         axis.plot(
             uncertainty[here],
             error[here],

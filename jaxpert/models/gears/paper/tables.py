@@ -63,7 +63,8 @@ def table_text(runs: Sequence[Named], published: Published, missing: Sequence[st
             continue
         parts += _published_table(run, of_data(published, run))
     if missing:
-        parts += [f"## {MISSING}\n", "\n".join(f"- {sentence}" for sentence in missing) + "\n"]
+        parts.append(f"## {MISSING}\n")
+        parts.append("- " + "\n- ".join(missing) + "\n")
     return "\n".join(parts)
 
 
@@ -93,15 +94,22 @@ def score(scores: Scores, method: str, group: str, metric: str) -> float | None:
     if metric.startswith("change_vs_"):
         other = score(scores, metric.removeprefix("change_vs_"), group, f"normalised_{ERROR}")
         error = score(scores, method, group, f"normalised_{ERROR}")
-        return None if error is None or not other else error / other - 1
+        change = _relative(error, other)
+        return None if change is None else change - 1
     if metric.startswith("normalised_"):
         metric = metric.removeprefix("normalised_")
         no_change = score(scores, "no_change", group, metric)
         error = score(scores, method, group, metric)
-        # An error over 0 is undefined, as an absent one is.
-        return None if error is None or not no_change else error / no_change
+        return _relative(error, no_change)
     of = scores["model"] if method == NAME else scores["baselines"].get(method, {})
     return of.get(group, {}).get(metric)
+
+
+def _relative(error: float | None, other: float | None) -> float | None:
+    """An error over another one; None where one of them is absent, and over 0."""
+    if error is None or not other:
+        return None
+    return error / other
 
 
 def _scores_table(run: Run, title: str) -> str:
@@ -110,9 +118,11 @@ def _scores_table(run: Run, title: str) -> str:
     for group in groups_of(scores["model"]):
         # The model first, then its baselines in the order of metrics.json.
         for method in (NAME, *scores["baselines"]):
-            numbers = [_number(score(scores, method, group, metric)) for metric in SHOWN]
             name = title if method == NAME else method.replace("_", " ")
-            rows.append([GROUPS.get(group, group), name, *numbers])
+            cells = [GROUPS.get(group, group), name]
+            for metric in SHOWN:
+                cells.append(_number(score(scores, method, group, metric)))
+            rows.append(cells)
     return markdown_table(["group", "method", *SHOWN.values()], rows) + "\n"
 
 
@@ -137,4 +147,6 @@ def _published_table(run: Run, published: Published) -> list[str]:
 
 def _number(value: float | None) -> str:
     # NaN is the only number that differs from itself.
-    return "-" if value is None or value != value else f"{value:.4g}"
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4g}"
