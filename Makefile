@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_WORKERS ?= 2
+# of `make campaign`: damaged files, kills and full disks, for about so many seconds
+SECONDS ?= 2400
+SEED ?= 0
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint bench errors campaign clean
 
 demo: .venv/.ready
 	$(BIN)/python experiments/main.py --config=configs/cradle_norman.py:demo --workdir=runs/demo
@@ -21,6 +24,15 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	$(BIN)/python -m benchmarks
+
+# the whole test suite, and then the refusals of input that no test has met
+errors: .venv/.ready
+	rm -rf .cache/errors
+	JAXPERT_ERRORS=$(CURDIR)/.cache/errors $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+	PYTHONPATH=.:tests $(BIN)/python -m support.error_sites .cache/errors
+
+campaign: .venv/.ready
+	PYTHONPATH=.:tests $(BIN)/python -m robustness $(SECONDS) $(SEED)
 
 .venv/.ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

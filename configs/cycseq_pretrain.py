@@ -4,8 +4,8 @@ Paper: CycSeq (IJCAI 2025), pre-training: Adam 2e-4 (first moment 0.5), batch 51
     epochs, rate times 0.9 after every tenth of them, patience 30; gradient norm of the generators
     clipped to 1 as in the published code. Its screens (GSE132080, E-MTAB-13204, Replogle et al.
     2022, SCP542) are no single public file: give your own as --config.data.source=one.h5ad,two.h5ad
-    with --config.data.perturbation, .control and .line (one name for all files, or one for each
-    joined by commas).
+    with --config.data.perturbation and .line (one name for all files, or one for each joined by
+    commas) and .control (the control labels of all files).
 Expected: docs/results/cycseq_real.md and cycseq_simulated.md; on the paper's split (`replicate`,
     every perturbation is trained on) scores measure the noise of drawing cells, so quote
     --config.split.kind=perturbation, cell_line or perturbation_in_line.

@@ -4,10 +4,7 @@ python experiments/cradle_tables.py --data=simulated --models=cradle_vae,sams_va
     --results=runs/tables
 """
 
-import sys
-
-from jaxpert.app.cli import main
-from jaxpert.app.flags import leave
+from jaxpert.app.door import script
 
 if __name__ == "__main__":
-    leave(main(["study", "--family=cradle", *sys.argv[1:]]))
+    script("study", "--family=cradle")

@@ -3,10 +3,7 @@
 python experiments/cycseq_figures.py RUN --output=FOLDER
 """
 
-import sys
-
-from jaxpert.app.cli import main
-from jaxpert.app.flags import leave
+from jaxpert.app.door import script
 
 if __name__ == "__main__":
-    leave(main(["figures", *sys.argv[1:]]))
+    script("figures")

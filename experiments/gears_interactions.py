@@ -4,9 +4,10 @@ python experiments/gears_interactions.py --effects=FILE.h5ad --published=FILE.js
 """
 
 import sys
-from pathlib import Path
 
-from jaxpert.app.flags import UNDONE, Parser, guarded, leave
+from jaxpert.app.door import enter
+from jaxpert.app.flags import UNDONE, Parser, guarded
+from jaxpert.core.paths import path_of
 
 
 def main(arguments: list[str]) -> int:
@@ -34,11 +35,11 @@ def main(arguments: list[str]) -> int:
     parsed = parser.parse_args(arguments)
     from jaxpert.models.gears.paper import measured_interactions
 
-    output = Path(parsed.output)
+    output = path_of(parsed.output)
     print(measured_interactions.compare(parsed.effects, parsed.published, output))
     print(f"\nscores and figures: {output}")
     return 0
 
 
 if __name__ == "__main__":
-    leave(guarded(lambda: main(sys.argv[1:]), UNDONE))
+    enter(lambda: guarded(lambda: main(sys.argv[1:]), UNDONE))

@@ -6,10 +6,11 @@ The same command goes on where it stopped; --config.KEY=VALUE overrides a key.
 """
 
 import sys
-from pathlib import Path
 
 from jaxpert.app import training
-from jaxpert.app.flags import Parser, add_options, guarded, leave, read_options
+from jaxpert.app.door import enter
+from jaxpert.app.flags import Parser, add_options, guarded, read_options
+from jaxpert.core.paths import path_of
 
 
 def main(arguments: list[str]) -> int:
@@ -31,9 +32,9 @@ def main(arguments: list[str]) -> int:
 
     config, _ = run.read(raw)
     options = read_options(leave_pairs_out.Options, parsed)
-    print(leave_pairs_out.leave_out(config, options, Path(parsed.output)))
+    print(leave_pairs_out.leave_out(config, options, path_of(parsed.output)))
     return 0
 
 
 if __name__ == "__main__":
-    leave(guarded(lambda: main(sys.argv[1:])))
+    enter(lambda: guarded(lambda: main(sys.argv[1:])))

@@ -3,10 +3,7 @@
 python experiments/main.py --config=configs/cradle_norman.py --workdir=runs/norman
 """
 
-import sys
-
-from jaxpert.app.cli import main
-from jaxpert.app.flags import leave
+from jaxpert.app.door import script
 
 if __name__ == "__main__":
-    leave(main(["train", *sys.argv[1:]]))
+    script("train")

@@ -3,10 +3,7 @@
 python experiments/remove_artifacts.py RUN --output=FOLDER
 """
 
-import sys
-
-from jaxpert.app.cli import main
-from jaxpert.app.flags import leave
+from jaxpert.app.door import script
 
 if __name__ == "__main__":
-    leave(main(["clean", *sys.argv[1:]]))
+    script("clean")

@@ -11,6 +11,7 @@ _HOMES = {
         "drop_unannotated",
         "read_terms",
     ),
+    "jaxpert.app.check": ("check",),
     "jaxpert.app.python": ("make_spec", "fit", "predict", "evaluate", "save", "load"),
     "jaxpert.tasks.screen.predict": ("embed_cells",),
     "jaxpert.tasks.translation.lines": ("load_lines",),

@@ -16,6 +16,7 @@ import os
 import numpy as np
 import pytest
 
+from support import error_sites
 from support.paths import ROOT, SHARED
 
 CACHE = ROOT / ".cache/jax"
@@ -30,6 +31,17 @@ for flag, value in (
 ):
     if flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
+
+if os.environ.get(error_sites.FOLDER):
+    # Not above: what is imported before the session is configured has no checks of its shapes.
+    from jaxpert.core.errors import InputError
+
+    error_sites.record(os.environ[error_sites.FOLDER], InputError)
+    # Processes that tests start import `sitecustomize` from there.
+    recording = str(ROOT / "tests/support/recording")
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [recording, os.environ.get("PYTHONPATH", "")])
+    )
 
 
 @pytest.fixture

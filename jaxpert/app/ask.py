@@ -14,6 +14,8 @@ from jaxpert.app.reopen import reopen
 from jaxpert.core import files, fit, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Finished
+from jaxpert.core.paths import path_of
+from jaxpert.core.spreadsheets import write_table
 
 
 def predict(finished: Finished, names: Sequence[str], **options: Any) -> Any:
@@ -45,7 +47,7 @@ def predict_to_files(
     elif "particles" in options:
         raise InputError(
             f"--particles is for models that generate cells, which {finished.family.title} does "
-            "not: leave it out"
+            "not, expected no such flag for it: leave it out"
         )
     predicted = predict(finished, names, **options)
     table = output.with_suffix(".csv")
@@ -53,8 +55,7 @@ def predict_to_files(
         output.parent.mkdir(parents=True, exist_ok=True)
         with files.whole(output) as part:
             predicted.write_h5ad(part)
-        with files.whole(table) as part:
-            long_table(predicted).to_csv(part, index=False)
+        write_table(table, long_table(predicted), index=False)
     return [output, table]
 
 
@@ -78,18 +79,21 @@ def long_table(predicted: Any) -> Any:
 def evaluate_again(folder: str | Path, output: str | Path) -> Path:
     """Score a finished run with its data and write results, figures and report to a folder; returns
     the path of the report."""
-    folder, output = (Path(path).expanduser().absolute() for path in (folder, output))
+    folder, output = (path_of(path).absolute() for path in (folder, output))
     finished = reopen(folder)
     prepared = run.Prepared(
         finished.config, finished.family, finished.problem, run.Ready(finished.fitted.model)
     )
     with workdir.readable_errors(output, "--output"):
         output.mkdir(parents=True, exist_ok=True)
-        # The report needs both, and the first run's folder stays as it is.
-        for name in (workdir.CONFIG, "metrics.jsonl"):
-            shutil.copyfile(folder / name, output / name)
-        run.finish(prepared, finished.fitted, output)
-        return run.write_report(output)
+        # Two evaluations into one folder would mix their files.
+        with workdir.alone(output, "--output"):
+            files.remove_parts(output)
+            # The report needs both, and the first run's folder stays as it is.
+            for name in (workdir.CONFIG, "metrics.jsonl"):
+                shutil.copyfile(folder / name, output / name)
+            run.finish(prepared, finished.fitted, output)
+            return run.write_report(output)
 
 
 def simulate_to_files(preset: str, settings: str, seed: int, output: Path) -> list[Path]:

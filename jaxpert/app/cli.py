@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from jaxpert.app.flags import (
@@ -13,14 +11,18 @@ from jaxpert.app.flags import (
     Parser,
     add_options,
     guarded,
-    leave,
     read_options,
     wants_help,
 )
+from jaxpert.core import settings
 from jaxpert.core.errors import InputError
+from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import LARGEST_WHOLE, number, shown
+from jaxpert.core.texts import read_lines
 
 HELP = """What will these cells look like under a perturbation nobody has measured?
 
+  jaxpert check FILE ...                      what is understood of a file, before any training
   jaxpert train --config=NAME[:VARIANT] ...   train, evaluate and report one model
   jaxpert predict RUN PERTURBATION ...        predict perturbations with a finished run
   jaxpert evaluate RUN                        score a finished run again
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predict": predict,
         "evaluate": evaluate,
         "simulate": simulate,
+        "check": check,
     }
     if name in OF_FAMILIES:
         return guarded(lambda: ask(name, arguments[1:]), UNDONE)
@@ -64,16 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = ", ".join(("train", "study", *commands, *OF_FAMILIES))
     print(f"error: {name!r} is no command, expected one of {known}", file=sys.stderr)
     return 2
-
-
-def script() -> None:
-    """The installed command."""
-    try:
-        leave(main())
-    except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
-        # The output is closed, and flushing it at the end would raise once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -88,6 +81,47 @@ def _study(arguments: Sequence[str]) -> int:
     from jaxpert.study import command
 
     return command.main(arguments)
+
+
+def check(arguments: Sequence[str]) -> int:
+    """`jaxpert check FILE ...` or `jaxpert check --config=NAME ...`."""
+    from jaxpert.tasks.screen.keys import DataKeys
+
+    description = (
+        "What is understood of a screen, and whether it carries a run. Nothing is trained or "
+        "written. With --config=NAME and its overrides: the data and every demand of that run."
+    )
+    parser = Parser("jaxpert check", usage="jaxpert check FILE [flags]", description=description)
+    parser.add_argument("file", help="an .h5ad file with raw counts")
+    add_options(parser, DataKeys, leave_out=("source",))
+    # A config has flags of its own, which this parser does not know.
+    if any(argument.startswith("--config=") for argument in arguments):
+        return _check_config(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
+    columns = settings.plain(read_options(DataKeys, parsed))
+    del columns["source"]
+    # Imported after all flags were checked: it pulls in JAX.
+    from jaxpert.app.check import check as check_data
+
+    checked = check_data(parsed.file, **columns)
+    print(checked.text)
+    if checked.refusal is not None:
+        raise checked.refusal
+    return 0
+
+
+def _check_config(arguments: Sequence[str]) -> int:
+    """The data of a config, a file before the flags in place of its own."""
+    from jaxpert.app import training
+
+    flags = [f"--config.data.source={a}" if not a.startswith("-") else a for a in arguments]
+    if wants_help(arguments):
+        return _print(training.help_text(arguments))
+    config, _ = training.parse(flags)
+    from jaxpert.app.check import check_config
+
+    print(check_config(config).text)
+    return 0
 
 
 def predict(arguments: Sequence[str]) -> int:
@@ -106,16 +140,20 @@ def predict(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", default="0", help="of generated cells (default: 0)")
     # Flags may stand between names, which the plain parser does not understand.
     parsed = parser.parse_intermixed_args(arguments)
-    names = [*parsed.perturbations, *(_lines(parsed.list) if parsed.list else ())]
+    names = list(parsed.perturbations)
+    if parsed.list:
+        names += read_lines(parsed.list, "a text file with one perturbation a line, as --list")
     if not names:
         raise InputError(
-            "no perturbation was given, expected names such as KLF1+FAR2 after the run, or "
-            "--list=FILE with one a line"
+            "no perturbation was given, expected names such as KLF1+FAR2: give them after the "
+            "run, or --list=FILE with one a line"
         )
-    output = Path(parsed.output).expanduser()
+    output = path_of(parsed.output)
     # The table beside takes this name with another suffix.
     if output.suffix != ".h5ad":
-        raise InputError(f"--output is {parsed.output!r}, expected the name of an .h5ad file")
+        raise InputError(
+            f"--output is {parsed.output!r}, expected the name of an .h5ad file: choose such a name"
+        )
     options = {"seed": _whole("--seed", parsed.seed, 0)}
     if parsed.particles is not None:
         options["particles"] = _whole("--particles", parsed.particles, 2)
@@ -135,7 +173,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     parsed = parser.parse_args(arguments)
     from jaxpert.app import ask
 
-    print(ask.evaluate_again(parsed.run, parsed.output or Path(parsed.run) / "evaluation"))
+    print(ask.evaluate_again(parsed.run, parsed.output or path_of(parsed.run) / "evaluation"))
     return 0
 
 
@@ -155,7 +193,7 @@ def simulate(arguments: Sequence[str]) -> int:
     from jaxpert.app import ask
 
     seed = _whole("--seed", parsed.seed, 0)
-    output = Path(parsed.output).expanduser()
+    output = path_of(parsed.output)
     for path in ask.simulate_to_files(parsed.preset, parsed.settings, seed, output):
         print(path)
     return 0
@@ -182,7 +220,7 @@ def ask(name: str, arguments: Sequence[str]) -> int:
     command = gallery.command_of(family, name)
     parsed = _parser(name, family).parse_intermixed_args(arguments)
     options = read_options(command.options, parsed)
-    output = parsed.output or Path(folders[0]) / name
+    output = parsed.output or path_of(folders[0]) / name
     for path in gallery.run_command(family, name, parsed.runs, output, options):
         print(path)
     return 0
@@ -202,25 +240,15 @@ def _print(text: str) -> int:
     return 0
 
 
-def _lines(path: str) -> list[str]:
-    """The lines of a text file that are not empty."""
-    try:
-        # Files written on Windows may begin with a byte order mark.
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--list={path} cannot be read ({error}), expected a text file with one perturbation a "
-            "line"
-        ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
 def _whole(flag: str, text: str, least: int) -> int:
     """A whole number of at least so much."""
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{flag} is {text!r}, expected a whole number, at least {least}")
-    return int(text)
-
-
-if __name__ == "__main__":
-    script()
+    try:
+        value = number(int, text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= LARGEST_WHOLE:
+        raise InputError(
+            f"{flag} is {shown(text)}, expected a whole number, at least {least} and at most "
+            f"{LARGEST_WHOLE:,}: correct it"
+        )
+    return value

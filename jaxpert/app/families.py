@@ -40,7 +40,9 @@ def family_name_of(model: str) -> str:
     """The family of a model."""
     known = models()
     if model not in known:
-        raise InputError(f"model.name is {model!r}, expected one of {', '.join(sorted(known))}")
+        raise InputError(
+            f"model.name is {model!r}, expected one of {', '.join(sorted(known))}: correct it"
+        )
     return known[model]
 
 

@@ -4,20 +4,34 @@ exit status."""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import sys
+import threading
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
-from jaxpert.core import settings
+from jaxpert.core import settings, unforeseen
 from jaxpert.core.errors import InputError
+from jaxpert.core.ranges import expected, number, shown
 
 RESUMES = "the same command goes on from the last checkpoint"
 UNDONE = "nothing was written"
 """What is true of a command that was interrupted."""
+SIGNALS: dict[int, tuple[str, int]] = {
+    signal.SIGINT: ("interrupted", 130),
+    signal.SIGTERM: ("terminated", 143),
+}
+"""{signal: (word, exit status)}."""
+UNFORESEEN = 70
+"""Exit status after an error that nobody foresaw."""
+LONGEST = 300
+"""Signs of an unforeseen error's text that are shown."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,41 +39,111 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # Argparse would print its usage and end the process; one sentence is enough.
-        raise InputError(f"{message}: see {self.prog} --help")
+        raise InputError(
+            f"the flags are wrong ({message}), expected its own: see {self.prog} --help"
+        )
 
 
 def guarded(work: Callable[[], int], interrupted: str = RESUMES) -> int:
-    """The exit status of `work`: 2 after bad input, 1 after a diverged loss, 130 after Ctrl-C, each
-    in one sentence."""
+    """The exit status of `work`: 2 after bad input, 1 after a diverged loss, 130 after Ctrl-C, 143
+    after SIGTERM (0 where the work goes on another time), 70 after an error that nobody foresaw;
+    each in one sentence.
 
-    def terminated(*_: object) -> None:
-        """Training has its own handler; before and after it there is nothing to save."""
-        print(f"terminated; {interrupted}", file=sys.stderr, flush=True)
+    A second signal ends the process at once.
+    """
+    caught: list[int] = []
+
+    def end() -> int:
+        word, status = SIGNALS[caught[0]]
+        # Not by print, which cannot be entered again where a signal interrupted it.
+        os.write(2, f"{word}; {interrupted}\n".encode())
         # A training that was ended by its scheduler is no failure: it can go on.
-        sys.exit(0 if interrupted == RESUMES else 143)
+        return 0 if caught[0] == signal.SIGTERM and interrupted == RESUMES else status
 
-    signal.signal(signal.SIGTERM, terminated)
-    try:
-        return work()
-    except SystemExit as end:  # argparse ends the process once it has shown its help
-        return int(end.code or 0)
-    except KeyboardInterrupt:
-        print(f"interrupted; {interrupted}", file=sys.stderr)
-        return 130
-    except (ValueError, RuntimeError) as error:
-        # Compared by name: the module of NonFiniteLoss imports JAX, and a mistyped flag must not
-        # wait for that.
-        status = {"InputError": 2, "NonFiniteLoss": 1}.get(type(error).__name__)
-        if status is None:
-            # An error that nobody foresaw keeps its traceback.
+    def stop(number: int, frame: FrameType | None) -> None:
+        """Training has its own handler; before and after it there is nothing to save."""
+        if caught:
+            os._exit(end())
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    def ended() -> None:
+        if caught:
+            os._exit(end())
+
+    with _handlers(stop, ended):
+        try:
+            return work()
+        except SystemExit as exit_:  # argparse ends the process once it has shown its help
+            return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        except BrokenPipeError:  # the reader of the output has had enough, which is no error
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        except KeyboardInterrupt:
+            caught.append(signal.SIGINT)
+            return end()
+        except Exception as error:
+            # Libraries turn an interrupt into errors of theirs, such as a failed import.
+            return end() if caught else explained(error)
+
+
+def explained(error: Exception) -> int:
+    """Say an error in one sentence; its exit status."""
+    sentence = " ".join(str(error).split())
+    # Compared by name: the module of NonFiniteLoss imports JAX, and a mistyped flag must not wait
+    # for that.
+    status = {"InputError": 2, "NonFiniteLoss": 1}.get(type(error).__name__)
+    if status is not None:
+        print(f"error: {sentence}", file=sys.stderr)
         return status
+    kind, place = type(error).__name__, unforeseen.keep(error)
+    hint = ""
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in sentence:
+        hint = "; memory ran out, so a lower train.batch_size or fewer genes may help"
+    print(
+        f"error: {kind} ({sentence[:LONGEST] or 'no more is known'}), which nobody foresaw: its "
+        f"traceback is in {place}, please report it with that file{hint}",
+        file=sys.stderr,
+    )
+    return UNFORESEEN
 
 
-def add_options(parser: argparse.ArgumentParser, options: type) -> None:
-    """One flag for each field of a settings dataclass."""
+@contextlib.contextmanager
+def _handlers(stop: Callable, ended: Callable[[], None]) -> Iterator[None]:
+    """Handlers of signals for the time of a command, and `ended` before Python prints a traceback.
+
+    Python prints one itself where an interrupt comes in a place that cannot raise (`__del__`, C
+    code that imports NumPy, other threads); after an interrupt the process ends instead.
+    """
+    # Elsewhere Python allows no handlers, and the main thread has its own.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    places = ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook"))
+    hooks = [getattr(*place) for place in places]
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    for place, hook in zip(places, hooks, strict=True):
+        setattr(*place, functools.partial(_unless_ended, ended, hook))
+    try:
+        yield
+    finally:
+        for place, hook in zip(places, hooks, strict=True):
+            setattr(*place, hook)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _unless_ended(ended: Callable[[], None], hook: Callable, *error: Any) -> None:
+    ended()
+    hook(*error)
+
+
+def add_options(
+    parser: argparse.ArgumentParser, options: type, leave_out: Sequence[str] = ()
+) -> None:
+    """One flag for each field of a settings dataclass, but for some."""
     for field, _ in settings.fields_of(options):
+        if field.name in leave_out:
+            continue
         default = settings.plain(options())[field.name]
         shown = "" if default in ("", None) else f" (default: {default})"
         # No default is given to the parser, so that a flag left out can be told from one given.
@@ -78,10 +162,11 @@ def read_options(options: type, parsed: argparse.Namespace) -> Any:
     """
     given: dict[str, Any] = {}
     for field, kind in settings.fields_of(options):
-        text = getattr(parsed, field.name)
+        # A field may have no flag.
+        text = getattr(parsed, field.name, None)
         if text is not None:
             given[field.name] = _value(field, kind, text)
-    return settings.read(options, given, "-")
+    return settings.read(options, given, settings.FLAGS)
 
 
 def _value(field: dataclasses.Field, kind: Any, text: str) -> Any:
@@ -91,27 +176,17 @@ def _value(field: dataclasses.Field, kind: Any, text: str) -> Any:
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise InputError(f"--{field.name} is {text!r}, expected True or False: correct it")
+            raise InputError(f"--{field.name} is {shown(text)}, expected True or False: correct it")
         return text.lower() == "true"
     # A setting may be a number or None, so the number is looked for among its types.
-    number = int if int in (kind, *typing.get_args(kind)) else float
+    scalar = int if int in (kind, *typing.get_args(kind)) else float
     try:
-        return number(text)
+        return number(scalar, text)
     except ValueError as error:
-        what = "a whole number" if number is int else "a number"
-        raise InputError(f"--{field.name} is {text!r}, expected {what}: correct it") from error
+        what = expected(scalar, field.metadata["range"])
+        raise InputError(f"--{field.name} is {shown(text)}, expected {what}: correct it") from error
 
 
 def wants_help(arguments: Sequence[str]) -> bool:
     """Whether help was asked for."""
     return bool({"--help", "-h", "--helpfull"} & set(arguments))
-
-
-def leave(status: int) -> NoReturn:
-    """End the process."""
-    # Ending at once would lose what is still in the buffers.
-    sys.stderr.flush()
-    sys.stdout.flush()
-    # After a save that failed, threads of the checkpoint library would print tracebacks while the
-    # interpreter closes.
-    os._exit(status) if status == 2 else sys.exit(status)

@@ -15,6 +15,7 @@ from jaxpert.app.reopen import open_runs
 from jaxpert.core import workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Command, Family
+from jaxpert.core.paths import path_of
 
 
 def run_command(
@@ -26,7 +27,9 @@ def run_command(
     """
     command = command_of(family, name)
     if not command.many and len(folders) > 1:
-        raise InputError(f"{name} takes one run, {len(folders)} were given: give one")
+        raise InputError(
+            f"{name} takes one run, {len(folders)} were given, expected one: leave the others out"
+        )
     # Every run is opened before the work begins, so that a bad one costs nothing.
     runs = open_runs(folders)
     for run in runs:
@@ -35,7 +38,7 @@ def run_command(
                 f"{run.workdir} is a run of {run.finished.family.title} and {folders[0]} one of "
                 f"{family.title}, expected runs of one family: give these apart"
             )
-    output = Path(output).expanduser().absolute()
+    output = path_of(output).absolute()
     with staged(output) as part:
         command.work(runs, part, options)
         return moved(part, output)
@@ -46,14 +49,15 @@ def command_of(family: Family, name: str) -> Command:
     if name not in family.commands:
         have = ", ".join(family.commands) or "none of its own"
         raise InputError(
-            f"{family.title} has no command {name!r}, expected one of its commands ({have})"
+            f"{family.title} has no command {name!r}, expected one of its commands ({have}): "
+            "choose one of these"
         )
     return family.commands[name]
 
 
 def family_of_run(folder: str | Path) -> Family:
     """The family of the model of a run."""
-    config = workdir.read_config(Path(folder).expanduser().absolute()).config
+    config = workdir.read_config(path_of(folder).absolute()).config
     model = config.get("model", {}).get("name", "")
     return families.load(families.family_name_of(model))
 

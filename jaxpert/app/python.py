@@ -20,6 +20,7 @@ from jaxpert.core import settings, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Family, Problem
 from jaxpert.core.fit import Fitted
+from jaxpert.core.paths import path_of
 from jaxpert.core.types import Dataset, Model, Spec
 from jaxpert.tasks.screen.load import problem_of as screen_problem
 from jaxpert.tasks.translation.load import problem_of as rows_problem
@@ -52,7 +53,7 @@ def problem_of(data: Data) -> Problem:
     if not isinstance(data, Dataset):
         raise InputError(
             f"the data are a {type(data).__name__}, expected what jaxpert.read or "
-            "jaxpert.prepare_rows returned"
+            "jaxpert.prepare_rows returned: read the file with one of these"
         )
     return screen_problem(data)
 
@@ -149,7 +150,7 @@ def save(fitted: Fitted, data: Data, folder: str | Path) -> Path:
 
     The folder holds parameters, settings and data, in files that run no code when they are read.
     """
-    model, folder = fitted.model, Path(folder).expanduser()
+    model, folder = fitted.model, path_of(folder)
     # A model without a family could not be made again, so it is refused before writing.
     family_of(model)
     content = {
@@ -173,7 +174,7 @@ def load(folder: str | Path, *, seed: int = 0) -> Loaded:
         fitted, cells = jaxpert.load("runs/demo")
         jaxpert.predict(fitted, cells, ["PERT001+PERT002"])
     """
-    folder = Path(folder).expanduser()
+    folder = path_of(folder)
     # Without the file of `save` the folder is taken for that of a run.
     if not (folder / saved.STRUCTURE).exists():
         from jaxpert.app.reopen import reopen
@@ -193,7 +194,10 @@ def load(folder: str | Path, *, seed: int = 0) -> Loaded:
 def family_of(model: Model) -> Family:
     """The family of a model."""
     if not model.name:
-        raise InputError("the model has no name, expected one from `build` of a family's module")
+        raise InputError(
+            "the model has no name, expected one from `build` of a family's module: make it with "
+            "`build`"
+        )
     return families.load(families.family_name_of(model.name))
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from jaxpert.app import families
 from jaxpert.app.run import Prepared, prepare, read, vmapped_seeds
 from jaxpert.core import checkpoint, fit, log, settings, train, workdir
-from jaxpert.core.config import Config
+from jaxpert.core.config import Config, completed, missing_keys
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Finished, Run
-from jaxpert.core.types import Dataset
+from jaxpert.core.paths import path_of
 from jaxpert.data.files import shown
+from jaxpert.data.identity import changed, check_same
 
 
 def reopen(folder: str | Path, *, seed: int | None = None) -> Finished:
@@ -28,10 +29,10 @@ def reopen(folder: str | Path, *, seed: int | None = None) -> Finished:
     Raises InputError where there is no such folder or run, where it is not finished, and where its
     data are gone or no longer those it was trained on.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = path_of(folder).absolute()
     kept, metrics = workdir.read_config(folder), workdir.read_metrics(folder)
-    raw = kept.config if kept.format >= workdir.FORMAT else upgraded(kept.config)
-    prepared = _prepare_again(raw, folder)
+    _check_parts(metrics, folder)
+    prepared = _prepare_again(kept, folder)
     _check_seed(prepared.config, folder, seed)
     # Numbers are compared before parameters are read, since reading takes longer.
     _check_numbers(prepared, metrics, folder)
@@ -44,7 +45,7 @@ def reopen(folder: str | Path, *, seed: int | None = None) -> Finished:
 def open_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Finished runs under labels that tell them apart: the name of the model, or where several have
     it, the folder's."""
-    paths = [Path(folder).expanduser().absolute() for folder in folders]
+    paths = [path_of(folder).absolute() for folder in folders]
     # Figures show one seed, so the first stands for a run of several.
     finished = [reopen(path, seed=0) for path in paths]
     models = [run.config.model.name for run in finished]
@@ -81,22 +82,35 @@ def upgraded(old: Config) -> Config:
     return new
 
 
-def _prepare_again(raw: Config, folder: Path) -> Prepared:
-    if raw["train"].get("start"):
-        # What it went on from may be gone; what it took from there stands in the run itself.
-        raw = {**raw, "train": {**raw["train"], "start": str(folder)}}
+def _completed(raw: Config, folder: Path) -> Config:
+    """The config of a run with the keys that its version did not have yet."""
+    defaults = settings.plain(families.keys_of(raw.get("model", {}).get("name", ""))())
+    absent = missing_keys(defaults, raw)
+    if absent:
+        log.say(f"note: config.json of {folder} lacks {shown(absent)}: the defaults are taken")
+    return completed(raw, defaults)
+
+
+def _prepare_again(kept: workdir.Kept, folder: Path) -> Prepared:
     try:
+        raw = kept.config if kept.format >= workdir.FORMAT else upgraded(kept.config)
+        raw = _completed(raw, folder)
+        if raw["train"].get("start"):
+            # What it went on from may be gone; what it took from there stands in the run itself.
+            raw = {**raw, "train": {**raw["train"], "start": str(folder)}}
         checked, family = read(raw)
-    except InputError as error:
+    # The file may have been changed by hand: whatever stands in a wrong place is one kind of fault.
+    except (InputError, AttributeError, LookupError, TypeError) as error:
         raise InputError(
-            f"config.json of {folder} is not one of this version ({error}): an older one made the "
-            "run, so run it again in a new --workdir"
+            f"config.json of {folder} is not one of this version ({error}), expected one that this "
+            "version wrote: run it again in a new --workdir"
         ) from error
     try:
         return prepare(checked, family)
     except InputError as error:
         raise InputError(
-            f"the data of the finished run {folder} cannot be read again: {error}"
+            f"the data of the finished run {folder} cannot be read again ({error}), expected them "
+            "as they were: put the file back in its place"
         ) from error
 
 
@@ -113,15 +127,12 @@ def _restore(prepared: Prepared, metrics: Mapping[str, Any], folder: Path) -> fi
         problem.sample(ready.model),
         fit.root_key(checked.seed, vmapped_seeds(checked)),
     )
-    with checkpoint.open(folder) as manager:
-        # Names come first, so that changed data are called so, and not shapes that do not fit.
+    with checkpoint.open(folder, write=False) as manager:
+        # Data come first, so that changed ones are called so, and not shapes that do not fit.
         meta = checkpoint.newest_meta(manager)
-        if meta is not None:
-            _check_names(problem.dataset, meta, folder)
-        state, meta, notes = checkpoint.restore(manager, like)
-    # The checkpoint that was read may be an older one than the newest.
-    _check_names(problem.dataset, meta, folder)
-    for note in notes:
+        notes = () if meta is None else check_same(problem.dataset, meta, folder)
+        state, _, more = checkpoint.restore(manager, like)
+    for note in (*notes, *more):
         log.say(f"note: {note}")
     # How training ended is read from metrics, as it is not part of the checkpoint.
     ended = metrics["run"]
@@ -139,6 +150,17 @@ def _check_seed(checked: Any, folder: Path, seed: int | None) -> None:
         )
 
 
+def _check_parts(metrics: Mapping[str, Any], folder: Path) -> None:
+    """What is needed of metrics.json is there."""
+    data, ended = metrics.get("data"), metrics.get("run")
+    whole = isinstance(data, Mapping) and isinstance(ended, Mapping)
+    if not whole or not {"ended", "epochs", "steps"} <= set(ended or ()):
+        raise InputError(
+            f"metrics.json of {folder} lacks `data` or `run`, expected what a finished run leaves: "
+            "delete it and run its command again, which goes on from the last checkpoint"
+        )
+
+
 def _check_numbers(prepared: Prepared, metrics: Mapping[str, Any], folder: Path) -> None:
     """The run's own count of its data; names are checked against the checkpoint."""
     now = prepared.family.task.about(prepared.problem)
@@ -146,25 +168,4 @@ def _check_numbers(prepared: Prepared, metrics: Mapping[str, Any], folder: Path)
     differing = [key for key in now if key != "notes" and now[key] != before.get(key)]
     if differing:
         changes = [f"{key}: {before.get(key)} then, {now[key]} now" for key in differing[:3]]
-        raise _changed(prepared.problem.dataset, folder, "; ".join(changes))
-
-
-def _check_names(dataset: Dataset, meta: Mapping[str, Any], folder: Path) -> None:
-    """Genes and treatments by name and order: parameters go by position."""
-    for what, now in (("genes", dataset.genes), ("treatments", dataset.treatments)):
-        before = tuple(meta[what])
-        if before == now:
-            continue
-        # One may be the beginning of the other, so the longer one is gone through.
-        longest = max(len(before), len(now))
-        at = next(i for i in range(longest) if before[i : i + 1] != now[i : i + 1])
-        then, today = shown(before[at : at + 1]) or "none", shown(now[at : at + 1]) or "none"
-        how = f"of the {what} number {at + 1} was {then} and is now {today}"
-        raise _changed(dataset, folder, how)
-
-
-def _changed(dataset: Dataset, folder: Path, how: str) -> InputError:
-    return InputError(
-        f"the data {dataset.name!r} are no longer those that the run in {folder} was trained on "
-        f"({how}): put the file of then in its place, or train again in a new --workdir"
-    )
+        raise changed(prepared.problem.dataset, folder, "; ".join(changes))

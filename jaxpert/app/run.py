@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +12,25 @@ import jax
 import numpy as np
 
 from jaxpert.app import families
-from jaxpert.core import checkpoint, config, files, fit, log, settings, workdir
+from jaxpert.core import checkpoint, config, files, fit, log, settings, unforeseen, workdir
 from jaxpert.core.about import about
 from jaxpert.core.config import Config
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Family, Problem, Ready
+from jaxpert.core.paths import path_of
 from jaxpert.core.train import Hooks
-from jaxpert.core.types import TrainState
-from jaxpert.report import page
+from jaxpert.core.types import Dataset, Feed, TrainState
+from jaxpert.data.identity import check_same, identity
+from jaxpert.report import attempts, page
 from jaxpert.simulate import save_truth
+
+FIGURES = "figures"
+"""Folder of the figures."""
+Feeds = tuple[Feed, Feed | None]
+HEARTBEAT = 30
+"""Seconds without a word after which one of several processes is taken for dead."""
+LONGEST_EVALUATION = 86_400
+"""Seconds that the other processes wait for the one that evaluates and writes."""
 
 
 class Prepared(NamedTuple):
@@ -41,42 +51,72 @@ def run(raw: Config, folder: str | Path) -> int:
     Returns 0 when the report is written, or when a signal stopped training (everything saved).
     Raises InputError for input that cannot be used, with nothing half-written.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = path_of(folder).absolute()
     checked, family = read(raw)
     # Processes are joined before any device is touched.
     if checked.train.multi_process:
         _join_processes()
     # Wrong folders are refused before data are read, which may take minutes.
-    workdir.check(raw, folder)
-    prepared = prepare(checked, family)
-    for note in prepared.problem.dataset.notes:
-        log.say(f"note: {note}")
+    # Keys that the config of an older version did not have yet count as their defaults.
+    defaults = settings.plain(family.task.keys())
     with workdir.readable_errors(folder):
-        # The folder is claimed once all input was found usable, so that errors leave no trace.
+        workdir.check(raw, folder, defaults)
+    with contextlib.ExitStack() as stack:
+        # So is a second process in the folder of a run; a new folder is not made before all input
+        # was found usable, so that errors leave no trace.
+        begun = (folder / workdir.CONFIG).exists()
+        if begun:
+            stack.enter_context(_alone(folder))
+        prepared = prepare(checked, family)
+        for note in prepared.problem.dataset.notes:
+            log.say(f"note: {note}")
+        # Feeds refuse devices that there are not, and a finished run needs none.
+        feeds = None
+        if not _is_finished(folder):
+            feeds = prepared.problem.feeds(prepared.ready.model, checked.train)
+        stack.enter_context(workdir.readable_errors(folder))
+        if not begun:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_alone(folder))
+            # Another process may have been here while data were read.
+            workdir.check(raw, folder, defaults)
         _claim(raw, folder, prepared.problem.truth)
-        # The last file to be written says that a run is finished.
-        if (folder / workdir.METRICS).exists():
-            log.say(f"this run is finished: {write_report(folder)}")
-            return 0
-        fitted = train(prepared, raw, folder)
-        assert fitted.outcome is not None
-        if fitted.outcome.reason == "interrupted":
-            log.say(
-                f"stopped at step {fitted.outcome.step} and saved; the same command goes on from "
-                "there"
-            )
-            return 0
-        # One process writes for all of them.
-        if jax.process_index() == 0:
-            finish(prepared, fitted, folder)
-            log.say(f"report: {write_report(folder)}")
+        unforeseen.FOLDER.set(folder)
+        _check_data(prepared.problem.dataset, folder)
+        return _go_on(prepared, feeds, raw, folder)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether results and figures are there, both of which come after training."""
+    return (folder / workdir.METRICS).exists() and (folder / FIGURES).exists()
+
+
+def _go_on(prepared: Prepared, feeds: Feeds | None, raw: Config, folder: Path) -> int:
+    """What is left of a run."""
+    # Results say that a run is finished; a run killed while it drew draws again.
+    if feeds is None or _is_finished(folder):
+        log.say(f"this run is finished: {write_report(folder)}")
+        return 0
+    with _lost_processes():
+        fitted = train(prepared, raw, folder, feeds)
+    assert fitted.outcome is not None
+    if fitted.outcome.reason == "interrupted":
+        log.say(
+            f"stopped at step {fitted.outcome.step} and saved; the same command goes on from there"
+        )
+        return 0
+    # One process writes for all of them.
+    if jax.process_index() == 0:
+        finish(prepared, fitted, folder)
+        log.say(f"report: {write_report(folder)}")
     return 0
 
 
 def read(raw: Config) -> tuple[Any, Family]:
     """A config as its task's dataclass, every value checked, and the family of its model."""
-    name = raw.get("model", {}).get("name", "")
-    family = families.load(families.family_name_of(name))
+    model = raw.get("model")
+    name = model.get("name", "") if isinstance(model, Mapping) else ""
+    family = families.load(families.family_name_of(str(name)))
     return config.read(family.task.keys, family.models[name], raw), family
 
 
@@ -98,15 +138,10 @@ def build(checked: Any, problem: Problem) -> Ready:
     return Ready(model, notes)
 
 
-def train(prepared: Prepared, raw: Config, folder: Path) -> fit.Fitted:
+def train(prepared: Prepared, raw: Config, folder: Path, feeds: Feeds | None = None) -> fit.Fitted:
     """Train, or go on training, with checkpoints and metrics in the work directory."""
     checked, _, problem, ready = prepared
-    belongs = {
-        "genes": problem.dataset.genes,
-        "treatments": problem.dataset.treatments,
-        "config": raw,
-        **ready.meta,
-    }
+    belongs = {**identity(problem.dataset), "config": raw, **ready.meta}
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(checkpoint.open(folder))
         # Writers are added on restoring, when the step to go on from is known.
@@ -133,7 +168,7 @@ def train(prepared: Prepared, raw: Config, folder: Path) -> fit.Fitted:
         return fit.fit(
             ready.model,
             problem.dataset,
-            problem.feeds(ready.model, checked.train),
+            feeds or problem.feeds(ready.model, checked.train),
             checked.train,
             seed=checked.seed,
             seeds=vmapped_seeds(checked),
@@ -148,24 +183,29 @@ def vmapped_seeds(checked: Any) -> int | None:
 
 
 def finish(prepared: Prepared, fitted: fit.Fitted, folder: Path) -> None:
-    """Evaluate, and write everything that follows training; metrics.json comes last, as the sign of
-    a finished run."""
-    # The order is that of what a crash would leave: metrics come last.
+    """Evaluate, and write everything that follows training: files, then metrics.json, the sign of a
+    finished run, then figures, each of which may fail."""
     checked, family, problem, _ = prepared
     results = family.task.evaluate(checked, problem, fitted, family, families.all_families())
     rows = log.read_metrics(folder / "metrics.jsonl")
-    run_numbers = about(fitted, vmapped_seeds(checked) or 1, rows)
-    # metrics.json keeps its form whatever the data: no NaN, no infinity.
     results.metrics["data"] = family.task.about(problem)
-    results.metrics["run"] = _finite(run_numbers)
+    results.metrics["audit"] = dict(problem.audit)
+    results.metrics["run"] = about(fitted, vmapped_seeds(checked) or 1, rows)
     with files.whole(folder / "predictions.h5ad") as part:
         results.predictions.write_h5ad(part)
     for name, arrays in results.arrays.items():
         files.write_arrays(folder / name, arrays)
-    # Figures come before the metrics, so that a finished run has them.
-    family.task.draw(checked, results, folder / "figures", rows)
-    workdir.write_metrics(folder, results.metrics)
+    # What comes first is what a crash leaves: pictures can be drawn again, and so come last.
+    # Undefined numbers become null: one of them must not cost the others.
+    workdir.write_metrics(folder, _finite(results.metrics))
     log.say(str(results.metrics["verdict"]))
+    # The folder appears when all is drawn, or noted, so that it says that nothing is to be done.
+    with files.whole_folder(folder / FIGURES) as part:
+        missing: attempts.Missing = {}
+        drawn = attempts.attempt(
+            missing, "the figures", family.task.draw, checked, results, part, rows
+        )
+        attempts.write_missing(part, missing | (drawn or {}))
 
 
 def write_report(folder: Path) -> Path:
@@ -188,6 +228,8 @@ def _finite(numbers: Mapping[str, Any]) -> dict[str, Any]:
 def _resumed(manager: Any, fresh: TrainState, ready: Ready) -> TrainState:
     # A fresh run may begin with the parameters of another one.
     if not manager.all_steps():
+        for note in checkpoint.strange(manager):
+            log.say(f"note: {note}")
         return ready.begin(fresh)
     state, _, notes = checkpoint.restore(manager, fresh)
     for note in notes:
@@ -198,12 +240,35 @@ def _resumed(manager: Any, fresh: TrainState, ready: Ready) -> TrainState:
 
 def _join_processes() -> None:
     try:
-        jax.distributed.initialize()
+        jax.distributed.initialize(
+            heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=LONGEST_EVALUATION
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"train.multi_process is set but no other process was found ({error}): start the "
-            "processes through Slurm, MPI, Kubernetes or a TPU pod, or leave it False"
+            f"train.multi_process is set but no other process was found ({error}), expected some: "
+            "start the processes through Slurm, MPI, Kubernetes or a TPU pod, or leave it False"
         ) from error
+
+
+@contextlib.contextmanager
+def _lost_processes() -> Iterator[None]:
+    """What a process is told when another one of its run has died, as one sentence."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        text = " ".join(str(error).split())
+        # Memory runs out in runs of one process too, and is no matter of the others.
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in text:
+            raise
+        raise InputError(
+            f"another process of this run has gone ({text[:200]}), expected all of them to the "
+            "end: start them again with the same command, which goes on from the last checkpoint"
+        ) from error
+
+
+def _alone(folder: Path) -> contextlib.AbstractContextManager:
+    """The lock of the work directory, which the first of several processes holds for all."""
+    return workdir.alone(folder) if jax.process_index() == 0 else contextlib.nullcontext()
 
 
 def _claim(raw: Config, folder: Path, truth: Any) -> None:
@@ -211,10 +276,21 @@ def _claim(raw: Config, folder: Path, truth: Any) -> None:
     # Several processes would write the same files.
     if jax.process_index() != 0:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / "figures"):
+        if place.is_dir():
+            files.remove_parts(place)
     # A folder that goes on keeps its config, which was compared before.
     if not (folder / workdir.CONFIG).exists():
         workdir.write_config(folder, raw)
     if truth is not None and not (folder / "truth.npz").exists():
         with files.whole(folder / "truth.npz") as part:
             save_truth(truth, part)
+
+
+def _check_data(dataset: Dataset, folder: Path) -> None:
+    """Refuse to go on with other data than those that the newest checkpoint belongs to."""
+    with checkpoint.open(folder, write=False) as manager:
+        meta = checkpoint.newest_meta(manager)
+    if meta is not None:
+        for note in check_same(dataset, meta, folder):
+            log.say(f"note: {note}")

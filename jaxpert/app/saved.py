@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxpert.core import files
+from jaxpert.core import files, sealed
 from jaxpert.core.errors import InputError
 
 FORMAT = 1
@@ -28,12 +28,14 @@ TRUSTED = ("jaxpert.", "jraph.")
 def write(folder: Path, content: Any) -> None:
     """Write a tree of values to a folder."""
     arrays: dict[str, np.ndarray] = {}
-    structure = {"format": FORMAT, "content": _encode(content, arrays)}
+    encoded = _encode(content, arrays)
     # Arrays stand in one file, so that each is compressed and none is text.
     folder.mkdir(parents=True, exist_ok=True)
     with files.whole(folder / ARRAYS) as part, part.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    # Last, as the sign that all is there.
+    # Last, as the sign that all is there, and with a checksum: a save that is killed over an
+    # earlier one leaves new arrays beside the structure of the old ones.
+    structure = {"format": FORMAT, "arrays": sealed.crc(folder / ARRAYS), "content": encoded}
     files.write_text(folder / STRUCTURE, json.dumps(structure))
 
 
@@ -41,6 +43,12 @@ def read(folder: Path) -> Any:
     """Read what `write` wrote; InputError where it cannot be read."""
     try:
         structure = json.loads((folder / STRUCTURE).read_text(encoding="utf-8"))
+        # Files of before have no checksum.
+        if "arrays" in structure and structure["arrays"] != sealed.crc(folder / ARRAYS):
+            raise InputError(
+                f"{folder / ARRAYS} is damaged or of another save than {STRUCTURE}, expected the "
+                "files of one jaxpert.save: save it again"
+            )
         # Without pickle no object can be made, and so no code run, while arrays are read.
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = dict(stored)
@@ -98,7 +106,10 @@ def _encode_class(value: Any, members: dict, arrays: dict[str, np.ndarray]) -> d
     cls = type(value)
     # Only classes of known packages are written, as only these are read.
     if not cls.__module__.startswith(TRUSTED):
-        raise InputError(f"a {cls.__name__} cannot be saved, expected data of jaxpert")
+        raise InputError(
+            f"a {cls.__name__} cannot be saved, expected data of jaxpert: save what jaxpert "
+            "returned"
+        )
     encoded = {name: _encode(member, arrays) for name, member in members.items()}
     return {"class": [cls.__module__, cls.__qualname__], "members": encoded}
 
@@ -118,7 +129,10 @@ def _encode_table(value: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         for name in table.columns:
             columns.append([str(name), _encode_array(_column(table[name]), arrays)])
         return {"table": columns, "index": _encode_array(np.asarray(table.index), arrays)}
-    raise InputError(f"a {type(value).__name__} cannot be saved, expected data of jaxpert")
+    raise InputError(
+        f"a {type(value).__name__} cannot be saved, expected data of jaxpert: save what jaxpert "
+        "returned"
+    )
 
 
 def _column(column: Any) -> np.ndarray:
@@ -151,7 +165,10 @@ def _decode_class(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
     module, name = value["class"]
     # The name is checked before anything is imported, since importing runs code.
     if not module.startswith(TRUSTED):
-        raise InputError(f"the file holds a {module}.{name}, expected data of jaxpert alone")
+        raise InputError(
+            f"the file holds a {module}.{name}, expected data of jaxpert alone: do not open files "
+            "of strangers, save it again"
+        )
     cls = importlib.import_module(module)
     for part in name.split("."):
         cls = getattr(cls, part)
@@ -160,7 +177,10 @@ def _decode_class(value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
         isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
     )
     if not is_record:
-        raise InputError(f"the file holds a {module}.{name}, expected data of jaxpert alone")
+        raise InputError(
+            f"the file holds a {module}.{name}, expected data of jaxpert alone: do not open files "
+            "of strangers, save it again"
+        )
     members = {key: _decode(member, arrays) for key, member in value["members"].items()}
     return cls(**members)  # pyright: ignore
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import re
+import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxpert.app import families
-from jaxpert.core.config import Config, listed
+from jaxpert.core.config import Config, flatten, listed
 from jaxpert.core.errors import InputError
+from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import shown
+from jaxpert.core.settings import Entry
 
 INSTALLED = ("share", "jaxpert", "configs")
 """End of the folder that an installation puts the configs in."""
@@ -42,6 +45,8 @@ def parse(arguments: Sequence[str]) -> tuple[Config, Path]:
     from ml_collections import config_flags
 
     path, variant = config_file(arguments)
+    # Loaded once before the flags library does, which buries what a config file says.
+    loaded = load_config(path, variant)
     chosen = f"--config={path}" + (f":{variant}" if variant else "")
     argv = ["jaxpert"]
     for argument in arguments:
@@ -56,10 +61,38 @@ def parse(arguments: Sequence[str]) -> tuple[Config, Path]:
     try:
         rest = values(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(explain(error, argv, known_keys(path, variant))) from error
+        raise explained(error, argv, known_keys(loaded)) from error
+    except Exception as error:  # the config file is the user's: it may raise anything
+        raise InputError(
+            f"the config file says {type(error).__name__}: {error}, expected a config: mend it"
+        ) from error
     if len(rest) > 1:
-        raise InputError(f"{rest[1]!r} is not understood, expected --flag=value: see --help")
-    return config.value.to_dict(), Path(str(workdir.value)).expanduser()
+        raise InputError(f"{shown(rest[1])} is not understood, expected --flag=value: see --help")
+    if not hasattr(config.value, "to_dict"):
+        raise InputError(
+            f"{path} gives a {type(config.value).__name__}, expected a ConfigDict from its "
+            "get_config: see the files in configs/"
+        )
+    if not str(workdir.value).strip():
+        raise InputError("--workdir is empty, expected a folder: name one, or leave the flag out")
+    resolved: Config = config.value.to_dict()
+    _check_digits(argv, resolved)
+    return resolved, path_of(str(workdir.value))
+
+
+def _check_digits(argv: Sequence[str], config: Config) -> None:
+    """Refuse numbers in digits that look like others: the flags library reads those of every
+    script."""
+    values = flatten(config)
+    for argument in argv:
+        flag, _, text = argument.partition("=")
+        key = flag.removeprefix("--config.")
+        # Python's own way to write 1_000 is as easily a slip of the hand.
+        strange = not text.isascii() or "_" in text
+        if strange and not isinstance(values.get(key, text), str):
+            raise InputError(
+                f"{key} is {shown(text)}, expected a number in the digits 0 to 9: type it anew"
+            )
 
 
 def help_text(arguments: Sequence[str]) -> str:
@@ -87,10 +120,10 @@ def config_file(arguments: Sequence[str]) -> tuple[Path, str]:
     given = [a.split("=", 1)[1] for a in arguments if a.startswith("--config=")]
     if not given:
         raise InputError(
-            "no --config was given, expected e.g. --config=cradle_norman:demo (see --help for all)"
+            "no --config was given, expected e.g. --config=cradle_norman:demo: see --help for all"
         )
     name, _, variant = given[0].partition(":")
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_file():
         return path, variant
     known = configs()
@@ -98,7 +131,8 @@ def config_file(arguments: Sequence[str]) -> tuple[Path, str]:
     if path.stem in known and path.suffix in ("", ".py") and str(path.parent) in (".", "configs"):
         return known[path.stem], variant
     raise InputError(
-        f"there is no config file {name!r}, expected a file or one of {', '.join(sorted(known))}"
+        f"there is no config file {name!r}, expected a file or one of {', '.join(sorted(known))}: "
+        "check its path"
     )
 
 
@@ -115,46 +149,51 @@ def configs() -> dict[str, Path]:
 
 def load_config(path: Path, variant: str) -> Config:
     """What a config file gives for a variant; InputError says what it refuses."""
-    import runpy
-
-    get_config = runpy.run_path(str(path))["get_config"]
     try:
-        config = get_config(variant) if variant else get_config()
-    except ValueError as error:
-        raise InputError(f"the config file says: {error}") from error
-    return config.to_dict()
+        get_config = runpy.run_path(str(path))["get_config"]
+        return (get_config(variant) if variant else get_config()).to_dict()
+    except Exception as error:  # the config file is the user's: it may raise anything
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        raise InputError(
+            f"the config file says: {' '.join(said.split())} (expected a function "
+            f"get_config(variant) that returns a ConfigDict: see configs/ for some)"
+        ) from error
 
 
-def known_keys(path: Path, variant: str) -> list[str]:
-    """Keys of a config, for finding the closest one to a mistyped one; none where it cannot be
-    read."""
+def known_keys(config: Config) -> list[Entry]:
+    """Keys of a config, for finding the closest one to a mistyped one and for saying what a value
+    has to be; none where its model is unknown."""
     try:
-        model = load_config(path, variant)["model"]["name"]
-        keys = listed(families.keys_of(model), families.entry_of(model))
+        model = config["model"]["name"]
+        return listed(families.keys_of(model), families.entry_of(model))
     # Hints are a courtesy: their failure must not hide the first error.
-    except Exception:  # the config file is the user's: it may raise anything
+    except (KeyError, TypeError, InputError):
         return []
-    return [key.key for key in keys]
 
 
-def explain(error: Exception, argv: Sequence[str], known: Sequence[str]) -> str:
+def explained(error: Exception, argv: Sequence[str], known: Sequence[Entry]) -> InputError:
     """One sentence for what the flags libraries say in several."""
     text = " ".join(str(error.args[0] if error.args else error).split())
-    # The last error of a chain is the one that the user's file caused.
-    last = re.search(r"(?:ValueError|TypeError): (?!.*(?:ValueError|TypeError): )(.*)", text)
-    if "Traceback" in text:  # the config file itself raised
-        return f"the config file says: {last[1] if last else text.rsplit(': ', 1)[-1]}"
+    # A value that is none of its key's type: the library says so in Python's words.
+    value = re.match(r"flag --config\.([\w.]+)=(.*?): ", text)
+    of_key = [entry for entry in known if value is not None and entry.key == value[1]]
+    if value is not None and of_key:
+        return InputError(
+            f"{value[1]} is {shown(value[2])}, expected {of_key[0].expected}: correct it"
+        )
     key = re.search(r"instead of \"(\w+)\"", text) or re.fullmatch(r"['\"]*(\w+)['\"]*", text)
     if isinstance(error, (AttributeError, KeyError)) and key:
-        return _unknown_key(key[1], argv, known)
-    return f"{text}: see --help for the flags and keys"
+        return _unknown_key(key[1], argv, [entry.key for entry in known])
+    return InputError(
+        f"the flags are wrong ({text}), expected those of this config: see --help for all"
+    )
 
 
-def _unknown_key(name: str, argv: Sequence[str], known: Sequence[str]) -> str:
-    """A message for a key that the config does not have, with the closest one that it has."""
-    flags: list[Any] = [a.split("=")[0] for a in argv if name in a.split("=")[0]]
+def _unknown_key(name: str, argv: Sequence[str], known: Sequence[str]) -> InputError:
+    """For a key that the config does not have, with the closest one that it has."""
+    flags = [flag for flag in (a.split("=")[0] for a in argv) if name in flag]
     flag = flags[0] if flags else name
     # With a cut-off of 0 the closest key is named, however far it is.
     close = difflib.get_close_matches(flag.removeprefix("--config."), known, 1, 0)
-    hint = f", expected one such as --config.{close[0]}" if close else ""
-    return f"{flag} is no key of this config{hint}: see --help for all"
+    nearest = f"one such as --config.{close[0]}" if close else "one of its own"
+    return InputError(f"{flag} is no key of this config, expected {nearest}: see --help for all")

@@ -1,52 +1,101 @@
-"""Checkpoints: the whole training state and what it belongs to, safe against a kill at any
-moment."""
+"""Checkpoints: the whole training state and what it belongs to, safe against a kill at any moment
+and against damaged files.
+
+Each step has a folder of its own, which takes its name when it is whole and holds the checksums of
+its files (core/sealed.py): no kill leaves a step without them, and no damage to one step reaches
+another.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
+import gc
 import logging
+import re
 import shutil
+import sys
 import threading
-import zlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert.core import files
+from jaxpert.core import files, sealed
 from jaxpert.core.types import InputError, PyTree, TrainState
 
-SUMS = "checksums.json"
 NO_ROOM = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota", "ENOSPC")
 NO_ACCESS = ("Permission denied", "PERMISSION_DENIED", "Read-only file system")
+FORMAT = 2
+"""Number of the form of a checkpoint, kept in its meta. Those of form 1 have none, and their
+checksums stand in one file beside the folders of all steps."""
+UNSEALED = ".unsealed"
+UNFINISHED = re.compile(r"[0-9]+(\.unsealed|(\.unsealed)?\.orbax-checkpoint-tmp[-0-9]*)")
+"""Names of what a killed save leaves."""
+LISTED = 5
+"""Names of strange files that are told, at most."""
 
 
-def open(workdir: str | Path, keep: int = 2) -> Any:
-    """Open `workdir`/checkpoints (an `orbax.checkpoint.CheckpointManager`), removing what a killed
-    save left behind.
+class Checkpoints(NamedTuple):
+    """The checkpoints of a work directory."""
 
-    The `keep` newest are kept. Close it, or use it in a `with` statement. Raises InputError where
-    the directory cannot be written.
+    directory: Path
+    keep: int
+    """How many of the newest are kept."""
+    orbax: Any
+    """The `orbax.checkpoint.Checkpointer` that reads and writes single steps."""
+
+    def all_steps(self) -> list[int]:
+        """Steps that have a folder, the oldest first, whether they can be read or not."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.directory.iterdir() if is_step(path))
+
+    def latest_step(self) -> int | None:
+        """The newest step that has a folder."""
+        return max(self.all_steps(), default=None)
+
+
+@contextlib.contextmanager
+def open(workdir: str | Path, keep: int = 2, *, write: bool = True) -> Iterator[Checkpoints]:
+    """Open `workdir`/checkpoints, of which the `keep` newest are kept.
+
+    With `write`, the folder is made and what a killed save left behind is removed; without, nothing
+    is touched, so that a run can be read from where nothing may be written. Raises InputError where
+    the folder cannot be written.
     """
+    # Not its CheckpointManager, which stops at everything in the folder that is not its own.
     import orbax.checkpoint as ocp
 
     path = Path(workdir).absolute() / "checkpoints"
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-    with _readable_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-        # Not orbax's own cleanup_tmp_directories, which goes on in the background while the next
-        # save begins.
-        for left in path.glob("*.orbax-checkpoint-tmp*") if jax.process_index() == 0 else ():
-            shutil.rmtree(left)
-        return ocp.CheckpointManager(path, options=options)
+    if write:
+        with _readable_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            _remove_unfinished(path)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        yield Checkpoints(path, keep, orbax)
 
 
-def save(manager: Any, state: TrainState, meta: dict[str, Any]) -> None:
+def is_step(path: Path) -> bool:
+    """Whether a path is the folder of a step.
+
+    Links are not followed: what lies elsewhere must not be deleted as an old checkpoint. Names are
+    those that a save gives: `030` or digits of other scripts would be numbers to `int` too.
+    """
+    if not re.fullmatch(r"0|[1-9][0-9]{0,17}", path.name) or not _is_folder(path):
+        return False
+    return (path / "meta").is_dir() or (path / "state").is_dir()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def save(checkpoints: Checkpoints, state: TrainState, meta: dict[str, Any]) -> None:
     """Write the state and its `meta` (anything JSON holds), then drop the oldest; returns when it
     is on disk.
 
@@ -56,35 +105,33 @@ def save(manager: Any, state: TrainState, meta: dict[str, Any]) -> None:
     """
     import orbax.checkpoint as ocp
 
-    arrays = jax.tree.map(
-        np.array, jax.device_get(_plain(state))
-    )  # np.array: a view of live memory would change
+    # np.array: a view of live memory would change
+    arrays = jax.tree.map(np.array, jax.device_get(_plain(state)))
     # Seeds that are trained at once are all at the same step.
     step = int(arrays.step.flat[0])
     # The manifest lets `restore` compare types and shapes, which orbax would cast silently.
     content = ocp.args.Composite(
         state=ocp.args.StandardSave(arrays),
-        meta=ocp.args.JsonSave({"meta": meta, "arrays": _manifest(arrays)}),
+        meta=ocp.args.JsonSave({"format": FORMAT, "meta": meta, "arrays": _manifest(arrays)}),
     )
-    with _readable_errors(manager.directory):
-        sums = {old: entry for old, entry in _read_sums(manager).items() if old < step}
-        stale = [old for old in manager.all_steps() if old >= step]
-        # Sums go first: a run killed in between leaves none for what is being replaced.
-        if stale:
-            _write_sums(manager, sums)
-        for old in stale:
-            manager.delete(old)
-        # force: the loop decides when to save, not an interval of orbax's own.
-        if not manager.save(step, args=content, force=True):
-            raise RuntimeError(f"orbax did not save step {step}")
-        # Saving dropped the oldest checkpoint, whose sums go too.
-        kept = set(manager.all_steps())
-        # Taken only after orbax has renamed the whole checkpoint into its place.
-        sums[step] = _file_sums(manager, step)
-        _write_sums(manager, {old: entry for old, entry in sums.items() if old in kept})
+    directory = checkpoints.directory
+    unsealed = directory / f"{step}{UNSEALED}"
+    with _readable_errors(directory):
+        # Processes share the folder, and the first does for all what Orbax does not.
+        first = jax.process_index() == 0
+        if first:
+            _make_room(directory, step)
+        checkpoints.orbax.save(unsealed, args=content)
+        if first:
+            sealed.seal(unsealed)
+            unsealed.rename(directory / str(step))
+            for old in checkpoints.all_steps()[: -checkpoints.keep]:
+                shutil.rmtree(directory / str(old))
 
 
-def restore(manager: Any, like: TrainState) -> tuple[TrainState, dict[str, Any], tuple[str, ...]]:
+def restore(
+    checkpoints: Checkpoints, like: TrainState
+) -> tuple[TrainState, dict[str, Any], tuple[str, ...]]:
     """Read the newest checkpoint that is whole; returns the state, its `meta` and a note for each
     one passed over.
 
@@ -96,87 +143,119 @@ def restore(manager: Any, like: TrainState) -> tuple[TrainState, dict[str, Any],
     target = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like)
     )
-    notes: list[str] = []
+    notes = list(strange(checkpoints))
     # Newest first: a damaged checkpoint costs no more than the steps since the one before.
-    for step in sorted(manager.all_steps(), reverse=True):
+    for step in reversed(checkpoints.all_steps()):
         try:
-            arrays, meta = _read(manager, step, target)
+            arrays, meta, unsure = _read(checkpoints, step, target)
         # It does not fit the configuration, and an older checkpoint would not either.
         except InputError:
             raise
-        except (
-            Exception
-        ) as error:  # orbax, tensorstore and json each have their own for a damaged file
+        # orbax, tensorstore and json each have their own for a damaged file
+        except Exception as error:
             notes.append(
                 f"checkpoint {step} cannot be read ({_summary(error)}) and was passed over"
             )
             continue
-        return _typed(arrays, like), meta, tuple(notes)
+        return _typed(arrays, like), meta, (*notes, *unsure)
     raise InputError(
-        f"none of the checkpoints in {manager.directory} can be read "
+        f"none of the checkpoints in {checkpoints.directory} can be read "
         f"({'; '.join(notes) or 'there are none'}), expected at least one whole one: start again "
         "in a new work directory"
     )
 
 
-def newest_meta(manager: Any) -> dict[str, Any] | None:
-    """The `meta` of the newest checkpoint, read without its arrays; None where it cannot be read
-    (`restore` then says why)."""
-    import orbax.checkpoint as ocp
-
-    try:
-        arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return manager.restore(manager.latest_step(), args=arguments)["meta"]["meta"]
-    except Exception:  # orbax, tensorstore and json each have their own for a damaged file
-        return None
+def newest_meta(checkpoints: Checkpoints) -> dict[str, Any] | None:
+    """The `meta` of the newest checkpoint that has a readable one, without its arrays; None where
+    there is none (`restore` then says why)."""
+    for step in reversed(checkpoints.all_steps()):
+        # json and orbax each have their own for a damaged file
+        with contextlib.suppress(Exception):
+            return _read_text(checkpoints, step)["meta"]
+    return None
 
 
-def _read(manager: Any, step: int, target: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    import orbax.checkpoint as ocp
-
-    expected = _read_sums(manager).get(step)
-    if (
-        expected is not None
-    ):  # a run killed just after a save has none, but then orbax's rename vouches for it
-        found = _file_sums(manager, step)
-        damaged = [name for name, entry in expected.items() if found.get(name) != entry]
-        if damaged:
-            raise ValueError(f"{damaged[0]} is damaged or missing")
-    # Shapes are compared before arrays are read, for a message that names the difference.
-    text = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-    _check_fit(manager.directory / str(step), text["arrays"], _manifest(target))
-    arrays = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))[
-        "state"
-    ]
-    return arrays, text["meta"]
-
-
-def _file_sums(manager: Any, step: int) -> dict[str, int]:
-    """CRC-32 of every file of a checkpoint: orbax reads some damaged bytes as numbers without a
-    word."""
-    root = Path(manager.directory) / str(step)
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
-
-
-def _read_sums(manager: Any) -> dict[int, dict[str, int]]:
-    path = Path(manager.directory) / SUMS
+def strange(checkpoints: Checkpoints) -> tuple[str, ...]:
+    """A note that names what lies in the folder and is no checkpoint; it is left alone."""
+    if not checkpoints.directory.is_dir():
+        return ()
+    names = []
+    for path in sorted(checkpoints.directory.iterdir()):
+        if not is_step(path) and path.name != sealed.SUMS:
+            names.append(repr(path.name))
+    if not names:
+        return ()
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return (
-        {int(step): entry for step, entry in json.loads(path.read_text()).items()}
-        if path.exists()
-        else {}
+        f"{checkpoints.directory} holds {', '.join(names[:LISTED])}{more}, which is no checkpoint "
+        "and was passed over",
     )
 
 
-def _write_sums(manager: Any, sums: dict[int, dict[str, int]]) -> None:
-    # Processes share the folder, and two writers would race for one file.
-    if jax.process_index() == 0:
-        files.write_text(Path(manager.directory) / SUMS, json.dumps(sums))
+def _read(
+    checkpoints: Checkpoints, step: int, target: TrainState
+) -> tuple[TrainState, dict[str, Any], tuple[str, ...]]:
+    """Arrays, meta and what could not be checked of one step."""
+    import orbax.checkpoint as ocp
+
+    path = checkpoints.directory / str(step)
+    checked = sealed.check(path)
+    text = _read_text(checkpoints, step)
+    if not checked and "format" in text:
+        raise ValueError(f"{sealed.SUMS} is missing")
+    notes: tuple[str, ...] = ()
+    if not checked and not sealed.check_older(path):
+        notes = (
+            f"checkpoint {step} is of an older version and has no readable checksums, so it was "
+            "read unchecked",
+        )
+    # Shapes are compared before arrays are read, for a message that names the difference.
+    _check_fit(path, text["arrays"], _manifest(target))
+    wanted = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+    return checkpoints.orbax.restore(path, args=wanted)["state"], text["meta"], notes
 
 
-def _check_fit(path: Any, found: dict[str, list], expected: dict[str, list]) -> None:
-    for name in sorted(found.keys() | expected.keys()):
-        have, want = (side.get(name) for side in (found, expected))
+def _read_text(checkpoints: Checkpoints, step: int) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
+    wanted = ocp.args.Composite(meta=ocp.args.JsonRestore())
+    text = checkpoints.orbax.restore(checkpoints.directory / str(step), args=wanted)["meta"]
+    if text.get("format", 1) > FORMAT:
+        raise ValueError(f"it is of format {text['format']}, this version reads up to {FORMAT}")
+    return text
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Remove what a killed save left: folders of Orbax's names and half-written files of ours."""
+    if jax.process_index() != 0:
+        return
+    files.remove_parts(directory)
+    for path in directory.iterdir():
+        # A link or a file of such a name is not ours.
+        if UNFINISHED.fullmatch(path.name) and _is_folder(path):
+            shutil.rmtree(path)
+
+
+def _make_room(directory: Path, step: int) -> None:
+    """Clear the way for a step: checkpoints that could not be read go, anything else is renamed."""
+    for path in list(directory.iterdir()):
+        if is_step(path) and int(path.name) >= step:
+            shutil.rmtree(path)
+        elif path.name == str(step) or path.name.startswith(f"{step}{UNSEALED}"):
+            path.rename(_free_name(path))
+
+
+def _free_name(path: Path) -> Path:
+    """A name beside a path that nothing has."""
+    number = 1
+    while (aside := path.with_name(f"aside{number}-{path.name}")).is_symlink() or aside.exists():
+        number += 1
+    return aside
+
+
+def _check_fit(path: Path, before: dict[str, list], expected: dict[str, list]) -> None:
+    for name in sorted(before.keys() | expected.keys()):
+        have, want = (side.get(name) for side in (before, expected))
         if have != want:
             raise InputError(
                 f"checkpoint {path} holds {_describe(name, have)}, expected "
@@ -218,10 +297,10 @@ def _typed(arrays: TrainState, like: TrainState) -> TrainState:
 
 def _key_impl(key: Any) -> Any:
     """Return the generator behind a typed key, or behind the shape of one."""
-    found: list[Any] = []
+    generators: list[Any] = []
     # `key` may be a shape alone, so the generator is asked for while tracing.
-    jax.eval_shape(lambda traced: found.append(jax.random.key_impl(traced)), key)
-    return found[0]
+    jax.eval_shape(lambda traced: generators.append(jax.random.key_impl(traced)), key)
+    return generators[0]
 
 
 def _summary(error: Exception) -> str:
@@ -231,29 +310,52 @@ def _summary(error: Exception) -> str:
 @contextlib.contextmanager
 def _readable_errors(path: Any) -> Iterator[None]:
     """Turn what the file system says, directly or through tensorstore, into one sentence."""
-    orbax_log, before = logging.getLogger("absl"), set(threading.enumerate())
-    was, orbax_log.disabled = (
-        orbax_log.disabled,
-        True,
-    )  # its threads log a traceback of the error that it raises here
+    before = set(threading.enumerate())
+    with _quiet():
+        try:
+            yield
+        except Exception as error:
+            _let_orbax_end(before)
+            number, text = getattr(error, "errno", None), str(error)
+            # tensorstore gives no errno, only words in its message.
+            if number in (errno.ENOSPC, errno.EDQUOT) or any(word in text for word in NO_ROOM):
+                raise InputError(
+                    f"the disk of {path} is full, so the checkpoint was not written: free some "
+                    "space and run the same command again, which goes on from the last checkpoint"
+                ) from error
+            if isinstance(error, OSError) or any(word in text for word in NO_ACCESS):
+                raise InputError(
+                    f"{path} cannot be written ({_summary(error)}), expected a directory for "
+                    "checkpoints: choose another work directory"
+                ) from error
+            raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracebacks that Orbax's threads log of the error that it raises here, and those
+    of writes that end when nobody waits for them any more."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    were, hook = [logger.disabled for logger in loggers], sys.unraisablehook
+    for logger in loggers:
+        logger.disabled = True
+    sys.unraisablehook = lambda unraisable: (
+        None if "Event loop is closed" in str(unraisable.exc_value) else hook(unraisable)
+    )
     try:
         yield
-    except Exception as error:
-        # The threads of orbax must have logged before its logger is switched on again.
-        for thread in set(threading.enumerate()) - before:
-            thread.join(timeout=1)
-        number, text = getattr(error, "errno", None), str(error)
-        # tensorstore gives no errno, only words in its message.
-        if number in (errno.ENOSPC, errno.EDQUOT) or any(word in text for word in NO_ROOM):
-            raise InputError(
-                f"the disk of {path} is full, so the checkpoint was not written: free some space "
-                "and run the same command again, which goes on from the last checkpoint"
-            ) from error
-        if isinstance(error, OSError) or any(word in text for word in NO_ACCESS):
-            raise InputError(
-                f"{path} cannot be written ({_summary(error)}), expected a directory for "
-                "checkpoints: choose another work directory"
-            ) from error
-        raise
     finally:
-        orbax_log.disabled = was
+        sys.unraisablehook = hook
+        for logger, was in zip(loggers, were, strict=True):
+            logger.disabled = was
+
+
+def _let_orbax_end(before: set[threading.Thread]) -> None:
+    """Wait for what Orbax still does after an error, as long as its complaints go unheard."""
+    for thread in set(threading.enumerate()) - before:
+        # A thread that is only about to start cannot be waited for.
+        with contextlib.suppress(RuntimeError):
+            thread.join(timeout=1)
+    # Writes end in threads of tensorstore, which Python does not know; tasks complain when freed.
+    time.sleep(0.2)
+    gc.collect()

@@ -7,11 +7,12 @@ described here. It is read once, in `app/run.py`; behind it nobody sees a dictio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, NamedTuple
 
 from jaxpert.core import settings
 from jaxpert.core.errors import InputError
+from jaxpert.core.ranges import HEAVIEST, MOST, shown
 from jaxpert.core.settings import setting
 
 Config = dict[str, Any]
@@ -59,20 +60,20 @@ class ModelKeys:
 class TrainKeys:
     """The section `train`, as far as all tasks share it."""
 
-    epochs: int = setting(2000, "passes over the training cells, at most", at_least=0)
+    epochs: int = setting(2000, "passes over the training cells, at most", at_least=0, at_most=MOST)
     max_steps: int = setting(0, "steps, at most; 0: no bound", at_least=0)
-    batch_size: int = setting(512, "cells per step over all devices", at_least=1)
+    batch_size: int = setting(512, "cells per step over all devices", at_least=1, at_most=MOST)
     optimizer: str = setting(
         "adam", "what updates the parameters", choices=("adam", "rmsprop", "sgd")
     )
-    learning_rate: float = setting(3e-4, "of the optimiser, at the start", above=0)
+    learning_rate: float = setting(3e-4, "of the optimiser, at the start", above=0, at_most=10)
     b1: float = setting(0.9, "Adam's decay of the first moment", at_least=0, below=1)
     b2: float = setting(0.999, "Adam's decay of the second moment", at_least=0, below=1)
     decay: float = setting(
         1.0, "factor of the learning rate after every train.decay_every epochs", above=0, at_most=1
     )
-    decay_every: int = setting(1, "epochs; 0: a tenth of train.epochs", at_least=0)
-    weight_decay: float = setting(1e-6, "L2 added to the gradient", at_least=0)
+    decay_every: int = setting(1, "epochs; 0: a tenth of train.epochs", at_least=0, at_most=MOST)
+    weight_decay: float = setting(1e-6, "L2 added to the gradient", at_least=0, at_most=HEAVIEST)
     clip: float = setting(100.0, "bound on the gradient; 0: none", at_least=0)
     clip_kind: str = setting(
         "norm", "what it bounds: the global norm, or each value", choices=("norm", "value")
@@ -87,14 +88,17 @@ class TrainKeys:
     )
     drop_last: bool = setting(False, "whether to leave out the incomplete last batch of an epoch")
     patience: int = setting(
-        50, "epochs without a lower validation loss before training stops; 0: never", at_least=0
+        50,
+        "epochs without a lower validation loss before training stops; 0: never",
+        at_least=0,
+        at_most=MOST,
     )
-    validate_every: int = setting(1, "epochs between validations", at_least=1)
+    validate_every: int = setting(1, "epochs between validations", at_least=1, at_most=MOST)
     log_every: int = setting(
-        50, "steps run in one compiled program and logged as one row", at_least=1
+        50, "steps run in one compiled program and logged as one row", at_least=1, at_most=MOST
     )
     save_seconds: float = setting(60.0, "seconds between checkpoints", at_least=0)
-    devices: int = setting(0, "number of devices; 0: all", at_least=0)
+    devices: int = setting(0, "number of devices; 0: all", at_least=0, at_most=MOST)
     layout: str = setting("auto", "cells on the device", choices=("auto", "dense", "csr"))
     multi_process: bool = setting(
         False, "whether the job runs as several processes (jax.distributed)"
@@ -117,11 +121,13 @@ def defaults(
         *changes: {section: {key: value}}, the later ones winning.
 
     Raises:
-        ValueError: for a variant that the model does not have.
+        InputError: for a variant that the model does not have.
     """
     known = (*VARIANTS, *(other for other in entry.variants if other not in VARIANTS))
     if variant not in known:
-        raise ValueError(f"variant is {variant!r}, expected one of {', '.join(known)}")
+        raise InputError(
+            f"variant is {shown(variant)}, expected one of {', '.join(known)}: correct it"
+        )
     config = settings.plain(keys())
     # Merged key by key, so that a family states only what it changes.
     for sections in changes:
@@ -139,11 +145,12 @@ def read(keys: type, entry: ModelEntry, config: Mapping[str, Any]) -> Any:
     Raises:
         InputError: for a key that is missing or unknown, a value of another type or out of range.
     """
+    _check_sections(keys, config)
     # A default filled in silently could differ from what an older run was trained with.
     missing = missing_keys(settings.plain(keys()), config)
     if missing:
         raise InputError(
-            f"the config lacks {', '.join(missing)}, expected every key that --help lists"
+            f"the config lacks {', '.join(missing)}, expected every key that --help lists: add it"
         )
     # Which settings a model has depends on its family, so its section is read apart.
     model = dict(config["model"])
@@ -155,17 +162,49 @@ def read(keys: type, entry: ModelEntry, config: Mapping[str, Any]) -> Any:
     )
 
 
+def _check_sections(keys: type, config: Mapping[str, Any]) -> None:
+    """Raise InputError where something else stands in the place of a section."""
+    sections = [name for name, kind in settings.types_of(keys).items() if is_dataclass(kind)]
+    for name in sections:
+        # One that is not there at all lacks keys, which are named later.
+        if not isinstance(config.get(name, {}), Mapping):
+            raise InputError(
+                f"{name} is {shown(config[name])}, expected a section of keys: see --help for all"
+            )
+    for key in ("name", "kwargs"):
+        if key not in config.get("model", {}):
+            raise InputError(
+                f"the config lacks model.{key}, expected a model and its settings: add it"
+            )
+
+
 def missing_keys(expected: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Keys that a config lacks, but for those of the model."""
     have = flatten(config)
     return [key for key in flatten(expected) if key not in have and not key.startswith("model.")]
 
 
+def completed(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Config:
+    """A config with the keys that an older version of the same form did not have yet.
+
+    A key that comes later has a default under which everything is as it was without it.
+    """
+    whole = dict(config)
+    for key, value in defaults.items():
+        given = config.get(key, {})
+        if isinstance(value, Mapping) and isinstance(given, Mapping):
+            whole[key] = completed(given, value)
+        else:
+            whole.setdefault(key, value)
+    return whole
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"data.source": ...} from nested dictionaries."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, Mapping):
+        # An empty section has no keys, but stands where somebody may have expected a value.
+        if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value

@@ -39,6 +39,8 @@ class Problem(NamedTuple):
     """The task's own form of the data (translation: its `Prepared` rows)."""
     start: Any = None
     """The finished run that training goes on from, as `Family.start` read it."""
+    audit: Mapping[str, Any] = {}
+    """What was understood of the data before training: for the report, and for `jaxpert check`."""
 
 
 class Ready(NamedTuple):
@@ -54,7 +56,7 @@ class Ready(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What evaluation leaves; the run writes it, metrics.json last."""
+    """What evaluation leaves; the run writes it, figures last."""
 
     metrics: dict[str, Any]
     """For metrics.json, but for what the run knows itself (`run`)."""
@@ -77,8 +79,9 @@ class Task(NamedTuple):
     checked here, before training. Raises InputError."""
     evaluate: Callable[[Any, Problem, Fitted, Family, Mapping[str, Family]], Results]
     """(config, problem, fitted, family, other families by name) -> results."""
-    draw: Callable[[Any, Results, Path, Sequence[Mapping[str, Any]]], None]
-    """(config, results, folder, rows of metrics.jsonl) -> PNG files in the folder."""
+    draw: Callable[[Any, Results, Path, Sequence[Mapping[str, Any]]], dict[str, str]]
+    """(config, results, folder, rows of metrics.jsonl) -> why figures could not be drawn, by name;
+    the others are PNG files in the folder (`report.attempts`)."""
     predict: Callable[..., Any]
     """(problem, fitted, names, **options) -> AnnData of one row for each perturbation."""
     about: Callable[[Problem], dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that come back as they were written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxpert.core.errors import InputError
+
+PART = re.compile(r"\..+\.[0-9]+\.part(\.[^.]+)?")
+"""Names of files that `whole` has not finished."""
 
 
 @contextlib.contextmanager
@@ -36,6 +44,32 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder that nobody else writes to."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """An empty folder beside `path`, which takes its place when the block ends without an error;
+    what stood there goes."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # A killed process of the same number may have left one.
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        # A folder cannot be replaced by another one in a single step.
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file."""
     with whole(path) as part:
@@ -52,3 +86,35 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     with whole(path) as part, part.open("wb") as file:
         # No pickles: reading one could run a program. An open file keeps its name as it is.
         np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_json(path: str | Path, expected: str) -> Any:
+    """What a JSON file holds.
+
+    Raises InputError where it cannot be read; `expected` says what file is asked for.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    # A UnicodeDecodeError and a JSONDecodeError are ValueErrors.
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}), expected {expected}: give another, or have it "
+            "written again"
+        ) from error
+
+
+def read_arrays(path: str | Path, names: Sequence[str], expected: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, `names` among them; refused like `read_json`."""
+    try:
+        # Opened here, since NumPy leaves a damaged file open.
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            raise KeyError(f"it has no {missing[0]}")
+        return arrays
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}), expected {expected}: give another, or have it "
+            "written again"
+        ) from error

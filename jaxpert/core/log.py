@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from jaxpert.core import files
-from jaxpert.core.types import InputError
+from jaxpert.core.errors import InputError
 
 Row = dict[str, Any]
 
@@ -131,9 +132,29 @@ def read_metrics(path: str | Path) -> list[Row]:
     """Rows of a metrics.jsonl; a last line cut off by a crash is left out, no file means no
     rows."""
     path = Path(path)
-    lines = path.read_text().split("\n") if path.exists() else [""]
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     # What stands behind the last line break is cut off or empty.
-    return [json.loads(line) for line in lines[:-1] if line]
+    whole = enumerate(lines[:-1], 1)
+    return [_row(line, number, path) for number, line in whole if line]
+
+
+def _row(line: bytes, number: int, path: Path) -> Row:
+    """A line of a metrics.jsonl, checked as far as a run needs it."""
+    try:
+        row = json.loads(line)
+        step = row.get("step", 0)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise _damaged(number, path) from error
+    if type(step) is not int:
+        raise _damaged(number, path)
+    return row
+
+
+def _damaged(number: int, path: Path) -> InputError:
+    return InputError(
+        f"line {number} of {path} is damaged, expected a mapping with a step, as a run writes it: "
+        "delete that line and run the same command again"
+    )
 
 
 def _line(row: Row) -> str:
@@ -165,10 +186,12 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
     def handle(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         restore()
-        say(
-            f"{signal.Signals(number).name}: stopping after this stretch of steps; once more to "
-            "stop at once"
+        text = (
+            f"\n{signal.Signals(number).name}: stopping after this stretch of steps; once more to "
+            "stop at once\n"
         )
+        # Not by print or the bar, which cannot be entered again where a signal interrupted them.
+        os.write(2, text.encode())
 
     if threading.current_thread() is threading.main_thread():
         before.update(

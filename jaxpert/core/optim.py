@@ -51,9 +51,13 @@ def build(
     parameter has.
     """
     if kind not in KINDS:
-        raise InputError(f"train.optimizer is {kind!r}, expected one of {', '.join(KINDS)}")
+        raise InputError(
+            f"train.optimizer is {kind!r}, expected one of {', '.join(KINDS)}: correct it"
+        )
     if clip_kind not in CLIPS:
-        raise InputError(f"train.clip_kind is {clip_kind!r}, expected one of {', '.join(CLIPS)}")
+        raise InputError(
+            f"train.clip_kind is {clip_kind!r}, expected one of {', '.join(CLIPS)}: correct it"
+        )
     clipping = decay = optax.identity()
     if clip is not None:
         clipping = _clipping(clip, clip_kind, clip_parts)
@@ -117,7 +121,8 @@ def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTr
         absent = [name for name in parts if name not in params]
         if absent:
             raise InputError(
-                f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}"
+                f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}: "
+                "correct it"
             )
         return optax.EmptyState()
 
@@ -136,7 +141,7 @@ def _frozen(
             if not any(_is_below(name, path) for name in names):
                 raise InputError(
                     f"train.freeze names {path!r}, expected paths of parameters such as "
-                    f"{names[0]!r} or the beginning of one"
+                    f"{names[0]!r} or the beginning of one: correct it"
                 )
         return inner.init(params)
 

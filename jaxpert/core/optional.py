@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from jaxpert.core import caches
 from jaxpert.core.types import InputError
 
 EXTRAS = {"phate": "phate", "gseapy": "enrichment"}
@@ -13,6 +14,7 @@ EXTRAS = {"phate": "phate", "gseapy": "enrichment"}
 
 def package(name: str, purpose: str) -> Any:
     """The package, or an InputError that says how to install it for that purpose."""
+    caches.ensure_writable()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

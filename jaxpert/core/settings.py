@@ -17,51 +17,36 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import math
+import numbers
+import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxpert.core.errors import InputError
+from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import (
+    LONGEST,
+    LONGEST_LIST,
+    MEMBERS,
+    SHOWN,
+    Bound,
+    Range,
+    expected,
+    fits,
+    implied,
+    is_finite,
+    is_plain,
+    number,
+    shown,
+)
 
-Bound = float | int | None
-
-
-class Range(NamedTuple):
-    """What a value may be, beside its type."""
-
-    choices: tuple = ()
-    """The only values, where there are any; of a tuple, of each of its members."""
-    at_least: Bound = None
-    above: Bound = None
-    at_most: Bound = None
-    below: Bound = None
-
-    def text(self) -> str:
-        """The range in words; empty for none."""
-        if self.choices:
-            return f"one of {', '.join(map(str, self.choices))}"
-        bounds = {
-            "at least": self.at_least,
-            "above": self.above,
-            "at most": self.at_most,
-            "below": self.below,
-        }
-        return " and ".join(f"{word} {b:g}" for word, b in bounds.items() if b is not None)
-
-    def holds(self, value: Any) -> bool:
-        """Whether a number lies within the bounds, or a text is one of the choices."""
-        if self.choices:
-            return value in self.choices
-        # None says that the number is not given, and a text has no order.
-        if isinstance(value, str) or value is None:
-            return True
-        return (
-            (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
+FLAGS = "--"
+"""Stands for the section of settings that are flags of a command."""
+MEMBER = re.compile(
+    r"""\s*"((?:[^"]|"")*)"\s*(?=,|\Z)|\s*'((?:[^']|'')*)'\s*(?=,|\Z)|((?:\\,|[^,])*)""", re.DOTALL
+)
+"""A member of a joined list: in double quotes, in single ones, or bare up to the next comma."""
 
 
 class Entry(NamedTuple):
@@ -73,6 +58,8 @@ class Entry(NamedTuple):
     """As a config holds it."""
     meaning: str
     range: str
+    expected: str
+    """Its type and range, in words."""
 
 
 def setting(
@@ -84,6 +71,8 @@ def setting(
     above: Bound = None,
     at_most: Bound = None,
     below: Bound = None,
+    filled: bool = False,
+    longest: int = LONGEST,
     joined: bool = False,
     internal: bool = False,
 ) -> Any:
@@ -93,11 +82,14 @@ def setting(
         default: its value where nothing is said.
         meaning: a phrase that `--help` shows.
         choices: the only values.
-        at_least, above, at_most, below: bounds of a number. Numbers are finite in any case.
+        at_least, above, at_most, below: bounds of a number; in any case numbers are finite in
+            float32, and whole ones hold 32 bits.
+        filled: a text may not be empty, nor blank; a tuple has members.
+        longest: characters of a text; in any case none of them controls a terminal.
         joined: a config holds the tuple as one text, its members joined by commas.
         internal: for code alone; configs do not have it.
     """
-    limits = Range(tuple(choices), at_least, above, at_most, below)
+    limits = Range(tuple(choices), at_least, above, at_most, below, filled, longest)
     metadata = {"meaning": meaning, "range": limits, "joined": joined, "internal": internal}
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -129,7 +121,7 @@ def plain(settings: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(kind):
             value = plain(value)
         elif field.metadata.get("joined"):
-            value = ",".join(map(str, value))
+            value = joined(value)
         values[field.name] = value
     return values
 
@@ -139,7 +131,7 @@ def arguments(settings: Any) -> dict[str, Any]:
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
 
 
-def read(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
+def read(cls: Any, values: Any, where: str = "") -> Any:
     """The dataclass that a config's values stand for, checked.
 
     Args:
@@ -150,21 +142,34 @@ def read(cls: Any, values: Mapping[str, Any], where: str = "") -> Any:
     Raises:
         InputError: for an unknown name, a value of another type or one out of its range.
     """
-    known = {field.name: (field, kind) for field, kind in fields_of(cls)}
+    return changed(cls(), values, where)
+
+
+def changed(settings: Any, values: Any, where: str = "") -> Any:
+    """Settings with a config's values in place of some of them, checked as in `read`."""
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"{where or 'the config'} is {shown(values)}, expected a section of settings: see "
+            "--help for all"
+        )
+    known = {field.name: (field, kind) for field, kind in fields_of(type(settings))}
     given: dict[str, Any] = {}
     for name, value in values.items():
+        key = path(where, name)
         # A misspelt name must not leave its default in place without a word.
         if name not in known:
-            raise InputError(_unknown(path(where, name), [path(where, key) for key in known]))
+            nearest = _nearest(key, [path(where, other) for other in known])
+            raise InputError(
+                f"{key[:SHOWN]} is no setting of this run, expected {nearest}: see --help for all"
+            )
         field, kind = known[name]
         if dataclasses.is_dataclass(kind):
-            given[name] = read(kind, value, path(where, name))
+            given[name] = changed(getattr(settings, name), value, key)
         else:
-            given[name] = _converted(field, kind, value, path(where, name))
-    settings = cls(**given)
-    # The whole instance, so that defaults are held to their ranges too.
-    check(settings, where)
-    return settings
+            given[name] = _converted(field, kind, value, key)
+            # Before they are taken over, so that no settings with wrong values ever exist.
+            _check_value(field, kind, given[name], key)
+    return dataclasses.replace(settings, **given)
 
 
 def check(settings: Any, where: str = "") -> None:
@@ -186,19 +191,99 @@ def entries(cls: Any, where: str = "") -> list[Entry]:
         if dataclasses.is_dataclass(kind):
             listed += entries(kind, key)
         elif field.metadata:
-            text = field.metadata["range"].text()
-            listed.append(Entry(key, defaults[field.name], field.metadata["meaning"], text))
+            limits: Range = field.metadata["range"]
+            default, meaning = defaults[field.name], field.metadata["meaning"]
+            listed.append(Entry(key, default, meaning, limits.text(), expected(kind, limits)))
     return listed
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names that a text joins by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The names that a text joins by commas, as `members` reads them, without empty ones."""
+    return tuple(filter(None, members(text)))
+
+
+def members(text: str) -> tuple[str, ...]:
+    """What stands between the commas of a text.
+
+    A comma that is part of a name is written `\\,`, or the name stands in quotes (`"2,3-DCPE"`, a
+    quote within them twice). Quotes within a name, as in `2'-deoxy`, mean themselves.
+    """
+    parts: list[str] = []
+    at = 0
+    while at <= len(text):
+        member = MEMBER.match(text, at)
+        assert member is not None  # the expression matches the empty text too
+        double, single, bare = member.groups()
+        if double is not None:
+            parts.append(double.replace('""', '"'))
+        elif single is not None:
+            parts.append(single.replace("''", "'"))
+        else:
+            parts.append(bare.replace("\\,", ",").strip())
+        # Behind the comma, or behind the end.
+        at = member.end() + 1
+    return tuple(parts)
+
+
+def joined(values: Iterable[Any]) -> str:
+    """The text that `names` reads as these values."""
+    return ",".join(_quoted(str(value)) for value in values)
+
+
+def rejoined(parts: Sequence[str], known: Callable[[str], bool]) -> tuple[str, ...]:
+    """Names of a list, with those put together again that a comma of their own parted.
+
+    `known` says which texts are names. The whole text is tried first, then ever shorter stretches,
+    so that `2,3-DCPE` needs no quotes where there is something of that name.
+    """
+    whole: list[str] = []
+    at = 0
+    while at < len(parts):
+        name, at = _longest(parts, at, known)
+        whole.append(name)
+    return tuple(whole)
+
+
+def paths_of(parts: Sequence[str], text: str = "") -> tuple[str, ...]:
+    """Paths of a joined list, those with a comma of their own put together again.
+
+    `text` is the list as it was before: one path, where there is such a file.
+    """
+    # As it stands, since blanks around commas are lost when it is divided.
+    return (text,) if text and _is_path(text) else rejoined(parts, _is_path)
+
+
+def _is_path(text: str) -> bool:
+    """Whether there is such a file, or one behind the name in `name=file`."""
+    named = text.partition("=")[2]
+    return path_of(text).exists() or (bool(named) and path_of(named).exists())
+
+
+def _longest(parts: Sequence[str], at: int, known: Callable[[str], bool]) -> tuple[str, int]:
+    """The longest name that begins with a part, and the place behind it; the part alone where no
+    stretch is known."""
+    for end in range(len(parts), at + 1, -1):
+        # Blanks behind the commas were stripped, so both ways to write them are tried.
+        for comma in (",", ", "):
+            if known(comma.join(parts[at:end])):
+                return comma.join(parts[at:end]), end
+    return parts[at], at + 1
+
+
+def _quoted(name: str) -> str:
+    """A name as a member of a list; in quotes where it would be read as something else."""
+    # With a comma behind it, before which a backslash at its end would mean something else. A
+    # quote in front may find its end in a later member.
+    if members(f"{name},") == (name, "") and not name.startswith(('"', "'")):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def path(where: str, name: str) -> str:
-    """The dotted path of a setting in a section."""
-    return f"{where}.{name}" if where else name
+    """The dotted path of a setting in a section, or the flag of that name."""
+    if where in ("", FLAGS):
+        return where + name
+    return f"{where}.{name}"
 
 
 def _converted(field: dataclasses.Field, kind: Any, value: Any, key: str) -> Any:
@@ -209,8 +294,12 @@ def _converted(field: dataclasses.Field, kind: Any, value: Any, key: str) -> Any
     # JSON has no tuples: a config that is read back holds lists.
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(value)
-    # Users write 1 for 1.0; True is an int to Python but no number to us.
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    # Users write 1 for 1.0, and numbers of NumPy; True is an int to Python but no number to us.
+    if isinstance(value, bool):
+        return value
+    if kind is int and isinstance(value, numbers.Integral):
+        return int(value)
+    if kind is float and isinstance(value, numbers.Real) and is_finite(value):
         return float(value)
     return value
 
@@ -219,11 +308,14 @@ def _members(kind: Any, text: str, key: str) -> tuple:
     """The members of a joined tuple."""
     member = typing.get_args(kind)[0]
     try:
-        return tuple(member(name) for name in names(text))
+        # A list may be longer than each of its members.
+        if not is_plain(text, LONGEST_LIST):
+            raise ValueError(text)
+        return tuple(name if member is str else number(member, name) for name in names(text))
     except ValueError as error:
-        what = {int: "whole numbers", float: "numbers"}.get(member, "names")
         raise InputError(
-            f"{key} is {text!r}, expected {what} joined by commas: correct it"
+            f"{key} is {shown(text)}, expected {MEMBERS.get(member, 'names')} joined by commas: "
+            "correct it"
         ) from error
 
 
@@ -231,46 +323,18 @@ def _check_value(field: dataclasses.Field, kind: Any, value: Any, key: str) -> N
     limits: Range = field.metadata["range"]
     members = value if isinstance(value, tuple) else (value,)
     # The type comes first: a text has no order to compare by.
-    if not _fits(kind, value) or not all(map(limits.holds, members)):
-        raise InputError(f"{key} is {value!r}, expected {_expected(kind, limits)}: correct it")
+    if fits(kind, value) and all(map(limits.holds, members)) and (members or not limits.filled):
+        return
+    words = expected(kind, limits)
+    # Of a tuple the type of its members, of `X | None` the first one.
+    scalar = (*typing.get_args(kind), kind)[0]
+    for member in members:
+        words += implied(scalar, member, limits)
+    raise InputError(f"{key} is {shown(value)}, expected {words}: correct it")
 
 
-def _fits(kind: Any, value: Any) -> bool:
-    """Whether a value is of a field's type; numbers are finite, and truth values are no numbers."""
-    origin, members = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(members[0], member) for member in value)
-    if members and origin not in (dict, Mapping):  # X | None
-        return any(_fits(member, value) for member in members)
-    if kind is Any or origin is not None:
-        return True
-    # Before int, of which bool is a subclass.
-    if kind is bool:
-        return isinstance(value, bool)
-    if kind in (int, float):
-        allowed = int if kind is int else (int, float)
-        return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, kind)
-
-
-WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"}
-
-
-def _expected(kind: Any, limits: Range) -> str:
-    """What a value of a field has to be, in words."""
-    if limits.choices:
-        return limits.text()
-    if typing.get_origin(kind) is tuple:
-        what = {int: "whole numbers", float: "numbers"}.get(typing.get_args(kind)[0], "names")
-        what = f"{what} in a tuple"
-    else:
-        what = WORDS.get(kind, str(kind).replace("NoneType", "None"))
-    return f"{what}, {limits.text()}" if limits.text() else what
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    """A message for a setting that does not exist, with the closest one that does."""
+def _nearest(key: str, known: list[str]) -> str:
+    """Words for the settings that somebody may have meant."""
     # Cutoff 0: the nearest name is a better hint than none, however far.
-    close = difflib.get_close_matches(key, known, 1, 0)
-    hint = f"expected one such as {close[0]}" if close else "expected none here"
-    return f"{key} is no setting of this run, {hint}: see --help for all"
+    close = difflib.get_close_matches(key[:SHOWN], known, 1, 0)
+    return f"one such as {close[0]}" if close else "none here"

@@ -203,7 +203,8 @@ def _plan(schedule: Schedule, state: TrainState, train_feed: Feed, valid_feed: F
     """The schedule in steps, from the one that the state has reached."""
     if schedule.patience is not None and valid_feed is None:
         raise InputError(
-            "`train.patience` is set but there are no validation cells to judge by: set it to None"
+            "`train.patience` is set but there are no validation cells to judge by, expected "
+            "some: set it to None"
         )
     last = schedule.epochs * train_feed.steps
     return Plan(
@@ -334,4 +335,4 @@ def _agreed(*flags: bool) -> tuple[bool, ...]:
 
     # A process that stopped alone would leave the others waiting in a collective.
     gathered = np.atleast_2d(multihost_utils.process_allgather(np.array(flags)))
-    return tuple(gathered.any(axis=0).tolist())
+    return tuple(np.asarray(gathered.any(axis=0)).tolist())

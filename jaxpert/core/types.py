@@ -91,6 +91,9 @@ class Spec:
     """Training cells of each condition."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
     """Those of the data set: named `graphs.NamedGraph`s."""
+    naming: str = ""
+    """What would name more of the perturbed genes, for messages about those that are no gene of
+    the data; empty where nothing would."""
 
 
 class Latent(NamedTuple):
@@ -247,6 +250,33 @@ class Quality:
     """Whether the MAD behind the thresholds was multiplied by 1.4826."""
 
 
+class LabelRules(NamedTuple):
+    """How the labels of a data set are written (docs/guide/labels.md); `data.labels` reads by them,
+    `data.labels_asked` understands names by them."""
+
+    perturbation: str = "condition"
+    """Column of the cells with their labels."""
+    control: tuple[str, ...] = ("ctrl",)
+    """Labels of control cells; `*` and `?` stand for any text and any character."""
+    separator: str = "+"
+    """Between the treatments of a label; empty: no label is split."""
+    treatments: tuple[str, ...] = ()
+    """Names that are each one treatment, though they hold the separator or occur nowhere alone."""
+    case: str = "keep"
+    """"keep", or "ignore": names that differ in case alone are one treatment."""
+    missing: str = "refuse"
+    """Cells whose label means that it is missing: "refuse" or "drop" them, or "keep" the label as a
+    treatment."""
+    guide_prefix: str = ""
+    """Start of the names of guide columns; empty: treatments come from the labels."""
+    guide_pattern: str = ""
+    """Regular expression whose one group is the gene of a guide's name; empty: none."""
+    guide_threshold: int = 1
+    """Fewest counts of a guide in a cell that has it."""
+    no_guide: str = "auto"
+    """Cells without a guide: "control", "drop", or "auto" (drop where a guide is a control)."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A screen on the host: counts as CSR, labels as integers with their names beside them."""
@@ -281,13 +311,23 @@ class Dataset:
     perturbation; some may be empty."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
     """Named `graphs.NamedGraph`s between genes (`data.add_graphs`)."""
+    var: Any = None
+    """The file's gene table (`pandas.DataFrame` of G rows): its own names as the index, other names
+    and flags as columns; None where there is none."""
+    controls: str = "within"
+    """Which control cells an effect is measured against: those of the same stratum ("within"), or
+    those of all strata together ("pooled")."""
+    label_rules: LabelRules = LabelRules()
+    """How names of conditions are written, for whoever asks for one."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of the cells in `split` ("all" for every cell)."""
         if split == "all":
             return np.arange(len(self.cells))
         if self.split is None:
-            raise InputError(f"data set {self.name!r} has no split yet: call data.add_split first")
+            raise InputError(
+                f"data set {self.name!r} has no split yet, expected one: call data.add_split first"
+            )
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert.core import files
+from jaxpert.core import files, locks, log
 from jaxpert.core.config import Config, flatten
 from jaxpert.core.errors import InputError
 
 FORMAT = 2
 """Number of the form of a work directory, kept in config.json. Runs of form 1 have none, and keys
 of every task in their config."""
-CONFIG, METRICS = "config.json", "metrics.json"
+CONFIG, METRICS, LOCK = "config.json", "metrics.json", ".lock"
 
 
 class Kept(NamedTuple):
@@ -42,8 +42,31 @@ def write_config(workdir: Path, config: Config) -> None:
     files.write_json(workdir / CONFIG, {"format": FORMAT, **config})
 
 
-def check(config: Config, workdir: Path) -> None:
-    """Refuse a folder that belongs to another run."""
+@contextlib.contextmanager
+def alone(folder: Path, flag: str = "--workdir") -> Iterator[None]:
+    """Be the only process that writes to a folder; the lock ends with the process, however it dies.
+
+    Raises InputError where another process is at it.
+    """
+    with contextlib.ExitStack() as stack:
+        # Only what concerns the lock is explained so, not what happens while it is held.
+        with readable_errors(folder, flag):
+            held = stack.enter_context(locks.hold(folder / LOCK))
+        if held is False:
+            raise InputError(
+                f"another process is writing to {folder} (it holds {LOCK} there), expected a "
+                f"folder that nobody is at: wait for its end, or choose another {flag}"
+            )
+        if held is None:
+            log.say(
+                f"note: the file system of {folder} knows no locks: start no second process there"
+            )
+        yield
+
+
+def check(config: Config, workdir: Path, defaults: Config | None = None) -> None:
+    """Refuse a folder that belongs to another run; keys that its config did not have yet count as
+    their `defaults`."""
     path = workdir / CONFIG
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir={workdir} is a file, expected a folder: choose another")
@@ -57,7 +80,7 @@ def check(config: Config, workdir: Path) -> None:
         return
     # Through JSON and back, where tuples become lists, as in what is compared with.
     before, now = read_config(workdir), flatten(json.loads(json.dumps(config)))
-    then = {key: value for key, value in flatten(before.config).items() if key != "format"}
+    then = flatten(defaults or {}) | flatten(before.config)
     # Before keys are compared, since those of an older form differ in any case.
     if before.format < FORMAT:
         raise InputError(
@@ -92,7 +115,13 @@ def read_config(workdir: Path) -> Kept:
         )
     config = _read_mapping(workdir / CONFIG)
     # The first form wrote no number.
-    return Kept(config, int(config.pop("format", 1)))
+    number = config.pop("format", 1)
+    if type(number) is not int or not 1 <= number <= FORMAT:
+        raise InputError(
+            f"{workdir / CONFIG} says that its format is {number!r}, expected a number up to "
+            f"{FORMAT}: a newer version of jaxpert may have written it, so use that one"
+        )
+    return Kept(config, number)
 
 
 def read_metrics(workdir: Path) -> dict[str, Any]:
@@ -122,13 +151,30 @@ def readable_errors(workdir: Path, flag: str = "--workdir") -> Iterator[None]:
                 f"the disk of {workdir} is full: free some space and run the same command again, "
                 "which goes on from the last checkpoint"
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{flag} is too long a name ({len(str(workdir))} signs, {str(workdir)[:60]}...), "
+                f"expected one that the file system takes: choose another {flag}"
+            ) from error
+        # What fails elsewhere, such as a library's cache, is no fault of this folder.
+        if isinstance(error.filename, str) and not _is_within(error.filename, workdir):
+            raise
         raise InputError(f"{workdir} cannot be written ({error}): choose another {flag}") from error
+
+
+def _is_within(path: str, folder: Path) -> bool:
+    """Whether a path is a folder, in it or beside it (a file's unfinished part), or one that it is
+    in (which may be a file)."""
+    absolute, place = Path(path).absolute(), folder.absolute()
+    if absolute.is_relative_to(place) or place.is_relative_to(absolute):
+        return True
+    return absolute.parent == place.parent
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     """The mapping that a JSON file holds."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read ({error}), expected that of a run: choose another folder, or "

@@ -3,6 +3,7 @@ data."""
 
 from jaxpert.data.blocks import in_blocks, make_batch
 from jaxpert.data.feeds import make_feed
+from jaxpert.data.gene_classes import of_dataset as gene_classes
 from jaxpert.data.gene_graphs import add_graphs, drop_unannotated
 from jaxpert.data.ontology import read_terms
 from jaxpert.data.quality import (
@@ -30,6 +31,7 @@ __all__ = [
     "drop_failed",
     "drop_unannotated",
     "failed",
+    "gene_classes",
     "in_blocks",
     "keep_variable",
     "label_generated",

@@ -3,45 +3,24 @@ integer type."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from jaxpert.core.types import InputError
+from jaxpert.data.stored import (
+    BLOCK_ENTRIES,
+    Block,
+    Labelled,
+    Stored,
+    block_bounds,
+    blocks,
+    cumulated,
+    open_matrix,
+)
 
-BLOCK_ENTRIES = 4_000_000
-"""Matrix entries looked at together: bounds the memory that reading takes beside the result."""
-
-
-class Labelled(NamedTuple):
-    """A stored matrix with the names that its error messages need."""
-
-    matrix: Any
-    """Dense array, SciPy CSR/CSC, or the h5py dataset or group of one: anything that can be
-    sliced."""
-    cells: np.ndarray
-    genes: np.ndarray
-    source: str
-    layer: str
-    layers: Sequence[str]
-    """All layers of the source, "X" included."""
-
-
-class Where(NamedTuple):
-    """Which matrix a block is of, and whether its rows are genes."""
-
-    stored: Labelled
-    transposed: bool
-
-
-class _Stored(NamedTuple):
-    kind: str
-    """csr, csc or dense."""
-    shape: tuple[int, int]
-    data: Any
-    indices: Any = None
-    indptr: Any = None
+LARGEST = int(np.iinfo(np.uint32).max)
 
 
 def read_counts(
@@ -50,199 +29,142 @@ def read_counts(
     """Return the counts `[N, G]` as `scipy.sparse.csr_matrix`, checked and narrowed; optionally
     some rows and columns.
 
-    Every stored value has to be finite, at least 0 and whole, else `InputError` names the first
-    offender. Values are `uint8`, `uint16` or `uint32`, whichever is the smallest exact type; stored
-    zeros go, duplicate entries are summed. Rows and columns are boolean masks. Beside the result
-    only a few blocks are held, whatever the size (CSC: one copy).
+    Every stored value has to be finite, at least 0, whole and at most 4,294,967,295, else
+    `InputError` names the first offender. Values are `uint8`, `uint16` or `uint32`, whichever is
+    the smallest exact type; stored zeros go, entries stored in several parts are summed. Rows and
+    columns are boolean masks; cells that are left out may hold anything. Beside the result only a
+    few blocks are held, whatever the size (CSC: one copy).
     """
-    matrix = _stored(stored)
-    if matrix.kind == "csc":
-        # Columns of CSC are rows of the transpose, so the same reader serves.
-        turned = _gather(
-            _sparse_blocks(matrix), Where(stored, transposed=True), matrix.shape[0], None, None
-        )
-        counts = turned.T.tocsr()
-        # A column holds all cells, so rows can be left out only after reading.
-        counts = counts if rows is None else counts[rows]
-        return counts if columns is None else counts[:, columns]
-    blocks = _dense_blocks(matrix) if matrix.kind == "dense" else _sparse_blocks(matrix)
-    return _gather(blocks, Where(stored, transposed=False), matrix.shape[1], rows, columns)
+    matrix = open_matrix(stored)
+    parts = (counts_of(chosen, matrix) for chosen in _of_cells(matrix, rows))
+    if matrix.form != "csc":
+        return _gather(parts, matrix.shape[1], columns)
+    # Columns of CSC are rows of the transpose, so the same reader serves.
+    counts = _gather(parts, matrix.shape[1], None).T.tocsr()
+    # A column holds all cells, so rows can be left out only after reading.
+    counts = counts if rows is None else counts[rows]
+    return counts if columns is None else counts[:, columns]
 
 
-def stored_blocks(stored: Labelled) -> Iterator[tuple[slice, Any]]:
-    """Go once through a stored dense or CSR matrix in CSR blocks of rows, unchecked: a pass over
-    any size of file."""
-    matrix = _stored(stored)
-    if matrix.kind == "csc":
-        raise InputError(
-            f"layer {stored.layer!r} of {stored.source} is stored by genes (CSC), expected cells "
-            "first (CSR or dense): convert it with adata.X = adata.X.tocsr()"
-        )
-    start = 0
-    for block in _dense_blocks(matrix) if matrix.kind == "dense" else _sparse_blocks(matrix):
-        yield slice(start, start + block.shape[0]), block
-        start += block.shape[0]
+def count_blocks(stored: Labelled) -> Iterator[tuple[slice, Any]]:
+    """Go once through a dense or CSR matrix in checked CSR blocks of cells: a pass over any size
+    of file."""
+    matrix = _by_cells(stored)
+    for block in blocks(matrix):
+        yield slice(block.major[0], block.major[-1] + 1), counts_of(block, matrix)
+
+
+def value_blocks(stored: Labelled) -> Iterator[Any]:
+    """The same for values that are no counts: float64, unchecked, negative ones and fractions
+    included."""
+    matrix = _by_cells(stored)
+    for block in blocks(matrix):
+        with np.errstate(over="ignore"):
+            # Quadruple precision may not fit; the caller sees the infinity.
+            values = block.values.astype(np.float64)
+        whole = _csr(values, block, matrix.shape[1])
+        whole.sum_duplicates()
+        yield whole
 
 
 def row_blocks(counts, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[slice, Any]]:
     """Cut a CSR matrix into blocks of rows with about `entries` stored values each, as views."""
-    bounds = _bounds(np.asarray(counts.indptr), entries)
+    from scipy import sparse
+
+    bounds = block_bounds(np.asarray(counts.indptr), entries)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         a, b = counts.indptr[start], counts.indptr[stop]
+        # Pointers of a block count from its own first value.
+        parts = counts.data[a:b], counts.indices[a:b], counts.indptr[start : stop + 1] - a
         yield (
             slice(start, stop),
-            _csr(
-                counts.data[a:b],
-                counts.indices[a:b],
-                # Pointers of a block count from its own first value.
-                counts.indptr[start : stop + 1] - a,
-                (stop - start, counts.shape[1]),
-            ),
+            sparse.csr_matrix(parts, shape=(stop - start, counts.shape[1]), copy=False),
         )
 
 
 def smallest_unsigned(largest: int) -> np.dtype:
     """The smallest of uint8, uint16 and uint32 that holds `largest` exactly; None of them:
     `InputError`."""
-    if largest > np.iinfo(np.uint32).max:
+    if largest > LARGEST:
         raise InputError(
-            f"the largest count is {largest}, expected at most 4,294,967,295: these are not counts "
+            f"the largest count is {largest}, expected at most {LARGEST:,}: these are not counts "
             "of molecules, choose the raw counts with data.layer"
         )
     return np.promote_types(np.min_scalar_type(int(largest)), np.uint8)
 
 
-def _csr(data, indices, indptr, shape):
+def counts_of(block: Block, matrix: Stored):
+    """A block of stored entries as a CSR matrix of counts: checked one by one, then summed where
+    an entry has several parts, without zeros."""
+    counts = _csr(_exact(block, matrix), block, matrix.shape[1])
+    if not counts.has_canonical_format:
+        # A sum can outgrow the type of its parts; even 2**32 of the largest fit 64 bits.
+        counts.data = counts.data.astype(np.uint64)
+        counts.sum_duplicates()
+        if block.values.dtype.kind == "b" and counts.nnz < len(block.values):
+            # SciPy makes one True of them, a count would be 2: the file does not tell.
+            raise InputError(
+                f"layer {matrix.of.layer!r} of {matrix.of.source} holds True twice at one place, "
+                "expected raw counts: choose them with data.layer"
+            )
+        counts.data = counts.data.astype(smallest_unsigned(int(counts.data.max(initial=0))))
+    # Genes and cells are counted by stored entries, so a stored zero would count as seen.
+    counts.eliminate_zeros()
+    return counts
+
+
+def _csr(values: np.ndarray, block: Block, width: int):
     from scipy import sparse
 
-    # Not copied, so that blocks of a matrix in memory are views of it.
-    return sparse.csr_matrix((data, indices, indptr), shape=shape, copy=False)
+    # SciPy needs one type for pointers and indices; only one row of 2**31 entries needs 64 bits.
+    indptr = block.indptr.astype(np.int32) if len(values) < 2**31 else block.indptr
+    return sparse.csr_matrix(
+        (values, block.minor, indptr), shape=(len(block.major), width), copy=False
+    )
 
 
-def _stored(labelled: Labelled) -> _Stored:
-    """Look at any of the forms in which a matrix comes; nothing is read yet."""
-    # anndata's backed sparse data set wraps an h5py group.
-    matrix = getattr(labelled.matrix, "group", labelled.matrix)
-    attributes: Mapping[str, Any] = getattr(matrix, "attrs", {})
-    # The attributes of a file, today's and anndata's before 0.7; SciPy's own; or no format at all.
-    form = getattr(matrix, "format", "dense")
-    kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", form)))
-    kind = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense"}.get(kind, kind)
-    if kind in ("csr", "csc"):
-        # h5py groups have members by key, SciPy's matrices by attribute.
-        on_disk = not hasattr(matrix, "indptr")
-        part = matrix.__getitem__ if on_disk else lambda name: getattr(matrix, name)
-        shape: Any = (
-            attributes.get("shape", attributes.get("h5sparse_shape")) if on_disk else matrix.shape
-        )
-        stored = _Stored(
-            kind,
-            (int(shape[0]), int(shape[1])),
-            part("data"),
-            part("indices"),
-            # Pointers are read whole (8 bytes a cell), values and indices block by block.
-            np.asarray(part("indptr")[:], np.int64),
-        )
-    elif kind == "dense" and len(getattr(matrix, "shape", ())) == 2:
-        stored = _Stored("dense", tuple(matrix.shape), matrix)
-    else:
+def _by_cells(stored: Labelled) -> Stored:
+    matrix = open_matrix(stored)
+    if matrix.form == "csc":
         raise InputError(
-            f"layer {labelled.layer!r} of {labelled.source} is stored as {kind!r}, expected a "
-            "two-dimensional dense, CSR or CSC matrix: write it again with adata.write_h5ad"
+            f"layer {stored.layer!r} of {stored.source} is stored by genes (CSC), expected cells "
+            "first (CSR or dense): convert it with adata.X = adata.X.tocsr()"
         )
-    return _checked(stored, labelled)
+    return matrix
 
 
-def _checked(stored: _Stored, labelled: Labelled) -> _Stored:
-    expected = (len(labelled.cells), len(labelled.genes))
-    if stored.shape != expected:
-        raise InputError(
-            f"layer {labelled.layer!r} of {labelled.source} has shape {stored.shape}, expected "
-            f"{expected} (cells, genes): the file is damaged, write it again with adata.write_h5ad"
-        )
-    if stored.data.dtype.kind not in "buif":
-        raise InputError(
-            f"layer {labelled.layer!r} of {labelled.source} holds values of type "
-            f"{stored.data.dtype}, expected counts: choose the raw counts with data.layer"
-        )
-    if stored.indptr is not None:
-        # CSR has a pointer for every cell, CSC for every gene.
-        major = expected[stored.kind == "csc"]
-        steps = np.diff(stored.indptr)
-        # SciPy trusts its pointers: wrong ones would give the counts of other cells.
-        if len(steps) != major or (steps < 0).any() or stored.indptr[-1] != len(stored.data):
-            raise InputError(
-                f"the row pointers of layer {labelled.layer!r} of {labelled.source} do not match "
-                "its values: the file is damaged, write it again with adata.write_h5ad"
-            )
-    return stored
+def _of_cells(matrix: Stored, rows: np.ndarray | None) -> Iterator[Block]:
+    """The blocks of a matrix, of chosen cells alone."""
+    for block in blocks(matrix):
+        if rows is None:
+            yield block
+        elif matrix.form == "csc":
+            keep = rows[block.minor]
+            indptr = cumulated(keep)[block.indptr]
+            yield Block(block.values[keep], block.minor[keep], indptr, block.major)
+        else:
+            chosen = rows[block.major]
+            lengths = np.diff(block.indptr)
+            keep = np.repeat(chosen, lengths)
+            indptr = cumulated(lengths[chosen])
+            yield Block(block.values[keep], block.minor[keep], indptr, block.major[chosen])
 
 
-def _bounds(indptr: np.ndarray, entries: int) -> np.ndarray:
-    """Row numbers that cut into blocks of about `entries` stored values, each of one row at
-    least."""
-    bounds = [0]
-    while bounds[-1] < len(indptr) - 1:
-        # Pointers ascend, so the last row that fits is found by bisection.
-        stop = int(np.searchsorted(indptr, indptr[bounds[-1]] + entries, side="right")) - 1
-        # A row larger than a block must not keep the loop where it is.
-        bounds.append(max(stop, bounds[-1] + 1))
-    return np.asarray(bounds)
-
-
-def _sparse_blocks(stored: _Stored) -> Iterator[Any]:
-    """Blocks of CSR rows (CSC: columns, as rows of the transpose), copied so that the user's array
-    stays as it is."""
-    width = stored.shape[0] if stored.kind == "csc" else stored.shape[1]
-    bounds = _bounds(stored.indptr, BLOCK_ENTRIES)
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-        a, b = int(stored.indptr[start]), int(stored.indptr[stop])
-        indices = np.array(stored.indices[a:b], np.int32)
-        # SciPy's compiled loops do not check indices, and one outside would crash them.
-        if indices.size and (indices.min() < 0 or indices.max() >= width):
-            raise InputError(
-                "the matrix has entries outside its shape: the file is damaged, write it again "
-                "with adata.write_h5ad"
-            )
-        indptr = (stored.indptr[start : stop + 1] - a).astype(np.int32)
-        block = _csr(np.array(stored.data[a:b]), indices, indptr, (stop - start, width))
-        # A file may hold an entry in two parts; this also sorts the indices.
-        block.sum_duplicates()
-        yield block
-
-
-def _dense_blocks(stored: _Stored) -> Iterator[Any]:
-    from scipy import sparse
-
-    n, width = stored.shape
-    step = max(1, BLOCK_ENTRIES // max(width, 1))
-    for start in range(0, n, step):
-        yield sparse.csr_matrix(np.asarray(stored.data[start : min(start + step, n)]))
-
-
-def _gather(blocks, where: Where, width: int, rows, columns):
+def _gather(parts: Iterable[Any], width: int, columns: np.ndarray | None):
     """Join checked blocks into one CSR matrix in buffers that grow in place."""
-    data, indices, lengths = np.empty(0, np.uint8), np.empty(0, np.int32), [np.zeros(1, np.int64)]
-    start = 0
-    for block in blocks:
-        numbers = np.arange(start, start + block.shape[0])
-        start += block.shape[0]
-        # Before the check: cells that are left out may hold anything.
-        if rows is not None:
-            block, numbers = block[rows[numbers]], numbers[rows[numbers]]
-        check_counts(block, where, numbers)
-        # Genes and cells are counted by stored entries, so a stored zero would count as seen.
-        block.eliminate_zeros()
-        block = block if columns is None else block[:, columns]
-        data, indices = _append(data, block.data), _append(indices, block.indices)
-        lengths.append(np.diff(block.indptr).astype(np.int64))
-    indptr = np.cumsum(np.concatenate(lengths))
+    from scipy import sparse
+
+    data, indices, lengths = np.empty(0, np.uint8), np.empty(0, np.int32), [np.zeros(0, np.int64)]
+    for part in parts:
+        part = part if columns is None else part[:, columns]
+        data, indices = _append(data, part.data), _append(indices, part.indices)
+        lengths.append(np.diff(part.indptr).astype(np.int64))
+    indptr = cumulated(np.concatenate(lengths))
     # SciPy needs one type for pointers and indices; 32 bits spare a copy.
     if indptr[-1] <= np.iinfo(np.int32).max:
         indptr = indptr.astype(np.int32)
-    return _csr(
-        data, indices, indptr, (len(indptr) - 1, width if columns is None else int(np.sum(columns)))
-    )
+    shape = (len(indptr) - 1, width if columns is None else int(np.sum(columns)))
+    return sparse.csr_matrix((data, indices, indptr), shape=shape, copy=False)
 
 
 def _append(buffer: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -260,41 +182,45 @@ def _append(buffer: np.ndarray, values: np.ndarray) -> np.ndarray:
     return buffer
 
 
-def check_counts(block, where: Where, numbers: np.ndarray) -> None:
-    """Raise `InputError` at the first value of a CSR block that is no count; `numbers` are its
-    rows' in the matrix."""
-    values = block.data
-    if values.dtype.kind == "f":
-        # First, since NaN would be called a fraction below, and infinity would pass.
-        for bad, problem in ((np.isnan(values), "NaN"), (np.isinf(values), "an infinite value")):
-            if bad.any():
-                _complain(problem, bad, block, where, numbers)
-    if values.dtype.kind in "if" and (bad := values < 0).any():
-        _complain(
-            f"the negative value {values[bad][0]:g} (scaled or centred data?)",
-            bad,
-            block,
-            where,
-            numbers,
-        )
-    if values.dtype.kind == "f" and (bad := values != np.floor(values)).any():
-        _complain(
-            f"the fraction {values[bad][0]:g}{_explain_fraction(block, bad)}",
-            bad,
-            block,
-            where,
-            numbers,
-        )
+def _exact(block: Block, matrix: Stored) -> np.ndarray:
+    """The values of a block in the smallest unsigned type; `InputError` names the first that is no
+    count."""
+    values = block.values
+    if not values.size:
+        return values.astype(np.uint8)
+    # As Python's numbers: in half precision the largest count would be compared as infinity.
+    least, largest = values.min().item(), values.max().item()
+    # NaN fails both comparisons, so two passes tell whether all may be counts.
+    if least >= 0 and largest <= LARGEST:
+        narrow = values.astype(smallest_unsigned(int(largest)))
+        if values.dtype.kind != "f" or (narrow == values).all():
+            return narrow
+    raise _complaint(block, matrix)
 
 
-def _complain(problem: str, bad: np.ndarray, block, where: Where, numbers: np.ndarray) -> None:
-    stored, first = where.stored, int(np.argmax(bad))
+def _complaint(block: Block, matrix: Stored) -> InputError:
+    """Say what the first value is that is no count: of the problems first what hides another."""
+    values = block.values
+    problems = {
+        "NaN": np.isnan(values),
+        "an infinite value": np.isinf(values),
+        "the negative value {} (scaled or centred data?)": values < 0,
+        "the fraction {}{}": values != np.floor(values),
+        f"the value {{}}, which is above {LARGEST:,},": values > np.float64(LARGEST),
+    }
+    problem, bad = next(item for item in problems.items() if item[1].any())
+    explanation = _explain_fraction(block, bad) if "fraction" in problem else ""
+    return _no_count(problem.format(values[bad][0], explanation), bad, block, matrix)
+
+
+def _no_count(problem: str, bad: np.ndarray, block: Block, matrix: Stored) -> InputError:
+    stored, first = matrix.of, int(np.argmax(bad))
     # The row of an entry is the last one whose pointer does not lie beyond it.
-    cell = int(numbers[np.searchsorted(block.indptr, first, side="right") - 1])
-    gene = int(block.indices[first])
-    if where.transposed:
+    cell = int(block.major[np.searchsorted(block.indptr, first, side="right") - 1])
+    gene = int(block.minor[first])
+    if matrix.form == "csc":
         cell, gene = gene, cell
-    raise InputError(
+    return InputError(
         f"layer {stored.layer!r} of {stored.source} holds {problem} at cell "
         f"{str(stored.cells[cell])!r} and gene {str(stored.genes[gene])!r}, expected raw counts "
         f"(whole numbers from 0): {_fix(stored)}"
@@ -311,12 +237,12 @@ def _fix(stored: Labelled) -> str:
     return "give the file as it was before normalisation (it has no other layer)"
 
 
-def _explain_fraction(block, bad: np.ndarray) -> str:
+def _explain_fraction(block: Block, bad: np.ndarray) -> str:
     """Tell log-normalised and library-scaled cells by their values, which are multiples of one unit
     per cell."""
     # The cell with the most values is the surest sign.
     longest = int(np.argmax(np.diff(block.indptr)))
-    values = block.data[block.indptr[longest] : block.indptr[longest + 1]].astype(np.float64)
+    values = block.values[block.indptr[longest] : block.indptr[longest + 1]].astype(np.float64)
     # exp(30) is 1e13, more than any cell counts: larger values are on no log scale.
     if values.max(initial=0) < 30 and _whole_multiples(np.expm1(values)):
         return " (it looks log-normalised: ln(1 + scaled counts))"

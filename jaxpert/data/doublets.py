@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from jaxpert.core import caches
+
 METHODS = ("scrublet", "scanpy", "none")
 EXPECTED_RATE = 0.05
 COMPONENTS = 30
@@ -36,6 +38,8 @@ def call_doublets(
     doublet = np.zeros(counts.shape[0], bool)
     if method == "none":
         return doublet, ("doublets were not called",)
+    # Both versions import libraries that cache.
+    caches.ensure_writable()
     call = {"scrublet": _by_package, "scanpy": _by_scanpy}[method]
     remarks: Counter[str] = Counter()
     parts = _groups(counts.shape[0], group, seed)

@@ -69,10 +69,10 @@ def make_feed(
     dealt = shards.deal(rows, batch_size, devices, drop_last=drop_last)
     if not dealt.steps:
         raise InputError(
-            f"split {split!r} of {dataset.name} holds {len(rows)} cells, which fill no batch of "
-            f"{batch_size}: lower `train.batch_size` or set `train.drop_last` to False"
+            f"split {split!r} of {dataset.name} holds {len(rows)} cells, expected enough to fill a "
+            f"batch of {batch_size}: lower `train.batch_size` or set `train.drop_last` to False"
         )
-    dtype, genes = _count_type(dataset), len(dataset.genes)
+    dtype, genes = np.min_scalar_type(check_counts(dataset)), len(dataset.genes)
     dense_bytes = dealt.rows.size * genes * dtype.itemsize // devices
     dense = shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES)
     held = dealt.rows[dealt.local]
@@ -88,7 +88,8 @@ def make_feed(
     return Feed(shards.place(cells, DIVIDED, devices), order, batch, dealt.steps, len(rows))
 
 
-def _count_type(dataset: Dataset) -> np.dtype:
+def check_counts(dataset: Dataset) -> int:
+    """The largest count; InputError where it is too large for a batch to hold."""
     top = int(dataset.counts.data.max(initial=0))
     # Batches are float32, where whole numbers above 2^24 are rounded.
     if top > EXACT_FLOAT32:
@@ -96,7 +97,7 @@ def _count_type(dataset: Dataset) -> np.dtype:
             f"the largest count of {dataset.name} is {top}, expected at most {EXACT_FLOAT32} "
             "(exact in float32): give raw counts"
         )
-    return np.min_scalar_type(top)
+    return top
 
 
 def _dense(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.aliases import Aliases, annotation_advice, resolve
 from jaxpert.data.files import shown
 from jaxpert.data.moments import log_normalised_blocks
 from jaxpert.data.ontology import read_edges
@@ -38,6 +39,7 @@ def add_graphs(
     terms: Mapping[str, Collection[str]] | None = None,
     nodes: str | Collection[str] = "measured",
     edges: Mapping[str, Any] | None = None,
+    aliases: Aliases | None = None,
     coexpression: bool = True,
     neighbours: int = NEIGHBOURS,
     jaccard: float = JACCARD,
@@ -54,6 +56,7 @@ def add_graphs(
             all "annotated" ones, or names; genes without terms are left out. A gene that is a node
             can be asked for without having been perturbed in any cell.
         edges: further graphs by name: a CSV file (source, target, importance) or such triples.
+        aliases: other names of genes (`data.read_aliases`), by which edges find the perturbed ones.
         coexpression: whether to make that graph.
         neighbours: most neighbours of a gene, in both graphs.
         jaccard, correlation: values above which there is an edge.
@@ -73,18 +76,35 @@ def add_graphs(
         linked[ONTOLOGY] = ontology_graph(
             dataset, terms, also=further, neighbours=neighbours, threshold=jaccard
         )
+    notes: list[str] = []
     for name, given in (edges or {}).items():
         if name in (COEXPRESSION, ONTOLOGY):
             raise InputError(
                 f"a graph of edges is called {name!r}, which is taken: rename it in graphs.edges"
             )
-        triples = read_edges(given) if isinstance(given, str | Path) else given
-        linked[name] = from_edges(triples)
-    notes = []
+        triples = read_edges(given) if isinstance(given, str | Path) else list(given)
+        linked[name], more = _edges_graph(name, triples, dataset.treatments, aliases or {})
+        notes += more
     for name, graph in linked.items():
         number = len(np.asarray(graph.graph.senders))
         notes.append(f"graph {name}: {len(graph.names):,} genes, {number:,} edges")
     return replace(dataset, graphs={**dataset.graphs, **linked}, notes=(*dataset.notes, *notes))
+
+
+def _edges_graph(
+    name: str,
+    triples: Sequence[tuple[str, str, float]],
+    perturbed: Sequence[str],
+    aliases: Aliases,
+) -> tuple[NamedGraph, list[str]]:
+    """A user's graph with perturbed genes by the names that they have in the data."""
+    known = {gene for source, target, _ in triples for gene in (source, target)}
+    resolved = resolve(perturbed, known, aliases)
+    called = {theirs: ours for ours, theirs in resolved.names.items()}
+    renamed = []
+    for source, target, weight in triples:
+        renamed.append((called.get(source, source), called.get(target, target), weight))
+    return from_edges(renamed), resolved.notes(f"graph {name}")
 
 
 def _further_nodes(
@@ -105,14 +125,17 @@ def drop_unannotated(dataset: Dataset, terms: Mapping[str, Collection[str]]) -> 
     lost = np.array([name not in terms for name in dataset.treatments], bool)
     if lost.all():
         raise InputError(
-            f"none of the {len(lost)} perturbed genes of {dataset.name!r} is annotated, expected "
-            "the same gene symbols in both: give an annotation file of the screen's species and "
-            "naming (graphs.ontology)"
+            f"none of the {len(lost)} perturbed genes of {dataset.name!r} "
+            f"({shown(dataset.treatments, 3)}) is annotated, expected the same gene names in both: "
+            "give an annotation file of the screen's species and naming (graphs.ontology)"
+            f"{annotation_advice(dataset, terms)}"
         )
     reason = (
         "perturbed genes without annotation "
         f"({shown(np.asarray(dataset.treatments, object)[lost])})"
     )
+    if lost.any():
+        reason += annotation_advice(dataset, terms)
     # Any such gene is enough (docs/models/gears.md, "Genes without annotation").
     keep = ~(dataset.condition_treatments[:, lost] != 0).any(1)[dataset.condition]
     return keep_cells(dataset, keep, reason)
@@ -171,9 +194,10 @@ def ontology_graph(
     nodes = sorted({gene for gene in dataset.treatments if gene in terms} | set(also))
     if not nodes:
         raise InputError(
-            f"none of the {len(dataset.treatments)} perturbed genes of {dataset.name!r} is "
-            "annotated, expected the same gene symbols in both: give an annotation file of the "
-            "screen's species and naming"
+            f"none of the {len(dataset.treatments)} perturbed genes of {dataset.name!r} "
+            f"({shown(dataset.treatments, 3)}) is annotated, expected the same gene names in both: "
+            "give an annotation file of the screen's species and naming"
+            f"{annotation_advice(dataset, terms)}"
         )
     return ontology(nodes, terms, neighbours=neighbours, threshold=threshold)
 

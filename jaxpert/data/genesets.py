@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-import zlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from jaxpert.core import log
+from jaxpert.core.spreadsheets import is_spoiled, unquoted
+from jaxpert.core.texts import read_text
 from jaxpert.core.types import InputError
+from jaxpert.data.files import shown
 
 MOST_PATHWAYS = 7
 FEWEST_GENES, LARGEST_SET = 2, 500
 """Perturbed genes that a pathway needs, and genes beyond which a set is too general to be one (as
 in GSEA)."""
-GZIP = b"\x1f\x8b"
+DECIMAL = re.compile(r"[+-]?[0-9]*[.,][0-9]+")
+"""Weights, as tables of edges have them: such a file is no GMT."""
 
 
 def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
     """Gene sets of a GMT file, plain or gzipped: a line is name, description and genes, separated
-    by tabs.
+    by tabs, or by semicolons as spreadsheets write them.
 
     Sets of the same name are joined; a file that cannot be read so is an `InputError` naming the
     line.
     """
+    text = read_text(path, "a GMT file, plain or gzipped")
+    # A semicolon may stand in a description, so it separates only where no tab does.
+    separator = "\t" if "\t" in text else ";"
     sets: dict[str, frozenset[str]] = {}
-    for number, line in enumerate(_text(Path(os.path.expanduser(path))).splitlines(), 1):
-        if not line.strip():
+    for number, line in enumerate(text.split("\n"), 1):
+        # Spreadsheets fill short lines up with separators, so that blank ones hold some.
+        if not line.strip(f" {separator}"):
             continue
-        name, *rest = line.rstrip("\r\n").split("\t")
-        # The second field is a description, and trailing tabs make empty names.
-        genes = frozenset(gene.strip() for gene in rest[1:]) - {""}
-        if not name or not genes:
+        name, *rest = [_cell(cell) for cell in line.split(separator)]
+        # The second field is a description, and trailing separators make empty names.
+        genes = frozenset(rest[1:]) - {""}
+        if not name or not genes or any(map(DECIMAL.fullmatch, genes)):
             raise InputError(
                 f"line {number} of {path} is no gene set ({line[:40]!r}), expected a name, a "
                 "description and genes, separated by tabs: give a GMT file"
@@ -39,18 +46,27 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
         sets[name] = sets.get(name, frozenset()) | genes
     if not sets:
         raise InputError(f"{path} holds no gene set, expected a GMT file with one in each line")
+    warn_of_spoiled(frozenset().union(*sets.values()), path)
     return sets
 
 
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        # By content and not by name, since files are renamed.
-        return (gzip.decompress(content) if content.startswith(GZIP) else content).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}), expected a GMT file, plain or gzipped"
-        ) from error
+def _cell(text: str) -> str:
+    """A cell without the quotes that spreadsheets put around one with a separator or a quote."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].replace('""', '"').strip()
+    return unquoted(text)
+
+
+def warn_of_spoiled(genes: Iterable[str], path: str | Path) -> None:
+    """Name the genes that a spreadsheet has turned into dates or numbers."""
+    spoiled = sorted(name for name in set(genes) if is_spoiled(name))
+    if spoiled:
+        log.say(
+            f"note: ATTENTION: {path} holds {len(spoiled)} genes that a spreadsheet has turned "
+            f"into dates or numbers ({shown(spoiled)}; 1-Mar was MARCHF1 or MTARC1, 1-Sep was "
+            "SEPTIN1, 1-Dec was DELEC1): no gene of the data will match them, so correct the file"
+        )
 
 
 def pathways_of(

@@ -89,6 +89,17 @@ def log_moments(
     return mean, np.sqrt(spread / (cells - 1))
 
 
+class Matched(NamedTuple):
+    """What each condition is compared with where cells are compared within their strata."""
+
+    mean: Float[np.ndarray, "C G"]
+    """Mean of the cells themselves, the difference between strata included."""
+    control: Float[np.ndarray, "C G"]
+    """Mean of the control cells of the same strata, in the proportions of the condition's cells."""
+    cells: Float[np.ndarray, "C"]
+    """Control cells of one stratum that would make `control` as sure as it is."""
+
+
 class Pseudobulk(NamedTuple):
     """Sufficient statistics of normalised log expression, condition by condition."""
 
@@ -100,6 +111,8 @@ class Pseudobulk(NamedTuple):
     """Cells left out because they hold no counts at all."""
     variance: Float[np.ndarray, "C G"] | None = None
     """Sample variance over cells (ddof 1); NaN below two cells, None unless asked for."""
+    matched: Matched | None = None
+    """Where cells were compared within several strata (`evaluation.strata`)."""
 
 
 def condition_means(
@@ -128,7 +141,7 @@ def condition_means(
     from scipy import sparse
 
     if scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}, expected one of {sorted(SCALES)}")
+        raise InputError(f"scale is {scale!r}, expected one of {sorted(SCALES)}: correct it")
     counts = sparse.csr_matrix(counts)
     sums = np.zeros((n_conditions, counts.shape[1]))
     squares = np.zeros_like(sums) if variance else None

@@ -3,23 +3,23 @@ files."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
-import os
 import pickle
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Number
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from jaxpert.core import spreadsheets
+from jaxpert.core.texts import read_bytes, read_text
 from jaxpert.core.types import InputError
-from jaxpert.data.genesets import read_gmt
+from jaxpert.data.aliases import Aliases, linked
+from jaxpert.data.genesets import read_gmt, warn_of_spoiled
 
-GZIP = b"\x1f\x8b"
 GAF_COLUMNS = 15
 """Columns that a line of a GAF file must have (the last two of the 17 may be missing)."""
+SYNONYMS = 10
+"""Number of the column with a gene's other names, from 0."""
 ASPECTS = ("P", "F", "C")
 """Biological process, molecular function, cellular component."""
 PLAIN = {
@@ -35,20 +35,34 @@ EDGE_COLUMNS = ("source", "target", "importance")
 Terms = dict[str, frozenset[str]]
 
 
+class Annotations(NamedTuple):
+    """What an annotation file says."""
+
+    terms: Terms
+    """Annotation terms of each gene symbol."""
+    aliases: Aliases
+    """Synonyms of the genes; none but in GAF files."""
+
+
 def read_terms(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
-    """Annotation terms of each gene symbol, from a GMT, GAF or pickle file, the first two plain or
-    gzipped.
+    """Annotation terms of each gene symbol; see `read_annotations`."""
+    return read_annotations(path, aspects).terms
+
+
+def read_annotations(path: str | Path, aspects: Collection[str] = ASPECTS) -> Annotations:
+    """Annotation terms and synonyms of genes, from a GMT, GAF or pickle file, the first two plain
+    or gzipped.
 
     The kind goes by the name: .gmt, .gaf (also .gz), .pkl or .pickle. `aspects` chooses among GAF's
     three ontologies.
     """
     kind = Path(path).name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind == "gmt":
-        return invert(read_gmt(path))
+        return Annotations(invert(read_gmt(path)), {})
     if kind == "gaf":
-        return read_gaf(path, aspects)
+        return read_gaf_annotations(path, aspects)
     if kind in ("pkl", "pickle"):
-        return read_pickled_terms(path)
+        return Annotations(read_pickled_terms(path), {})
     raise InputError(
         f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of these "
         "kinds"
@@ -69,13 +83,20 @@ def _frozen(terms: Mapping[str, Iterable[str]]) -> Terms:
 
 
 def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
-    """Gene Ontology terms of each gene symbol of a GAF 2.x file; annotations qualified by NOT are
-    left out."""
+    """Gene Ontology terms of each gene symbol; see `read_gaf_annotations`."""
+    return read_gaf_annotations(path, aspects).terms
+
+
+def read_gaf_annotations(path: str | Path, aspects: Collection[str] = ASPECTS) -> Annotations:
+    """Gene Ontology terms and synonyms of the genes of a GAF 2.x file; annotations qualified by NOT
+    are left out."""
     unknown = sorted(set(aspects) - set(ASPECTS))
     if unknown or not aspects:
         raise InputError(f"aspects are {tuple(aspects)!r}, expected some of {', '.join(ASPECTS)}")
     terms: dict[str, set[str]] = {}
-    for number, line in enumerate(_text(path, "a GAF file, plain or gzipped").splitlines(), 1):
+    synonyms: dict[str, str] = {}
+    lines = read_text(path, "a GAF file, plain or gzipped").split("\n")
+    for number, line in enumerate(lines, 1):
         # An exclamation mark begins a comment of GAF.
         if not line.strip() or line.startswith("!"):
             continue
@@ -86,14 +107,20 @@ def read_gaf(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
                 f"{GAF_COLUMNS} columns separated by tabs with symbol, term and aspect (P, F, C) "
                 "in the third, fifth and ninth: give a GAF 2.x file"
             )
+        symbol = columns[2].strip()
+        synonyms[symbol] = columns[SYNONYMS]
         # NOT says that the gene was shown to lack the term.
         if columns[8] in aspects and "NOT" not in columns[3].split("|"):
-            terms.setdefault(columns[2], set()).add(columns[4])
+            terms.setdefault(symbol, set()).add(columns[4])
     if not terms:
         raise InputError(
             f"{path} holds no annotation of aspect {', '.join(aspects)}: give a GAF 2.x file"
         )
-    return _frozen(terms)
+    warn_of_spoiled(terms, path)
+    pairs = []
+    for symbol, joined in synonyms.items():
+        pairs += [(symbol, other.strip()) for other in joined.split("|")]
+    return Annotations(_frozen(terms), linked(pairs))
 
 
 def _is_annotation(columns: list[str]) -> bool:
@@ -101,38 +128,44 @@ def _is_annotation(columns: list[str]) -> bool:
     if len(columns) < GAF_COLUMNS:
         return False
     symbol, term, aspect = columns[2], columns[4], columns[8]
-    return bool(symbol) and ":" in term and aspect in ASPECTS
+    return bool(symbol.strip()) and ":" in term and aspect in ASPECTS
 
 
 def read_edges(path: str | Path) -> list[tuple[str, str, float]]:
     """Edges (source, target, importance) of a CSV file with these three columns, plain or gzipped;
-    others are ignored."""
-    rows = csv.reader(io.StringIO(_text(path, "a CSV file of edges, plain or gzipped")))
-    header = [name.strip() for name in next(rows, [])]
-    missing = [name for name in EDGE_COLUMNS if name not in header]
-    if missing:
+    others are ignored.
+
+    Semicolons and tabs may stand for commas, and then decimal commas for points, as spreadsheets
+    write them.
+    """
+    text = read_text(path, "a CSV file of edges, plain or gzipped")
+    sheet = spreadsheets.read_sheet(text, path)
+    wrong = [name for name in EDGE_COLUMNS if sheet.header.count(name) != 1]
+    if wrong:
+        names = ", ".join(wrong)
         raise InputError(
-            f"line 1 of {path} names no column {', '.join(missing)}, expected a header with "
-            f"{', '.join(EDGE_COLUMNS)}: add it to the file"
+            f"line 1 of {path} names {sheet.header.count(wrong[0]) or 'no'} column {names}, "
+            f"expected a header with each of {', '.join(EDGE_COLUMNS)} once: correct the file"
         )
-    places = [header.index(name) for name in EDGE_COLUMNS]
-    return [_edge(row, places, f"line {rows.line_num} of {path}") for row in rows if row]
+    places = [sheet.header.index(name) for name in EDGE_COLUMNS]
+    weights = [row[places[2]] for _, row in sheet.rows if len(row) > places[2]]
+    sign = spreadsheets.decimal_sign(weights, sheet.separator)
+    edges = [_edge(row, places, sign, f"line {line} of {path}") for line, row in sheet.rows]
+    if not edges:
+        raise InputError(f"{path} holds no edge, expected one in each line below its header")
+    warn_of_spoiled((gene for edge in edges for gene in edge[:2]), path)
+    return edges
 
 
-def _edge(row: list[str], places: list[int], where: str) -> tuple[str, str, float]:
-    try:
-        source, target, importance = (row[place].strip() for place in places)
-        weight = float(importance)
-    except (IndexError, ValueError):
-        # What the check below refuses, so that both kinds of failure have one message.
-        source = target = ""
-        weight = 0.0
-    if not (source and target and 0 < weight < float("inf")):
+def _edge(row: list[str], places: list[int], sign: str, where: str) -> tuple[str, str, float]:
+    cells = [row[place] if place < len(row) else "" for place in places]
+    weight = spreadsheets.number(cells[2], sign)
+    if not (cells[0] and cells[1] and weight is not None and 0 < weight < float("inf")):
         raise InputError(
             f"{where} is no edge ({','.join(row)[:40]!r}), expected two gene names and an "
-            "importance above 0: correct the line"
+            f"importance above 0 such as 0{sign}5: correct the line"
         )
-    return source, target, weight
+    return cells[0], cells[1], weight
 
 
 def read_pickled_terms(path: str | Path) -> Terms:
@@ -143,7 +176,7 @@ def read_pickled_terms(path: str | Path) -> Terms:
         f"{path} holds a {type(content).__name__}, expected a dictionary of gene symbol to set of "
         "terms"
     )
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not content:
         raise expected
     for gene, terms in content.items():
         if not isinstance(gene, str) or not isinstance(terms, set | frozenset | list | tuple):
@@ -163,13 +196,14 @@ def read_plain_pickle(path: str | Path) -> Any:
     looked up.
     """
     try:
-        value = _Plain(io.BytesIO(_bytes(path, "a pickle file"))).load()
+        value = _Plain(io.BytesIO(read_bytes(path, "a pickle file"))).load()
     # Our refusal names the look-up, which the clause for damaged pickles would hide.
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path} is no pickle that can be read ({error}): give a GMT or GAF file instead"
+            f"{path} is no pickle that can be read ({reason}): give a GMT or GAF file instead"
         ) from error
     _check_plain(value, path)
     return value
@@ -209,18 +243,3 @@ def _check_plain(value: Any, path: str | Path) -> None:
                 f"{path} holds a {type(item).__name__}, expected only dictionaries, sets, lists "
                 "and text"
             )
-
-
-def _bytes(path: str | Path, expected: str) -> bytes:
-    try:
-        content = Path(os.path.expanduser(path)).read_bytes()
-        return gzip.decompress(content) if content.startswith(GZIP) else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}), expected {expected}") from error
-
-
-def _text(path: str | Path, expected: str) -> str:
-    try:
-        return _bytes(path, expected).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} cannot be read ({error}), expected {expected}") from error

@@ -9,8 +9,6 @@ rules, which the published code has for one and two only.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpert.core.types import InputError
+from jaxpert.core.paths import path_of
+from jaxpert.core.texts import read_json
+from jaxpert.core.types import InputError, LabelRules
 from jaxpert.data.files import shown
+from jaxpert.data.labels_asked import Known, conditions_asked
 from jaxpert.data.ontology import read_plain_pickle
 from jaxpert.data.perturbation_groups import (
     NO_GROUPS,
@@ -27,11 +28,11 @@ from jaxpert.data.perturbation_groups import (
     Groups,
     PerturbationSplit,
     assembled,
-    gene_sets,
     groups_of,
     names_of,
 )
 
+NO_RULES = LabelRules()
 PARTS = ("train", "val", "test")
 VAL_SHARE = 0.1
 """Share of what is left for training that every published split takes for validation."""
@@ -134,22 +135,24 @@ def no_split(genes: Genes) -> PerturbationSplit:
 
 
 def custom(
-    genes: Genes, lists: Mapping[str, Sequence[str]] | str | Path, separator: str = "+"
+    genes: Genes,
+    lists: Mapping[str, Sequence[str]] | str | Path,
+    rules: LabelRules = NO_RULES,
 ) -> PerturbationSplit:
-    """The user's own lists of conditions for train, val and test; `A+B` and `B+A`, `A` and `A+ctrl`
-    mean the same.
+    """The user's own lists of conditions for train, val and test, understood as the labels of the
+    file are: `A+B` and `B+A`, `A` and `A+ctrl` mean the same.
 
     Args:
         genes: condition -> genes.
         lists: {"train": [...], "val": [...], "test": [...]}, or the path of a .json or .pkl file
             that holds it.
-        separator: between the genes of a listed condition.
+        rules: how the labels of the file are written.
 
     Control is trained on where it is not listed; other conditions that are not listed are dropped.
     Names that are not in the data, or in two lists, are an `InputError`.
     """
     lists = _checked(lists if isinstance(lists, Mapping) else read_lists(lists))
-    place = _places(genes, lists, separator)
+    place = _places(genes, lists, rules)
     # Every model compares with control, so it is trained on unless it is listed.
     place.setdefault(_control(genes), "train")
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
@@ -161,16 +164,11 @@ def custom(
 def read_lists(path: str | Path) -> Any:
     """What a .json file holds, or a .pkl file of nothing but dictionaries, lists and text (no other
     is opened)."""
-    path = Path(os.path.expanduser(path))
+    path = path_of(path)
     if path.suffix in (".pkl", ".pickle"):
         return read_plain_pickle(path)
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}), expected JSON such as {{'train': ['ctrl', "
-            "'A+ctrl'], 'val': [...], 'test': [...]}: set split.file to such a file"
-        ) from error
+    expected = "JSON such as {'train': ['ctrl', 'A+ctrl'], 'val': [...], 'test': [...]}"
+    return read_json(path, f"{expected} (split.file)")
 
 
 def split_conditions(kind: str, genes: Genes, seed: int, **settings: Any) -> PerturbationSplit:
@@ -180,7 +178,7 @@ def split_conditions(kind: str, genes: Genes, seed: int, **settings: Any) -> Per
         if name.endswith("share") and not 0 < value <= 1:
             wrong.append(f"{name} is {value}")
     if wrong:
-        raise InputError(f"{', '.join(wrong)}, expected a share over 0 and up to 1")
+        raise InputError(f"{', '.join(wrong)}, expected a share over 0 and up to 1: correct it")
     if kind == "no_split":
         return no_split(genes, **settings)
     return SEEDED[kind](genes, seed, **settings)
@@ -192,8 +190,8 @@ def _seen_genes(
     unknown = sorted(set(unseen) - set(names))
     if unknown:
         raise InputError(
-            f"genes {', '.join(unknown)} are to be held out but perturbed nowhere: correct the "
-            "names"
+            f"genes {', '.join(unknown)} are to be held out but perturbed nowhere, expected "
+            "perturbed ones: correct the names"
         )
     if only and not unseen:
         raise InputError(
@@ -332,20 +330,22 @@ def _checked(lists: Any) -> Mapping[str, Sequence[str]]:
     for part, names in lists.items():
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise InputError(
-                f"{part} of the custom split is {repr(names)[:60]}, expected a list of conditions"
+                f"{part} of the custom split is {repr(names)[:60]}, expected a list of conditions: "
+                "correct it"
             )
     return lists
 
 
-def _places(genes: Genes, lists: Mapping[str, Sequence[str]], separator: str) -> dict[str, str]:
+def _places(genes: Genes, lists: Mapping[str, Sequence[str]], rules: LabelRules) -> dict[str, str]:
     """Condition -> its part."""
-    # Listed names may have their genes in another order than the file.
-    by_set = {perturbed: name for name, perturbed in genes.items()}
+    conditions = {name: tuple(sorted(perturbed)) for name, perturbed in genes.items()}
+    rules = rules._replace(control=(_control(genes), *rules.control))
+    known = Known(conditions, rules)
     place: dict[str, str] = {}
     absent: list[str] = []
     for part, names in lists.items():
-        for given, perturbed in gene_sets(names, _control(genes), separator).items():
-            name = given if given in genes else by_set.get(perturbed)
+        # Listed names may have their genes in another order than the file.
+        for given, name in zip(names, conditions_asked(names, known), strict=True):
             if name is None:
                 absent.append(given)
             elif place.setdefault(name, part) != part:

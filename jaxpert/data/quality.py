@@ -3,7 +3,6 @@ they give."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.doublets import METHODS, call_doublets
 from jaxpert.data.files import column, shown
+from jaxpert.data.gene_classes import Classes, by_names, of_dataset, unrecognised
 
 MULTIPLIERS = (3, 4, 5)
 LOW = ("umi_count", "n_genes")
@@ -23,32 +23,27 @@ HIGH = ("pct_mt", "pct_ribo", "pct_hb")
 """Criteria that fail above their threshold: percent of a cell's counts in a class of genes."""
 UNFILTERED = "unfiltered_"
 """Start of the cell columns that keep what was measured before genes or cells were left out."""
-GENE_CLASSES = {
-    "pct_mt": re.compile(r"MT-"),
-    "pct_ribo": re.compile(r"RP[SL]"),
-    "pct_hb": re.compile(r"HB[^(P)]"),
-}
-"""Starts of gene symbols; "HB" goes on with anything but "(", "P" and ")", so HBEGF counts and HBP1
-does not."""
 NORMAL_CONSISTENT = 1.4826
 """MAD times this estimates the standard deviation of normal data."""
 
 
 def quality_metrics(
-    counts: Any, genes: Sequence[str], doublet: Bool[np.ndarray, "N"]
+    counts: Any, genes: Sequence[str] | Classes, doublet: Bool[np.ndarray, "N"]
 ) -> dict[str, np.ndarray]:
     """Return the six criteria per cell: `umi_count, n_genes, pct_mt, pct_ribo, pct_hb` and
     `doublet`.
 
-    `counts [N, G]` is CSR or dense, raw; a cell without counts has NaN percentages. Computed as
-    scanpy's `calculate_qc_metrics` does, in float64.
+    `counts [N, G]` is CSR or dense, raw; a cell without counts has NaN percentages. `genes` are
+    symbols, or the classes of the genes (`gene_classes(dataset)`). Computed as scanpy's
+    `calculate_qc_metrics` does, in float64.
     """
     from scipy import sparse
 
     counts = counts if sparse.issparse(counts) else sparse.csr_matrix(np.asarray(counts))
+    classes = genes if isinstance(genes, Mapping) else by_names(genes)
     # One product per block gives the counts in each class of genes and, last, in all genes.
-    classes = [gene_class(genes, name) for name in HIGH] + [np.ones(len(genes), bool)]
-    weights = np.stack(classes, axis=1).astype(np.float64)
+    columns = [classes[name] for name in HIGH] + [np.ones(counts.shape[1], bool)]
+    weights = np.stack(columns, axis=1).astype(np.float64)
     sums, seen = np.zeros((counts.shape[0], 4)), np.zeros(counts.shape[0])
     for rows, block in row_blocks(counts):
         values = block.astype(np.float64)
@@ -60,12 +55,6 @@ def quality_metrics(
     with np.errstate(invalid="ignore"):
         percent = {name: 100 * sums[:, i] / total for i, name in enumerate(HIGH)}
     return {"umi_count": total, "n_genes": seen, **percent, "doublet": np.asarray(doublet, bool)}
-
-
-def gene_class(genes: Sequence[str], criterion: str) -> Bool[np.ndarray, "G"]:
-    """True for the genes that `criterion` (one of HIGH) sums over."""
-    # `match` looks at the start of a name, which is where classes are told apart.
-    return np.array([GENE_CLASSES[criterion].match(gene) is not None for gene in genes], bool)
 
 
 def thresholds(
@@ -139,7 +128,9 @@ def add_quality(
     measured, sources = _measured(dataset, doublet, dict(columns or {}))
     bounds = thresholds(measured, scaled)
     quality = Quality(measured, bounds, multiplier, failed(measured, bounds[multiplier]), scaled)
-    remarks = notes + sources + _remarks(quality)
+    counted = [name for name in HIGH if not np.nanmax(measured[name], initial=0)]
+    missing = unrecognised(dataset, [name for name in counted if name not in (columns or {})])
+    remarks = notes + sources + ((missing,) if missing else ()) + _remarks(quality)
     return replace(dataset, quality=quality, notes=(*dataset.notes, *remarks))
 
 
@@ -177,12 +168,13 @@ def modelled_thresholds(dataset: Dataset) -> dict[int, dict[str, float]]:
 
 
 def _without_doublets(dataset: Dataset) -> dict[str, np.ndarray]:
-    return quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool))
+    none = np.zeros(len(dataset.cells), bool)
+    return quality_metrics(dataset.counts, of_dataset(dataset), none)
 
 
 def label_generated(
     counts: Any,
-    genes: Sequence[str],
+    genes: Sequence[str] | Classes,
     bounds: Mapping[str, float],
     *,
     doublets: str = "scrublet",
@@ -192,10 +184,10 @@ def label_generated(
     """Return which generated cells fail the data's thresholds of one multiplier; 1 - its mean is
     the QC pass rate.
 
-    `counts [N, G]` is CSR or dense. Doublets are called on generated cells alone, in `chunks`
-    interleaved parts (row i goes to part i mod `chunks`, so that with equally many rows per
-    perturbation every part holds all of them). A part in which no doublet threshold is found has no
-    doublets. `doublets` is a method or "none".
+    `counts [N, G]` is CSR or dense, `genes` as in `quality_metrics`. Doublets are called on
+    generated cells alone, in `chunks` interleaved parts (row i goes to part i mod `chunks`, so that
+    with equally many rows per perturbation every part holds all of them). A part in which no
+    doublet threshold is found has no doublets. `doublets` is a method or "none".
     """
     from scipy import sparse
 
@@ -230,8 +222,8 @@ def _doublets(
     values = dataset.obs[method]
     if not values.isin([0, 1]).all():
         raise InputError(
-            f"column {method!r} of doublet calls holds more than 0 and 1: choose another with "
-            "quality.doublets"
+            f"column {method!r} of doublet calls holds other values too, expected 0 and 1 alone: "
+            "choose another with quality.doublets"
         )
     return np.asarray(values, bool), ()
 
@@ -244,9 +236,9 @@ def _measured(
     if unknown:
         raise InputError(
             f"quality.columns has the criteria {shown(unknown)}, expected some of "
-            f"{shown(LOW + HIGH)}"
+            f"{shown(LOW + HIGH)}: correct it"
         )
-    metrics: dict[str, Any] = quality_metrics(dataset.counts, dataset.genes, doublet)
+    metrics: dict[str, Any] = quality_metrics(dataset.counts, of_dataset(dataset), doublet)
     sources = []
     for name in LOW + HIGH:
         source = columns.get(name, UNFILTERED + name)
@@ -266,7 +258,7 @@ def _numbers(obs: Any, source: str, criterion: str) -> np.ndarray:
     if values.dtype.kind not in "buif" or lacking:
         raise InputError(
             f"column {source!r} for the quality criterion {criterion} is not a number for every "
-            f"cell: choose another one with quality.columns.{criterion}"
+            f"cell, expected one: choose another one with quality.columns.{criterion}"
         )
     return np.asarray(values, np.float64)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.counts import Labelled, read_counts
+from jaxpert.data.counts import read_counts
 from jaxpert.data.files import Table, column, opened, shown
-from jaxpert.data.labels import Labels, guide_columns, parse_guides, parse_labels, text_labels
+from jaxpert.data.gene_classes import with_flags
+from jaxpert.data.identifiers import name_notes, renamed
+from jaxpert.data.labels import Labels, read_labels, rules_of, text_labels
+from jaxpert.data.stored import Labelled
 from jaxpert.data.subset import genes_in_cells, keep_genes
 
 
@@ -18,44 +22,63 @@ def read(
     source: Any,
     *,
     perturbation: str = "condition",
-    control: str = "ctrl",
+    control: str | Sequence[str] = "ctrl",
     separator: str | None = "+",
     layer: str | None = None,
     guide_prefix: str | None = None,
     stratum: str | None = None,
     min_cells_per_gene: int = 0,
     highly_variable: str | bool | None = None,
+    gene_names: str | None = None,
+    strip_versions: bool = False,
+    gene_columns: Mapping[str, str] | None = None,
     name: str | None = None,
+    **label_rules: Any,
 ) -> Dataset:
-    """Read a screen from an .h5ad path or an AnnData object.
+    """Read a screen from a file or an AnnData object.
 
     Args:
-      source: path or AnnData.
+      source: path of an .h5ad, .zarr or .h5mu file, or AnnData.
       perturbation: column with one label per cell, such as `ctrl`, `A+ctrl` or `A+B`.
-      control: the control label; as a part of a longer label it is no treatment.
+      control: the control label, or several, `*` standing for any text; as a part of a longer label
+        it is no treatment.
       separator: what stands between treatments; None takes each label as one treatment.
       layer: layer with raw counts; None is X, "raw" is `adata.raw`.
-      guide_prefix: take the treatments from the 0/1 columns whose names start so; then
+      guide_prefix: take the treatments from the columns of 0/1 or counts whose names start so; then
         `perturbation`, where the file has it, only names the conditions.
       stratum: column with cell line or batch; None puts all cells into one stratum, "all".
       min_cells_per_gene: leave out genes with counts in fewer cells.
       highly_variable: column of the gene table that is True for genes to keep (True means
           "highly_variable").
+      gene_names: column of the gene table that names the genes; None is the file's own names.
+      strip_versions: leave the versions of Ensembl and RefSeq identifiers out of gene names.
+      gene_columns: {criterion: column} of the gene table that flags mitochondrial (pct_mt),
+          ribosomal (pct_ribo) or haemoglobin (pct_hb) genes; the others go by their symbols.
       name: name of the data set; None is the file's name.
+      **label_rules: more of `core.types.LabelRules`: `treatments`, `case`, `missing`,
+        `guide_pattern`, `guide_threshold`, `no_guide` (docs/guide/labels.md).
 
     Returns a `Dataset` without split and quality; its notes say what was merged or left out. Raises
     `InputError`, one sentence, for anything that cannot be used. Where genes are left out, the
     quality criteria are measured before, on all genes, and kept in `obs` as `unfiltered_*`
     (`add_quality` takes them from there).
     """
+    rules = rules_of(
+        control, separator, perturbation=perturbation, guide_prefix=guide_prefix, **label_rules
+    )
     with opened(source, layer) as table:
+        var = with_flags(table.var, dict(gene_columns or {}))
+        table, notes = renamed(table, gene_names, strip_versions)
         check_names(table)
-        labels = _labels(table.obs, perturbation, control, separator, guide_prefix)
-        strata = _strata(table.obs, stratum)
+        labels = read_labels(table.obs, rules, table.var.index)
+        obs = table.obs if labels.kept is None else table.obs[labels.kept]
+        strata = _strata(obs, stratum)
         keep = _highly_variable(table.var, highly_variable)
         # Last, since it is slow: labels and columns that cannot be used stop the run before.
-        counts = load_counts(table)
-    dataset = make_dataset(name or table.name, counts, table.obs, table.var.index, labels, strata)
+        counts = load_counts(table, labels.kept)
+    genes = table.var.index
+    dataset = make_dataset(name or table.name, counts, obs, genes, labels, strata, var)
+    dataset = replace(dataset, notes=table.notes + notes + dataset.notes)
     if min_cells_per_gene > 0:
         keep = keep & genes_in_cells(dataset.counts, min_cells_per_gene)
     return (
@@ -87,9 +110,10 @@ def labelled(table: Table) -> Labelled:
     )
 
 
-def make_dataset(name: str, counts, obs, genes, labels: Labels, strata=None) -> Dataset:
+def make_dataset(name: str, counts, obs, genes, labels: Labels, strata=None, var=None) -> Dataset:
     """Put the parts together and note what a user should know: rare conditions, empty cells and
-    genes."""
+    genes, perturbations that are no gene."""
+    names = name_notes(list(map(str, genes)), var, labels.treatments)
     strata_names, stratum = strata or (("all",), np.zeros(len(obs), np.int32))
     return Dataset(
         name=name,
@@ -104,7 +128,9 @@ def make_dataset(name: str, counts, obs, genes, labels: Labels, strata=None) -> 
         strata=strata_names,
         stratum=stratum,
         obs=obs,
-        notes=labels.notes + _remarks(counts, labels),
+        notes=labels.notes + _remarks(counts, labels) + names,
+        var=var,
+        label_rules=labels.rules,
     )
 
 
@@ -126,25 +152,6 @@ def check_names(table: Table) -> None:
                 f"({shown(repeated, 5)}), expected unique names: call adata.{fix}() and write the "
                 "file again"
             )
-
-
-def _labels(
-    obs, perturbation: str, control: str, separator: str | None, guide_prefix: str | None
-) -> Labels:
-    fix = f"label them or leave them out (adata = adata[adata.obs[{perturbation!r}].notna()])"
-    if guide_prefix is None:
-        text = text_labels(obs, perturbation, "data.perturbation", fix)
-        return parse_labels(text, control=control, separator=separator, name=perturbation)
-    columns, notes = guide_columns(obs, guide_prefix)
-    names = (
-        text_labels(obs, perturbation, "data.perturbation", fix)
-        if perturbation in obs.columns
-        else None
-    )
-    labels = parse_guides(
-        obs, columns, control=control, separator=separator or "+", prefix=guide_prefix, names=names
-    )
-    return labels._replace(notes=notes + labels.notes)
 
 
 def _strata(obs, stratum: str | None) -> tuple[tuple[str, ...], np.ndarray] | None:

@@ -11,18 +11,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.counts import stored_blocks
+from jaxpert.core.texts import read_text
+from jaxpert.core.types import Dataset, InputError, LabelRules
+from jaxpert.data.counts import count_blocks
 from jaxpert.data.doublets import METHODS, call_doublets
 from jaxpert.data.files import Table, opened, shown
-from jaxpert.data.labels import parse_guides, parse_labels, text_labels
+from jaxpert.data.gene_classes import by_names
+from jaxpert.data.guides import parse_guides
+from jaxpert.data.identifiers import renamed, symbols_column
+from jaxpert.data.labels import parse_labels, text_labels
 from jaxpert.data.moments import add_by_group, gene_sums, log_normalise
-from jaxpert.data.quality import gene_class, keep_unfiltered
+from jaxpert.data.quality import keep_unfiltered
 from jaxpert.data.read import check_names, labelled, load_counts, make_dataset
 from jaxpert.data.subset import genes_in_cells, keep_cells, keep_genes
 
 CONTROL = "non-targeting"
-SYMBOL_COLUMNS = ("gene_name", "gene_symbols", "gene_symbol")
 REPLOGLE_CONTROLS = 2_000
 REPLOGLE_TARGETS = 681
 REPLOGLE_GENES = 1_187
@@ -108,9 +111,8 @@ def replogle(
         rows = np.isin(target, keep_targets) & ~control
         rows[_some(np.flatnonzero(control), REPLOGLE_CONTROLS)] = True
         counts = load_counts(table, rows, keep_columns)
-        labels = parse_labels(
-            np.where(control, CONTROL, guide)[rows], control=CONTROL, separator=None, name="sgID_AB"
-        )
+        rules = LabelRules("sgID_AB", (CONTROL,), "")
+        labels = parse_labels(np.where(control, CONTROL, guide)[rows], rules)
     dataset = make_dataset(
         "replogle", counts, table.obs[rows], table.var.index[keep_columns], labels
     )
@@ -138,7 +140,8 @@ def adamson(path: Path, doublets: str = "scrublet") -> Dataset:
     names = np.where(
         np.char.find(text, "(mod)") >= 0, CONTROL, [label.split("_")[0] for label in text]
     )
-    labels = parse_labels(names, control=CONTROL, separator=None, name="perturbation")
+    # Cells without a label stay until genes were counted.
+    labels = parse_labels(names, LabelRules("perturbation", (CONTROL,), "", missing="keep"))
     dataset = make_dataset("adamson", counts, obs, table.var.index, labels)
     # Genes before cells, as published: cells left out later still count for a gene.
     dataset = _drop_genes(_measure_first(dataset, doublets), 20)
@@ -169,19 +172,8 @@ def _require(table: Table, names: Sequence[str]) -> None:
 def _with_symbols(table: Table) -> Table:
     """Index the genes by symbol where the index holds Ensembl identifiers and a column has the
     symbols."""
-    symbols = [name for name in SYMBOL_COLUMNS if name in table.var.columns]
-    if not symbols or not all(str(name).startswith("ENS") for name in table.var.index[:5]):
-        return table
-    from anndata.utils import make_index_unique
-
-    var = table.var.set_axis(make_index_unique(_index(table.var[symbols[0]].astype(str))), axis=0)
-    return table._replace(var=var)
-
-
-def _index(values: Any) -> Any:
-    import pandas as pd
-
-    return pd.Index(np.asarray(values, dtype=object))
+    symbols = symbols_column(list(map(str, table.var.index)), table.var)
+    return renamed(table, symbols, False)[0]
 
 
 def _from_guides(table: Table, columns: Sequence[str], names: str, prefix: str = "") -> Dataset:
@@ -191,9 +183,8 @@ def _from_guides(table: Table, columns: Sequence[str], names: str, prefix: str =
             "screen: delete it to have it fetched again, or give it as data.source with its path"
         )
     text = text_labels(table.obs, names, names, "delete the file to have it fetched again")
-    labels = parse_guides(
-        table.obs, columns, control=CONTROL, separator="+", prefix=prefix, names=text
-    )
+    rules = LabelRules(names, (CONTROL,), "+", guide_prefix=prefix)
+    labels = parse_guides(table.obs, columns, rules, text)
     return make_dataset(table.name, load_counts(table), table.obs, table.var.index, labels)
 
 
@@ -213,7 +204,7 @@ def _theislab_filters(dataset: Dataset) -> Dataset:
     dataset = _drop_genes(dataset, 20)
     counts = dataset.counts.astype(np.float32)
     total = np.asarray(counts.sum(axis=1)).ravel()
-    mitochondrial = counts @ gene_class(dataset.genes, "pct_mt").astype(np.float32)
+    mitochondrial = counts @ by_names(dataset.genes)["pct_mt"].astype(np.float32)
     # Without a division, which would be 0 / 0 for an empty cell.
     keep = (100 * mitochondrial <= 15 * total) & (np.diff(counts.indptr) <= 6_000)
     return keep_cells(dataset, keep, "more than 15 % mitochondrial counts or 6,000 genes")
@@ -255,7 +246,7 @@ def _replogle_lists(
 
 def _lines(path: Path, what: str) -> list[str] | None:
     file = Path(path).parent / f"replogle_{what}.txt"
-    return file.read_text().split() if file.exists() else None
+    return read_text(file, "a list of names").split() if file.exists() else None
 
 
 def _some(rows: np.ndarray, number: int) -> np.ndarray:
@@ -321,7 +312,7 @@ def _means(
     total = np.zeros((groups, len(table.var)))
     squares = np.zeros(len(table.var))
     # One pass: nothing larger than sums by target is held of the file.
-    for rows, block in stored_blocks(labelled(table)):
+    for rows, block in count_blocks(labelled(table)):
         values, _ = log_normalise(block)
         add_by_group(total, values, index[rows])
         controls = values[index[rows] == reference]

@@ -101,7 +101,9 @@ def is_dense(layout: str, dense_bytes: int, memory_bytes: int | None, cpu_bytes:
         cpu_bytes: what it may take where the device does not tell its memory.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"layout is {layout!r}, expected 'auto', 'dense' or 'csr'")
+        raise InputError(
+            f"layout is {layout!r}, expected 'auto', 'dense' or 'csr': correct train.layout"
+        )
     if layout != "auto":
         return layout == "dense"
     # Parameters, moments and activations need the rest of the memory.

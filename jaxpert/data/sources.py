@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxpert.core.paths import path_of
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data import screens
 from jaxpert.data.files import shown
@@ -71,8 +72,8 @@ def load(
     doublets: str = "scrublet",
     **read_options: Any,
 ) -> Dataset:
-    """Return the data set of a public name (norman, dixit, replogle, adamson), an .h5ad path or an
-    AnnData object.
+    """Return the data set of a public name (norman, dixit, replogle, adamson), a file or an AnnData
+    object.
 
     Args:
       source: name, path or AnnData.
@@ -93,12 +94,12 @@ def load(
     if (
         isinstance(source, str)
         and not Path(source).suffix
-        and not Path(source).exists()
+        and not path_of(source).exists()
         and os.sep not in source
     ):
         raise InputError(
-            f"data.source is {source!r}, which is neither a file nor a public name: give the path "
-            f"of an .h5ad file or one of {shown(SOURCES)}"
+            f"data.source is {source!r}, expected a file or a public name: give the path of an "
+            f".h5ad file or one of {shown(SOURCES)}"
         )
     return read(source, **read_options)
 
@@ -106,7 +107,7 @@ def load(
 def data_folder(folder: str | Path | None = None) -> Path:
     """The folder of public files: `folder`, else $JAXPERT_DATA, else the user's cache folder."""
     if folder or os.environ.get("JAXPERT_DATA"):
-        return Path(folder or os.environ["JAXPERT_DATA"]).expanduser()
+        return path_of(folder or os.environ["JAXPERT_DATA"])
     import pooch
 
     return Path(pooch.os_cache("jaxpert"))
@@ -125,10 +126,12 @@ def locate(name: str, folder: str | Path | None = None) -> Path:
         _download(source.url, f"{source.origin}, {source.size}", path, demo, source.known_hash)
     record = path.with_suffix(".h5ad.sha256")
     # By size, since the digest of 65 GB would take minutes at every start.
-    if record.exists() and (size := int(record.read_text().split()[1])) != path.stat().st_size:
+    size = str(path.stat().st_size)
+    recorded = record.read_text(errors="replace").split()[1:2] if record.exists() else [size]
+    if recorded != [size]:
         raise InputError(
-            f"{path} has {path.stat().st_size} bytes but {size} were downloaded, expected an "
-            f"unchanged file: delete {path} and {record.name}, and it will be fetched again"
+            f"{path} has {size} bytes but {''.join(recorded) or 'none'} were downloaded, expected "
+            f"an unchanged file: delete {path} and {record.name}, and it will be fetched again"
         )
     return path
 
@@ -160,13 +163,14 @@ def _download(url: str, what: str, path: Path, instead: str, known_hash: str | N
         )
     except ValueError as error:
         raise InputError(
-            f"the download of {path.name} does not have the digest {known_hash} and was discarded: "
-            f"try again, or {by_hand}"
+            f"the download of {path.name} was discarded, expected the digest {known_hash}: try "
+            f"again, or {by_hand}"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(
-            f"{path.name} is not at {path} and could not be downloaded ({reason}): {by_hand}"
+            f"{path.name} is not at {path} and could not be downloaded ({reason}), expected it "
+            f"there: {by_hand}"
         ) from error
     # Recorded also where the publisher states none, so that later changes show.
     digest = pooch.file_hash(str(path), alg="sha256")

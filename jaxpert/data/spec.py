@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import Dataset, InputError, Spec
 from jaxpert.data.counts import row_blocks
+from jaxpert.data.identifiers import advice
 from jaxpert.data.moments import log_moments, log_normalised_mean
 
 BLOCK_VALUES = 64_000_000
@@ -41,6 +42,7 @@ def make_spec(dataset: Dataset) -> Spec:
         treatment_cells=treatment_cells(dataset, "train"),
         condition_cells=condition_cells(dataset, "train"),
         graphs=dataset.graphs,
+        naming=advice(dataset.genes, dataset.var, dataset.treatments),
     )
 
 
@@ -125,7 +127,8 @@ def failed_rows(dataset: Dataset, split: str) -> np.ndarray:
     """Row numbers of the failed cells in `split`."""
     if dataset.quality is None:
         raise InputError(
-            f"data set {dataset.name!r} has no quality labels yet: call data.add_quality first"
+            f"data set {dataset.name!r} has no quality labels yet, expected some: call "
+            "data.add_quality first"
         )
     rows = dataset.rows(split)
     return rows[dataset.quality.failed[rows]]

@@ -34,7 +34,9 @@ class Audit(NamedTuple):
 def audit(dataset: Dataset) -> Audit:
     """Audit the split of a data set, whatever made it."""
     if dataset.split is None:
-        raise InputError(f"data set {dataset.name!r} has no split yet: call data.add_split first")
+        raise InputError(
+            f"data set {dataset.name!r} has no split yet, expected one: call data.add_split first"
+        )
     train, val, test = (_given(dataset, part) for part in PARTS)
     both = np.intersect1d(_perturbed(dataset, "train"), _perturbed(dataset, "test"))
     cells = np.bincount(dataset.condition, minlength=len(dataset.conditions))

@@ -88,8 +88,8 @@ def drop_failed(dataset: Dataset) -> Dataset:
     cells only; test cells and measured effects stay as they are."""
     if dataset.quality is None or dataset.split is None:
         raise InputError(
-            f"data set {dataset.name!r} lacks quality labels or a split: call add_quality and "
-            "add_split"
+            f"data set {dataset.name!r} lacks quality labels or a split, expected both: call "
+            "add_quality and add_split"
         )
     gone = dataset.quality.failed & np.isin(dataset.split, (TRAIN, VAL))
     split = np.where(gone, DROPPED, dataset.split).astype(np.int8)
@@ -162,10 +162,10 @@ def _by_perturbation(dataset: Dataset, kind: str, seed: int, settings: dict[str,
     if kind == "custom":
         if not settings.get("lists"):
             raise InputError(
-                "split.kind is 'custom' but there are no lists: set split.file to a .json file of "
-                "them"
+                "split.kind is 'custom' but there are no lists, expected some: set split.file to "
+                "a .json file of them"
             )
-        divided = perturbation_splits.custom(genes, **settings)
+        divided = perturbation_splits.custom(genes, rules=dataset.label_rules, **settings)
     else:
         divided = perturbation_splits.split_conditions(kind, genes, seed, **settings)
     split = _codes(dataset, divided)
@@ -208,8 +208,8 @@ def _combinations(dataset: Dataset, seed: int) -> np.ndarray:
 def _column(dataset: Dataset, name: str | None) -> np.ndarray:
     if not name:
         raise InputError(
-            "split.kind is 'column' but no column is named: set split.column to one of "
-            f"{shown(dataset.obs.columns, 40)}"
+            "split.kind is 'column' but no column is named, expected one: set split.column to one "
+            f"of {shown(dataset.obs.columns, 40)}"
         )
     text = text_labels(
         dataset.obs, name, "split.column", "write 'dropped' for cells of no split"
@@ -232,7 +232,8 @@ def _require_cells(dataset: Dataset, split: np.ndarray, kind: str) -> None:
     if empty:
         sizes = ", ".join(f"{name} {number}" for name, number in zip(SPLITS, cells, strict=True))
         raise InputError(
-            f"the split of {dataset.name!r} puts no cell into {' and '.join(empty)} ({sizes}): "
+            f"the split of {dataset.name!r} puts no cell into {' and '.join(empty)} ({sizes}), "
+            "expected some in each: "
             f"{FIXES.get(kind, 'give more cells, or take all for training with split.kind=none')}"
         )
     if TRAIN in wanted and not ((split == TRAIN) & (dataset.condition == dataset.control)).any():

@@ -23,7 +23,9 @@ def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:
 
 def keep_genes(dataset: Dataset, keep: Bool[np.ndarray, "G"]) -> Dataset:
     """Keep some genes; the caller notes why."""
-    return replace(dataset, counts=dataset.counts[:, keep], genes=_chosen(dataset.genes, keep))
+    var = None if dataset.var is None else dataset.var[keep]
+    counts, genes = dataset.counts[:, keep], _chosen(dataset.genes, keep)
+    return replace(dataset, counts=counts, genes=genes, var=var)
 
 
 def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Dataset:
@@ -36,8 +38,8 @@ def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Da
     # Every effect is a difference from control, so no filter may empty it.
     if not used[dataset.control]:
         raise InputError(
-            f"no control cell of {dataset.name!r} is left after leaving out cells ({reason}): "
-            "loosen that filter"
+            f"no control cell of {dataset.name!r} is left after leaving out cells ({reason}), "
+            "expected some: loosen that filter"
         )
     table = dataset.condition_treatments[used]
     # A treatment without conditions would be a parameter that no cell trains.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.doublets import METHODS
 from jaxpert.data.files import shown
+from jaxpert.data.identifiers import advice
 from jaxpert.data.quality import add_quality, failed, flags, modelled_thresholds
 
 
@@ -38,7 +39,8 @@ def like_training(
     """
     if training.quality is None:
         raise InputError(
-            f"data set {training.name!r} has no quality labels: call data.add_quality first"
+            f"data set {training.name!r} has no quality labels, expected some: call "
+            "data.add_quality first"
         )
     dataset = align_strata(align_treatments(align_genes(dataset, training), training), training)
     multiplier = training.quality.multiplier
@@ -80,11 +82,13 @@ def align_genes(dataset: Dataset, training: Dataset) -> Dataset:
     """The training genes in their order."""
     missing = _absent(training.genes, dataset.genes)
     if missing:
+        better = advice(dataset.genes, dataset.var, training.genes)
+        better = f" ({better})" if better else ""
         raise InputError(
             f"{dataset.name!r} lacks {len(missing)} of the {len(training.genes)} genes that the "
             f"model was trained on ({shown(missing, 5)}), expected all of them under the same "
             "names: give the file before its genes were filtered, or train on the genes that both "
-            "have"
+            f"have{better}"
         )
     notes, left = dataset.notes, _absent(dataset.genes, training.genes)
     if left:
@@ -93,7 +97,9 @@ def align_genes(dataset: Dataset, training: Dataset) -> Dataset:
     order = _places(training.genes, dataset.genes)
     # Choosing columns leaves the entries of a row unsorted.
     counts = dataset.counts[:, order].sorted_indices()
-    return replace(dataset, counts=counts, genes=training.genes, notes=notes)
+    # The training table knows which of these genes a quality criterion sums over.
+    genes, var = training.genes, training.var
+    return replace(dataset, counts=counts, genes=genes, var=var, notes=notes)
 
 
 def align_treatments(dataset: Dataset, training: Dataset) -> Dataset:

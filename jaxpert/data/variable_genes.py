@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.identifiers import advice
 from jaxpert.data.moments import gene_sums, log_normalised_blocks
 from jaxpert.data.quality import keep_unfiltered
 from jaxpert.data.subset import keep_genes
@@ -26,7 +27,7 @@ def keep_variable(dataset: Dataset, number: int) -> Dataset:
     """
     if number < 1:
         raise InputError(
-            f"data.variable_genes is {number}, expected a number of genes, or 0 for all"
+            f"data.variable_genes is {number}, expected a number of genes, or 0 for all: correct it"
         )
     if number >= len(dataset.genes):
         return dataset
@@ -38,8 +39,16 @@ def keep_variable(dataset: Dataset, number: int) -> Dataset:
         f"{int((perturbed & ~keep).sum())} perturbed genes that are not among them; quality "
         "criteria were measured before, on all genes"
     )
+    notes = [note]
+    if perturbed.sum() < len(dataset.treatments):
+        # The names were noted when the file was read; here they lose the gene itself.
+        better = advice(dataset.genes, dataset.var, dataset.treatments)
+        notes.append(
+            f"ATTENTION: {int(perturbed.sum())} of {len(dataset.treatments)} perturbed genes are "
+            "kept by name, the others are not named as any gene" + (f": {better}" if better else "")
+        )
     kept = keep_genes(keep_unfiltered(dataset), keep | perturbed)
-    return replace(kept, notes=(*kept.notes, note))
+    return replace(kept, notes=(*kept.notes, *notes))
 
 
 def _moments(dataset: Dataset) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "G"]]:

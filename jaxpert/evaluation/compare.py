@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxpert.core.errors import InputError
 from jaxpert.core.types import Dataset
 from jaxpert.data.files import shown
 from jaxpert.evaluation import scoring
@@ -223,20 +224,21 @@ def json_safe(tree: Any) -> Any:
 
 def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen) -> None:
     if MODEL not in predictions:
-        raise ValueError(
-            f"predictions are {sorted(predictions)}, expected one of them to be {MODEL!r}"
+        raise InputError(
+            f"predictions are {sorted(predictions)}, expected one of them to be {MODEL!r}: name "
+            "the model's so"
         )
     rows = _rows_of(screen)
     for name, values in predictions.items():
         if values.shape != observed.shape:
-            raise ValueError(
+            raise InputError(
                 f"{name} has shape {values.shape}, expected that of the observed effects "
-                f"{observed.shape}"
+                f"{observed.shape}: predict the same conditions and genes"
             )
         # Rows in no subset are never scored and may be undefined.
         bad = rows[~np.isfinite(values[rows]).all(1)]
         if len(bad):
-            raise ValueError(
+            raise InputError(
                 f"{name} predicts values that are not finite for {_names(bad, screen)}, expected "
                 "numbers: its parameters may have diverged, or a row generated no counts at all"
             )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxpert.core.errors import InputError
 from jaxpert.evaluation.pseudobulk import Pseudobulk
 
 CONSTANT = 1e-12
@@ -41,25 +42,32 @@ def rank(moments: Pseudobulk, reference: int | Int[np.ndarray, "C"]) -> Ranking:
         moments: means, variances and cells (`condition_means(..., variance=True)`), on a log scale
             as a rule.
         reference: row of the control condition, or a row for each condition (the control of its own
-            cell line).
+            cell line). Of moments taken within strata the control beside each condition counts.
 
     t = (m1 - m0) / sqrt(v1/n1 + v0/n0) with sample variances, which is scanpy's "t-test" with
     `rankby_abs`; a t of 0/0 is 0, and a gene that is constant on both sides with different values
     comes first.
     """
     if moments.variance is None:
-        raise ValueError(
-            "the moments have no variance, expected those of condition_means(..., variance=True)"
+        raise InputError(
+            "the moments have no variance, expected some: make them by "
+            "condition_means(..., variance=True)"
         )
     rows = np.arange(len(moments.mean))
     reference = np.broadcast_to(np.asarray(reference), rows.shape)
     # NaN differs from 0, so a condition without cells would count all genes as expressed.
     mean = np.nan_to_num(moments.mean)
-    other = mean[reference]
+    other, cells = mean[reference], moments.cells[reference]
+    if moments.matched is not None:
+        # Cells as they are, so that a gene that none of them expresses has a mean of 0.
+        mean = np.nan_to_num(moments.matched.mean)
+        other, cells = np.nan_to_num(moments.matched.control), moments.matched.cells
     share = _share(moments.variance, mean, moments.cells)
+    other_share = _share(moments.variance[reference], other, cells)
     # t = (m1 - m0) / sqrt(v1/n1 + v0/n0) (docs/evaluation.md, "Ranking of genes").
-    score = _welch(mean, other, share, share[reference])
-    enough = moments.cells >= 2
+    score = _welch(mean, other, share, other_share)
+    # Two cells of different strata give no variance within strata.
+    enough = (moments.cells >= 2) & np.isfinite(moments.variance).all(1)
     ranked = enough & enough[reference] & (rows != reference)
     # A single cell has no variance, so its t would be made up.
     score = np.where(ranked[:, None], score, 0.0)

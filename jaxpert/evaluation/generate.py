@@ -9,7 +9,7 @@ row may then equal that of a row in another block, which leaves each row's distr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxpert.core.errors import InputError
 from jaxpert.core.types import Model, PyTree, Request
 from jaxpert.nn import transforms
 
@@ -100,7 +101,12 @@ def effect_intervals(
     else:
         _require_groups(particles, groups)
     size = particles // groups
-    rows, chunk = block_sizes(model, params, state, request, size)
+    shaped = request
+    if controls is not None:
+        # The first cell stands for any, since only shapes are asked for.
+        shape = (len(request.library), controls.shape[1])
+        shaped = request._replace(control=jnp.broadcast_to(controls[0], shape))
+    rows, chunk = block_sizes(model, params, state, shaped, size)
     keep, order = padded_order(size, chunk)
     # All keys at once: how many particles are taken at a time changes no draw.
     keys = jax.random.split(key, particles)
@@ -117,7 +123,7 @@ def effect_intervals(
         effect = sums.mean - sums.mean[0]
         # A group is one observation of the effect, and is merged like a cell.
         group = Sums(np.ones(len(effect)), effect, np.zeros_like(effect))
-        if total is None:
+        if total is None or spread is None:
             total, spread = sums, group
         else:
             total, spread = _merge(total, sums), _merge(spread, group)
@@ -132,6 +138,32 @@ def _require_groups(particles: int, groups: int) -> None:
         raise ValueError(
             f"{particles} particles cannot be split into {groups} equal groups of at least two"
         )
+
+
+def mixed(parts: Sequence[tuple[Float[np.ndarray, "R"], Effects]]) -> Effects:
+    """Effects in several strata as those of their mixture, by the weight of each row in each
+    stratum (summing to 1).
+
+    Means are those of the control of all strata plus the effect, so that a row in another stratum
+    than the control does not take the difference between strata for its own.
+    """
+    effect, variance, control, spread, cells = 0.0, 0.0, 0.0, 0.0, 0
+    for row_weight, part in parts:
+        weight = row_weight[:, None]
+        effect = effect + _share(weight, part.effect)
+        # Strata are asked independently, so that their variances add up.
+        variance = variance + _share(weight**2, part.error**2)
+        # The control is row 0, and its own weights make the common reference.
+        control = control + _share(weight[:1], part.moments.mean[:1])
+        spread = spread + _share(weight, part.moments.sd**2)
+        cells = cells + np.where(row_weight > 0, part.moments.cells, 0)
+    moments = Moments(np.asarray(control + effect), np.sqrt(spread), np.asarray(cells))
+    return Effects(np.asarray(effect), np.sqrt(variance), moments)
+
+
+def _share(weight: Float[np.ndarray, "R 1"], values: Float[np.ndarray, "R G"]) -> np.ndarray:
+    """Weighted values; those of weight 0 may be undefined."""
+    return np.where(weight > 0, weight * values, 0.0)
 
 
 def generated_counts(
@@ -153,7 +185,9 @@ def generated_counts(
     from scipy import sparse
 
     if model.scale != "counts" or not model.stochastic:
-        raise ValueError("this model predicts means, not counts: cells cannot be generated from it")
+        raise InputError(
+            "this model predicts means, expected one that generates counts: take another model"
+        )
     # Two keys, so that drawing library sizes changes no latent.
     key_predict, key_library = jax.random.split(key)
     keys = jax.random.split(key_predict, cells_per_row)
@@ -170,8 +204,9 @@ def generated_counts(
             _draw_counts(model.predict, rows, params, state, keys[part], request, library[part])
         )
         if not (x >= 0).all():  # also false for NaN
-            raise ValueError(
-                "the model generated counts below zero or not numbers: its parameters have diverged"
+            raise InputError(
+                "the model generated counts below zero or not numbers, expected whole numbers from "
+                "0: its training has diverged, train it again with a lower train.learning_rate"
             )
         # Sparse at once, since dense cells of all blocks would not fit.
         blocks.append(sparse.csr_matrix(x.reshape(-1, x.shape[-1]).astype(np.int32)))
@@ -260,8 +295,9 @@ def _log2(x: Float[Array, "K R G"], scale: str) -> tuple[Float[Array, "K R G"], 
     if scale == "lognorm":
         return transforms.lognorm_to_log2(x), every
     if scale != "counts":
-        raise ValueError(
-            f"the model predicts on scale {scale!r}, expected 'counts', 'lognorm' or 'log2'"
+        raise InputError(
+            f"the model predicts on scale {scale!r}, expected 'counts', 'lognorm' or 'log2': "
+            "correct its `scale`"
         )
     full = x.sum(-1) != 0  # NaN counts as full, so that a diverged model shows
     # Ones in place of empty cells, whose 0 / 0 would be NaN although masked.

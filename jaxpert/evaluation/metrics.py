@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxpert.core.errors import InputError
+
 CONSTANT = 1e-12
 """Variance below this share of the mean square is rounding: the values count as constant."""
 
@@ -110,7 +112,9 @@ def distances(
     p, q = predicted.astype(np.float64), observed.astype(np.float64)
     if kind == "l2":
         if own_genes is not None:
-            raise ValueError("own_genes is for the l1 distance only")
+            raise InputError(
+                "own_genes is given for the l2 distance, expected it for l1 alone: leave it out"
+            )
         return cdist(p, q)
     distance = cdist(p, q, "cityblock")
     if own_genes is not None:

@@ -1,4 +1,5 @@
-"""Average treatment effects: mean expression per condition minus that of the control."""
+"""Average treatment effects: mean expression per condition minus that of the control of the same
+strata."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.moments import Pseudobulk, condition_means
+from jaxpert.data.moments import Pseudobulk
+from jaxpert.evaluation.strata import means_within, strata_of
 
 
 def effects(pseudobulk: Pseudobulk, control: int) -> Float[np.ndarray, "C G"]:
@@ -34,26 +36,43 @@ def observed_means(
     dataset: Dataset, split: str = "all", scale: str = "log2", *, variance: bool = False
 ) -> Pseudobulk:
     """Pseudobulk of the QC-passed cells of `split`: "all" is the paper's data side, "train" what
-    baselines may see."""
-    rows = passed_rows(dataset, split)
+    baselines may see. Of several strata it is taken within each (`strata.means_within`)."""
+    return means_of_rows(dataset, passed_rows(dataset, split), scale, variance=variance)
+
+
+def means_of_rows(
+    dataset: Dataset, rows: Int[np.ndarray, "n"], scale: str = "log2", *, variance: bool = False
+) -> Pseudobulk:
+    """Pseudobulk of some cells."""
     # Indexing by all rows would copy the whole matrix.
     whole = len(rows) == dataset.counts.shape[0]
     counts = dataset.counts if whole else dataset.counts[rows]
-    return condition_means(
-        counts, dataset.condition[rows], len(dataset.conditions), scale, variance=variance
+    stratum = strata_of(dataset)
+    return means_within(
+        counts,
+        dataset.condition[rows],
+        None if stratum is None else stratum[rows],
+        len(dataset.conditions),
+        dataset.control,
+        scale,
+        variance=variance,
     )
 
 
 def held_out_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
-    """Rows of the QC-passed test cells, with every QC-passed control cell where the test split has
-    no control."""
-    rows = passed_rows(dataset, "test")
-    if (dataset.condition[rows] == dataset.control).any():
-        return rows
-    # Splits by perturbation keep all control cells for training.
+    """Rows of the QC-passed test cells, with every QC-passed control cell of the strata where the
+    test split has no control."""
+    rows, stratum = passed_rows(dataset, "test"), strata_of(dataset)
     passed = passed_rows(dataset)
+    # Splits by perturbation keep all control cells for training.
+    controls = passed[dataset.condition[passed] == dataset.control]
+    tested = rows[dataset.condition[rows] == dataset.control]
+    if stratum is None and len(tested):
+        return rows
+    if stratum is not None:
+        controls = controls[~np.isin(stratum[controls], stratum[tested])]
     # In file order, so that sums are added up in the same order for any split.
-    return np.sort(np.concatenate([rows, passed[dataset.condition[passed] == dataset.control]]))
+    return np.sort(np.concatenate([rows, controls]))
 
 
 def held_out_effects(dataset: Dataset, scale: str = "log2") -> Float[np.ndarray, "C G"]:
@@ -63,11 +82,7 @@ def held_out_effects(dataset: Dataset, scale: str = "log2") -> Float[np.ndarray,
     the very cells that models and baselines were trained on. For a split of combinations the two
     nearly agree.
     """
-    rows = held_out_rows(dataset)
-    means = condition_means(
-        dataset.counts[rows], dataset.condition[rows], len(dataset.conditions), scale
-    )
-    return effects(means, dataset.control)
+    return effects(means_of_rows(dataset, held_out_rows(dataset), scale), dataset.control)
 
 
 def technical_duplicate(
@@ -76,23 +91,32 @@ def technical_duplicate(
     n_conditions: int,
     control: int,
     rng: np.random.Generator,
+    stratum: Int[np.ndarray, "N"] | None = None,
 ) -> tuple[Float[np.ndarray, "C G"], Float[np.ndarray, "C G"]]:
     """Effects from two random halves of every condition's cells: scored against each other they are
     the ceiling.
 
     Both halves carry the noise of half the cells, so this is what a repeated experiment of half the
     size would reach, not an upper bound: a model that averages noise away may pass it. Conditions
-    of a single cell get a NaN row.
+    of a single cell get a NaN row. With `stratum` the cells of each condition are halved within
+    every stratum.
     """
+    group, groups = condition, n_conditions
+    if stratum is not None:
+        _, group = np.unique(np.stack([condition, stratum]), axis=1, return_inverse=True)
+        # Some versions of NumPy give this inverse a second axis.
+        group = group.ravel()
+        groups = int(group.max()) + 1
     order = rng.permutation(len(condition))
-    # Shuffled and then sorted stably: a random order within each condition.
-    order = order[np.argsort(condition[order], kind="stable")]
-    # Within each condition the shuffled cells go to the two halves in turn.
-    start = np.searchsorted(condition[order], np.arange(n_conditions))
-    half = (np.arange(len(order)) - start[condition[order]]) % 2
+    # Shuffled and then sorted stably: a random order within each group.
+    order = order[np.argsort(group[order], kind="stable")]
+    # Within each group the shuffled cells go to the two halves in turn.
+    start = np.searchsorted(group[order], np.arange(groups))
+    half = (np.arange(len(order)) - start[group[order]]) % 2
     halves = []
     for h in (0, 1):
         rows = np.sort(order[half == h])
-        means = condition_means(counts[rows], condition[rows], n_conditions)
+        where = None if stratum is None else stratum[rows]
+        means = means_within(counts[rows], condition[rows], where, n_conditions, control)
         halves.append(effects(means, control))
     return halves[0], halves[1]

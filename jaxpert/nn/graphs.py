@@ -86,7 +86,8 @@ def from_edges(
     for source, target, weight in edges:
         if not (np.isfinite(weight) and weight > 0):
             raise InputError(
-                f"edge {source} -> {target} has importance {weight}, expected a number above 0"
+                f"edge {source} -> {target} has importance {weight}, expected a number above 0: "
+                "correct it"
             )
         if given.setdefault((source, target), weight) != weight:
             raise InputError(
@@ -119,7 +120,10 @@ def over(graph: NamedGraph, names: Sequence[str]) -> NamedGraph:
     number = np.array([place.get(name, -1) for name in graph.names], int)
     senders, receivers = number[edges.senders], number[edges.receivers]
     if (np.concatenate([senders, receivers]) < 0).any():
-        raise ValueError("an edge's node is not among the new names")
+        raise InputError(
+            "an edge's node is not among the new names, expected all of them: name every node of "
+            "the graph"
+        )
     return named_graph(names, senders, receivers, edges.weights)
 
 

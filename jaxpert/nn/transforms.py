@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxpert.core.errors import InputError
+
 AnyArray = Array | np.ndarray
 
 SMALLEST_STD = 1e-6
@@ -30,7 +32,7 @@ def log_standardize(
     if guard == "reference":
         # +inf and -inf are not treated alike there; we copy that.
         return jnp.nan_to_num(z / std, nan=1e-6, posinf=1e6, neginf=1e-6)
-    raise ValueError(f"guard is {guard!r}, expected 'unit' or 'reference'")
+    raise InputError(f"guard is {guard!r}, expected 'unit' or 'reference': correct it")
 
 
 def normalize_library(x: Float[Array, "*b G"], target: float = 1e4) -> Float[Array, "*b G"]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jaxpert.core import files
 from jaxpert.core.types import InputError
 from jaxpert.report import numbers
+from jaxpert.report.attempts import NOT_DRAWN
 from jaxpert.report.numbers import finite, label
 from jaxpert.report.sections import Section, filled_sections
 from jaxpert.report.tables import tables, truth_tables
@@ -30,6 +31,7 @@ READ = (
     "verdict",
     "quality",
     "data",
+    "audit",
     "likelihood",
     "recovery",
     "run",
@@ -68,8 +70,8 @@ def write_report(workdir: str | Path, sections: Mapping[str, Section] = NO_SECTI
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise InputError(
-            f"there is no work directory {workdir}: give the --workdir of a run that was started "
-            "before"
+            f"there is no work directory {workdir}, expected that of a run that was started "
+            "before: check --workdir"
         )
     # One string, written at once, so that a report is never half there.
     page = _environment().get_template("report.html").render(_content(workdir, sections))
@@ -120,6 +122,7 @@ def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
         "sections": filled_sections(metrics, sections),
         "pictures": pictures,
         "curves": curves,
+        "not_drawn": _mapping(workdir / "figures" / NOT_DRAWN, problems),
         "training": _training(rows),
         "facts": _without(metrics.get("data"), "notes"),
         "about": _without(metrics.get("run"), "command"),

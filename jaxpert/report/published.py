@@ -3,12 +3,13 @@ show them beside ours."""
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxpert.core.spreadsheets import decimal_sign, number, read_sheet
+from jaxpert.core.texts import read_text
 from jaxpert.core.types import InputError
 
 COLUMNS = {
@@ -48,52 +49,50 @@ def read(path: str | Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         InputError: the file cannot be read, has other columns, holds a line that is too short or
             too long or has no number where one belongs, or says the same thing twice.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        # Comments say where numbers were read off, and are no data.
-        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        reader = csv.DictReader(lines, strict=True)
-        names, rows = list(reader.fieldnames or ()), list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}), expected a CSV file of {','.join(columns)}"
-        ) from error
+    text = read_text(path, f"a CSV file of {','.join(columns)}")
+    # Comments say where numbers were read off, and are no data.
+    lines = ["" if line.startswith(("#", '"#')) else line for line in text.split("\n")]
+    header, rows, separator = read_sheet("\n".join(lines), path)
     # Sorted, since the order of columns has no meaning.
-    if sorted(names) != sorted(columns):
+    if sorted(header) != sorted(columns):
+        # A cell that was left open holds whole lines.
+        there = " ".join(",".join(header).split()) or "none"
         raise InputError(
-            f"{path} has the columns {','.join(names) or 'none'}, expected {','.join(columns)}"
+            f"{path} has the columns {there}, expected {','.join(columns)}: correct its first line"
         )
-    return _distinct(path, [_parsed(path, row) for row in rows])
+    places = [header.index(name) for name in columns if name in (*REAL, *OPTIONAL)]
+    numbers = [cells[place] for _, cells in rows for place in places if place < len(cells)]
+    sign = decimal_sign(numbers, separator)
+    parsed = [_parsed(f"line {line} of {path}", header, cells, sign) for line, cells in rows]
+    return _distinct(path, parsed)
 
 
-def _parsed(path: str | Path, row: dict[str, Any]) -> dict[str, Any]:
+def _parsed(where: str, header: list[str], cells: list[str], sign: str) -> dict[str, Any]:
     """The row with its numbers as numbers."""
-    # DictReader gives None for a value that is missing, and keeps those too many under None.
-    if None in row or None in row.values():
-        raise InputError(f"{path} holds {row}, expected a value for every column: count its commas")
-    asked = [name for name in (*WHOLE, *REAL, *OPTIONAL) if name in row]
-    try:
-        numbers = {name: _number(name, row[name]) for name in asked}
-    except ValueError as error:
+    if len(cells) != len(header):
         raise InputError(
-            f"{path} holds {row}, expected numbers for {', '.join(asked)}: {error}"
-        ) from error
+            f"{where} holds {','.join(cells)[:80]!r}, expected a value for every column: count its "
+            "commas"
+        )
+    row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    try:
+        numbers: dict[str, Any] = {name: int(row[name]) for name in WHOLE if name in row}
+        for name in (*REAL, *OPTIONAL):
+            if name in row:
+                # A standard deviation may be missing where a paper prints none.
+                empty = name in OPTIONAL and not row[name]
+                numbers[name] = None if empty else _finite(row[name], sign)
+    except ValueError as error:
+        asked = ", ".join(name for name in (*WHOLE, *REAL, *OPTIONAL) if name in row)
+        raise InputError(f"{where} holds {row}, expected numbers for {asked}: {error}") from error
     return row | numbers
 
 
-def _number(name: str, text: str) -> float | int | None:
-    """The number in a column of numbers."""
-    if name in WHOLE:
-        return int(text)
-    # A standard deviation may be missing where a paper prints none.
-    if name in OPTIONAL and not text:
-        return None
-    return _finite(text)
-
-
-def _finite(text: str) -> float:
-    # float() reads "nan" and "inf", which no paper prints as a result.
-    value = float(text)
+def _finite(text: str, sign: str) -> float:
+    value = number(text, sign)
+    if value is None:
+        raise ValueError(f"{text!r} is no number")
+    # "nan" and "inf" are numbers to a computer, but no paper prints them as a result.
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not finite")
     return value
@@ -106,7 +105,9 @@ def _distinct(path: str | Path, rows: list[dict[str, Any]]) -> list[dict[str, An
         # What a row is about are its texts; its numbers are what it says.
         about = tuple(text for name, text in row.items() if name not in (*REAL, *OPTIONAL))
         if about in seen:
-            raise InputError(f"{path} holds {row} twice: leave one of the lines out")
+            raise InputError(
+                f"{path} holds {row} twice, expected it once: leave one of the lines out"
+            )
         seen.add(about)
     return rows
 

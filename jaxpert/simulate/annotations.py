@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxpert.core.errors import InputError
+from jaxpert.core.paths import path_of
 from jaxpert.simulate.truth import Truth
 
 PATHWAY_TERMS, LONE_TERMS = 6, 3
@@ -25,7 +26,9 @@ def draw_annotations(
     together.
     """
     if not (0 <= wrong < 1 and 0 <= missing < 1):
-        raise InputError(f"wrong is {wrong} and missing {missing}, expected shares in [0, 1)")
+        raise InputError(
+            f"wrong is {wrong} and missing {missing}, expected shares in [0, 1): correct it"
+        )
     # The screen's seed takes part, so that two screens have different faults.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(truth.seed),)))
     pathways = np.repeat(np.arange(truth.pathway.max() + 1), PATHWAY_TERMS)
@@ -62,7 +65,7 @@ def write_gmt(
     for name, row in zip(names, members, strict=True):
         if row.any():
             lines.append("\t".join([name, "", *truth.treatments[row]]))
-    Path(path).write_text("\n".join(lines) + "\n")
+    path_of(path).write_text("\n".join(lines) + "\n")
 
 
 def write_edges(
@@ -85,7 +88,7 @@ def write_edges(
     for source, target in np.argwhere(jaccard > threshold):
         names = f"{truth.treatments[source]},{truth.treatments[target]}"
         lines.append(f"{names},{jaccard[source, target]:.6g}")
-    Path(path).write_text("\n".join(lines) + "\n")
+    path_of(path).write_text("\n".join(lines) + "\n")
 
 
 def simulated_terms(truth: Truth, seed: int = 0) -> dict[str, frozenset[str]]:

@@ -64,8 +64,8 @@ def simulate(
     if expected > 0.9 * MAX_NNZ:
         raise InputError(
             f"{settings.cells:,} cells x {settings.genes:,} genes hold about {expected:,.0f} "
-            f"counts, more than one int32-indexed matrix can ({MAX_NNZ:,}): use simulate_chunks, "
-            "or fewer `cells`"
+            f"counts, expected at most the {MAX_NNZ:,} of one int32-indexed matrix: use "
+            "simulate_chunks, or fewer `cells`"
         )
     truth = draw_truth(settings, seed)
     return _anndata(truth, matrix(truth, workers), slice(None), preset), truth
@@ -86,7 +86,7 @@ def simulate_chunks(
     matrix).
     """
     if chunk < 1:
-        raise InputError(f"chunk is {chunk}, expected at least 1 cell")
+        raise InputError(f"chunk is {chunk}, expected at least 1 cell: correct it")
     truth = draw_truth(resolve(preset, overrides), seed)
 
     # The pieces come from a generator of their own, so that wrong settings fail at the call.
@@ -102,7 +102,9 @@ def draw_truth(settings: Settings, seed: int) -> Truth:
     """Everything about the screen but its counts."""
     # A truth value is an int to Python, so `seed=True` would pass for seed 1.
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"the simulator's seed is {seed!r}, expected a whole number, 0 or more")
+        raise InputError(
+            f"the simulator's seed is {seed!r}, expected a whole number, 0 or more: correct it"
+        )
     return add_means(draw_generators(settings, seed), settings.reference_cells)
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxpert.core import settings
 from jaxpert.core.errors import InputError
+from jaxpert.core.settings import setting
 
 FULL_GENES, FULL_UMIS, FULL_SEEN = 19_018, 13_500.0, 3_200
 """Genes of a whole transcriptome, and the median counts and genes seen per cell over it."""
@@ -21,45 +23,31 @@ MAX_SETS = 10_000_000
 """Combinations are chosen from a table of all of them, which must fit into memory."""
 FEWEST_CELLS = 4
 """Of every condition in every line: fewer have no mean worth the name."""
-SHARES = (
-    "control_share",
-    "loading_share",
-    "mask_share",
-    "response_share",
-    "pathway_share",
-    "pathway_correlation",
-    "related_pairs",
-    "artifact_share",
-    "toxic_share",
-    "line_gene_share",
-)
-POSITIVE = (
-    "control_share",
-    "mask_share",
-    "umis_log_sd",
-    "strength_shape",
-    "strength_scale",
-    "reference_cells",
-    "batches",
-    "singles",
-    "pathways",
-    "basal_programs",
-    "lines",
-)
-NONNEGATIVE = (
-    "pairs",
-    "triples",
-    "umis",
-    "condition_log_sd",
-    "batch_gene_sd",
-    "batch_depth_sd",
-    "loading_scale",
-    "doses",
-    "line_log_sd",
-    "line_gene_sd",
-)
 MOST_DOSES = 4
 """10, 100, 1,000 and 10,000 nM."""
+
+
+MOST_CELLS, MOST_GENES = 10_000_000, 200_000
+"""Cells of the largest atlases, and transcripts of the largest annotations."""
+MOST_UMIS = 1_000_000
+"""Median counts of a cell; the deepest protocols count a tenth."""
+WIDEST_SD = 5.0
+"""On the natural-log scale: two standard deviations are a factor of 20,000."""
+
+
+def share(default: float, meaning: str) -> Any:
+    """A share in [0, 1): all would leave nothing on the other side, such as no clean cell."""
+    return setting(default, meaning, at_least=0, below=1)
+
+
+def spread(default: float, meaning: str) -> Any:
+    """A standard deviation on the natural-log scale; 0 for equal values."""
+    return setting(default, meaning, at_least=0, at_most=WIDEST_SD)
+
+
+def number(default: int, meaning: str, at_most: int, at_least: int = 1) -> Any:
+    """A number of things."""
+    return setting(default, meaning, at_least=at_least, at_most=at_most)
 
 
 @dataclass(frozen=True)
@@ -70,55 +58,70 @@ class Settings:
     does.
     """
 
-    cells: int = 6_000
-    genes: int = 1_000
-    singles: int = 30
-    pairs: int = 40
-    triples: int = 0
-    batches: int = 2
-    control_share: float = 0.1
-    condition_log_sd: float = 0.5
-    """Spread of the number of cells per perturbation."""
-    umis: float = 0.0
-    """Median counts per cell; 0 takes 13,500 x (genes / 19,018)^(1/3), at most 13,500."""
-    umis_log_sd: float = 0.41
-    batch_gene_sd: float = 0.1
-    batch_depth_sd: float = 0.1
-    programs: int = 24
-    basal_programs: int = 6
-    loading_share: float = 0.03
-    loading_scale: float = 0.4
-    mask_share: float = 0.1
-    response_share: float = 0.5
-    """Chance that a target also moves the one general response program (every other program:
-    `mask_share`)."""
-    strength_shape: float = 1.0
-    strength_scale: float = 1.2
-    pathways: int = 5
-    pathway_share: float = 0.7
-    """Share of the targets that belong to a pathway."""
-    pathway_correlation: float = 0.8
-    related_pairs: float = 0.3
-    """Share of the combinations that lie inside one pathway."""
-    own_effect: float = 2.0
-    """Effect on the target's own gene: +2 for CRISPRa, -1.5 for CRISPRi and knock-outs."""
-    artifact_share: float = 0.27
-    toxic_share: float = 0.1
-    """Share of the targets that raise the rate of dying and stressed cells."""
-    reference_cells: int = 128
-    """Artifact-free basal states over which the true means are taken."""
-    lines: int = 1
-    """Cell lines; with several, or with doses, a screen has no pairs."""
-    line_share: float = 0.7
-    """Share of the variance of effects that all lines have in common."""
-    line_log_sd: float = 1.2
-    """Spread of the number of cells per line: with 4 lines 62, 23, 11 and 4 % of the cells; 0 for
-    equal numbers."""
-    line_gene_share: float = 0.1
-    """Share of the genes whose base differs in a line."""
-    line_gene_sd: float = 1.0
-    doses: int = 0
-    """Doses of each compound from 10 nM up, tenfold each; 0 for a screen of guides."""
+    cells: int = number(6_000, "cells", MOST_CELLS)
+    genes: int = number(1_000, "genes", MOST_GENES)
+    singles: int = number(30, "perturbed genes, or compounds", MOST_GENES)
+    pairs: int = number(40, "combinations of two", MOST_GENES, 0)
+    triples: int = number(0, "combinations of three", MOST_GENES, 0)
+    batches: int = number(2, "experimental batches", 10_000)
+    control_share: float = setting(0.1, "share of control cells", above=0, below=1)
+    condition_log_sd: float = spread(0.5, "spread of the number of cells per perturbation")
+    umis: float = setting(
+        0.0,
+        "median counts per cell; 0 takes 13,500 x (genes / 19,018)^(1/3), at most 13,500",
+        at_least=0,
+        at_most=MOST_UMIS,
+    )
+    umis_log_sd: float = setting(0.41, "spread of the counts per cell", above=0, at_most=WIDEST_SD)
+    batch_gene_sd: float = spread(0.1, "shift of each gene in a batch")
+    batch_depth_sd: float = spread(0.1, "shift of the counts per cell in a batch")
+    programs: int = number(24, "programs of genes", 1_000)
+    basal_programs: int = number(6, "of them, those in which unperturbed cells differ", 1_000)
+    loading_share: float = share(0.03, "share of the genes that a program moves")
+    loading_scale: float = spread(0.4, "size of its loadings")
+    mask_share: float = setting(0.1, "chance that a target moves a program", above=0, below=1)
+    response_share: float = share(0.5, "chance that it also moves the one general response program")
+    strength_shape: float = setting(
+        1.0, "shape of the gamma of strengths", at_least=1e-3, at_most=1e3
+    )
+    strength_scale: float = setting(1.2, "its scale", above=0, at_most=WIDEST_SD)
+    pathways: int = number(5, "pathways of targets", 10_000)
+    pathway_share: float = share(0.7, "share of the targets that belong to a pathway")
+    pathway_correlation: float = share(0.8, "correlation of the effects within a pathway")
+    related_pairs: float = share(0.3, "share of the combinations that lie inside one pathway")
+    own_effect: float = setting(
+        2.0,
+        "effect on the target's own gene: +2 for CRISPRa, -1.5 for CRISPRi and knock-outs",
+        at_least=-10,
+        at_most=10,
+    )
+    artifact_share: float = share(0.27, "share of spoilt cells")
+    toxic_share: float = share(
+        0.1, "share of the targets that raise the rate of dying and stressed cells"
+    )
+    reference_cells: int = number(
+        128, "artifact-free basal states over which the true means are taken", MOST_CELLS
+    )
+    lines: int = number(1, "cell lines; with several, or with doses, a screen has no pairs", 1_000)
+    line_share: float = setting(
+        0.7,
+        "share of the variance of effects that all lines have in common",
+        at_least=0,
+        at_most=1,
+    )
+    line_log_sd: float = spread(
+        1.2,
+        "spread of the number of cells per line: with 4 lines 62, 23, 11 and 4 % of the cells; 0 "
+        "for equal numbers",
+    )
+    line_gene_share: float = share(0.1, "share of the genes whose base differs in a line")
+    line_gene_sd: float = spread(1.0, "size of that difference")
+    doses: int = number(
+        0,
+        "doses of each compound from 10 nM up, tenfold each; 0 for a screen of guides",
+        MOST_DOSES,
+        0,
+    )
 
 
 PRESETS = {
@@ -182,58 +185,31 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Settings:
     """
     if preset not in PRESETS:
         raise InputError(
-            f"there is no simulated screen {preset!r}, expected one of {', '.join(PRESETS)}"
+            f"there is no simulated screen {preset!r}, expected one of {', '.join(PRESETS)}: "
+            "choose one of these"
         )
     known = asdict(PRESETS[preset])
-    # Overrides are checked before they are applied, so that errors name what the user wrote.
-    changes = {name: _checked(name, value, known) for name, value in overrides.items()}
-    settings = replace(PRESETS[preset], **changes)
-    _check(settings)
-    if settings.umis:
-        return settings
+    for name in overrides:
+        if name not in known:
+            raise InputError(
+                f"the simulator has no setting {name!r}, expected one of {', '.join(known)}: "
+                "correct it"
+            )
+    chosen = settings.changed(PRESETS[preset], overrides, "simulation")
+    _check(chosen)
+    if chosen.umis:
+        return chosen
     # A panel holds the better-expressed genes, so its library shrinks more slowly than its number
     # of genes: by the cube root (docs/simulator.md, Counts).
-    share = min(1.0, (settings.genes / FULL_GENES) ** (1 / 3))
-    return replace(settings, umis=FULL_UMIS * share)
-
-
-def _checked(name: str, value: Any, known: dict[str, Any]) -> Any:
-    """An override as a number of its setting's type."""
-    if name not in known:
-        raise InputError(
-            f"the simulator has no setting {name!r}, expected one of {', '.join(known)}"
-        )
-    kind = type(known[name])
-    allowed = (int, np.integer) if kind is int else (int, float, np.integer, np.floating)
-    # A truth value is an int to Python, but nobody means 1 cell by `cells=True`.
-    if isinstance(value, bool) or not isinstance(value, allowed) or not np.isfinite(value):
-        word = "whole" if kind is int else "finite"
-        raise InputError(f"the simulator's {name} is {value!r}, expected a {word} number")
-    return kind(value)
+    part = min(1.0, (chosen.genes / FULL_GENES) ** (1 / 3))
+    return replace(chosen, umis=FULL_UMIS * part)
 
 
 def _check(s: Settings) -> None:
-    _check_ranges(s)
     _check_combinations(s)
     _check_genes(s)
     _check_lines(s)
     _check_cells(s)
-
-
-def _check_ranges(s: Settings) -> None:
-    for name in SHARES:
-        value = getattr(s, name)
-        # A share of 1 would leave nothing on the other side, such as no clean cell.
-        if not 0 <= value < 1:
-            raise InputError(f"the simulator's {name} is {value}, expected a share in [0, 1)")
-    for name in POSITIVE:
-        value = getattr(s, name)
-        if not value > 0:
-            raise InputError(f"the simulator's {name} is {value}, expected more than 0")
-    for name in NONNEGATIVE:
-        value = getattr(s, name)
-        if not value >= 0:
-            raise InputError(f"the simulator's {name} is {value}, expected 0 or more")
 
 
 def _check_combinations(s: Settings) -> None:
@@ -242,11 +218,13 @@ def _check_combinations(s: Settings) -> None:
         # The number of possible sets is computed, not listed, so the check itself costs nothing.
         if number > possible:
             raise InputError(
-                f"{s.singles} singles make {possible} {name}, not {number}: raise `singles`"
+                f"{number} {name} are asked for, expected at most the {possible} that {s.singles} "
+                "singles make: raise `singles`"
             )
         if number and possible > MAX_SETS:
             raise InputError(
-                f"{name} of {s.singles} singles are too many to choose from: lower `singles`"
+                f"{name} of {s.singles} singles are too many to choose from, expected fewer sets: "
+                "lower `singles`"
             )
 
 
@@ -254,27 +232,19 @@ def _check_genes(s: Settings) -> None:
     # Besides the basal programs: three that a dying cell loses, and the erythroid-like one.
     if s.programs < s.basal_programs + 4:
         raise InputError(
-            f"the simulator has {s.programs} programs, {s.basal_programs} of them basal: expected "
-            "4 more"
+            f"the simulator has {s.programs} programs, {s.basal_programs} of them basal, expected "
+            "at least 4 more than these: raise `programs`"
         )
     # Each class that the quality criteria count needs its genes, and programs need some to load on.
     fewest = max(100, len(gene_classes(s.genes)) + s.singles + 20)
     if s.genes < fewest:
         raise InputError(
             f"the simulator's genes is {s.genes}, expected at least {fewest} for {s.singles} "
-            "singles"
+            "singles: raise `genes`"
         )
 
 
 def _check_lines(s: Settings) -> None:
-    if not 0 <= s.line_share <= 1:
-        raise InputError(
-            f"the simulator's line_share is {s.line_share}, expected a share in [0, 1]"
-        )
-    if s.doses > MOST_DOSES:
-        raise InputError(
-            f"the simulator's doses is {s.doses}, expected at most {MOST_DOSES} (10 to 10,000 nM)"
-        )
     # The interaction of a pair is planted in one line at full dose alone.
     if (s.lines > 1 or s.doses) and (s.pairs or s.triples):
         raise InputError(

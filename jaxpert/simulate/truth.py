@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.errors import InputError
+from jaxpert.core.paths import path_of
 
 ARTIFACTS = ("none", "dying", "stressed", "ambient", "doublet", "haemoglobin")
 """Names behind `Truth.artifact`."""
@@ -217,22 +218,24 @@ def cell_proportions(
 
 def save_truth(truth: Truth, path: str | Path) -> None:
     """Write the truth as one compressed .npz of plain arrays."""
-    np.savez_compressed(path, **asdict(truth))
+    np.savez_compressed(path_of(path), **asdict(truth))
 
 
 def load_truth(path: str | Path) -> Truth:
     """Read what `save_truth` wrote."""
     try:
         # Files of others may come in, so nothing is unpickled.
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with path_of(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             # Only a screen with lines has this field, so it tells the two kinds apart.
             kind = LineTruth if "line_shift" in stored else Truth
             return kind(**{f.name: stored[f.name] for f in fields(kind)})
     except FileNotFoundError:
         raise InputError(
-            f"no truth at {path}, expected the .npz that save_truth wrote beside the screen"
+            f"no truth at {path}, expected the .npz that save_truth wrote beside the screen: check "
+            "the path"
         ) from None
     except (KeyError, OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path} is no truth of a simulated screen ({error}): write it anew by save_truth"
+            f"{path} is no truth of a simulated screen ({error}), expected what save_truth wrote: "
+            "write it anew by save_truth"
         ) from None

@@ -10,7 +10,9 @@ from jaxpert.app import families, training
 from jaxpert.app.flags import Parser, wants_help
 from jaxpert.core.config import Config
 from jaxpert.core.errors import InputError
-from jaxpert.core.settings import names
+from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import number
+from jaxpert.core.settings import names, paths_of
 from jaxpert.report.layout import Study
 
 HELP = """Run the comparisons of a paper and write its tables, beside the published numbers.
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
     scope = plan.Scope(
         models=names(flags.models) or tuple(study.variants),
-        sources=names(flags.data) or tuple(study.data),
+        sources=paths_of(names(flags.data), flags.data) or tuple(study.data),
         multipliers=whole_numbers("multipliers", flags.multipliers),
         seeds=whole_numbers("seeds", flags.seeds),
         variant=flags.variant,
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         at_once=flags.at_once,
     )
     jobs = plan.plan(study, scope, get_config)
-    results = Path(flags.results or f"runs/{flags.family}_tables").expanduser().absolute()
+    results = path_of(flags.results or f"runs/{flags.family}_tables").absolute()
     if flags.only_tables and not results.is_dir():
         raise InputError(
             f"there is no folder {results}, expected that of a study: give its --results"
@@ -99,7 +101,7 @@ def _published(study: Study, flag: str | None) -> Path | None:
     """The file of printed numbers: the study's own, that of the flag, or none for an empty flag."""
     if flag is None:
         return study.published
-    return Path(flag).expanduser() if flag else None
+    return path_of(flag) if flag else None
 
 
 def parser_of_flags() -> Parser:
@@ -143,7 +145,9 @@ def study_of(family: str) -> Study:
     """
     if family not in families.FAMILIES or families.load(family).study is None:
         given = f"--family is {family!r}" if family else "no --family was given"
-        raise InputError(f"{given}, expected one of {', '.join(families_with_study())}")
+        raise InputError(
+            f"{given}, expected one of {', '.join(families_with_study())}: choose one of these"
+        )
     return families.load(family).study
 
 
@@ -183,9 +187,11 @@ def get_config(name: str, variant: str) -> Config:
 def whole_numbers(flag: str, text: str) -> tuple[int, ...]:
     """The numbers of a list."""
     try:
-        return tuple(map(int, names(text)))
+        return tuple(number(int, member) for member in names(text))
     except ValueError as error:
-        raise InputError(f"--{flag} is {text}, expected whole numbers joined by commas") from error
+        raise InputError(
+            f"--{flag} is {text}, expected whole numbers joined by commas: correct it"
+        ) from error
 
 
 def changes_of(pairs: Sequence[str]) -> dict[str, str]:

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxpert.core import locks
 from jaxpert.core.errors import InputError
 
 Row = dict[str, Any]
 ROWS = "rows.jsonl"
 """Name of the file in a results folder."""
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What a file system without locks says."""
 CHANCE = ("seconds", "date", "run", "versions", "device")
 """Fields in which two rows of the same result may differ."""
 
@@ -46,19 +44,20 @@ def append(path: Path, row: Row) -> None:
     """Add a row as one line, in one write under a lock; after a half-written line it starts on a
     new one."""
     text = json.dumps(row, allow_nan=False) + "\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        _lock(descriptor, fcntl.LOCK_EX)
-        # A process that was killed while it wrote leaves a line without its end.
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            text = "\n" + text
-        line = text.encode()
-        if os.write(descriptor, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # A file system without locks refuses nobody, and `read` finds what was done twice.
+    with locks.hold(path.with_name(f".{path.stem}.lock"), wait=True):
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            # A process that was killed while it wrote leaves a line without its end.
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                text = "\n" + text
+            line = text.encode()
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read(path: Path) -> Ledger:
@@ -96,10 +95,10 @@ def _parse(line: bytes) -> Row | None:
     """A whole row, or None."""
     try:
         row = json.loads(line)
-        cell_of(row)
-    except (ValueError, KeyError, TypeError):
+        kinds = tuple(type(member) for member in cell_of(row))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return row if line.endswith(b"\n") else None
+    return row if kinds == (str, str, int, int) and line.endswith(b"\n") else None
 
 
 def _repeated(cell: Cell, before: Row, row: Row, number: int, path: Path) -> str:
@@ -145,35 +144,12 @@ def claimed(folder: Path, names: Sequence[str]) -> Iterator[list[str]]:
     (two processes that ask for the same names at the same moment do not get some each).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         # Who holds the gate takes all that is free before the next one may ask.
-        with _opened(folder / ".claiming.lock") as gate:
-            _lock(gate, fcntl.LOCK_EX)
+        with locks.hold(folder / ".claiming.lock", wait=True):
             free = []
             for name in names:
-                descriptor = held.enter_context(_opened(folder / f"{name}.lock"))
-                if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                # Without locks every name is free, and `read` finds what was done twice.
+                if stack.enter_context(locks.hold(folder / f"{name}.lock")) is not False:
                     free.append(name)
         yield free
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, how: int) -> bool:
-    """Whether the lock was had; a file system without locks refuses nobody, and `read` finds what
-    was done twice."""
-    try:
-        fcntl.flock(descriptor, how)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return True

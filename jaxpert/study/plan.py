@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from jaxpert.core.config import Config, flatten
 from jaxpert.core.errors import InputError
+from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import number
+from jaxpert.core.settings import names
 from jaxpert.data.quality import MULTIPLIERS
 from jaxpert.data.sources import SOURCES
 from jaxpert.report.layout import Study
@@ -77,10 +80,11 @@ def label_of(source: str) -> str:
     # Settings of the simulator are part of the name: they make another data set.
     if source in SOURCES or source.split(":")[0] == SIMULATED:
         return source
-    if not Path(source).is_file():
+    # A zarr store is a folder.
+    if not path_of(source).exists():
         raise InputError(
-            f"data set {source!r} is no file and neither `simulated` nor a public name "
-            f"({', '.join(SOURCES)})"
+            f"data set {source!r} is none that is known, expected a file, `simulated` or a public "
+            f"name ({', '.join(SOURCES)}): check its path"
         )
     return Path(source).stem
 
@@ -92,24 +96,26 @@ def _check(study: Study, scope: Scope) -> None:
     seeds, at_once = list(scope.seeds), scope.at_once
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or at_once < 1:
         raise InputError(
-            f"seeds are {seeds}, {at_once} at once, expected different whole numbers, 0 or more"
+            f"seeds are {seeds}, {at_once} at once, expected different whole numbers, 0 or more: "
+            "correct --seeds"
         )
     labels = list(map(label_of, scope.sources))
     # Folders and rows go by the label, where two sets of one name would be mixed.
     if len(set(labels)) < len(labels):
         raise InputError(
-            f"two data sets have the same name ({', '.join(labels)}): rename one of the files"
+            f"two data sets have the same name ({', '.join(labels)}), expected different ones: "
+            "rename one of the files"
         )
 
 
 def _check_names(what: str, asked: Sequence[Any], known: Sequence[Any] | Mapping[Any, Any]) -> None:
     """Refuse a name that there is not, and no name at all."""
-    expected = f"expected some of {', '.join(map(str, known))}"
+    names = ", ".join(map(str, known))
     if not asked:
-        raise InputError(f"no {what} is given, {expected}")
+        raise InputError(f"no {what} is given, expected some of {names}: choose some of these")
     for name in asked:
         if name not in known:
-            raise InputError(f"{what} is {name!r}, {expected}")
+            raise InputError(f"{what} is {name!r}, expected some of {names}: choose some of these")
 
 
 def _jobs_of(study: Study, scope: Scope, model: str, source: str, config: Config) -> list[Job]:
@@ -184,13 +190,14 @@ def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence
         # A study that changed them would file the rows under the wrong cells.
         if key in VARIED:
             raise InputError(
-                f"--set={key}=... is what the study itself varies: use --models, --data, --seeds "
-                "..."
+                f"--set={key}=... is what the study itself varies, expected a key that it leaves "
+                "alone: use --models, --data or --seeds"
             )
         if key not in changed:
             close = difflib.get_close_matches(key, sorted(known), 1, 0)[0]
             raise InputError(
-                f"{key} is no key of these models' configs, expected one such as {close}"
+                f"{key} is no key of these models' configs, expected one such as {close}: correct "
+                "it"
             )
 
 
@@ -200,9 +207,14 @@ def _typed(key: str, text: str, example: Any) -> Any:
         # bool("false") is True, so words are looked up.
         if isinstance(example, bool):
             return {"true": True, "false": False}[text.lower()]
-        return type(example)(text)
+        if isinstance(example, list | tuple):
+            kind = type(example[0]) if example else str
+            return tuple(name if kind is str else number(kind, name) for name in names(text))
+        return number(type(example), text) if isinstance(example, int | float) else text
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{key} is {text!r}, expected a value such as {example!r}") from error
+        raise InputError(
+            f"{key} is {text!r}, expected a value such as {example!r}: correct it"
+        ) from error
 
 
 def _put(config: Config, key: str, value: Any) -> None:

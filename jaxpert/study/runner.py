@@ -126,8 +126,8 @@ def _check_settings(job: Job, rows: Mapping[Cell, Row], results: Path) -> None:
             differing = ledger.differences(_of_data(before), _of_data(now))
         if differing:
             raise InputError(
-                f"{results} holds {cell} with other settings ({ledger.shown(differing)}): choose "
-                "another --results"
+                f"{results} holds {cell} with other settings ({ledger.shown(differing)}), expected "
+                "the same: choose another --results"
             )
 
 
@@ -197,8 +197,8 @@ def _config_begun(config: Config, vary: str, work: Path) -> Config:
     differing = ledger.differences(settings_of(begun, vary), settings_of(config, vary))
     if differing:
         raise InputError(
-            f"{work} was begun with other settings ({ledger.shown(differing)}): delete it, or "
-            "choose another --results"
+            f"{work} was begun with other settings ({ledger.shown(differing)}), expected the same: "
+            "delete it, or choose another --results"
         )
     return begun
 
@@ -221,13 +221,14 @@ def _scores(row: Row, metrics: Config, job: Job) -> Row:
     """Scores of a row's seed and multiplier, and how they came about."""
     # Where the split varies, all runs train with the one seed of their config.
     seed = row["seed"] if job.vary == "train" else job.config["seed"]
-    for scores in metrics["scores"]:
+    # Runs of a family without such scores have none.
+    for scores in metrics.get("scores", ()):
         if (scores["seed"], scores["multiplier"]) == (seed, row["multiplier"]):
             taken = {name: scores[name] for name in FROM_SCORES}
             # Rows call the scores of the run's own model just `scores`.
             of_run = {name: metrics["run"][name] for name in FROM_RUN}
             return {"scores": taken.pop("model")} | taken | of_run
     raise InputError(
-        f"{row['run']}/metrics.json has no scores of {row['multiplier']} MAD, seed {seed}: delete "
-        "the folder"
+        f"{row['run']}/metrics.json has no scores of {row['multiplier']} MAD, seed {seed}, "
+        "expected those of the study: delete the folder"
     )

@@ -112,7 +112,8 @@ def read_published(path: Path | None, study: Study) -> Published:
         # A mistyped name would leave its place in the tables empty without a word.
         if model not in models or metric not in (*METRICS, QCPR, QCPR_RESAMPLED):
             raise InputError(
-                f"{path} holds {row} with an unknown model or metric: correct that line"
+                f"{path} holds {row} with an unknown model or metric, expected known ones: correct "
+                "that line"
             )
         key = row["table"], row["data"], row["multiplier"], model, metric
         numbers[key] = row["mean"], row["sd"]

@@ -3,13 +3,11 @@ HTML."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from jaxpert.core import files
+from jaxpert.core import files, log
+from jaxpert.core.spreadsheets import rows_text
 from jaxpert.report.layout import Study
 from jaxpert.report.published import markdown_table
 from jaxpert.study import advantage, ledger
@@ -45,6 +43,9 @@ def write_tables(
     """
     numbers = read_published(published, study)
     entries = ledger.read(results / ROWS)
+    # Said and not written: lines that a kill left tell of the past and not of the results.
+    for note in entries.notes:
+        log.say(f"note: {note}")
     rows = in_order(study, asked, entries.rows)
     asked = asked._replace(data=tuple(dict.fromkeys((*asked.data, *(cell.data for cell in rows)))))
     scores: list[Score] = []
@@ -54,7 +55,6 @@ def write_tables(
     seeds = ", ".join(map(str, asked.seeds))
     notes = [
         f"Mean ± standard deviation over seeds {seeds}; better and worse: the interval excludes 0.",
-        *entries.notes,
         *failures(rows),
         *more,
     ]
@@ -62,8 +62,8 @@ def write_tables(
     texts = {
         "tables.md": markdown(study.title, notes, sections),
         "tables.html": html(study.title, notes, sections),
-        "tables.csv": as_csv(Score._fields, scores),
-        "advantage.csv": as_csv(Advantage._fields, compared),
+        "tables.csv": rows_text(Score._fields, scores),
+        "advantage.csv": rows_text(Advantage._fields, compared),
     }
     # Whole or not at all, since other processes may write the same tables at the same time.
     for name, text in texts.items():
@@ -118,12 +118,3 @@ def html(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
     return page.get_template("tables.html").render(
         title=title, notes=notes, sections=sections, empty=EMPTY
     )
-
-
-def as_csv(columns: Sequence[str], records: Iterable[Sequence[Any]]) -> str:
-    """One line per record."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(records)
-    return text.getvalue()

@@ -110,7 +110,7 @@ def counts_with(value: float) -> sparse.csr_matrix:
         ([TEST, "--config.model.kwargs.compat=paper"], "expected one of default, reference"),
         ([TEST, "--config.data.preset=huge"], "'huge'"),
         ([TEST, "--config.data.source=nowhere.h5ad"], "there is no file nowhere.h5ad"),
-        ([TEST, "--config.data.source=norma"], "neither a file nor a public name"),
+        ([TEST, "--config.data.source=norma"], "expected a file or a public name"),
         ([TEST, "--config.quality.multiplier=7"], "quality.multiplier"),
         ([TEST, "--config.quality.doublets=magic"], "quality.doublets"),
         ([TEST, "--config.split.kind=pairs"], "split.kind is 'pairs', expected one of auto"),

@@ -2,6 +2,7 @@
 the README's lines do it (test_readme.py)."""
 
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -77,3 +78,18 @@ def test_saved_files_make_nothing_but_data(tmp_path, cells):
     (tmp_path / "b" / saved.STRUCTURE).write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         saved.read(tmp_path / "b")
+
+
+def test_files_of_two_saves_are_refused(tmp_path):
+    """As after a save that was killed over an earlier one."""
+    saved.write(tmp_path, {"x": np.arange(3)})
+    before = (tmp_path / saved.ARRAYS).read_bytes()
+    saved.write(tmp_path, {"x": np.arange(3) + 1})
+    (tmp_path / saved.ARRAYS).write_bytes(before)
+    with pytest.raises(InputError, match="is damaged or of another save"):
+        saved.read(tmp_path)
+    # Files of before kept no checksum.
+    structure = json.loads((tmp_path / saved.STRUCTURE).read_text())
+    del structure["arrays"]
+    (tmp_path / saved.STRUCTURE).write_text(json.dumps(structure))
+    np.testing.assert_array_equal(saved.read(tmp_path)["x"], np.arange(3))

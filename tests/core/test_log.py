@@ -77,7 +77,7 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number, capsys):
+def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number, capfd):
     before = signal.getsignal(number)
     with log.catch_signals() as should_stop:
         assert not should_stop()
@@ -85,7 +85,7 @@ def test_the_first_signal_asks_to_stop_and_handlers_are_put_back(number, capsys)
         assert should_stop()
         assert signal.getsignal(number) == before  # so a second one ends the process
     assert signal.getsignal(number) == before
-    assert number.name in capsys.readouterr().err
+    assert number.name in capfd.readouterr().err
 
 
 def test_a_second_signal_ends_the_process():
@@ -109,3 +109,11 @@ def test_outside_the_main_thread_nothing_is_caught():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "3", '{"step": "x"}', "[" * 99999, "\xff"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1}}\n{line}\n{{"step": 2}}\n', encoding="latin-1")
+    with pytest.raises(InputError, match="line 2 of .* is damaged.* delete that line"):
+        log.read_metrics(path)

@@ -154,7 +154,9 @@ def test_the_incomplete_last_batch_may_be_left_out():
     batches = draw(feed)
     assert feed.steps == feed.cells // 24 and len(set(numbers(batches))) == 24 * feed.steps
     assert all(batch.mask.all() for batch in batches)
-    with pytest.raises(InputError, match="fill no batch of 512: lower `train.batch_size`"):
+    with pytest.raises(
+        InputError, match="expected enough to fill a batch of 512: lower `train.batch_size`"
+    ):
         make_feed(screen(), "train", batch_size=512, drop_last=True)
 
 

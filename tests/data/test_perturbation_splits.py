@@ -9,10 +9,11 @@ import pytest
 
 from jaxpert import data
 from jaxpert.core.types import InputError
-from jaxpert.data.perturbation_groups import gene_sets, groups_of, names_of
+from jaxpert.data.perturbation_groups import groups_of, names_of
 from jaxpert.data.perturbation_splits import KINDS, custom, split_conditions
 from jaxpert.data.split_audit import audit, audit_notes
 from jaxpert.evaluation import compare as benchmark
+from support.gene_sets import gene_sets
 
 GENES = [f"G{i:02d}" for i in range(20)]
 
@@ -240,7 +241,7 @@ def test_custom_files_that_cannot_be_used(tmp_path, file_of):
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps({"train": print}))
     with pytest.raises(InputError, match="do not trust the file"):
         custom(gene_sets(["ctrl", "A"]), tmp_path / "bad.pkl")
-    with pytest.raises(InputError, match="there are no lists: set split.file"):
+    with pytest.raises(InputError, match="there are no lists, expected some: set split.file"):
         data.add_split(file_of({"ctrl": 3, "A": 3}), kind="custom")
 
 

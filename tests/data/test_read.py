@@ -6,7 +6,7 @@ from scipy import sparse
 
 from jaxpert import data
 from jaxpert.core.types import InputError
-from jaxpert.data import counts as counts_module
+from jaxpert.data import stored
 
 
 def complaint(source, **options):
@@ -44,7 +44,7 @@ def test_without_separator_a_label_is_one_treatment(screen, labels):
 def test_counts_are_exact_in_the_smallest_type(
     screen, labels, tmp_path, monkeypatch, form, on_disk, largest, dtype
 ):
-    monkeypatch.setattr(counts_module, "BLOCK_ENTRIES", 40)
+    monkeypatch.setattr(stored, "BLOCK_ENTRIES", 40)
     adata = screen(labels)
     adata.X[17, 3] = largest
     expected = adata.X.toarray()
@@ -170,7 +170,7 @@ BAD_COUNTS = {
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
 @pytest.mark.parametrize("problem", BAD_COUNTS)
 def test_values_that_are_no_counts(screen, labels, monkeypatch, problem, form):
-    monkeypatch.setattr(counts_module, "BLOCK_ENTRIES", 40)
+    monkeypatch.setattr(stored, "BLOCK_ENTRIES", 40)
     spoil, expected = BAD_COUNTS[problem]
     if form is sparse.csc_matrix and problem in ("log-normalised", "scaled"):
         # why is told by the values of one cell, which blocks of CSC do not hold together

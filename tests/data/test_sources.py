@@ -67,7 +67,7 @@ def test_wrong_digest_is_discarded(folder, monkeypatch):
     monkeypatch.setattr(
         pooch.HTTPDownloader, "__call__", lambda self, url, out, *_: _copy(folder / "made", out)
     )
-    with pytest.raises(InputError, match="does not have the digest"):
+    with pytest.raises(InputError, match="was discarded, expected the digest"):
         sources.locate("small")
     assert not (folder / "small.h5ad").exists()
 
@@ -82,7 +82,7 @@ def test_paths_and_unknown_names(tmp_path, screen, labels):
     screen(labels).write_h5ad(tmp_path / "mine.h5ad")
     assert data.load(str(tmp_path / "mine.h5ad"), control="ctrl").name == "mine"
     with pytest.raises(
-        InputError, match="neither a file nor a public name.*norman, dixit, replogle, adamson"
+        InputError, match="expected a file or a public name.*norman, dixit, replogle, adamson"
     ):
         data.load("norrman")
 

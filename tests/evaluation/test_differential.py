@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
+from jaxpert.data.moments import Pseudobulk, condition_means
 from jaxpert.evaluation.differential import rank, top
-from jaxpert.evaluation.pseudobulk import Pseudobulk, condition_means
 
 
 def ranked(x, condition, reference=0):

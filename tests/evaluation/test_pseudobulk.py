@@ -8,8 +8,8 @@ import pytest
 from scipy import sparse
 
 from jaxpert.core.types import Dataset, InputError, Quality
+from jaxpert.data.moments import condition_means
 from jaxpert.evaluation.pseudobulk import (
-    condition_means,
     effects,
     held_out_effects,
     held_out_rows,

@@ -6,6 +6,7 @@ import pytest
 
 from jaxpert.core.errors import InputError
 from jaxpert.simulate import PRESETS, Settings, simulate
+from jaxpert.simulate.settings import resolve
 
 
 @pytest.mark.parametrize(
@@ -13,29 +14,42 @@ from jaxpert.simulate import PRESETS, Settings, simulate
     [
         ("jurkat", {}, "tiny, demo, norman"),
         ("tiny", {"cell": 5}, "no setting 'cell'.*cells, genes"),
-        ("tiny", {"cells": "many"}, "whole number"),
-        ("tiny", {"cells": 1.5}, "whole number"),
+        (
+            "tiny",
+            {"cells": "many"},
+            "simulation.cells is 'many', expected a whole number, at least",
+        ),
+        ("tiny", {"cells": 1.5}, "whole number, at least 1 and at most 10,000,000"),
+        ("tiny", {"cells": True}, "simulation.cells is True"),
+        ("tiny", {"cells": 10**12}, "at most 10,000,000"),
         ("tiny", {"umis": float("nan")}, "finite number"),
+        ("tiny", {"umis_log_sd": 1e6}, "above 0 and at most 5"),
         ("tiny", {"cells": 40}, "raise `cells`"),
-        ("tiny", {"pairs": 29}, "make 28 pairs"),
+        ("tiny", {"pairs": 29}, "29 pairs are asked for, expected at most the 28"),
         ("tiny", {"genes": 60}, "at least 100"),
-        ("tiny", {"control_share": 1.0}, "share in"),
-        ("tiny", {"batches": 0}, "more than 0"),
-        ("tiny", {"pairs": -1}, "0 or more"),
+        ("tiny", {"control_share": 1.0}, "above 0 and below 1"),
+        ("tiny", {"batches": 0}, "at least 1"),
+        ("tiny", {"pairs": -1}, "at least 0"),
         ("tiny", {"programs": 8}, "programs"),
-        ("genome", {"triples": 5}, "too many to choose from"),
+        ("genome", {"triples": 5}, "too many to choose from, expected fewer"),
         ("tiny", {"seed": -1}, "seed is -1"),
         ("genome", {"cells": 2_000_000}, "simulate_chunks"),
-        ("lines_tiny", {"lines": 0}, "lines is 0, expected more than 0"),
+        ("lines_tiny", {"lines": 0}, "lines is 0, expected a whole number, at least 1"),
         ("lines_tiny", {"line_share": 1.5}, "line_share is 1.5"),
         ("lines_tiny", {"pairs": 3}, "3 pairs and 0 triples in 3 lines"),
         ("lines_tiny", {"cells": 300}, r"in each of 3 lines \(the smallest has 28\)"),
-        ("doses_tiny", {"doses": 5}, r"doses is 5, expected at most 4"),
+        ("doses_tiny", {"doses": 5}, r"doses is 5, expected a whole number, .* at most 4"),
     ],
 )
 def test_bad_settings_are_named(preset, override, message):
     with pytest.raises(InputError, match=message):
         simulate(preset, **override)
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = resolve("tiny", {"cells": np.int64(700), "umis": np.float32(50), "own_effect": 1})
+    assert (settings.cells, settings.umis, settings.own_effect) == (700, 50.0, 1.0)
+    assert type(settings.cells) is int and type(settings.own_effect) is float
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 
+import filelock
 import pytest
 
+from jaxpert.core import locks
 from jaxpert.core.types import InputError
 from jaxpert.study import ledger
 from jaxpert.study.ledger import Cell
@@ -57,7 +59,19 @@ def test_a_half_written_row_is_named_and_the_next_starts_on_a_new_line(path, cut
     assert len(again.notes) == 1 and ("line 3" if cut == 1 else "line 2") in again.notes[0]
 
 
-@pytest.mark.parametrize("junk", ["null", "[]", "7", '{"data": "x"}', "{", "\x00\x00"])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "null",
+        "[]",
+        "7",
+        '{"data": "x"}',
+        "{",
+        "\x00\x00",
+        "[" * 100_000,
+        '{"data": [], "model": {}, "multiplier": 5, "seed": 0}',
+    ],
+)
 def test_lines_that_are_no_rows_are_left_out(path, junk):
     path.write_text(junk + "\n" + json.dumps(row(3)) + "\n")
     found = ledger.read(path)
@@ -142,9 +156,9 @@ def test_a_claim_ends_with_its_process(tmp_path):
 
 def test_without_locks_work_goes_on(path, monkeypatch, tmp_path):
     def refuse(*_):
-        raise OSError(ledger.NO_LOCKS[0], os.strerror(ledger.NO_LOCKS[0]))
+        raise OSError(locks.NO_LOCKS[0], os.strerror(locks.NO_LOCKS[0]))
 
-    monkeypatch.setattr(ledger.fcntl, "flock", refuse)
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     ledger.append(path, row(0))
     with ledger.claimed(tmp_path / "claims", ["a"]) as free:
         assert free == ["a"]

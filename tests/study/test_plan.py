@@ -80,7 +80,7 @@ def test_keys_are_set_with_their_type_where_they_exist():
         ({"models": ("cradle",)}, "model is 'cradle', expected some of cradle_vae"),
         ({"models": ()}, "no model is given"),
         ({"multipliers": (3, 6)}, "MAD multiplier is 6, expected some of 3, 4, 5"),
-        ({"sources": ("nowhere.h5ad",)}, "'nowhere.h5ad' is no file"),
+        ({"sources": ("nowhere.h5ad",)}, "'nowhere.h5ad' is none that is known, expected a file"),
         ({"sources": ("norman", "norman")}, "two data sets have the same name"),
         ({"seeds": (1, 1)}, "expected different whole numbers"),
         ({"seeds": (-1,)}, "0 or more"),

@@ -13,6 +13,7 @@ from jaxpert.app import run
 from jaxpert.app.training import configs, load_config
 from jaxpert.core import checkpoint, fit, train, workdir
 from jaxpert.core.fit import Fitted
+from jaxpert.data.identity import identity
 
 
 def config(name: str = "cradle_norman", **changes) -> dict:
@@ -39,9 +40,10 @@ def leave(raw: dict, folder: pathlib.Path) -> Fitted:
     state = filled._replace(key=fit.root_key(0, seeds), best=best)
     folder.mkdir(parents=True)
     workdir.write_config(folder, raw)
-    meta = {"genes": problem.dataset.genes, "treatments": problem.dataset.treatments}
+    meta = identity(problem.dataset)
     with checkpoint.open(folder) as manager:
         checkpoint.save(manager, state, meta | dict(ready.meta))
+    (folder / "figures").mkdir(exist_ok=True)
     ended = {"ended": "finished", "epochs": 3, "steps": 21}
     workdir.write_metrics(folder, {"data": family.task.about(problem), "run": ended})
     outcome = train.Outcome("finished", 3, 21)

@@ -231,7 +231,8 @@ def _check(first: Effects, second: Effects, both: Effects, settings: Settings) -
     if fit not in FITS or precision not in ("float64", "float32"):
         raise InputError(
             f"interaction scores were asked for with fit={fit!r} and precision={precision!r}, "
-            f"expected fit to be one of {', '.join(FITS)} and precision float64 or float32"
+            f"expected fit to be one of {', '.join(FITS)} and precision float64 or float32: "
+            "correct it"
         )
     pairs, genes = first.shape
     if pairs < 1 or genes < FEWEST_GENES:

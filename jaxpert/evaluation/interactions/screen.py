@@ -66,7 +66,8 @@ def screen(
     """
     if rank_by not in RANKINGS:
         raise InputError(
-            f"pairs cannot be ranked by {rank_by!r}, expected one of {', '.join(RANKINGS)}"
+            f"pairs cannot be ranked by {rank_by!r}, expected one of {', '.join(RANKINGS)}: choose "
+            "one of these"
         )
     # Filled in before the checks, which then hold for both.
     if pairs is None:
@@ -105,7 +106,7 @@ def _uncertainty_of_all(unsure: list[np.ndarray | None]) -> np.ndarray | None:
     if len(given) < len(unsure):
         raise InputError(
             "a predictor of pairs gave an uncertainty for some pairs only, expected it for all or "
-            "none"
+            "none: give it for all"
         )
     return np.concatenate(given)
 
@@ -130,7 +131,8 @@ def _table(
 ) -> pandas.DataFrame:
     import pandas as pd
 
-    members = pd.DataFrame(np.asarray(names, str)[pairs].tolist(), columns=["first", "second"])
+    both = pd.Index(["first", "second"])
+    members = pd.DataFrame(np.asarray(names, str)[pairs].tolist(), columns=both)
     columns: dict[str, Any] = {
         "pair": members["first"] + "+" + members["second"],
         "first": members["first"],
@@ -157,12 +159,12 @@ def _check(
     if len(names) != len(singles):
         raise InputError(
             f"{len(names)} names were given for {len(singles)} single effects, expected as many of "
-            "both"
+            "both: give one name for each"
         )
     if not len(pairs):
         raise InputError(
             f"there is no pair among {len(names)} perturbations, expected at least two "
-            "perturbations"
+            "perturbations: give more"
         )
     if pairs.min() < 0 or pairs.max() >= len(names):
         raise InputError(
@@ -177,5 +179,5 @@ def _check(
     if unsure is not None and (callable(both) or len(unsure) != len(pairs)):
         raise InputError(
             f"{len(unsure)} uncertainties were given for {len(pairs)} pairs, expected one for "
-            "each, or none beside a function that predicts them with the effects"
+            "each, or none beside a function that predicts them with the effects: give as many"
         )

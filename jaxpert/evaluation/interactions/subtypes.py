@@ -145,7 +145,8 @@ def by_chance(
 def rule_of(subtype: str) -> Rule:
     if subtype not in RULES:
         raise InputError(
-            f"there is no interaction sub-type {subtype!r}, expected one of {', '.join(RULES)}"
+            f"there is no interaction sub-type {subtype!r}, expected one of {', '.join(RULES)}: "
+            "choose one of these"
         )
     return RULES[subtype]
 

@@ -79,7 +79,7 @@ def removal_recovery(removed: AnnData, dataset: Dataset, truth: Any) -> dict[str
     if dataset.quality is None or len(truth.condition) != len(dataset.cells):
         raise InputError(
             "the truth is of another screen than the cells, expected that of the run's simulated "
-            "screen"
+            "screen: load the truth.npz beside the run"
         )
     place = {name: i for i, name in enumerate(dataset.cells)}
     # Shares of a cell without counts are not defined.
@@ -128,8 +128,9 @@ def shares_of(values: Float[np.ndarray, "n G"]) -> Float[np.ndarray, "n G"]:
     values = np.asarray(values, np.float64)
     total = values.sum(1, keepdims=True)
     if not (total > 0).all():
-        raise ValueError(
-            f"{int((~(total > 0)).sum())} cells have no counts or are not numbers: leave them out"
+        raise InputError(
+            f"{int((~(total > 0)).sum())} cells have no counts or are not numbers, expected counts "
+            "in each: leave them out"
         )
     return values / total
 

@@ -6,19 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxpert import data
 from jaxpert.core import log
 from jaxpert.core.family import Finished, Run
+from jaxpert.core.ranges import LARGEST_SEED, MOST
 from jaxpert.core.settings import setting
 from jaxpert.core.types import Dataset
+from jaxpert.data.labels_asked import known_names, listed
 from jaxpert.data.transfer import like_training
 from jaxpert.models.cradle import artifact_recovery
 from jaxpert.models.cradle.clean_cells import clean_cells
 from jaxpert.models.cradle.removal_table import describe_removal
 from jaxpert.models.cradle.remove_artifacts import artifact_latent, remove_artifacts
-from jaxpert.tasks.screen.load import quality_columns
+from jaxpert.tasks.screen.load import gene_columns, quality_columns, read_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,16 +40,18 @@ class CleanOptions:
         "failed, or all: cells that passed come back as the model sees them",
         choices=("failed", "all"),
     )
-    draws: int = setting(50, "posterior draws", at_least=2)
-    library: float = setting(1e4, "total counts of each cell written", above=0)
+    draws: int = setting(50, "posterior draws", at_least=2, at_most=MOST)
+    library: float = setting(1e4, "total counts of each cell written", at_least=1, at_most=1e9)
     perturbations: tuple[str, ...] = setting(
         (),
         "generate artifact-free cells of these too, such as A,A+B: counts into "
         "clean_generated.h5ad, means and effects with their uncertainty into clean_summary.h5ad",
         joined=True,
     )
-    generated_cells: int = setting(100, "cells to generate of each perturbation", at_least=1)
-    seed: int = setting(0, "of the posterior draws", at_least=0)
+    generated_cells: int = setting(
+        100, "cells to generate of each perturbation", at_least=1, at_most=MOST
+    )
+    seed: int = setting(0, "of the posterior draws", at_least=0, at_most=LARGEST_SEED)
 
 
 def clean(runs: Sequence[Run], folder: Path, options: CleanOptions) -> None:
@@ -91,10 +95,10 @@ def read_like(finished: Finished, source: str | Path) -> Dataset:
     (`data.transfer`).
     """
     keys, quality = finished.config.data, finished.config.quality
-    # An empty text in a config stands for none.
-    names = ("separator", "layer", "guide_prefix", "stratum")
-    options: dict[str, Any] = {name: getattr(keys, name) or None for name in names}
-    dataset = data.read(source, perturbation=keys.perturbation, control=keys.control, **options)
+    # Genes are chosen by the run's own list, so filters of genes are left out.
+    options = read_options(keys) | {"highly_variable": None, "min_cells_per_gene": 0}
+    options["gene_columns"] = gene_columns(quality)
+    dataset = data.read(source, **options)
     # Thresholds and genes of the run, so that "failed" means what the model has learned of it.
     return like_training(
         dataset,
@@ -109,11 +113,10 @@ def _generated(finished: Finished, options: CleanOptions) -> dict[str, AnnData]:
     cells, summary = clean_cells(
         finished.fitted,
         finished.problem.dataset,
-        options.perturbations,
+        listed(options.perturbations, known_names(finished.problem.dataset)),
         cells_per_perturbation=options.generated_cells,
         library=options.library,
         draws=options.draws,
-        separator=finished.config.data.separator or "+",
         seed=options.seed,
     )
     log.say(f"{cells.n_obs} artifact-free cells of {', '.join(summary.obs_names)} generated")

@@ -50,7 +50,7 @@ def clean_cells(
     perturbations: str | Sequence[str],
     *,
     library: float | None = 1e4,
-    separator: str = "+",
+    separator: str | None = None,
     seed: int = 0,
     **numbers: int,
 ) -> CleanCells:
@@ -63,7 +63,7 @@ def clean_cells(
         perturbations: conditions of the data, or treatments joined by `separator`.
         library: total of each generated cell; None takes those of QC-passed control cells at
             random.
-        separator: between treatments.
+        separator: between treatments; None for that of the data, or "+".
         seed: of all draws.
         **numbers: `cells_per_perturbation`, `draws` and `states`, the fields of `Numbers`; another
             one is a TypeError.
@@ -141,14 +141,14 @@ def _draw_conditions(
 def _check_request(fitted: Fitted, chosen: Numbers) -> None:
     if fitted.model.scale != "counts" or not fitted.model.stochastic:
         raise InputError(
-            "this model predicts means, not cells: take a model that generates counts, such as "
+            "this model predicts means, expected one that generates counts: take one such as "
             "cradle_vae"
         )
     # A spread over draws, or over the states of a draw, needs two of them.
     for name, least in (("cells_per_perturbation", 1), ("draws", 2), ("states", 2)):
         value = getattr(chosen, name)
         if value < least:
-            raise InputError(f"{name} is {value}, expected at least {least}")
+            raise InputError(f"{name} is {value}, expected at least {least}: correct it")
 
 
 def _libraries(
@@ -214,6 +214,6 @@ def _draw(
 def _check_counts(drawn: Drawn, name: str) -> None:
     if not ((drawn.cells >= 0).all() and np.isfinite(drawn.mean).all()):
         raise InputError(
-            f"the cells generated of {name!r} are not counts: the training of the model has "
-            "diverged, train it again with a lower train.learning_rate"
+            f"the cells generated of {name!r} are not counts, expected whole numbers from 0: the "
+            "training of the model has diverged, train it again with a lower train.learning_rate"
         )

@@ -56,7 +56,7 @@ def posterior_effects(latent: Latent, params: PyTree, keys: Array) -> Effects:
     if "inclusion" not in first and np.array_equal(effect[0], np.eye(*effect.shape[1:])):
         raise InputError(
             "this model has no embedding of perturbations to interpret (each is an input of its "
-            "own): expected one such as CRADLE-VAE or SAMS-VAE"
+            "own), expected one such as CRADLE-VAE or SAMS-VAE: train one of these"
         )
     inclusion = None
     if "inclusion" in first:

@@ -96,7 +96,8 @@ def interpret(
     """
     if draws < 2 or basal_states < 1:
         raise InputError(
-            f"draws is {draws} and basal_states {basal_states}, expected at least 2 and 1"
+            f"draws is {draws} and basal_states {basal_states}, expected at least 2 and 1: correct "
+            "it"
         )
     latent = _latent(fitted.model.latent)
     key = jax.random.fold_in(jax.random.key(seed), Stream.INTERPRET)
@@ -166,8 +167,8 @@ def _tables(
 def _latent(latent: Latent | None) -> Latent:
     if latent is None:
         raise InputError(
-            "this model has no latent space to interpret: expected one such as CRADLE-VAE or "
-            "SAMS-VAE"
+            "this model has no latent space to interpret, expected one such as CRADLE-VAE or "
+            "SAMS-VAE: train one of these"
         )
     return latent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ import numpy as np
 
 from jaxpert.core import files, log
 from jaxpert.core.family import Run
+from jaxpert.core.ranges import LARGEST_SEED, MOST
 from jaxpert.core.settings import setting
+from jaxpert.core.spreadsheets import write_table
 from jaxpert.models.cradle import plots_latent
 from jaxpert.models.cradle.interpret import Interpretation, interpret
 from jaxpert.models.cradle.mask_recovery import Recovery, recover_masks
+from jaxpert.report.attempts import Missing, attempt
 
 if TYPE_CHECKING:
     import pandas
@@ -27,8 +31,10 @@ PANELS, GENES = 6, 20
 class InterpretOptions:
     """Flags of the command."""
 
-    draws: int = setting(100, "draws of the posterior of masks and embeddings", at_least=2)
-    seed: int = setting(0, "of these draws", at_least=0)
+    draws: int = setting(
+        100, "draws of the posterior of masks and embeddings", at_least=2, at_most=MOST
+    )
+    seed: int = setting(0, "of these draws", at_least=0, at_most=LARGEST_SEED)
 
 
 def write_interpretation(runs: Sequence[Run], folder: Path, options: InterpretOptions) -> None:
@@ -46,29 +52,33 @@ def write_interpretation(runs: Sequence[Run], folder: Path, options: InterpretOp
         finished.fitted, finished.problem.dataset, draws=options.draws, seed=options.seed
     )
     write_tables(interpretation, folder)
-    draw(interpretation, folder)
     recovery = None
     # Only a simulated screen has planted masks to compare with.
     if finished.problem.truth is not None:
         recovery = recover_masks(interpretation, finished.problem.truth)
         write_recovery(recovery, folder)
+    # Figures come last, since any of them may fail.
+    draw(interpretation, folder)
     log.say(summary(interpretation, recovery))
 
 
 def write_tables(interpretation: Interpretation, folder: Path) -> None:
     """The tables as CSV."""
-    interpretation.perturbations.to_csv(folder / "perturbations.csv")
-    interpretation.factors.to_csv(folder / "factors.csv")
     embedding = interpretation.embedding.rename_axis(columns="factor")
     # One row for each pair of perturbation and factor, which other programs read most easily.
     long = embedding.stack().to_frame("mean")
     long["sd"] = interpretation.embedding_sd.stack().to_numpy()
-    long.to_csv(folder / "embedding.csv")
-    interpretation.similarity.to_csv(folder / "similarity.csv")
-    interpretation.top_genes(GENES).to_csv(folder / "factor_genes.csv", index=False)
+    tables = {
+        "perturbations": interpretation.perturbations,
+        "factors": interpretation.factors,
+        "embedding": long,
+        "similarity": interpretation.similarity,
+    }
     if interpretation.inclusion is not None and interpretation.overlap is not None:
-        interpretation.inclusion.to_csv(folder / "inclusion.csv")
-        interpretation.overlap.to_csv(folder / "overlap.csv")
+        tables |= {"inclusion": interpretation.inclusion, "overlap": interpretation.overlap}
+    for name, table in tables.items():
+        write_table(folder / f"{name}.csv", table)
+    write_table(folder / "factor_genes.csv", interpretation.top_genes(GENES), index=False)
 
 
 def draw(interpretation: Interpretation, folder: Path) -> None:
@@ -84,15 +94,19 @@ def draw(interpretation: Interpretation, folder: Path) -> None:
         overlap = interpretation.overlap.loc[trained, trained].to_numpy()
     mean = interpretation.embedding.loc[trained, factors].to_numpy()
     cosine = interpretation.similarity.loc[trained, trained].to_numpy()
-    plots_latent.effect_heatmap(mean, trained, factors, folder / "embedding.png", inclusion)
-    plots_latent.similarity_map(cosine, trained, folder / "similarity.png", overlap)
+    attempted = partial(attempt, Missing())
+    path = folder / "embedding.png"
+    attempted(path.name, plots_latent.effect_heatmap, mean, trained, factors, path, inclusion)
+    path = folder / "similarity.png"
+    attempted(path.name, plots_latent.similarity_map, cosine, trained, path, overlap)
     # Factors are sorted by use, so the first are those that most perturbations move.
     top = interpretation.factors["perturbations"].iloc[:PANELS]
     if len(top):
         change = interpretation.gene_change.loc[top.index]
         titles = [f"{factor} ({count} perturbations)" for factor, count in top.items()]
         genes = list(change.columns)
-        plots_latent.factor_genes(change.to_numpy(), titles, genes, folder / "factor_genes.png")
+        path = folder / "factor_genes.png"
+        attempted(path.name, plots_latent.factor_genes, change.to_numpy(), titles, genes, path)
 
 
 def write_recovery(recovery: Recovery, folder: Path) -> None:
@@ -100,7 +114,7 @@ def write_recovery(recovery: Recovery, folder: Path) -> None:
     entries = {name: score._asdict() for name, score in recovery.entries.items()}
     pairs = {name: score._asdict() for name, score in recovery.pairs.items()}
     files.write_json(folder / "recovery.json", {"entries": entries, "pairs": pairs})
-    recovery.programs.to_csv(folder / "planted_programs.csv")
+    write_table(folder / "planted_programs.csv", recovery.programs)
 
 
 def summary(interpretation: Interpretation, recovery: Recovery | None) -> str:

@@ -254,7 +254,7 @@ def _positions(names: np.ndarray, wanted: Any, what: str) -> Int[np.ndarray, "n"
     missing = [name for name in wanted if name not in place]
     if missing:
         raise InputError(
-            f"the truth has no {what} {missing[0]!r}: expected that of the screen the model was "
-            "trained on"
+            f"the truth has no {what} {missing[0]!r}, expected that of the screen the model was "
+            "trained on: load the truth.npz beside the run"
         )
     return np.array([place[name] for name in wanted], int)

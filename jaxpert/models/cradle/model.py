@@ -99,8 +99,8 @@ def check(settings: CradleVaeSettings, dataset: Dataset) -> tuple[str, ...]:
     quality = dataset.quality
     if quality is None:
         raise InputError(
-            f"{dataset.name!r} has no artifact labels, which CRADLE-VAE needs: label its cells "
-            "with data.add_quality"
+            f"{dataset.name!r} has no artifact labels, expected some for CRADLE-VAE: label its "
+            "cells with data.add_quality"
         )
     # Only the counterfactual term needs failed cells to compare with.
     if settings.cf_weight:
@@ -125,8 +125,8 @@ def _check_references(dataset: Dataset, failed: np.ndarray, split: str) -> None:
     if len(rows) and not len(both):
         raise InputError(
             f"the {split} split of {dataset.name!r} has {failed.sum()} failed cells in {len(rows)} "
-            "and no condition with both failed and passed cells, of which the counterfactual term "
-            "needs at least one: lower quality.multiplier, or train without the term "
+            "and no condition with both failed and passed cells, expected at least one for the "
+            "counterfactual term: lower quality.multiplier, or train without the term "
             "(model.kwargs.cf_weight=0)"
         )
 

@@ -32,8 +32,8 @@ def removal_table(
     assert quality is not None
     if not np.isfinite(removal.mean).all() or not np.isfinite(removal.kept).all():
         raise InputError(
-            "the model decodes to numbers that are not finite: its training has diverged, train "
-            "it again with a lower train.learning_rate"
+            "the model decodes to numbers that are not finite, expected finite ones: its training "
+            "has diverged, train it again with a lower train.learning_rate"
         )
     split = ["none"] * len(rows)
     if dataset.split is not None:

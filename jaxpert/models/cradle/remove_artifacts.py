@@ -105,12 +105,13 @@ def chosen_rows(dataset: Dataset, cells: str | Int[np.ndarray, "n"]) -> Int[np.n
     quality = dataset.quality
     if quality is None:
         raise InputError(
-            f"data set {dataset.name!r} has no quality labels: call data.add_quality first"
+            f"data set {dataset.name!r} has no quality labels, expected some: call "
+            "data.add_quality first"
         )
     if not isinstance(cells, str):
         return np.asarray(cells, np.int64)
     if cells not in ("failed", "all"):
-        raise InputError(f"cells is {cells!r}, expected failed or all")
+        raise InputError(f"cells is {cells!r}, expected failed or all: correct it")
     rows = np.arange(len(dataset.cells))
     if cells == "failed":
         rows = np.flatnonzero(quality.failed)
@@ -127,7 +128,8 @@ def check_library(library: float) -> None:
     """Refuse a library that no cell can have."""
     if not 0 < library < float("inf"):
         raise InputError(
-            f"library is {library!r}, expected a positive number of counts, such as 10000"
+            f"library is {library!r}, expected a positive number of counts, such as 10000: correct "
+            "it"
         )
 
 

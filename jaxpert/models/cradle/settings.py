@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jaxpert.core.config import Config, ModelEntry
+from jaxpert.core.ranges import DEEPEST, HEAVIEST, MOST, WIDEST
 from jaxpert.core.settings import check, setting
 from jaxpert.tasks.screen import keys
 
@@ -22,14 +23,22 @@ Checked = TypeVar("Checked")
 class VaeSettings:
     """Of every Gamma-Poisson VAE: widths and depths of encoder and decoder, and samples."""
 
-    latent_dim: int = setting(200, "width of the latents", at_least=1)
-    hidden_dim: int = setting(400, "width of the encoder's and decoder's hidden layers", at_least=1)
-    encoder_layers: int = setting(1, "hidden layers of the basal encoder", at_least=1)
-    decoder_layers: int = setting(
-        1, "hidden layers of the decoder (CRADLE-VAE: less one)", at_least=1
+    latent_dim: int = setting(200, "width of the latents", at_least=1, at_most=WIDEST)
+    hidden_dim: int = setting(
+        400, "width of the encoder's and decoder's hidden layers", at_least=1, at_most=WIDEST
     )
-    particles: int = setting(5, "Monte-Carlo samples of the training loss", at_least=1)
-    score_particles: int = setting(100, "importance samples of the predictive IWELBO", at_least=1)
+    encoder_layers: int = setting(
+        1, "hidden layers of the basal encoder", at_least=1, at_most=DEEPEST
+    )
+    decoder_layers: int = setting(
+        1, "hidden layers of the decoder (CRADLE-VAE: less one)", at_least=1, at_most=DEEPEST
+    )
+    particles: int = setting(
+        5, "Monte-Carlo samples of the training loss", at_least=1, at_most=1_000
+    )
+    score_particles: int = setting(
+        100, "importance samples of the predictive IWELBO", at_least=1, at_most=MOST
+    )
 
 
 @dataclass(frozen=True)
@@ -37,16 +46,21 @@ class MaskedSettings(VaeSettings):
     """Of models in which each treatment has a latent embedding under a mask."""
 
     embedding_layers: int = setting(
-        4, "hidden layers of the effect and artifact networks", at_least=1
+        4, "hidden layers of the effect and artifact networks", at_least=1, at_most=DEEPEST
     )
-    embedding_hidden_dim: int = setting(400, "their width", at_least=1)
+    embedding_hidden_dim: int = setting(400, "their width", at_least=1, at_most=WIDEST)
     mask_prior: float = setting(
         0.01, "prior probability that a perturbation moves a latent", above=0, below=1
     )
     embedding_prior_scale: float = setting(
-        1.0, "prior standard deviation of effects and of the artifact vector", above=0
+        1.0,
+        "prior standard deviation of effects and of the artifact vector",
+        at_least=1e-3,
+        at_most=1e3,
     )
-    temperature: float = setting(1.0, "of the straight-through Bernoulli", above=0)
+    temperature: float = setting(
+        1.0, "of the straight-through Bernoulli", at_least=1e-3, at_most=1e3
+    )
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class CradleVaeSettings(MaskedSettings):
         "weight of the counterfactual term (the paper's alpha, the code's beta); 0: the ablation "
         "without it",
         at_least=0,
+        at_most=HEAVIEST,
     )
     cf_reduce: str = setting(
         "sum",
@@ -102,7 +117,9 @@ class SamsVaeSettings(MaskedSettings):
 class CpaVaeSettings(VaeSettings):
     """Of CPA-VAE."""
 
-    embedding_prior_scale: float = setting(1.0, "prior standard deviation of effects", above=0)
+    embedding_prior_scale: float = setting(
+        1.0, "prior standard deviation of effects", at_least=1e-3, at_most=1e3
+    )
     mean_field_encoder: bool = setting(False, "True hides the perturbation from the basal encoder")
 
 
@@ -110,8 +127,10 @@ class CpaVaeSettings(VaeSettings):
 class SvaePlusSettings(VaeSettings):
     """Of sVAE+."""
 
-    mask_beta: float = setting(2.0, "b of the masks' prior Beta(1, b)", above=0)
-    temperature: float = setting(1.0, "of the straight-through Bernoulli", above=0)
+    mask_beta: float = setting(2.0, "b of the masks' prior Beta(1, b)", at_least=1e-3, at_most=1e3)
+    temperature: float = setting(
+        1.0, "of the straight-through Bernoulli", at_least=1e-3, at_most=1e3
+    )
     combinations: str = setting(
         "refuse",
         "refuse, or own: every combination has latents of its own, learned from its own cells only",
@@ -159,7 +178,7 @@ MODELS: dict[str, ModelEntry] = {
 def defaults(model: str, variant: str = "full") -> Config:
     """A whole config of a model.
 
-    Raises ValueError for an unknown variant.
+    Raises InputError for an unknown variant.
     """
     return keys.defaults(model, MODELS[model], variant, {})
 

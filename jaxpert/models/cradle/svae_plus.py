@@ -189,7 +189,7 @@ def check(settings: SvaePlusSettings, dataset: Dataset) -> tuple[str, ...]:
     if settings.combinations == "refuse":
         raise InputError(
             f"{dataset.name!r} holds {len(pairs)} combinations such as {pairs[0]!r}, for which "
-            "sVAE+ has no rule: give each of them latents of its own "
+            "sVAE+ has no rule, expected none: give each of them latents of its own "
             '(model.kwargs.combinations="own"), or leave them out of the file'
         )
     return (
@@ -209,8 +209,8 @@ def support(
         if not len(same):
             names = "+".join(np.asarray(net.spec.treatments, object)[row != 0])
             raise InputError(
-                f"sVAE+ has no latents for {names!r}, which the screen does not hold: it predicts "
-                "conditions of its screen only, take cradle_vae or sams_vae for new combinations"
+                f"sVAE+ has no latents for {names!r}, expected conditions of the screen that it "
+                "was trained on: take cradle_vae or sams_vae for new combinations"
             )
         # A condition of the screen may have all of its cells in validation or test.
         words.append("trained" if trained[same[0]] else "no training cells")

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert.core import checkpoint, fit
+from jaxpert.core import checkpoint, fit, log
 from jaxpert.core import settings as core_settings
 from jaxpert.core import workdir as folders
+from jaxpert.core.paths import path_of
 from jaxpert.core.types import Best, InputError, PyTree, Spec, TrainState
 from jaxpert.models.cycseq.settings import NONE, Settings
 from jaxpert.models.cycseq.setup import CycSeq, initial, make
@@ -62,15 +63,17 @@ def read(workdir: str | Path, own: Settings) -> Start:
         InputError: where there is no finished CycSeq run, and where `own` (`model.kwargs` of the
             run to come) asks for networks of another shape.
     """
-    workdir = Path(workdir).absolute()
+    workdir = path_of(workdir).absolute()
     config = _config(workdir)
     # Shapes are compared first, since a mismatch in a checkpoint reads like damage.
     _require_same_shape(workdir, config["model"]["kwargs"], own)
-    with checkpoint.open(workdir) as manager:
+    with checkpoint.open(workdir, write=False) as manager:
         meta = _meta(manager, workdir)
         net = _network(meta["genes"], meta["treatments"], meta["network"])
         # The whole training state is restored, since checkpoints are read in one piece.
-        state, _, _ = checkpoint.restore(manager, like(net, _train_keys(config["train"])))
+        state, _, notes = checkpoint.restore(manager, like(net, _train_keys(config["train"])))
+    for note in notes:
+        log.say(f"note: {note}")
     network = dict(meta["network"])
     # An older run kept no word of its reference; its config says whether it had one.
     if config["data"].get("combat_reference") in load.NONE:
@@ -103,12 +106,18 @@ def _config(workdir: Path) -> dict[str, Any]:
         )
     if not (workdir / "metrics.json").exists():
         raise InputError(
-            f"the run in train.start, {workdir}, is not finished (it has no metrics.json): run its "
-            "command again first"
+            f"the run in train.start, {workdir}, is not finished (it has no metrics.json), "
+            "expected a finished one: run its command again first"
         )
     config = folders.read_config(workdir).config
-    # Several seeds would have a leading axis that fine-tuning does not know.
-    name, seeds = config["model"]["name"], config["train"].get("seeds", 1)
+    try:
+        # Several seeds would have a leading axis that fine-tuning does not know.
+        name, seeds = config["model"]["name"], config["train"].get("seeds", 1)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise InputError(
+            f"config.json of the run in train.start, {workdir}, lacks the sections model and train "
+            f"({error!r}), expected what a run leaves: give another run"
+        ) from error
     if name != "cycseq" or seeds != 1:
         raise InputError(
             f"the run in train.start, {workdir}, has model.name={name} and train.seeds={seeds}, "
@@ -161,8 +170,8 @@ def _meta(manager: Any, workdir: Path) -> dict[str, Any]:
     meta = checkpoint.newest_meta(manager)
     if meta is None:
         raise InputError(
-            f"the newest checkpoint of the run in train.start, {workdir}, cannot be read: run it "
-            "again in another folder"
+            f"no checkpoint of the run in train.start, {workdir}, can be read, expected a whole "
+            "one: run it again in another folder"
         )
     return meta
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxpert.core.errors import InputError
 from jaxpert.core.types import Batch, PyTree
 from jaxpert.models.cycseq import losses
 from jaxpert.models.cycseq.layers import Condition, Picked
@@ -90,8 +91,9 @@ def condition_of(
     if not net.settings.dose:
         return Condition(target, batch_column, None)
     if dose is None:
-        raise ValueError(
-            "the model reads doses (model.kwargs.dose), but there are none: give log10 of the dose"
+        raise InputError(
+            "no dose is given, expected one for a model that reads it (model.kwargs.dose): give "
+            "log10 of the dose"
         )
     return Condition(target, batch_column, dose[:, None])
 

@@ -76,12 +76,13 @@ def with_placeholder(net: CycSeq, params: PyTree, line: str) -> tuple[CycSeq, Py
     used = len(net.lines)
     if line in net.lines:
         raise InputError(
-            f"line {line!r} has a batch column already, expected the name of a new line"
+            f"line {line!r} has a batch column already, expected the name of a new line: choose "
+            "another name"
         )
     if not net.settings.placeholders:
         raise InputError(
             f"line {line!r} needs a placeholder batch column, but all are used up by "
-            f"{', '.join(net.lines[-3:])} and others: pre-train with a higher "
+            f"{', '.join(net.lines[-3:])} and others, expected a free one: pre-train with a higher "
             "model.kwargs.placeholders"
         )
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxpert.core.errors import InputError
 from jaxpert.core.parallel import psum
 from jaxpert.core.types import Batch, Model, PyTree, Request, Spec, Validation
 from jaxpert.models.cycseq import losses
@@ -176,7 +177,9 @@ def translate(
             their means.
     """
     if direction not in GENERATORS:
-        raise ValueError(f"direction is {direction!r}, expected one of {', '.join(GENERATORS)}")
+        raise InputError(
+            f"direction is {direction!r}, expected one of {', '.join(GENERATORS)}: correct it"
+        )
     target = _targets(net, inputs)
     condition = condition_of(net, target, inputs.stratum, inputs.dose)
     networks = Networks(params["generators"], state)
@@ -186,7 +189,9 @@ def translate(
     if not draws:
         return generated.expression
     if key is None:
-        raise ValueError("samples of the latents need a key: give one, or samples=0")
+        raise InputError(
+            "no key is given, expected one for samples of the latents: give it, or samples=0"
+        )
     variables = {"params": params["generators"][direction], "batch_stats": state[direction]}
     mean, spread = generated.mean, jnp.exp(generated.log_variance / 2)
 

@@ -18,6 +18,7 @@ from jaxpert.core.family import Problem
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import shown
+from jaxpert.data.labels_asked import known_names, sets_asked
 from jaxpert.models.cycseq import model as cycseq
 from jaxpert.models.cycseq.setup import CycSeq
 from jaxpert.models.cycseq.translation import unit_of
@@ -49,7 +50,7 @@ def predict(
     fitted: Fitted,
     names: Sequence[str],
     *,
-    separator: str = "+",
+    separator: str | None = None,
     samples: int | None = None,
     seed: int = 0,
 ) -> AnnData:
@@ -65,7 +66,7 @@ def predict(
         names: such as "KLF1", "KLF1+GATA1" or "KLF1 in K562" (in a dose series "COMPOUND@DOSE", or
             "COMPOUND" for all its doses). A perturbation may be one that was never measured, where
             the model has a column for it (any measured gene, with `columns="genes"`).
-        separator: between the perturbations of a combination.
+        separator: between the perturbations of a combination; None for that of the data, or "+".
         samples: decoded draws of the latents to average; None for the model's setting.
         seed: of these draws.
 
@@ -96,7 +97,9 @@ def predict(
     return _to_anndata(prepared, asked, rows, control, cycseq.support(wider, treatment))
 
 
-def _asked(net: CycSeq, prepared: Prepared, names: Sequence[str], separator: str) -> list[Asked]:
+def _asked(
+    net: CycSeq, prepared: Prepared, names: Sequence[str], separator: str | None
+) -> list[Asked]:
     """The rows that all names ask for."""
     asked: list[Asked] = []
     for name in names:
@@ -123,14 +126,17 @@ def _inputs(
     return cycseq.Inputs(jnp.asarray(control), jnp.asarray(treatment), stratum, dose)
 
 
-def _in_lines(net: CycSeq, prepared: Prepared, name: str, separator: str) -> list[Asked]:
+def _in_lines(net: CycSeq, prepared: Prepared, name: str, separator: str | None) -> list[Asked]:
     """The rows that a name asks for: a perturbation in every line, or in the one that it names."""
     dataset, pseudobulk = prepared.dataset, prepared.pseudobulk
     perturbation, line = name, ""
     # A condition's own name may hold " in ", so it is looked for first.
     if name not in dataset.conditions and IN in name:
         perturbation, line = name.rsplit(IN, 1)
-    members = _members(dataset, perturbation, separator)
+    # Any gene with a column can be asked for, whether it was perturbed or not.
+    known = known_names(dataset)
+    asked = sets_asked([perturbation], known, separator=separator, also=net.targets)
+    members = asked[0].names
     missing = [member for member in members if member not in net.targets]
     if missing:
         raise InputError(
@@ -140,19 +146,6 @@ def _in_lines(net: CycSeq, prepared: Prepared, name: str, separator: str) -> lis
     lower = _control_groups(dataset, pseudobulk)
     batches = _batches(dataset, pseudobulk, line)
     return [Asked(perturbation, members, batch, lower[batch]) for batch in batches]
-
-
-def _members(dataset: Dataset, perturbation: str, separator: str) -> tuple[str, ...]:
-    """Targets of a perturbation: those of the data's condition of that name, else its parts."""
-    if perturbation in dataset.conditions:
-        return _targets(dataset, dataset.conditions.index(perturbation))
-    control = dataset.conditions[dataset.control]
-    # Without a separator a name is one perturbation, whatever signs it holds.
-    parts = [perturbation]
-    if separator:
-        parts = perturbation.split(separator)
-    # The control adds nothing, so that "A+ctrl" is "A".
-    return tuple(part for part in map(str.strip, parts) if part != control)
 
 
 def _targets(dataset: Dataset, condition: int) -> tuple[str, ...]:
@@ -202,7 +195,7 @@ def _at_doses(prepared: Prepared, name: str) -> list[Asked]:
         # The compound alone asks for all of its doses.
         wanted = (label, compound, f"{label}{IN}{line}", f"{compound}{IN}{line}")
         if name in wanted or name == groups.names[k]:
-            members, lower = _targets(dataset, condition), int(groups.lower[k])
+            members, lower = _targets(dataset, int(condition)), int(groups.lower[k])
             asked.append(Asked(label, members, batch, lower, float(dose[first[k], 1])))
     if not asked:
         raise InputError(

@@ -9,6 +9,8 @@ from typing import Any
 
 from jaxpert.core import config
 from jaxpert.core.config import Config, ModelEntry
+from jaxpert.core.errors import InputError
+from jaxpert.core.ranges import DEEPEST, HEAVIEST, MOST, WIDEST
 from jaxpert.core.settings import setting
 from jaxpert.tasks.translation import keys
 
@@ -33,11 +35,17 @@ class Settings:
         choices=("genes", "perturbed"),
     )
     hidden: tuple[int, ...] = setting(
-        (1024, 512, 256), "widths of the linear layers of generators and critics", at_least=1
+        (1024, 512, 256),
+        "widths of the linear layers of generators and critics",
+        at_least=1,
+        at_most=WIDEST,
+        filled=True,
     )
-    latent_dim: int = setting(128, "width of each of the three latents", at_least=1)
-    embedding_dim: int = setting(32, "width of the embedded conditions", at_least=1)
-    blocks: int = setting(2, "residual blocks of encoder and decoder each", at_least=0)
+    latent_dim: int = setting(128, "width of each of the three latents", at_least=1, at_most=WIDEST)
+    embedding_dim: int = setting(32, "width of the embedded conditions", at_least=1, at_most=WIDEST)
+    blocks: int = setting(
+        2, "residual blocks of encoder and decoder each", at_least=0, at_most=DEEPEST
+    )
     residual: str = setting(
         "normalized",
         "residual blocks: normalized (as published), or plain ones as printed, which have no "
@@ -50,7 +58,7 @@ class Settings:
         "row), or none",
         choices=("single", "tokens", NONE),
     )
-    tokens: int = setting(16, "tokens of attention=tokens", at_least=1)
+    tokens: int = setting(16, "tokens of attention=tokens", at_least=1, at_most=WIDEST)
     batch_norm: bool = setting(False, "also normalise the encoder's linear layers")
     lookup: bool = setting(False, "embed conditions by tables without bias")
     dropout: float = setting(0.2, "share of hidden values dropped in training", at_least=0, below=1)
@@ -75,7 +83,9 @@ class Settings:
     gan: str = setting(
         "log", "adversarial loss: log, or lsgan as published", choices=("log", "lsgan")
     )
-    penalty_weight: float = setting(1.0, "of the critics' gradient penalty", at_least=0)
+    penalty_weight: float = setting(
+        1.0, "of the critics' gradient penalty", at_least=0, at_most=HEAVIEST
+    )
     penalty_of: str = setting(
         "logit", "whose slope it draws towards 1", choices=("logit", "probability")
     )
@@ -91,17 +101,26 @@ class Settings:
         choices=("cross_entropy", "binary", "swapped"),
     )
     kl: str = setting("mean", "over the dimensions of a latent", choices=("mean", "sum"))
-    adversarial_weight: float = setting(1.0, "of the adversarial term", at_least=0)
-    cycle_weight: float = setting(10.0, "of the cycle term", at_least=0)
-    kl_weight: float = setting(0.01, "of the KL term", at_least=0)
+    adversarial_weight: float = setting(
+        1.0, "of the adversarial term", at_least=0, at_most=HEAVIEST
+    )
+    cycle_weight: float = setting(10.0, "of the cycle term", at_least=0, at_most=HEAVIEST)
+    kl_weight: float = setting(0.01, "of the KL term", at_least=0, at_most=HEAVIEST)
     target_weight: float = setting(
-        0.1, "of the perturbation in the cycle term, beside 1 for expression", at_least=0
+        0.1,
+        "of the perturbation in the cycle term, beside 1 for expression",
+        at_least=0,
+        at_most=HEAVIEST,
     )
-    stratum_weight: float = setting(0.1, "of the line in the cycle term", at_least=0)
+    stratum_weight: float = setting(
+        0.1, "of the line in the cycle term", at_least=0, at_most=HEAVIEST
+    )
     samples: int = setting(
-        0, "draws of the latents behind a prediction; 0: their means", at_least=0
+        0, "draws of the latents behind a prediction; 0: their means", at_least=0, at_most=MOST
     )
-    placeholders: int = setting(2, "batch columns kept free for lines of later data", at_least=0)
+    placeholders: int = setting(
+        2, "batch columns kept free for lines of later data", at_least=0, at_most=1_000
+    )
     lines: tuple[str, ...] | None = setting(
         None, "names of the batch columns in use; None for the strata of the data", internal=True
     )
@@ -212,10 +231,10 @@ def defaults(model: str = "cycseq", variant: str = "full", stage: str = "pretrai
     """A whole config of CycSeq at a stage of training, with the paper's settings.
 
     Raises:
-        ValueError: for an unknown variant or stage.
+        InputError: for an unknown variant or stage.
     """
     if stage not in STAGES:
-        raise ValueError(f"stage is {stage!r}, expected one of {', '.join(STAGES)}")
+        raise InputError(f"stage is {stage!r}, expected one of {', '.join(STAGES)}: correct it")
     # A copy, since the stages below change it.
     train = dict(TRAIN)
     data: dict[str, Any] = {}

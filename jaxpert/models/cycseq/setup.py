@@ -118,7 +118,8 @@ def checked(**given: Any) -> Settings:
     core_settings.check(s, "model.kwargs")
     if not s.hidden:
         raise InputError(
-            f"model.kwargs.hidden is {s.hidden!r}, expected widths such as (1024, 512, 256)"
+            f"model.kwargs.hidden is {s.hidden!r}, expected widths such as (1024, 512, 256): "
+            "correct it"
         )
     # Tokens are equal parts of the row (docs/models/cycseq.md, Attention).
     if s.attention == "tokens" and s.hidden[-1] % s.tokens:

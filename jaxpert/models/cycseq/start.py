@@ -82,14 +82,15 @@ def reference_of(begun: Start) -> CombatReference:
     if REFERENCE not in begun.network:
         # Two different errors: nothing was kept, or there was nothing to keep.
         raise InputError(
-            f"{ASKED}, which is of an older version that kept no moments of its reference: run it "
-            "again in another folder, or set data.combat_reference=largest"
+            f"{ASKED}, which is of an older version that kept no moments of its reference, "
+            "expected a newer one: run it again in another folder, or set "
+            "data.combat_reference=largest"
         )
     kept = begun.network[REFERENCE]
     if kept is None:
         raise InputError(
-            f"{ASKED}, which was trained without ComBat: set data.combat_reference= (empty) here "
-            "too"
+            f"{ASKED}, which was trained without ComBat, expected one with it: set "
+            "data.combat_reference= to nothing here too"
         )
     # Lists of JSON, which become arrays again.
     moments = {"mean": np.array(kept["mean"], float), "variance": np.array(kept["variance"], float)}

@@ -44,7 +44,7 @@ def propagate(
     if form not in FORMS or hops < 1:
         raise InputError(
             f"linear propagation was asked for with form={form!r} and hops={hops}, expected form "
-            f"to be one of {', '.join(FORMS)} and at least 1 hop"
+            f"to be one of {', '.join(FORMS)} and at least 1 hop: correct it"
         )
     # The last power and the running sum of powers; the sum starts with theta itself.
     spread, total = theta, theta

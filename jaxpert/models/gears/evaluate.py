@@ -47,6 +47,11 @@ class Truth(NamedTuple):
     variable: np.ndarray
     """The 200 genes that vary most between conditions."""
 
+    def control_of(self, condition: int, control: int) -> Float[np.ndarray, "G"]:
+        """Mean of the control cells that a condition is compared with: those of its strata."""
+        matched = self.means.matched
+        return self.means.mean[control] if matched is None else matched.control[condition]
+
 
 def measure(dataset: Dataset) -> Truth:
     """Means, rankings and the most variable genes of all QC-passed cells, on the scale ln(1 + 1e4 x
@@ -78,15 +83,17 @@ def score_dataset(
     Control, where the split has it, is scored by `mse` and `pearson` only.
     """
     if predicted.shape != truth.means.mean.shape:
-        raise ValueError(
-            f"predictions have shape {predicted.shape}, expected {truth.means.mean.shape}"
+        raise InputError(
+            f"predictions have shape {predicted.shape}, expected {truth.means.mean.shape}: predict "
+            "every condition and gene"
         )
     # Cells that fail quality are not scored, whatever the split.
     rows = pseudobulk.passed_rows(dataset, split)
     present = np.unique(dataset.condition[rows])
     if not len(present):
         raise InputError(
-            f"split {split!r} of {dataset.name!r} has no cells to score on: change split.kind"
+            f"split {split!r} of {dataset.name!r} has no cells to score on, expected some: change "
+            "split.kind"
         )
     conditions = {}
     for c in present.tolist():
@@ -121,9 +128,11 @@ def _score_condition(
     if c == dataset.control:
         return gears_metrics.control_scores(predicted, cells, compat)
     genes = gears_metrics.gene_sets(truth.ranking, c, truth.variable)
-    return gears_metrics.condition_scores(
-        predicted, cells, truth.means.mean[dataset.control], genes, compat
-    )
+    control = truth.control_of(c, dataset.control)
+    if truth.means.matched is not None:
+        # Predictions have the control's proportions of strata, the cells those of the condition.
+        predicted = predicted + (control - truth.means.mean[dataset.control])
+    return gears_metrics.condition_scores(predicted, cells, control, genes, compat)
 
 
 def _cells(dataset: Dataset, rows: np.ndarray):

@@ -128,7 +128,8 @@ def details_of(model: Model) -> Gears:
     """What is behind a model that `build` made; InputError for another model."""
     if not isinstance(model.details, Gears):
         raise InputError(
-            "the model is no GEARS, expected one of jaxpert.gears.build: sets of genes are its own"
+            "the model is no GEARS, expected one of jaxpert.gears.build: train one, as sets of "
+            "genes are its own"
         )
     return model.details
 

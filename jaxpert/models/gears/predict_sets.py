@@ -61,7 +61,7 @@ def predict_sets(
     *,
     absent: str = "refuse",
     signs: Mapping[str, int] | None = None,
-    separator: str = "+",
+    separator: str | None = None,
     chunk: int = CHUNK,
 ) -> AnnData:
     """Predict perturbations of any genes of the graphs, one row each, one pass of the network per
@@ -77,7 +77,7 @@ def predict_sets(
             ones). `support` says so.
         signs: +1 or -1 (activated, repressed) for genes that are no treatment of the data; +1 where
             not given.
-        separator: between the genes of a set in text.
+        separator: between the genes of a set in text; None for that of the data, or "+".
         chunk: sets at a time.
 
     Returns:
@@ -119,7 +119,7 @@ def predict(
     *,
     absent: str = "refuse",
     signs: Mapping[str, int] | None = None,
-    separator: str = "+",
+    separator: str | None = None,
     **of_cells: Any,
 ) -> AnnData:
     """`Family.predict`: sets of any genes of the graphs, in the form and on the log2 scale that

@@ -54,8 +54,8 @@ class Choices(NamedTuple):
     score_on: Sequence[str] | None = None
     """Measured genes on which to score; None for those with more than 0.5 counts per cell, as
     published."""
-    separator: str = "+"
-    """Between the genes of a set in text."""
+    separator: str | None = None
+    """Between the genes of a set in text; None for that of the data, or "+"."""
     chunk: int = CHUNK
     """Sets at a time."""
 
@@ -160,7 +160,7 @@ def scored_columns(dataset: Dataset, names: Sequence[str] | None = None) -> Int[
         raise InputError(
             f"score_on has {len(names)} genes, {len(set(names))} of them different and "
             f"{len(unknown)} not measured ({', '.join(unknown[:4])}), expected measured genes, "
-            "each once"
+            "each once: correct it"
         )
     return np.array([place[name] for name in names], int)
 

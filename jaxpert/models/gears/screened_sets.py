@@ -28,7 +28,7 @@ def measured_singles(dataset: Dataset) -> list[str]:
 
 
 def asked_sets(
-    dataset: Dataset, genes: Sequence[str] | None, sets: Sets | None, separator: str
+    dataset: Dataset, genes: Sequence[str] | None, sets: Sets | None, separator: str | None
 ) -> list[Genes]:
     """The sets to screen, each once."""
     if genes is not None and sets is not None:
@@ -53,7 +53,7 @@ def asked_sets(
     return [(a, b) for (a,), (b,) in combinations(singles, 2)]
 
 
-def _given_sets(dataset: Dataset, sets: Sets, separator: str) -> list[Genes]:
+def _given_sets(dataset: Dataset, sets: Sets, separator: str | None) -> list[Genes]:
     parsed = parse_sets(dataset, sets, separator)
     wrong = ["+".join(genes) or "control" for genes in parsed if len(genes) not in (2, 3)]
     if wrong:

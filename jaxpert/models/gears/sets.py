@@ -54,7 +54,7 @@ def members_of(
             twice in a set.
     """
     if absent not in ABSENT:
-        raise InputError(f"absent is {absent!r}, expected one of {', '.join(ABSENT)}")
+        raise InputError(f"absent is {absent!r}, expected one of {', '.join(ABSENT)}: correct it")
     rows, sign = _rows(net, absent), _signs(net, signs or {})
     _check_members(net, sets, rows, absent)
     # The average stands in the first row behind the nodes, the isolated one in the second.
@@ -78,7 +78,8 @@ def _check_members(
         twice = sorted(name for name in set(genes) if list(genes).count(name) > 1)
         if twice:
             raise InputError(
-                f"the set {'+'.join(genes)} holds {', '.join(twice)} twice, expected each gene once"
+                f"the set {'+'.join(genes)} holds {', '.join(twice)} twice, expected each gene "
+                "once: correct it"
             )
     # All strangers are named at once, not one at each try.
     strangers = sorted(set(chain.from_iterable(sets)) - set(rows))
@@ -115,7 +116,7 @@ def _signs(net: Gears, given: Mapping[str, int | float]) -> dict[str, float]:
     if wrong:
         raise InputError(
             f"signs are {wrong}, expected +1 or -1, and for treatments of the data those that the "
-            "model was built with"
+            "model was built with: correct it"
         )
     return signs | {name: float(sign) for name, sign in given.items()}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxpert.core.config import Config, ModelEntry
+from jaxpert.core.ranges import DEEPEST, HEAVIEST, MOST, WIDEST
 from jaxpert.core.settings import setting
 from jaxpert.tasks.screen import keys
 from jaxpert.tasks.screen.keys import ScreenConfig
@@ -26,16 +27,22 @@ class Settings:
     """Hyperparameters; the defaults are the published code's (docs/models/gears.md, Paper and
     code)."""
 
-    hidden_dim: int = setting(64, "width of embeddings and hidden layers", at_least=1)
-    gene_layers: int = setting(1, "hops along the co-expression graph", at_least=1)
-    perturbation_layers: int = setting(1, "hops along graphs of perturbed genes", at_least=1)
+    hidden_dim: int = setting(
+        64, "width of embeddings and hidden layers", at_least=1, at_most=WIDEST
+    )
+    gene_layers: int = setting(1, "hops along the co-expression graph", at_least=1, at_most=DEEPEST)
+    perturbation_layers: int = setting(
+        1, "hops along graphs of perturbed genes", at_least=1, at_most=DEEPEST
+    )
     graph: str = setting(
         "sgconv",
         "operator on all graphs: sgconv (weighted), gcn, gat (unweighted)",
         choices=("sgconv", "gcn", "gat"),
     )
     coexpression_graph: str = setting(
-        "coexpression", "graph of measured genes: coexpression, one of graphs.edges, or none"
+        "coexpression",
+        "graph of measured genes: coexpression, one of graphs.edges, or none",
+        filled=True,
     )
     perturbation_graphs: tuple[str, ...] = setting(
         ("ontology",),
@@ -43,7 +50,7 @@ class Settings:
         joined=True,
     )
     position_weight: float = setting(
-        0.2, "of the position embedding beside the gene embedding", at_least=0
+        0.2, "of the position embedding beside the gene embedding", at_least=0, at_most=HEAVIEST
     )
     cross_gene: bool = setting(True, "whether the decoder sees all genes at once")
     shared_decoder: bool = setting(False, "one read-out for all genes instead of one each")
@@ -53,20 +60,24 @@ class Settings:
         "genes the loss sees: expressed ones of the condition, or all",
         choices=("expressed", "all"),
     )
-    gamma: float = setting(2.0, "exponent beyond the square in the autofocus loss", at_least=0)
+    gamma: float = setting(
+        2.0, "exponent beyond the square in the autofocus loss", at_least=0, at_most=10
+    )
     direction: str = setting(
         "sign",
         "direction loss: sign (as published, without gradient) or tanh",
         choices=("sign", "tanh"),
     )
-    direction_weight: float = setting(0.1, "weight of the direction loss", at_least=0)
+    direction_weight: float = setting(
+        0.1, "weight of the direction loss", at_least=0, at_most=HEAVIEST
+    )
     uncertainty: str = setting(
         NONE,
         "none, shipped (as the published code) or gaussian (a likelihood)",
         choices=(NONE, "shipped", "gaussian"),
     )
     uncertainty_weight: float = setting(
-        1.0, "of the uncertainty term of the shipped form", at_least=0
+        1.0, "of the uncertainty term of the shipped form", at_least=0, at_most=HEAVIEST
     )
     uncertainty_head: str = setting(
         "shared",
@@ -91,6 +102,7 @@ class Settings:
         300,
         "with compat=reference: control cells per prediction, one of which sees the graph",
         at_least=1,
+        at_most=MOST,
     )
 
 

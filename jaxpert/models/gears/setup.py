@@ -157,7 +157,7 @@ def _perturbation_graphs(
     nodes = tuple(held)
     missing = [name for name in spec.treatments if name not in set(nodes)]
     if missing and s.absent == "refuse":
-        raise _unheld(missing, named)
+        raise _unheld(missing, named, spec.naming)
     # Isolated genes become nodes, so that they have an embedding of their own.
     if s.absent == "isolated":
         nodes += tuple(missing)
@@ -170,15 +170,17 @@ def _unlinked(names: tuple[str, ...]) -> graphs.NamedGraph:
     return graphs.named_graph(names, none, none, np.zeros(0))
 
 
-def _unheld(missing: list[str], named: Mapping[str, Any]) -> InputError:
+def _unheld(missing: list[str], named: Mapping[str, Any], naming: str) -> InputError:
     some = ", ".join(missing[:6])
     if len(missing) > 6:
         some += " ..."
+    # The wrong names of genes are the usual cause, so they come before what else may help.
+    renaming = f"{naming}, or " if naming else ""
     return InputError(
         f"{len(missing)} perturbed genes are in none of the graphs {', '.join(named)} ({some}), "
-        "expected all: leave their cells out as configs do, by jaxpert.drop_unannotated(cells, "
-        "terms) before the split, or choose what stands in with model.kwargs.absent (isolated or "
-        "average)"
+        f"expected all: {renaming}leave their cells out as configs do, by "
+        "jaxpert.drop_unannotated(cells, terms) before the split, or choose what stands in with "
+        "model.kwargs.absent (isolated or average)"
     )
 
 
@@ -192,7 +194,8 @@ def _signs(spec: Spec, s: Settings) -> Float[np.ndarray, "T"]:
     if wrong or (given and len(given) < len(spec.treatments)):
         raise InputError(
             f"model.kwargs.signs has {len(given)} entries ({len(wrong)} of them wrong: {wrong}), "
-            f"expected +1 or -1 for each of the {len(spec.treatments)} treatments by name"
+            f"expected +1 or -1 for each of the {len(spec.treatments)} treatments by name: correct "
+            "it"
         )
     return np.array([given.get(name, 1.0) for name in spec.treatments], float)
 

@@ -116,11 +116,11 @@ def linked(
     prepared: Prepared = problem.details
     # Simulated cells carry annotations, so they have an ontology graph as well.
     annotated = bool(config.graphs.ontology) or problem.truth is not None
-    terms = None
+    dataset, terms = prepared.dataset, None
     if annotated:
-        terms = terms_of(config.graphs, config.data.folder, problem.truth)
+        dataset, terms = terms_of(config.graphs, config.data.folder, problem.truth, dataset)
     wanted = (COEXPRESSION,) if coexpression else ()
-    dataset = link(prepared.dataset, config.graphs, wanted, terms)
+    dataset = link(dataset, config.graphs, wanted, terms)
     named = tuple(own_edges(config.graphs))
     if annotated:
         named = (ONTOLOGY, *named)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxpert.core import config
 from jaxpert.core.config import Config, ModelEntry
+from jaxpert.core.ranges import DEEPEST, HEAVIEST, WIDEST
 from jaxpert.core.settings import setting
 from jaxpert.tasks.screen import keys
 
@@ -18,12 +19,13 @@ VARIANTS = config.VARIANTS
 class Settings:
     """Hyperparameters of scGen; the defaults are the published ones (docs/models/scgen.md)."""
 
-    latent_dim: int = setting(100, "width of the latent space", at_least=1)
-    hidden_dim: int = setting(800, "width of the hidden layers", at_least=1)
+    latent_dim: int = setting(100, "width of the latent space", at_least=1, at_most=WIDEST)
+    hidden_dim: int = setting(800, "width of the hidden layers", at_least=1, at_most=WIDEST)
     hidden_layers: int = setting(
         2,
         "of the encoder, and of the decoder but for variant=v2, whose decoder has one",
         at_least=1,
+        at_most=DEEPEST,
     )
     dropout: float = setting(0.2, "share of hidden values dropped in training", at_least=0, below=1)
     kl_weight: float = setting(
@@ -31,6 +33,7 @@ class Settings:
         "of the KL term beside half the squared error summed over genes (variant=v2 takes half of "
         "it)",
         at_least=0,
+        at_most=HEAVIEST,
     )
     variant: str = setting(
         "default",

@@ -62,7 +62,12 @@ def why_not(problem: Problem) -> str:
 
 
 def check(config: Any, problem: Problem) -> None:
-    """Nothing is found wrong only after training."""
+    """`Beside.check`: raise InputError for training cells that scGen refuses, which would otherwise
+    be found only after the training of the other model."""
+    dataset, _ = training_cells(problem.details, config.seed)
+    model = scgen.build(data.make_spec(dataset), delta_from="others")
+    assert model.check is not None
+    model.check(dataset)
 
 
 def fit(config: Any, problem: Problem, epochs: int) -> tuple[Predictor, list[str]]:

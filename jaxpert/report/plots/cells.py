@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from jaxpert.core import caches
 from jaxpert.core.types import InputError
 from jaxpert.report.plots.style import (
     BLUE,
@@ -67,8 +68,8 @@ def quality_violins(
     metrics = [metric for metric in QUALITY_METRICS if metric in given]
     if not metrics:
         raise InputError(
-            f"no quality metric to draw: expected some of {', '.join(QUALITY_METRICS)} for the "
-            "cells"
+            f"there is no quality metric to draw, expected some of {', '.join(QUALITY_METRICS)} "
+            "for the cells: label them with data.add_quality"
         )
     # The figure grows with its panels, so that each keeps its size.
     with canvas(path, 2.15 * len(metrics) + 0.6, 2.0 * len(cells) + 0.9) as figure:
@@ -230,9 +231,10 @@ def umap_embedding(latent: Float[np.ndarray, "n Z"], seed: int) -> Float[np.ndar
     if len(latent) < 5 or not finite:
         rest = "" if finite else ", some of them not finite"
         raise InputError(
-            f"a UMAP needs at least 5 cells with finite latents; {len(latent)} cells were "
-            f"given{rest}"
+            f"a UMAP was asked for {len(latent)} cells{rest}, expected at least 5 with finite "
+            "latents: give more"
         )
+    caches.ensure_writable()
     with warnings.catch_warnings():
         # UMAP warns of an optional package that this use does not need.
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)

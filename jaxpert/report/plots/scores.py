@@ -35,8 +35,8 @@ def baseline_bars(
     wanted = _scored(methods, shown or MAIN_METRICS)
     if not wanted:
         raise InputError(
-            f"metrics.json scores none of {', '.join(shown or MAIN_METRICS)}, so nothing can be "
-            "compared"
+            f"metrics.json scores none of {', '.join(shown or MAIN_METRICS)}, expected one at "
+            "least, so that something can be compared: score the run again"
         )
     height = (0.27 * len(methods) + 0.55) * len(subsets) + 0.7
     with canvas(path, 2.6 * len(wanted) + 1.6, height) as figure:

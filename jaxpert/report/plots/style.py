@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxpert.core import files
+from jaxpert.core import caches, files
+from jaxpert.report.plots import glyphs
 
 # Okabe and Ito's colours, told apart under the common forms of colour blindness.
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, YELLOW = (
@@ -58,16 +59,19 @@ STYLE = {
 def canvas(path: str | Path, width: float, height: float) -> Iterator[Any]:
     """A figure of `width` x `height` inches, saved under `path` when the block ends without an
     error."""
+    caches.ensure_writable()
     import matplotlib.style
     from matplotlib.figure import Figure
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The caller's own settings are set aside, so that figures look the same everywhere.
-    with matplotlib.style.context([STYLE], after_reset=True):
+    look = {**STYLE, "font.family": glyphs.families()}
+    with matplotlib.style.context([look], after_reset=True):
         # A figure of its own, not pyplot's: no display is needed and none is left open.
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
+        glyphs.make_showable(figure)
         # Written whole or not at all, so that no reader meets half a picture.
         with files.whole(target) as part:
             # Without the name of the program, equal figures are equal files.

@@ -22,7 +22,8 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
     terms = _terms(rows)
     if "loss" not in terms:
         raise InputError(
-            "no row of metrics.jsonl holds train/loss or val/loss, so there is no curve to draw"
+            "no row of metrics.jsonl holds train/loss or val/loss, expected some for the curves: "
+            "train for longer than train.log_every steps"
         )
     # The loss has the large panel above, so it gets no small one.
     terms.remove("loss")

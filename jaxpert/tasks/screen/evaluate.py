@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,13 +19,22 @@ from jaxpert.tasks.screen.measured import Measured, duplicate, measure
 from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effects
 
 
-def evaluate(fitted: Fitted, dataset: Dataset, *, seed: int = 0, **options: Any) -> dict[str, Any]:
+def evaluate(
+    fitted: Fitted,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    controls: str | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Score a fitted model beside the baselines on all, train, val and test perturbations.
 
     Args:
         fitted: from `jaxpert.fit`.
         dataset: split, as in training.
         seed: of predicted cells, halves and intervals.
+        controls: "within" or "pooled": which control cells effects are measured against, where the
+            data have several strata; None for what the data set says (within).
         **options: `particles` and `library`, as in `jaxpert.predict`.
 
     Returns:
@@ -34,6 +44,8 @@ def evaluate(fitted: Fitted, dataset: Dataset, *, seed: int = 0, **options: Any)
     Example:
         jaxpert.evaluate(fitted, cells)["verdict"]
     """
+    if controls is not None:
+        dataset = replace(dataset, controls=controls)
     prediction = predict_effects(fitted, dataset, dataset.conditions, seed=seed, **options)
     return score(measure(dataset), prediction, seed)
 
@@ -71,7 +83,8 @@ def quality_pass_rates(
     """
     if dataset.quality is None:
         raise InputError(
-            f"data set {dataset.name!r} has no quality labels: call data.add_quality first"
+            f"data set {dataset.name!r} has no quality labels, expected some: call "
+            "data.add_quality first"
         )
     # Libraries of passed control cells only, since a spoilt cell's depth is an artifact.
     control = pseudobulk.passed_rows(dataset)
@@ -79,10 +92,11 @@ def quality_pass_rates(
     libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
     # Criteria are those that hold over the modelled genes, which may be few of the measured ones.
     bounds = data.modelled_thresholds(dataset)[dataset.quality.multiplier]
+    classes = data.gene_classes(dataset)
 
     def label(counts: Any) -> np.ndarray:
         # Doublets of generated cells are called anew, since the data's calls say nothing of them.
-        return data.label_generated(counts, dataset.genes, bounds, doublets=doublets, chunks=1)
+        return data.label_generated(counts, classes, bounds, doublets=doublets, chunks=1)
 
     def rate(pool: np.ndarray | None) -> dict[str, Any]:
         rates = quality_pass.pass_rate(
@@ -111,7 +125,10 @@ def log_likelihood(
     """Mean predictive IWELBO per cell of a split, in nats, with the particles of the model's own
     `score`."""
     if fitted.model.score is None:
-        raise InputError("this model has no likelihood to score cells with")
+        raise InputError(
+            "this model has no likelihood to score cells with, expected one that has: set "
+            "evaluation.likelihood= (empty)"
+        )
     rows = dataset.rows(split)
     # Tables go to the device once, not with every block.
     tables = {name: jnp.asarray(table) for name, table in data.split_tables(dataset, split).items()}

@@ -87,13 +87,7 @@ def ranked_genes(dataset: Dataset, split: str) -> Int[np.ndarray, "C 20"]:
     control = training[dataset.condition[training] == dataset.control]
     # The control of training is added, as the other side of every comparison.
     rows = np.union1d(dataset.rows(split), control)
-    means = pseudobulk.condition_means(
-        dataset.counts[rows],
-        dataset.condition[rows],
-        len(dataset.conditions),
-        "ln",
-        variance=True,
-    )
+    means = pseudobulk.means_of_rows(dataset, rows, "ln", variance=True)
     ranking = differential.rank(means, dataset.control)
     top = differential.top(ranking.order)
     # A -1 says that the condition has no ranking.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from jaxpert.core.family import Results
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.labels_asked import conditions_asked, known_names, listed
 from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.report import plots
+from jaxpert.report.attempts import Missing, attempt
 from jaxpert.tasks.screen.keys import ScreenConfig
 from jaxpert.tasks.screen.measured import Measured
 from jaxpert.tasks.screen.predict import Prediction, embed_cells, make_request
+from jaxpert.tasks.screen.recovery import Recovered
 
 MOST_SHOWN = 6
 PANELS = 3
@@ -27,27 +30,45 @@ PANELS = 3
 
 def draw(
     config: ScreenConfig, results: Results, folder: Path, log_rows: Sequence[Mapping[str, Any]]
-) -> None:
+) -> Missing:
     """All figures of a run (`Task.draw`)."""
     shown, keys = results.shown, config.evaluation
     dataset, fitted = shown.problem.dataset, shown.fitted
-    plots.loss_curves([_mean_over_seeds(row) for row in log_rows], folder / "loss_curves.png")
-    plots.baseline_bars(shown.metrics, folder / "baselines.png")
-    draw_effects(folder, shown.measured, shown.prediction, shown.metrics)
+    missing: Missing = {}
+
+    def attempted(figure: str, work: Callable[..., Any], *arguments: Any) -> None:
+        attempt(missing, figure, work, folder / figure, *arguments)
+
+    attempted("loss_curves.png", _draw_losses, log_rows)
+    attempted("baselines.png", _draw_bars, shown.metrics)
+    attempted("ate_scatter.png", draw_effects, shown.measured, shown.prediction, shown.metrics)
     chosen = shown_conditions(shown.measured, keys.shown)
-    draw_panels(folder, shown.measured, shown.prediction, chosen)
+    attempted("effects.png", draw_panels, shown.measured, shown.prediction, chosen)
     # Quality metrics are made of counts, and a model of means has no cells to show.
     if fitted.model.scale == "counts" and fitted.model.stochastic:
-        draw_quality(folder, fitted, dataset, chosen, seed=config.seed)
-    draw_latent(folder, fitted, dataset, keys.umap_cells, seed=config.seed)
-    recovered = shown.recovered
-    if recovered is not None:
-        artifact = () if recovered.artifact is None else (*recovered.artifact, dataset.genes)
-        plots.recovery(recovered.planted, recovered.predicted, folder / "recovery.png", *artifact)
+        attempted("quality_violins.png", draw_quality, fitted, dataset, chosen, config.seed)
+    attempted("latent_umap.png", draw_latent, fitted, dataset, keys.umap_cells, config.seed)
+    if shown.recovered is not None:
+        attempted("recovery.png", _draw_recovery, shown.recovered, dataset)
+    return missing
+
+
+def _draw_losses(path: Path, log_rows: Sequence[Mapping[str, Any]]) -> None:
+    plots.loss_curves([_mean_over_seeds(row) for row in log_rows], path)
+
+
+def _draw_bars(path: Path, metrics: Mapping[str, Any]) -> None:
+    plots.baseline_bars(metrics, path)
+
+
+def _draw_recovery(path: Path, recovered: Recovered, dataset: Dataset) -> None:
+    planted, estimated = recovered.artifact or (None, None)
+    effects = recovered.planted, recovered.predicted
+    plots.recovery(*effects, path, planted, estimated, dataset.genes)
 
 
 def draw_effects(
-    folder: Path, measured: Measured, prediction: Prediction, metrics: Mapping[str, Any]
+    path: Path, measured: Measured, prediction: Prediction, metrics: Mapping[str, Any]
 ) -> None:
     """Predicted against measured effects of all measured perturbations."""
     dataset = measured.dataset
@@ -61,13 +82,13 @@ def draw_effects(
         predicted[rows],
         [dataset.conditions[c] for c in rows],
         members,
-        folder / "ate_scatter.png",
+        path,
         metrics["model"],
     )
 
 
 def draw_panels(
-    folder: Path, measured: Measured, prediction: Prediction, chosen: Sequence[int]
+    path: Path, measured: Measured, prediction: Prediction, chosen: Sequence[int]
 ) -> None:
     """The strongest genes of some conditions, predicted with their error and measured."""
     dataset = measured.dataset
@@ -78,7 +99,7 @@ def draw_panels(
         predicted,
         dataset.genes,
         [dataset.conditions[c] for c in chosen],
-        folder / "effects.png",
+        path,
         # Two standard errors on either side, about 95 % of the Monte-Carlo noise.
         lower=predicted - 2 * error,
         upper=predicted + 2 * error,
@@ -100,17 +121,20 @@ def shown_conditions(measured: Measured, names: Sequence[str] = ()) -> list[int]
 
 def named_conditions(dataset: Dataset, names: Sequence[str]) -> list[int]:
     """Positions of the named conditions."""
-    unknown = [name for name in names if name not in dataset.conditions]
+    known = known_names(dataset)
+    names = listed(names, known)
+    conditions = conditions_asked(names, known)
+    unknown = [name for name, of in zip(names, conditions, strict=True) if of is None]
     if unknown:
         raise InputError(
             f"evaluation.shown asks for {', '.join(map(repr, unknown))}, expected conditions of "
             f"{dataset.name!r} such as {', '.join(dataset.conditions[:5])}"
         )
-    return [dataset.conditions.index(name) for name in names]
+    return [dataset.conditions.index(str(name)) for name in conditions]
 
 
 def draw_quality(
-    folder: Path, fitted: Fitted, dataset: Dataset, conditions: Sequence[int], *, seed: int = 0
+    path: Path, fitted: Fitted, dataset: Dataset, conditions: Sequence[int], seed: int = 0
 ) -> None:
     """Quality of real and generated cells of some conditions, with the thresholds of the modelled
     genes (Figure 3 of the CRADLE-VAE paper)."""
@@ -119,7 +143,8 @@ def draw_quality(
         return
     # The control is always shown, beside a few others for which there is room.
     chosen = [dataset.control, *conditions[:PANELS]]
-    real = data.quality_metrics(dataset.counts, dataset.genes, np.zeros(len(dataset.cells), bool))
+    classes = data.gene_classes(dataset)
+    real = data.quality_metrics(dataset.counts, classes, np.zeros(len(dataset.cells), bool))
     # The same model with the artifact off and on, beside real cells of either label.
     passed, row_passed = _generated_quality(fitted, dataset, chosen, 0.0, seed)
     failed, row_failed = _generated_quality(fitted, dataset, chosen, 1.0, seed)
@@ -133,12 +158,10 @@ def draw_quality(
             "generated_failed": _of(failed, row_failed == i),
         }
     bounds = data.modelled_thresholds(dataset)[quality.multiplier]
-    plots.quality_violins(groups, bounds, folder / "quality_violins.png", quality.multiplier)
+    plots.quality_violins(groups, bounds, path, quality.multiplier)
 
 
-def draw_latent(
-    folder: Path, fitted: Fitted, dataset: Dataset, cells: int, *, seed: int = 0
-) -> None:
+def draw_latent(path: Path, fitted: Fitted, dataset: Dataset, cells: int, seed: int = 0) -> None:
     """UMAP of the latent (of several the basal one), by artifact and by perturbation (Figure 9 of
     the CRADLE-VAE paper), of evenly spaced training cells."""
     if fitted.model.embed is None or not cells:
@@ -152,7 +175,7 @@ def draw_latent(
     failed = np.zeros(len(rows), bool) if dataset.quality is None else dataset.quality.failed[rows]
     labels = [dataset.conditions[c] for c in dataset.condition[rows]]
     embedding = plots.umap_embedding(latent, seed)
-    plots.latent_umap(embedding, failed, labels, folder / "latent_umap.png")
+    plots.latent_umap(embedding, failed, labels, path)
 
 
 def _mean_over_seeds(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +212,9 @@ def _generated_quality(
         # A library of 0 has no logarithm, so it is at least 1.
         libraries=np.maximum(np.asarray(dataset.counts[passed].sum(1), np.float32).ravel(), 1),
     )
-    metrics = data.quality_metrics(counts, dataset.genes, np.zeros(counts.shape[0], bool))
+    metrics = data.quality_metrics(
+        counts, data.gene_classes(dataset), np.zeros(counts.shape[0], bool)
+    )
     # Generated cells go round the conditions, so that row i belongs to i modulo their number.
     return metrics, np.tile(np.arange(len(chosen)), cells)
 

@@ -6,8 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from jaxpert import data
+from jaxpert.core.settings import paths_of
 from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.aliases import aliases_of, annotate
 from jaxpert.data.gene_graphs import COEXPRESSION, ONTOLOGY
+from jaxpert.data.ontology import Annotations, read_annotations
 from jaxpert.tasks.screen.keys import GraphKeys, ScreenConfig
 
 Terms = Mapping[str, Collection[str]]
@@ -42,21 +45,29 @@ def drops_unannotated(config: ScreenConfig) -> bool:
     return config.graphs.unannotated == "drop" and set(perturbation_graphs(config)) == {ONTOLOGY}
 
 
-def terms_of(graphs: GraphKeys, folder: str, truth: Any) -> Terms:
-    """Annotation terms of each gene, from the config's file or of the simulated screen.
+def terms_of(graphs: GraphKeys, folder: str, truth: Any, dataset: Dataset) -> tuple[Dataset, Terms]:
+    """Annotation terms of each gene by its name in the data, from the config's file or of the
+    simulated screen; and the data set with notes on genes of other names.
 
     Args:
         graphs: the section of that name.
         folder: of public files; empty for the default one.
         truth: behind simulated cells, else None.
+        dataset: whose genes and perturbations are looked up.
     """
+    read = _annotations(graphs, folder, truth)
+    # The user's own table goes before the file's synonyms.
+    return annotate(dataset, read.terms, aliases_of(dataset, graphs.aliases), read.aliases)
+
+
+def _annotations(graphs: GraphKeys, folder: str, truth: Any) -> Annotations:
     if graphs.ontology == HUMAN:
-        return data.read_terms(data.locate_annotations(folder or None), graphs.aspects)
+        return read_annotations(data.locate_annotations(folder or None), graphs.aspects)
     if graphs.ontology:
-        return data.read_terms(graphs.ontology, graphs.aspects)
+        return read_annotations(graphs.ontology, graphs.aspects)
     # Simulated cells bring annotations of their own, partly wrong as real ones are.
     if truth is not None:
-        return data.simulated_terms(truth)
+        return Annotations(data.simulated_terms(truth), {})
     raise InputError(
         "graphs.ontology is empty but the model asks for the graph 'ontology': set it to a GMT or "
         "GAF file of gene annotations or to `human`, or leave that graph out with "
@@ -72,6 +83,7 @@ def link(
         dataset,
         terms=terms,
         edges=own_edges(graphs),
+        aliases=aliases_of(dataset, graphs.aliases),
         coexpression=COEXPRESSION in wanted,
         nodes=graphs.nodes,
         neighbours=graphs.neighbours,
@@ -85,7 +97,7 @@ def link(
 def own_edges(graphs: GraphKeys) -> dict[str, str]:
     """Files of the user's own graphs, by name."""
     files: dict[str, str] = {}
-    for text in graphs.edges:
+    for text in paths_of(graphs.edges):
         # The first "=" divides, so that a path may hold one.
         name, _, path = text.partition("=")
         if not name or not path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxpert.core import config
+from jaxpert.core.ranges import LARGEST_SEED, LONGEST_LIST, MOST
 from jaxpert.core.settings import section, setting
 
 SPLIT_KINDS = (
@@ -28,36 +29,91 @@ SPLIT_KINDS = (
 
 
 @dataclass(frozen=True)
-class DataKeys:
+class LabelKeys:
+    """How perturbations are written (docs/guide/labels.md)."""
+
+    perturbation: str = setting(
+        "condition", "column of the cells that names what was perturbed", filled=True
+    )
+    control: tuple[str, ...] = setting(
+        ("ctrl",),
+        "its labels for control cells, joined by commas, such as NT-*,safe-harbor (* is any text)",
+        joined=True,
+        filled=True,
+    )
+    separator: str = setting(
+        "+", "between the perturbations of a combination; empty: labels are never split"
+    )
+    treatments: tuple[str, ...] = setting(
+        (),
+        "names that are one perturbation each though they hold the separator or occur nowhere "
+        "alone, joined by commas",
+        joined=True,
+    )
+    case: str = setting(
+        "keep",
+        "keep, or ignore: names that differ in case alone are one perturbation",
+        choices=("keep", "ignore"),
+    )
+    missing: str = setting(
+        "refuse",
+        "cells without a label (empty, NA, unassigned ...): refuse them, drop them, or keep such a "
+        "word as a perturbation",
+        choices=("refuse", "drop", "keep"),
+    )
+    guide_pattern: str = setting(
+        "",
+        r"regular expression with one group, the gene in the name of a guide, such as (.+)_g\d+; "
+        "empty: names are taken as they are",
+    )
+
+
+@dataclass(frozen=True)
+class DataKeys(LabelKeys):
     """Which cells, and what their columns mean."""
 
     source: str = setting(
         "simulated",
-        "an .h5ad file, `simulated`, or a public screen: norman, dixit, replogle, adamson",
+        "an .h5ad, .zarr or .h5mu file, `simulated`, or a public screen: norman, dixit, replogle, "
+        "adamson",
+        filled=True,
+        longest=LONGEST_LIST,
     )
     folder: str = setting(
         "", "folder of the public files; empty: $JAXPERT_DATA, else the user's cache folder"
     )
-    perturbation: str = setting("condition", "column of the cells that names what was perturbed")
-    control: str = setting("ctrl", "its label for control cells")
-    separator: str = setting(
-        "+", "between the perturbations of a combination; empty: labels are never split"
-    )
     layer: str = setting("", "layer with raw counts; empty: X")
     guide_prefix: str = setting(
         "",
-        "take perturbations from one-hot columns that begin so; empty: from data.perturbation",
+        "take perturbations from columns of guide calls or counts that begin so; empty: from "
+        "data.perturbation",
+    )
+    guide_threshold: int = setting(
+        1, "fewest counts of a guide in a cell that has it", at_least=1, at_most=MOST
+    )
+    no_guide: str = setting(
+        "auto",
+        "cells without a guide: control, drop, or auto (drop where data.control names a guide)",
+        choices=("auto", "control", "drop"),
     )
     stratum: str = setting("", "column of cell lines or batches; empty: none")
+    gene_names: str = setting(
+        "", "column of the genes that names them, such as gene_name; empty: the file's own names"
+    )
+    strip_versions: bool = setting(
+        False, "leave versions out of gene names: ENSG00000105610.5 is ENSG00000105610"
+    )
     min_cells_per_gene: int = setting(0, "leave out genes seen in fewer cells", at_least=0)
     highly_variable: str = setting("", "column of the genes that flags those to keep; empty: all")
     variable_genes: int = setting(
         0, "keep so many of the most variable genes, and every perturbed gene; 0: all", at_least=0
     )
     preset: str = setting(
-        "demo", "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson, lines"
+        "demo",
+        "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson, lines",
+        filled=True,
     )
-    simulation_seed: int = setting(0, "of the simulated screen", at_least=0)
+    simulation_seed: int = setting(0, "of the simulated screen", at_least=0, at_most=LARGEST_SEED)
     simulation: str = setting(
         "", "settings of the simulated screen, such as artifact_share=0.1,cells=3000"
     )
@@ -72,7 +128,11 @@ class GraphKeys:
         "annotations (.gmt, .gaf, .pkl; plain or .gz) or `human`; empty: the simulated screen's",
     )
     aspects: tuple[str, ...] = setting(
-        ("P", "F", "C"), "parts of the Gene Ontology to take from a GAF file", joined=True
+        ("P", "F", "C"),
+        "parts of the Gene Ontology to take from a GAF file",
+        choices=("P", "F", "C"),
+        filled=True,
+        joined=True,
     )
     nodes: str = setting(
         "measured",
@@ -89,7 +149,12 @@ class GraphKeys:
         "graphs of your own, such as name=edges.csv,other=more.csv (source, target, importance)",
         joined=True,
     )
-    neighbours: int = setting(20, "most neighbours of a gene in a graph", at_least=1)
+    aliases: str = setting(
+        "",
+        "other names of genes: a table of two columns (.csv), or a column of the genes; "
+        "empty: the synonyms of the annotation file alone",
+    )
+    neighbours: int = setting(20, "most neighbours of a gene in a graph", at_least=1, at_most=MOST)
     jaccard: float = setting(
         0.1, "shared annotation above which two genes are linked", at_least=0, below=1
     )
@@ -115,6 +180,15 @@ class QualityColumns:
 
 
 @dataclass(frozen=True)
+class GeneColumns:
+    """Columns of the genes that flag those whose counts a criterion sums over."""
+
+    pct_mt: str = setting("", "column of mitochondrial genes (True or 1); empty: by symbol")
+    pct_ribo: str = setting("", "column of ribosomal genes; empty: by symbol")
+    pct_hb: str = setting("", "column of haemoglobin genes; empty: by symbol")
+
+
+@dataclass(frozen=True)
 class QualityKeys:
     """Which cells fail."""
 
@@ -124,7 +198,9 @@ class QualityKeys:
         choices=(0, 3, 4, 5),
     )
     doublets: str = setting(
-        "scrublet", "scrublet (the package), scanpy (its version), none, or a column of 0/1 calls"
+        "scrublet",
+        "scrublet (the package), scanpy (its version), none, or a column of 0/1 calls",
+        filled=True,
     )
     doublet_group: int = setting(
         0,
@@ -138,6 +214,7 @@ class QualityKeys:
         choices=("all", "passed"),
     )
     columns: QualityColumns = section(QualityColumns)
+    gene_columns: GeneColumns = section(GeneColumns)
 
 
 @dataclass(frozen=True)
@@ -150,7 +227,7 @@ class SplitKeys:
         "whole conditions",
         choices=SPLIT_KINDS,
     )
-    seed: int = setting(0, "of the split", at_least=0)
+    seed: int = setting(0, "of the split", at_least=0, at_most=LARGEST_SEED)
     column: str = setting("", "column with train, val, test and dropped, for split.kind=column")
     gene_share: float = setting(
         0.75, "simulation: share of the genes that training may see", above=0, at_most=1
@@ -175,7 +252,7 @@ class SplitKeys:
 class TrainKeys(config.TrainKeys):
     """What this task has beside what all have."""
 
-    epochs: int = setting(2000, "passes over the training cells, at most", at_least=1)
+    epochs: int = setting(2000, "passes over the training cells, at most", at_least=1, at_most=MOST)
     pairing: str = setting(
         "step",
         "matched control cell: drawn anew in every step, or once for each cell",
@@ -185,6 +262,7 @@ class TrainKeys(config.TrainKeys):
         1,
         "train so many seeds at once (vmap); the first one is reported in full, all in `seeds`",
         at_least=1,
+        at_most=1_000,
     )
 
 
@@ -193,9 +271,15 @@ class EvaluationKeys:
     """What is asked of the trained model."""
 
     particles: int = setting(
-        2500, "generated cells per condition behind each predicted mean", at_least=2
+        2500, "generated cells per condition behind each predicted mean", at_least=2, at_most=MOST
     )
-    library: float = setting(10000.0, "library size of generated cells", above=0)
+    library: float = setting(10000.0, "library size of generated cells", at_least=1, at_most=1e9)
+    controls: str = setting(
+        "within",
+        "control cells that effects are measured against: those of the same stratum (within), or "
+        "of all strata together (pooled)",
+        choices=("within", "pooled"),
+    )
     multipliers: tuple[int, ...] = setting(
         (),
         "quality labels to score against, such as 3,4,5; empty: quality.multiplier's",
@@ -203,14 +287,19 @@ class EvaluationKeys:
         joined=True,
     )
     pass_cells: int = setting(
-        100, "generated cells per condition for the quality pass rate; 0: skip it", at_least=0
+        100,
+        "generated cells per condition for the quality pass rate; 0: skip it",
+        at_least=0,
+        at_most=MOST,
     )
     likelihood: str = setting(
         "val",
         "split whose predictive IWELBO is computed; empty: none",
         choices=("", "train", "val", "test"),
     )
-    umap_cells: int = setting(5000, "cells in the UMAP of the basal latent; 0: skip it", at_least=0)
+    umap_cells: int = setting(
+        5000, "cells in the UMAP of the basal latent; 0: skip it", at_least=0, at_most=MOST
+    )
     scores_of: tuple[str, ...] = setting(
         (),
         "families of models whose paper's scores are computed too, joined by commas",
@@ -227,7 +316,9 @@ class EvaluationKeys:
 class ScreenConfig:
     """A config of this task."""
 
-    seed: int = setting(0, "of parameters, noise and the order of cells", at_least=0)
+    seed: int = setting(
+        0, "of parameters, noise and the order of cells", at_least=0, at_most=LARGEST_SEED
+    )
     data: DataKeys = section(DataKeys)
     graphs: GraphKeys = section(GraphKeys)
     quality: QualityKeys = section(QualityKeys)

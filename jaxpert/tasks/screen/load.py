@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 from jaxpert import data
 from jaxpert.core.family import Family, Problem
+from jaxpert.core.ranges import number, shown
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.gene_graphs import ONTOLOGY
-from jaxpert.tasks.screen import feeds, figures
+from jaxpert.data.labels_asked import known_names, listed, sets_asked
+from jaxpert.tasks.screen import audit, feeds, figures, understood
 from jaxpert.tasks.screen.graphs import drops_unannotated, link, terms_of, wanted_graphs
-from jaxpert.tasks.screen.keys import DataKeys, QualityKeys, ScreenConfig, SplitKeys
+from jaxpert.tasks.screen.keys import DataKeys, LabelKeys, QualityKeys, ScreenConfig, SplitKeys
 
 SHARES = dict.fromkeys(("combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test"))
 
@@ -28,7 +30,10 @@ def load(config: ScreenConfig, family: Family, others: Mapping[str, Family]) -> 
     _check_particles(config)
     dataset, truth = load_dataset(config)
     _check_evaluation(config, dataset)
-    return problem_of(dataset, truth, pair_seed=config.split.seed)
+    notes = audit.notes_of(config, dataset)
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
+    problem = problem_of(dataset, truth, pair_seed=config.split.seed)
+    return problem._replace(audit=understood.facts_of(dataset))
 
 
 def problem_of(dataset: Dataset, truth: Any = None, *, pair_seed: int = 0) -> Problem:
@@ -45,20 +50,23 @@ def problem_of(dataset: Dataset, truth: Any = None, *, pair_seed: int = 0) -> Pr
 def load_dataset(config: ScreenConfig) -> tuple[Dataset, Any]:
     """The labelled, split and linked data set, and the truth behind it where it is simulated (else
     None)."""
-    dataset, truth = _read(config)
+    dataset, truth = read_source(config)
+    dataset = audit.with_controls(config, dataset)
+    # Before cells are labelled, which takes longer than all other checks together.
+    audit.check_cells(dataset)
     # Genes are chosen first, since graphs are made of the chosen ones alone.
     if config.data.variable_genes:
         dataset = data.keep_variable(dataset, config.data.variable_genes)
     wanted = wanted_graphs(config)
     terms = None
     if ONTOLOGY in wanted:
-        terms = terms_of(config.graphs, config.data.folder, truth)
+        dataset, terms = terms_of(config.graphs, config.data.folder, truth, dataset)
         if drops_unannotated(config):
             # Cells that no graph can serve leave before the split, so that parts keep their shares.
             dataset = data.drop_unannotated(dataset, terms)
     if config.quality.multiplier:
-        dataset = _label(config.quality, dataset)
-    dataset = _split(config.split, dataset)
+        dataset = label(config.quality, dataset)
+    dataset = split(config.split, dataset)
     # Failed cells leave train and val alone, which needs the split to be there.
     if config.quality.training_cells == "passed":
         dataset = data.drop_failed(dataset)
@@ -75,12 +83,27 @@ def quality_columns(quality: QualityKeys) -> dict[str, str]:
 
 def read_options(keys: DataKeys) -> dict[str, Any]:
     """What the config says of the columns of a file, as `data.read` takes it."""
-    texts = ("perturbation", "control", "separator", "layer", "guide_prefix", "stratum")
+    texts = ("layer", "guide_prefix", "stratum")
     options: dict[str, Any] = {name: getattr(keys, name) or None for name in texts}
+    options |= label_options(keys)
     options["highly_variable"] = keys.highly_variable or None
+    options["gene_names"] = keys.gene_names or None
+    options["strip_versions"] = keys.strip_versions
     # A number, so 0 is a value here and not an empty text.
     options["min_cells_per_gene"] = keys.min_cells_per_gene
+    options["guide_threshold"] = keys.guide_threshold
+    options["no_guide"] = keys.no_guide
     return options
+
+
+def gene_columns(quality: QualityKeys) -> dict[str, str]:
+    """Columns of the genes that flag what a quality criterion sums over."""
+    return {name: column for name, column in vars(quality.gene_columns).items() if column}
+
+
+def label_options(keys: LabelKeys) -> dict[str, Any]:
+    """What the config of any task says of the labels, as `data.read` takes it."""
+    return {field.name: getattr(keys, field.name) for field in fields(LabelKeys)}
 
 
 def simulator_settings(text: str) -> dict[str, Any]:
@@ -88,24 +111,27 @@ def simulator_settings(text: str) -> dict[str, Any]:
     ranges."""
     values: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
-        name, _, value = part.partition("=")
+        name, _, value = (word.strip() for word in part.partition("="))
         try:
-            values[name.strip()] = int(value) if value.strip().isdigit() else float(value)
+            if name in values:
+                raise ValueError(f"{name} is given twice")
+            values[name] = number(int if value.isdecimal() else float, value)
         except ValueError as error:
             raise InputError(
-                f"data.simulation is {text!r}, expected numbers such as "
-                "artifact_share=0.1,cells=3000: correct it"
+                f"data.simulation is {shown(text)}, expected different names with a number each, "
+                "such as artifact_share=0.1,cells=3000: correct it"
             ) from error
     return values
 
 
-def _read(config: ScreenConfig) -> tuple[Dataset, Any]:
+def read_source(config: ScreenConfig) -> tuple[Dataset, Any]:
+    """The cells that a config names, as they are read, and their truth."""
     keys, folder = config.data, config.data.folder or None
     doublets = config.quality.doublets
     if keys.source in data.SOURCES:  # public screens have columns that are known
         return data.load(keys.source, folder=folder, doublets=doublets), None
     if keys.source != "simulated":
-        options = read_options(keys)
+        options = read_options(keys) | {"gene_columns": gene_columns(config.quality)}
         return data.load(keys.source, folder=folder, doublets=doublets, **options), None
     cells, truth = data.simulate(
         keys.preset, seed=keys.simulation_seed, **simulator_settings(keys.simulation)
@@ -114,7 +140,8 @@ def _read(config: ScreenConfig) -> tuple[Dataset, Any]:
     return data.load(cells, folder=folder, doublets=doublets, **options), truth
 
 
-def _label(quality: QualityKeys, dataset: Dataset) -> Dataset:
+def label(quality: QualityKeys, dataset: Dataset) -> Dataset:
+    """With the quality labels that a config asks for."""
     return data.add_quality(
         dataset,
         multiplier=quality.multiplier,
@@ -125,7 +152,8 @@ def _label(quality: QualityKeys, dataset: Dataset) -> Dataset:
     )
 
 
-def _split(keys: SplitKeys, dataset: Dataset) -> Dataset:
+def split(keys: SplitKeys, dataset: Dataset) -> Dataset:
+    """With the split that a config asks for."""
     kind = keys.kind
     # Combinations are what the papers hold out; without them only cells are left.
     if kind == "auto":
@@ -139,17 +167,21 @@ def _split(keys: SplitKeys, dataset: Dataset) -> Dataset:
         )
         dataset = replace(dataset, notes=(*dataset.notes, note))
     return data.add_split(
-        dataset, kind=kind, seed=keys.seed, column=keys.column or None, **_split_options(keys, kind)
+        dataset,
+        kind=kind,
+        seed=keys.seed,
+        column=keys.column or None,
+        **_split_options(keys, kind, dataset),
     )
 
 
-def _split_options(keys: SplitKeys, kind: str) -> dict[str, Any]:
+def _split_options(keys: SplitKeys, kind: str, dataset: Dataset) -> dict[str, Any]:
     """What a kind of split takes beside its seed."""
     if kind == "simulation":
         return {
             "gene_share": keys.gene_share,
             "combination_share": keys.combination_share,
-            "test_perts": keys.test_genes,
+            "test_perts": _genes_asked(keys.test_genes, dataset),
             "only_test_set_perts": keys.only_test_genes,
         }
     if kind == "simulation_single":
@@ -157,6 +189,13 @@ def _split_options(keys: SplitKeys, kind: str) -> dict[str, Any]:
     if kind == "custom":
         return {"lists": keys.file}
     return {"share": keys.share} if kind in SHARES else {}
+
+
+def _genes_asked(names: Sequence[str], dataset: Dataset) -> tuple[str, ...]:
+    """Perturbed genes as the data call them; unknown ones are left for the split to refuse."""
+    known = known_names(dataset)
+    asked = sets_asked(listed(names, known), known)
+    return tuple(gene for parts in asked for gene in parts.names)
 
 
 def _check_others(config: ScreenConfig, others: Mapping[str, Family]) -> None:
@@ -183,9 +222,10 @@ def _check_particles(config: ScreenConfig) -> None:
 def _check_evaluation(config: ScreenConfig, dataset: Dataset) -> None:
     """What would otherwise be found wrong only after training."""
     figures.named_conditions(dataset, config.evaluation.shown)
-    split = config.evaluation.likelihood
-    if split and not len(dataset.rows(split)):
+    part = config.evaluation.likelihood
+    if part and not len(dataset.rows(part)):
         there = ", ".join(name for name in SPLITS[:3] if len(dataset.rows(name)))
         raise InputError(
-            f"evaluation.likelihood is {split!r}, expected a split with cells ({there}) or nothing"
+            f"evaluation.likelihood is {part!r}, expected a split with cells ({there}) or nothing"
         )
+    audit.check_split(config, dataset)

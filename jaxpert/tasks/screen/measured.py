@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert.core.types import Dataset
-from jaxpert.evaluation import baselines, compare, pseudobulk
+from jaxpert.evaluation import baselines, compare, pseudobulk, strata
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,14 @@ def duplicate(
     if (condition == dataset.control).sum() < 2:
         # Both halves need a control cell to take effects from.
         return None
+    stratum = strata.strata_of(dataset)
     return pseudobulk.technical_duplicate(
         dataset.counts[rows],
         condition,
         len(dataset.conditions),
         dataset.control,
         np.random.default_rng(seed),
+        None if stratum is None else stratum[rows],
     )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxpert import data
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
-from jaxpert.core.types import SPLITS, Dataset, InputError, Model, Request
-from jaxpert.evaluation import generate, pseudobulk
+from jaxpert.core.types import SPLITS, Dataset, InputError, Request
+from jaxpert.data.labels_asked import known_names, treatments_asked
+from jaxpert.evaluation import generate, pseudobulk, strata
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,43 +50,35 @@ def listed(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def treatments_of(
-    dataset: Dataset, names: Sequence[str], separator: str = "+"
+    dataset: Dataset, names: Sequence[str], separator: str | None = None
 ) -> Float[np.ndarray, "R T"]:
-    """Multi-hot rows for condition names of the data set, or for treatments joined by `separator`
-    in any order.
+    """Multi-hot rows for conditions of the data set, or for treatments joined in any order as the
+    labels of the data are (or by another `separator`).
 
     Raises InputError for a treatment that no cell received.
     """
-    known = dict(zip(dataset.conditions, dataset.condition_treatments, strict=True))
     column = {name: t for t, name in enumerate(dataset.treatments)}
-    control = dataset.conditions[dataset.control]
-    rows = np.zeros((len(names), len(column)), np.float32)
-    for row, name in zip(rows, names, strict=True):
-        if name in known:
-            row[:] = known[name]
-            continue
-        # The label of control adds nothing, so that "A+ctrl" is "A".
-        parts = [part for part in name.split(separator) if part != control]
-        unknown = [part for part in parts if part not in column]
-        if unknown:
-            raise InputError(
-                f"{name!r} asks for {', '.join(map(repr, unknown))}, which no cell of "
-                f"{dataset.name!r} received: expected treatments such as "
-                f"{', '.join(dataset.treatments[:5])}"
-            )
-        row[[column[part] for part in parts]] = 1
+    known, where = known_names(dataset), repr(dataset.name)
+    asked = treatments_asked(names, known, separator=separator, where=where)
+    rows = np.zeros((len(asked), len(column)), np.float32)
+    for row, treatments in zip(rows, asked, strict=True):
+        row[[column[name] for name in treatments]] = 1
     return rows
 
 
 def make_request(
-    treatment: Float[np.ndarray, "R T"], *, library: float = 1e4, failed: float = 0.0
+    treatment: Float[np.ndarray, "R T"],
+    *,
+    library: float = 1e4,
+    failed: float = 0.0,
+    stratum: int = 0,
 ) -> Request:
-    """Cells of the first stratum with one library size and artifact flag."""
+    """Cells of one stratum (the first) with one library size and artifact flag."""
     rows = len(treatment)
     return Request(
         treatment=jnp.asarray(treatment, jnp.float32),
         library=jnp.full(rows, library, jnp.float32),
-        stratum=jnp.zeros(rows, jnp.int32),
+        stratum=jnp.full(rows, stratum, jnp.int32),
         failed=jnp.full(rows, failed, jnp.float32),
     )
 
@@ -98,8 +92,11 @@ def predict_effects(
     library: float = 1e4,
     seed: int = 0,
 ) -> Prediction:
-    """Predicted artifact-free expression and effect of each named condition, the control in
-    front."""
+    """Predicted artifact-free expression and effect of each named condition, the control in front.
+
+    A model that shifts given cells is asked in each stratum for itself, where effects are measured
+    so (`evaluation.strata`): the effect of a condition is the mean over the strata of its cells.
+    """
     control = dataset.conditions[dataset.control]
     # The control goes in front, since effects are minus the control that the model predicts.
     names = (control, *(name for name in listed(names) if name != control))
@@ -110,28 +107,69 @@ def predict_effects(
     if model.uncertainty is not None:
         values = jax.jit(model.uncertainty)(fitted.params, fitted.state, request)
         uncertainty = np.asarray(values)
-    effects = generate.effect_intervals(
+    ask = partial(
+        generate.effect_intervals,
         fitted.model,
         fitted.params,
         fitted.state,
         jax.random.fold_in(jax.random.key(seed), Stream.PREDICT),
-        request,
         particles=particles,
         # Groups give the Monte-Carlo error, which needs two particles in each.
         groups=min(20, particles // 2),
-        controls=_control_cells(fitted.model, dataset, particles),
     )
+    if not model.needs_control:
+        effects = ask(request)
+    elif strata.strata_of(dataset) is None:
+        effects = ask(request, controls=_dense(dataset, _control_rows(dataset)[:particles]))
+    else:
+        effects = _within_strata(ask, dataset, treatment, library, particles)
     return Prediction(names, treatment, effects, support, uncertainty)
 
 
-def _control_cells(model: Model, dataset: Dataset, most: int) -> Float[Array, "K G"] | None:
-    """Training control cells for models that shift a given cell; the others need none."""
-    if not model.needs_control:
-        return None
+def _control_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
+    """Training control cells that pass quality, for models that shift a given cell."""
     rows = pseudobulk.passed_rows(dataset, "train")
-    # As many as there are particles at most, since each particle shifts one of them.
-    rows = rows[dataset.condition[rows] == dataset.control][:most]
+    return rows[dataset.condition[rows] == dataset.control]
+
+
+def _dense(dataset: Dataset, rows: Int[np.ndarray, "n"]) -> Float[Array, "n G"]:
     return jnp.asarray(dataset.counts[rows].toarray(), jnp.float32)
+
+
+def _within_strata(
+    ask: Callable[..., generate.Effects],
+    dataset: Dataset,
+    treatment: Float[np.ndarray, "R T"],
+    library: float,
+    particles: int,
+) -> generate.Effects:
+    """Effects of shifted control cells, stratum by stratum, weighted as measured ones are."""
+    controls = _control_rows(dataset)
+    weights = _stratum_weights(dataset, treatment)
+    parts: list[tuple[Float[np.ndarray, "R"], generate.Effects]] = []
+    # Strata whose control cells are not trained on cannot be asked for; others stand in.
+    weights[:, ~np.isin(np.arange(weights.shape[1]), dataset.stratum[controls])] = 0
+    weights[weights.sum(1) == 0] = weights[0]
+    weights /= weights.sum(1, keepdims=True)
+    for number in np.flatnonzero(weights.any(0)):
+        here = controls[dataset.stratum[controls] == number]
+        # As many as there are particles at most, in the proportions of the strata.
+        most = max(1, round(particles * len(here) / len(controls)))
+        asked = make_request(treatment, library=library, stratum=int(number))
+        effects = ask(asked, controls=_dense(dataset, here[:most]))
+        parts.append((weights[:, number], effects))
+    return generate.mixed(parts)
+
+
+def _stratum_weights(
+    dataset: Dataset, treatment: Float[np.ndarray, "R T"]
+) -> Float[np.ndarray, "R S"]:
+    """Share of each asked condition's cells in each stratum; for what no cell received those of the
+    control."""
+    shares = strata.shares_of(dataset, pseudobulk.passed_rows(dataset))
+    known = {row.tobytes(): c for c, row in enumerate(dataset.condition_treatments)}
+    rows = [known.get(row.tobytes(), dataset.control) for row in treatment]
+    return shares[rows]
 
 
 def predict(
@@ -196,7 +234,10 @@ def embed_cells(
 ) -> dict[str, np.ndarray]:
     """Named posterior-mean latents of the given cells, in their order."""
     if fitted.model.embed is None:
-        raise InputError("this model has no latent space to embed cells in")
+        raise InputError(
+            "this model has no latent space to embed cells in, expected one that has: set "
+            "evaluation.umap_cells=0"
+        )
     embed = jax.jit(fitted.model.embed)
     key = jax.random.key(seed)
     return data.in_blocks(

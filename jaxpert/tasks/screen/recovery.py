@@ -45,8 +45,10 @@ def recover(
         scores["effect_pearson_test"] = correlation(planted[test], predicted[test])
     artifact = None
     model = fitted.model
-    # Only models that generate counts with an artifact flag have an artifact to compare.
-    if dataset.quality is not None and model.scale == "counts" and model.stochastic:
+    # Only models that generate counts with an artifact flag have an artifact to compare, and only
+    # cells that fail show one.
+    flagged = dataset.quality is not None and bool(dataset.quality.failed.any())
+    if flagged and model.scale == "counts" and model.stochastic:
         profile, numbers = planted_artifact(dataset, truth)
         artifact = profile, artifact_effect(fitted, dataset, cells=particles)
         scores |= {"artifact_pearson": correlation(*artifact), **numbers}

@@ -14,6 +14,7 @@ from jaxpert.core.family import Family, Problem, Results
 from jaxpert.core.fit import Fitted, pick_seed
 from jaxpert.core.types import Dataset
 from jaxpert.tasks.screen import files, recovery
+from jaxpert.tasks.screen.audit import labelled, multipliers_of
 from jaxpert.tasks.screen.evaluate import log_likelihood, quality_pass_rates, score
 from jaxpert.tasks.screen.keys import ScreenConfig
 from jaxpert.tasks.screen.measured import Measured, measure
@@ -115,19 +116,6 @@ def seeds_of(config: ScreenConfig, fitted: Fitted) -> dict[int, Fitted]:
     if count == 1:
         return {config.seed: fitted}
     return {config.seed + i: pick_seed(fitted, i) for i in range(count)}
-
-
-def multipliers_of(config: ScreenConfig) -> list[int]:
-    """MAD multipliers to score at, the run's own first; 0 for no quality labels."""
-    first = config.quality.multiplier
-    if not first:
-        return [0]
-    return [first, *(k for k in config.evaluation.multipliers if k != first)]
-
-
-def labelled(dataset: Dataset, multiplier: int) -> Dataset:
-    """The data set with the labels of a MAD multiplier; 0 stands for none."""
-    return data.at_multiplier(dataset, multiplier) if multiplier else dataset
 
 
 def over_seeds(scores: list[dict[str, Any]]) -> dict[str, Any]:

@@ -164,8 +164,8 @@ def _reference(
         number = dataset.strata.index(asked)
     else:
         raise InputError(
-            f"the ComBat reference {asked!r} is no batch with training cells: set "
-            f"data.combat_reference to one of {shown(have, 20)}, or to 'largest'"
+            f"the ComBat reference {asked!r} is no batch with training cells, expected one of "
+            f"{shown(have, 20)}: set data.combat_reference to one of these, or to 'largest'"
         )
     reference = CombatReference(
         name=dataset.strata[number],
@@ -198,6 +198,6 @@ def _require_adjustable(dataset: Dataset, keep: np.ndarray, reference: int | Non
         if b != reference and len(conditions) == 1 and conditions[0] != dataset.control:
             raise InputError(
                 f"batch {dataset.strata[b]!r} holds cells of {dataset.conditions[conditions[0]]!r} "
-                "alone, whose effect ComBat would remove as a batch effect: choose another "
-                "data.batch or set data.combat_reference=null"
+                "alone, whose effect ComBat would remove as a batch effect, expected several "
+                "conditions: choose another data.batch or set data.combat_reference=null"
             )

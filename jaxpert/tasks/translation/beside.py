@@ -23,15 +23,16 @@ def epochs_of(config: TranslationConfig, others: Mapping[str, Family]) -> dict[s
     for text in config.evaluation.beside:
         # Without "=" the number is empty and refused below.
         name, _, number = text.partition("=")
-        if name not in known or not number.isdecimal():
+        whole = number.isascii() and number.isdecimal() and len(number) < 7
+        if name not in known or name in epochs or not whole:
             raise InputError(
                 f"evaluation.beside has {text!r}, expected a family and its epochs such as "
-                f"{known[0]}=25, with one of {', '.join(known)}"
+                f"{known[0]}=25, with each of {', '.join(known)} once at most and fewer than "
+                "1,000,000 epochs: correct it"
             )
-        # Zero epochs switch a model off without the name leaving the config.
-        if int(number):
-            epochs[name] = int(number)
-    return epochs
+        epochs[name] = int(number)
+    # Zero epochs switch a model off without the name leaving the config.
+    return {name: count for name, count in epochs.items() if count}
 
 
 def train_beside(

@@ -60,8 +60,8 @@ def assign_columns(dataset: Dataset, columns: Sequence[str], *, as_new: bool = F
     if len(new) > len(free):
         raise InputError(
             f"{dataset.name!r} has {len(new)} batches that the trained model does not know "
-            f"({shown(new)}) and the model has {len(free)} free batch columns: pre-train with more "
-            "data.placeholders or give fewer new lines"
+            f"({shown(new)}), expected at most as many as it has free batch columns, {len(free)}: "
+            "pre-train with more data.placeholders or give fewer new lines"
         )
     names, notes = list(columns), dataset.notes
     moves = []

@@ -14,16 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxpert.core.paths import path_of
+from jaxpert.core.spreadsheets import read_sheet
+from jaxpert.core.texts import read_text
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import column, shown
-from jaxpert.data.labels import Labels, text_labels
+from jaxpert.data.labels import CellNames, Labels, label_text, read_names, rules_of
 from jaxpert.tasks.translation.draws import PseudobulkGroups, control_of, find_pseudobulk_groups
 from jaxpert.tasks.translation.parts import (
-    FIX,
     Names,
     Part,
     SourceSettings,
+    cells_of,
     join,
+    keep_in_parts,
     per_source,
     read_parts,
     require_controls,
@@ -48,9 +52,12 @@ class DoseSettings(SourceSettings):
     """Column of the compound."""
     dose: Names = "dose"
     """Column of the dose, a number in any unit; ignored for vehicle cells."""
-    vehicle: str = "vehicle"
-    """The compound label of untreated cells; cells of any compound at dose 0 are vehicle cells
-    too."""
+    vehicle: str | Sequence[str] = "vehicle"
+    """The compound label of untreated cells, or several; cells of any compound at dose 0 are
+    vehicle cells too."""
+    missing: str = "refuse"
+    """Cells without a compound (empty, NA ...): "refuse" or "drop" them, or "keep" such a word as a
+    compound."""
 
 
 class _Dosed(NamedTuple):
@@ -83,8 +90,9 @@ def load_doses(sources: Any, *, targets: Targets, **settings: Any) -> Dataset:
     s = DoseSettings(**settings)
     annotated = read_targets(targets)
     parts, genes, notes = read_parts(sources, s)
-    dosed = _dosed(parts, s)
-    measured, present = set(genes), _compounds(dosed, s.vehicle)
+    dosed, read = _dosed(parts, s)
+    vehicle = read.control
+    measured, present = set(genes), _compounds(dosed, vehicle)
     _require_annotated(present, annotated)
     targets_of = {name: sorted(measured & set(annotated[name])) for name in present}
     lost = sorted(name for name in present if not targets_of[name])
@@ -98,22 +106,32 @@ def load_doses(sources: Any, *, targets: Targets, **settings: Any) -> Dataset:
         keep = ~np.isin(part.compound, lost)
         cells_lost += int((~keep).sum())
         kept.append(_keep(part, keep, annotated))
-    labels = _labels(kept, s.vehicle, targets_of)
+    labels = _labels(kept, vehicle, targets_of)
     dataset = join([part for part, _, _ in kept], genes, labels, s)
     require_controls(dataset)
     used = {compound: annotated[compound] for compound in present - set(lost)}
     remarks = _remarks(lost, cells_lost, used, measured)
-    return replace(dataset, notes=(*dataset.notes, *notes, *remarks))
+    return replace(dataset, notes=(*dataset.notes, *notes, *read.notes, *remarks))
 
 
-def _dosed(parts: list[Part], s: DoseSettings) -> list[_Dosed]:
-    """The parts with what each cell was given."""
+def _dosed(parts: list[Part], s: DoseSettings) -> tuple[list[_Dosed], CellNames]:
+    """The parts with what each cell was given, and how the compounds were read."""
     compounds = per_source(s.compound, len(parts), "data.compound")
     doses = per_source(s.dose, len(parts), "data.dose")
-    dosed = []
-    for part, compound, dose in zip(parts, compounds, doses, strict=True):
-        dosed.append(_Dosed(part, *_cells(part, str(compound), str(dose), s.vehicle)))
-    return dosed
+    texts = []
+    for part, compound in zip(parts, compounds, strict=True):
+        texts.append(label_text(part.obs, str(compound), "data.compound"))
+    rules = rules_of(s.vehicle, None, perturbation=str(compounds[0]), missing=s.missing)
+    # The same reading as of labels, with the vehicle as their control.
+    read = read_names(np.concatenate(texts), rules, names=cells_of(parts))
+    kept = None if read.kept.all() else read.kept
+    dosed, start = [], 0
+    for part, dose in zip(keep_in_parts(parts, kept), doses, strict=True):
+        stop = start + len(part.obs)
+        given = _cells(part, read.of_cell[start:stop], str(dose), read.control)
+        dosed.append(_Dosed(part, *given))
+        start = stop
+    return dosed, read
 
 
 def prepare(
@@ -176,7 +194,7 @@ def read_targets(targets: Targets) -> dict[str, tuple[str, ...]]:
     if isinstance(targets, Mapping):
         pairs = list(targets.items())
     else:
-        pairs = _read_table(Path(os.path.expanduser(os.fspath(targets))))
+        pairs = _read_table(path_of(targets))
     annotated: dict[str, tuple[str, ...]] = {}
     for compound, genes in pairs:
         name = str(compound)
@@ -193,31 +211,31 @@ def _listed(genes: Any) -> list[str]:
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(
-            f"there is no file {path}, expected a table of compounds and their targets: check "
-            "data.targets"
-        )
+    expected = "a table of compounds and their targets (data.targets)"
+    # A file of another name than .csv may hold commas in its names, and so has tabs.
     separator = "," if path.suffix == ".csv" else "\t"
-    # Text alone, so that a gene called NA or an identifier of digits is not turned into a number.
-    table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    if table.shape[1] < 2:
+    sheet = read_sheet(read_text(path, expected), path, separator)
+    if len(sheet.header) < 2:
         raise InputError(
-            f"{path} has {table.shape[1]} column, expected compound and targets (.csv with commas, "
-            "else tabs between): write the table with two columns and a header"
+            f"{path} has {len(sheet.header)} column, expected compound and targets (.csv with "
+            "commas, else tabs between): write the table with two columns and a header"
         )
-    return list(zip(table.iloc[:, 0], table.iloc[:, 1], strict=True))
+    for line, cells in sheet.rows:
+        # A target too many is often one behind the sign that separates the columns.
+        if len(cells) != len(sheet.header):
+            raise InputError(
+                f"line {line} of {path} has {len(cells)} cells, expected {len(sheet.header)} as "
+                "its header: put quotes around a cell that holds the separator"
+            )
+    return [(cells[0], cells[1]) for _, cells in sheet.rows]
 
 
 def _cells(
-    part: Part, compound: str, dose: str, vehicle: str
+    part: Part, names: np.ndarray, dose: str, vehicle: str
 ) -> tuple[np.ndarray, Float[np.ndarray, "N"]]:
     """Compound and dose of each cell."""
     import pandas as pd
 
-    names = text_labels(part.obs, compound, "data.compound", FIX).astype(str)
     values = column(part.obs, dose, "data.dose")
     numbers = np.asarray(pd.to_numeric(values.astype(str), errors="coerce"), float)
     # What the file has as the dose of vehicle cells is often empty, so it is not read.
@@ -256,7 +274,8 @@ def _keep(dosed: _Dosed, keep: np.ndarray, annotated: Mapping[str, Sequence[str]
     # A matrix that stays whole is not copied, since counts are the large part of the data.
     counts = part.counts if keep.all() else part.counts[keep]
     batch = None if part.batch is None else part.batch[keep]
-    return _Dosed(Part(part.name, counts, obs, part.line[keep], batch), compound, dose)
+    kept = part._replace(counts=counts, obs=obs, line=part.line[keep], batch=batch)
+    return _Dosed(kept, compound, dose)
 
 
 def _labels(parts: Sequence[_Dosed], vehicle: str, targets: Mapping[str, Sequence[str]]) -> Labels:
@@ -267,9 +286,8 @@ def _labels(parts: Sequence[_Dosed], vehicle: str, targets: Mapping[str, Sequenc
     # Vehicle comes first: the control is condition 0.
     keys = sorted(set(cells) - {(vehicle, 0.0)})
     index = {key: i for i, key in enumerate([(vehicle, 0.0), *keys])}
-    names, treated = [vehicle], set()
-    for name, value in keys:
-        names.append(f"{name}@{value:g}")
+    names, treated = [vehicle, *_dose_names(keys)], set()
+    for name, _ in keys:
         treated.update(targets[name])
     treatments = tuple(sorted(treated))
     # Two doses of a compound share the columns of its targets; the dose tells them apart.
@@ -278,6 +296,15 @@ def _labels(parts: Sequence[_Dosed], vehicle: str, targets: Mapping[str, Sequenc
         table[i] = np.isin(treatments, targets[name])
     condition = np.array([index[key] for key in cells], np.int32)
     return Labels(tuple(names), condition, 0, treatments, table)
+
+
+def _dose_names(keys: Sequence[tuple[str, float]]) -> list[str]:
+    """`compound@dose`, with all digits of a dose where fewer would name two."""
+    short = [f"{name}@{value:g}" for name, value in keys]
+    return [
+        text if short.count(text) == 1 else f"{name}@{value!r}"
+        for text, (name, value) in zip(short, keys, strict=True)
+    ]
 
 
 def _remarks(
@@ -316,8 +343,8 @@ def _tested(dataset: Dataset, test: Sequence[str] | None) -> list[str]:
         close = get_close_matches(unknown[0], known, n=1)
         raise InputError(
             f"there is no compound {unknown[0]!r} in {dataset.name!r} (or it has no measured "
-            f"target): did you mean {(close or known)[0]!r}? The {len(known)} compounds are "
-            f"{shown(known)}"
+            f"target), expected one of the {len(known)} ({shown(known)}): did you mean "
+            f"{(close or known)[0]!r}"
         )
     return list(test)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxpert.core.types import SPLITS
+from jaxpert.core.settings import rejoined
+from jaxpert.core.types import SPLITS, InputError
+from jaxpert.data.labels_asked import conditions_asked, known_names
 from jaxpert.tasks.translation.combat import apply_affine
 from jaxpert.tasks.translation.log_scale import GroupMoments, group_moments
 from jaxpert.tasks.translation.prepare import Prepared
@@ -70,6 +72,24 @@ def find_effect_groups(prepared: Prepared) -> EffectGroups:
         of_pair=of_pair,
         trained=trained,
     )
+
+
+def groups_asked(prepared: Prepared, groups: EffectGroups, names: Sequence[str]) -> list[int]:
+    """Positions of pairs such as "KLF1 in K562", the perturbation written in any order of its
+    parts; InputError for others."""
+    known = known_names(prepared.dataset)
+    chosen = []
+    for name in rejoined(tuple(names), groups.names.__contains__):
+        perturbation, _, line = name.rpartition(" in ")
+        condition = conditions_asked([perturbation], known)[0] if perturbation else None
+        written = name if name in groups.names else f"{condition} in {line}"
+        if written not in groups.names:
+            raise InputError(
+                f"evaluation.shown asks for {name!r}, expected pairs of perturbation and line such "
+                f"as {groups.names[0]!r}: correct it"
+            )
+        chosen.append(groups.names.index(written))
+    return chosen
 
 
 def moments_of(

@@ -7,33 +7,42 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxpert.core import config
+from jaxpert.core.ranges import LARGEST_SEED, LONGEST_LIST, MOST
 from jaxpert.core.settings import section, setting
-from jaxpert.tasks.screen.keys import GraphKeys
+from jaxpert.tasks.screen.keys import GraphKeys, LabelKeys
 
 
 @dataclass(frozen=True)
-class DataKeys:
+class DataKeys(LabelKeys):
     """Which cells, and how rows are made of them.
 
-    Where several files are named, a column, label or layer is one name for all of them, or one for
-    each, joined by commas.
+    Where several files are named, a column or layer is one name for all of them, or one for each,
+    joined by commas. Labels of control cells count in every file.
     """
 
-    source: str = setting("simulated", "an .h5ad file, several joined by commas, or `simulated`")
+    source: str = setting(
+        "simulated",
+        "an .h5ad, .zarr or .h5mu file, several joined by commas, or `simulated`",
+        filled=True,
+        longest=LONGEST_LIST,
+    )
     folder: str = setting(
         "", "folder of the public files; empty: $JAXPERT_DATA, else the user's cache folder"
     )
-    perturbation: str = setting("condition", "column of the cells that names what was perturbed")
-    control: str = setting("ctrl", "its label for control cells")
-    separator: str = setting(
-        "+", "between the perturbations of a combination; empty: labels are never split"
-    )
     layer: str = setting("", "layer with raw counts; empty: X")
+    gene_names: str = setting(
+        "", "column of the genes that names them, such as gene_name; empty: the file's own names"
+    )
+    strip_versions: bool = setting(
+        False, "leave versions out of gene names: ENSG00000105610.5 is ENSG00000105610"
+    )
     variable_genes: int = setting(
         0, "keep so many of the most variable genes, and every perturbed gene; 0: all", at_least=0
     )
-    preset: str = setting("demo", "of the simulated cells: lines, doses, and small ones of them")
-    simulation_seed: int = setting(0, "of the simulated cells", at_least=0)
+    preset: str = setting(
+        "demo", "of the simulated cells: lines, doses, and small ones of them", filled=True
+    )
+    simulation_seed: int = setting(0, "of the simulated cells", at_least=0, at_most=LARGEST_SEED)
     simulation: str = setting(
         "", "settings of the simulated cells, such as artifact_share=0.1,cells=3000"
     )
@@ -62,9 +71,9 @@ class DataKeys:
         choices=("controls", "all"),
     )
     replicates: int = setting(
-        50, "draws of every pseudo-bulk group (perturbation in a batch)", at_least=1
+        50, "draws of every pseudo-bulk group (perturbation in a batch)", at_least=1, at_most=MOST
     )
-    cells_per_draw: int = setting(50, "cells of one draw", at_least=1)
+    cells_per_draw: int = setting(50, "cells of one draw", at_least=1, at_most=MOST)
     unit: str = setting(
         "pseudobulk",
         "a row is the mean of a draw (pseudobulk), or each drawn cell (cell)",
@@ -77,8 +86,10 @@ class DataKeys:
         choices=("seeded", "published"),
     )
     compound: str = setting("", "column of the compound in a screen of doses; empty: no doses")
-    dose: str = setting("dose", "column of the dose, a number in one unit")
-    vehicle: str = setting("vehicle", "compound label of untreated cells")
+    dose: str = setting("dose", "column of the dose, a number in one unit", filled=True)
+    vehicle: tuple[str, ...] = setting(
+        ("vehicle",), "compound labels of untreated cells, joined by commas", joined=True
+    )
     targets: str = setting(
         "", "table of compounds and their target genes (.csv or tab-separated); empty: simulated"
     )
@@ -103,7 +114,7 @@ class SplitKeys:
         "what is held out",
         choices=("replicate", "perturbation", "cell_line", "perturbation_in_line", "none"),
     )
-    seed: int = setting(0, "of the split", at_least=0)
+    seed: int = setting(0, "of the split", at_least=0, at_most=LARGEST_SEED)
     held_out: tuple[str, ...] = setting(
         (),
         "perturbations, lines or `PERTURBATION in LINE` to test; empty: a random share",
@@ -153,7 +164,9 @@ class EvaluationKeys:
 class TranslationConfig:
     """A config of this task."""
 
-    seed: int = setting(0, "of parameters, noise and the order of rows", at_least=0)
+    seed: int = setting(
+        0, "of parameters, noise and the order of rows", at_least=0, at_most=LARGEST_SEED
+    )
     data: DataKeys = section(DataKeys)
     graphs: GraphKeys = section(GraphKeys)
     split: SplitKeys = section(SplitKeys)

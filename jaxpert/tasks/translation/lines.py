@@ -3,21 +3,22 @@ pooled labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from jaxpert.core.types import Dataset, InputError
-from jaxpert.data.files import shown
-from jaxpert.data.labels import Labels, parse_labels, text_labels
+from jaxpert.data.labels import Labels, label_text, parse_labels, rules_of
 from jaxpert.tasks.translation.columns import address_genes
 from jaxpert.tasks.translation.parts import (
-    FIX,
     Names,
     Part,
     SourceSettings,
+    cells_of,
     join,
+    keep_in_parts,
     per_source,
     read_parts,
     require_controls,
@@ -32,10 +33,15 @@ class LineSettings(SourceSettings):
 
     perturbation: Names = "condition"
     """Column of labels such as `A+B`; the same label in two files is the same perturbation."""
-    control: Names = "ctrl"
-    """The control label."""
+    control: str | Sequence[str] = "ctrl"
+    """The control label, or several; each counts in every source, alone and in longer labels."""
     separator: str | None = "+"
     """What stands between treatments; None takes each label as one treatment."""
+    treatments: Sequence[str] = ()
+    """This one and the next three as in `core.types.LabelRules` (docs/guide/labels.md)."""
+    case: str = "keep"
+    missing: str = "refuse"
+    guide_pattern: str = ""
     targets: str = "perturbed"
     """"perturbed" has one treatment per perturbed gene; "genes" one per gene of the data set in its
     order, then the perturbed ones outside it (K_p = N: any gene can be addressed)."""
@@ -68,36 +74,30 @@ def load_lines(sources: Any, **settings: Any) -> Dataset:
             "data.targets"
         )
     parts, genes, notes = read_parts(sources, s)
-    dataset = join(parts, genes, _perturbations(parts, s), s)
+    labels = _perturbations(parts, genes, s)
+    parts = keep_in_parts(parts, labels.kept)
+    dataset = join(parts, genes, labels, s)
     require_controls(dataset)
-    dataset = replace(dataset, notes=(*dataset.notes, *notes, *_unmeasured(dataset)))
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     if s.targets == "genes":
         return address_genes(dataset)
     return dataset
 
 
-def _perturbations(parts: list[Part], s: LineSettings) -> Labels:
+def _perturbations(parts: list[Part], genes: tuple[str, ...], s: LineSettings) -> Labels:
     """What each cell of all parts was perturbed by."""
     columns = per_source(s.perturbation, len(parts), "data.perturbation")
-    controls = per_source(s.control, len(parts), "data.control")
     texts = []
-    for part, column, label in zip(parts, columns, controls, strict=True):
-        text = text_labels(part.obs, str(column), "data.perturbation", FIX).astype(str)
-        # Controls of all files get the label of the first.
-        texts.append(np.where(text == label, controls[0], text))
-    return parse_labels(
-        np.concatenate(texts),
-        control=str(controls[0]),
-        separator=s.separator,
-        name=str(columns[0]),
+    for part, column in zip(parts, columns, strict=True):
+        texts.append(label_text(part.obs, str(column), "data.perturbation"))
+    rules = rules_of(
+        s.control,
+        s.separator,
+        perturbation=str(columns[0]),
+        treatments=tuple(s.treatments),
+        case=s.case,
+        missing=s.missing,
+        guide_pattern=s.guide_pattern,
     )
-
-
-def _unmeasured(dataset: Dataset) -> tuple[str, ...]:
-    outside = sorted(set(dataset.treatments) - set(dataset.genes))
-    if not outside:
-        return ()
-    return (
-        f"{len(outside)} perturbed genes are not among the {len(dataset.genes)} common genes and "
-        f"are kept as targets: {shown(outside)}",
-    )
+    # All files at once, so that a label means the same in each.
+    return parse_labels(np.concatenate(texts), rules, genes, names=cells_of(parts))

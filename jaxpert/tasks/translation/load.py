@@ -3,7 +3,7 @@ align them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,16 +14,17 @@ import numpy as np
 
 from jaxpert import data
 from jaxpert.core.family import Family, Problem
+from jaxpert.core.settings import members, paths_of, rejoined
 from jaxpert.core.settings import names as names_of
-from jaxpert.core.types import SPLITS, Batch, Dataset, Feed, InputError, Model
+from jaxpert.core.types import Batch, Dataset, Feed, InputError, Model
 from jaxpert.data.files import shown
+from jaxpert.data.labels_asked import Known, conditions_asked, known_names, listed
 from jaxpert.data.subset import keep_cells
-from jaxpert.tasks.screen.load import simulator_settings
-from jaxpert.tasks.translation import doses
+from jaxpert.tasks.screen.load import label_options, simulator_settings
+from jaxpert.tasks.translation import audit, doses
 from jaxpert.tasks.translation.beside import epochs_of
 from jaxpert.tasks.translation.combat import CombatReference
 from jaxpert.tasks.translation.feed import make_feeds
-from jaxpert.tasks.translation.groups import find_effect_groups
 from jaxpert.tasks.translation.keys import DataKeys, SplitKeys, TrainKeys, TranslationConfig
 from jaxpert.tasks.translation.lines import load_lines
 from jaxpert.tasks.translation.prepare import Prepared, prepare
@@ -44,13 +45,18 @@ def load(config: TranslationConfig, family: Family, others: Mapping[str, Family]
     Raises InputError for data that cannot be read or cannot carry what the config asks for.
     """
     if not config.train.epochs and not config.train.start:
-        raise InputError("train.epochs is 0, expected at least 1 where train.start is empty")
+        raise InputError(
+            "train.epochs is 0, expected at least 1 where train.start is empty: raise it, or name "
+            "a finished run"
+        )
     # The start is read first, since rows are aligned to its reference.
     start = _read_start(config, family)
     reference = None if start is None else start.reference
     prepared, truth = load_rows(config, reference)
-    problem = problem_of(prepared, truth, start)
-    _check_evaluation(config, prepared)
+    audit.check_rows(config, prepared)
+    notes = (*prepared.dataset.notes, *audit.notes_of(prepared))
+    prepared = prepared._replace(dataset=replace(prepared.dataset, notes=notes))
+    problem = problem_of(prepared, truth, start)._replace(audit=audit.facts_of(prepared))
     # Models beside are asked now, so that a run does not fail after its training.
     for name in epochs_of(config, others):
         beside = others[name].beside["translation"]
@@ -135,12 +141,13 @@ def load_rows(
     }
     if keys.compound:
         # An empty list of compounds stands for the default, those with one annotated target.
-        tested = keys.test_compounds or None
+        compounds = set(np.asarray(dataset.obs["compound"], str).tolist())
+        tested = rejoined(keys.test_compounds, compounds.__contains__) or None
         return doses.prepare(dataset, pairs=keys.pairs, test=tested, **options), truth
     if split.kind not in ("replicate", "none"):  # these hold out no share
         # A share is refused where nothing is held out, so it is passed only here.
         options |= {"test_share": split.test_share, "val_share": split.val_share}
-    held_out = _held_out(split) or None
+    held_out = _held_out(split, dataset) or None
     return prepare(dataset, split=split.kind, held_out=held_out, **options), truth
 
 
@@ -148,11 +155,14 @@ def read(keys: DataKeys) -> tuple[Dataset, Any]:
     """The integrated cells, those of `data.lines` alone and with the most variable genes where so
     asked; and the truth of simulated ones."""
     source, truth = _sources(keys)
+    files = len(source) if isinstance(source, list) else 1
     common: dict[str, Any] = {
-        "line": per_file(keys.line) or None,
-        "batch": per_file(keys.batch) or None,
-        "layer": per_file(keys.layer) or None,
+        "line": per_file(keys.line, files) or None,
+        "batch": per_file(keys.batch, files) or None,
+        "layer": per_file(keys.layer, files) or None,
         "normalised": keys.normalised,
+        "gene_names": per_file(keys.gene_names, files) or None,
+        "strip_versions": keys.strip_versions,
         # A model adds free columns of its own, so the data have none.
         "placeholders": 0,
     }
@@ -163,18 +173,14 @@ def read(keys: DataKeys) -> tuple[Dataset, Any]:
             source,
             targets=_targets(keys, source, truth),
             vehicle=keys.vehicle,
-            compound=per_file(keys.compound),
-            dose=per_file(keys.dose),
+            compound=per_file(keys.compound, files),
+            dose=per_file(keys.dose, files),
+            missing=keys.missing,
             **common,
         )
     else:
-        dataset = load_lines(
-            source,
-            separator=keys.separator or None,
-            perturbation=per_file(keys.perturbation),
-            control=per_file(keys.control),
-            **common,
-        )
+        labels = label_options(keys) | {"perturbation": per_file(keys.perturbation, files)}
+        dataset = load_lines(source, **labels, **common)
     # Lines are chosen before genes, whose variability depends on the cells.
     dataset = _keep_lines(dataset, keys.lines)
     if keys.variable_genes:
@@ -182,13 +188,16 @@ def read(keys: DataKeys) -> tuple[Dataset, Any]:
     return dataset, truth
 
 
-def per_file(text: str) -> Any:
+def per_file(text: str, files: int) -> Any:
     """One name for all files, or one for each where commas join them (an empty one for none)."""
+    parts = members(text)
+    # Of one file a comma can only be part of the name.
+    if files == 1:
+        return parts[0] if len(parts) == 1 else text.strip()
     # An empty name between commas stands for a file without such a column.
-    parts = [part.strip() or None for part in text.split(",")]
     if len(parts) == 1:
-        return text.strip()
-    return parts
+        return parts[0]
+    return [part or None for part in parts]
 
 
 def _read_start(config: TranslationConfig, family: Family) -> Any:
@@ -198,7 +207,7 @@ def _read_start(config: TranslationConfig, family: Family) -> Any:
     if family.start is None:
         raise InputError(
             f"train.start is {config.train.start!r}, but {family.title} cannot go on from another "
-            "run: leave it empty"
+            "run, expected nothing there: leave it empty"
         )
     return family.start(config)
 
@@ -215,7 +224,7 @@ def _combat_reference(keys: DataKeys, reference: CombatReference | None) -> Any:
 def _sources(keys: DataKeys) -> tuple[Any, Any]:
     """Paths, or the simulated cells and their truth."""
     if keys.source != "simulated":
-        return list(names_of(keys.source)), None
+        return list(paths_of(names_of(keys.source), keys.source)), None
     strengths = simulator_settings(keys.simulation)
     return data.simulate(keys.preset, seed=keys.simulation_seed, **strengths)
 
@@ -237,10 +246,11 @@ def _keep_lines(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
     if not lines:
         return dataset
     line = np.asarray(dataset.obs["line"], str)
+    lines = rejoined(lines, set(line.tolist()).__contains__)
     unknown = [name for name in lines if name not in line]
     if unknown:
         raise InputError(
-            f"data.lines names {unknown[0]!r}, which is none of the lines of {dataset.name!r} "
+            f"data.lines names {unknown[0]!r}, expected some of the lines of {dataset.name!r} "
             f"({shown(np.unique(line))}): correct it"
         )
     kept = keep_cells(dataset, np.isin(line, lines), f"data.lines={','.join(lines)}")
@@ -250,33 +260,27 @@ def _keep_lines(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
     return replace(kept, strata=strata, stratum=stratum.astype(np.int32))
 
 
-def _held_out(split: SplitKeys) -> list[Any]:
-    """Names of what is tested; "KLF1 in K562" is a perturbation and its line."""
+def _held_out(split: SplitKeys, dataset: Dataset) -> list[Any]:
+    """Names of what is tested, as the data call them; "KLF1 in K562" is a perturbation and its
+    line."""
+    lines = set(np.asarray(dataset.obs["line"], str).tolist())
+    known = known_names(dataset)
+    if split.kind == "cell_line":
+        return list(rejoined(split.held_out, lines.__contains__))
     if split.kind != "perturbation_in_line":
-        return list(split.held_out)
+        return _as_conditions(listed(split.held_out, known), known)
     pairs = []
-    for name in split.held_out:
+    for name in rejoined(split.held_out, lambda text: text.rpartition(IN)[0] in known.conditions):
         # The last " in " divides the two, since a perturbation's name may hold one.
         perturbation, between, line = name.rpartition(IN)
         if not between:
             raise InputError(
                 f"split.held_out names {name!r}, expected pairs such as `KLF1 in K562`: write it so"
             )
-        pairs.append((perturbation, line))
+        pairs.append((*_as_conditions([perturbation], known), line))
     return pairs
 
 
-def _check_evaluation(config: TranslationConfig, prepared: Prepared) -> None:
-    """What would otherwise be found wrong only after training."""
-    names = find_effect_groups(prepared).names
-    unknown = [name for name in config.evaluation.shown if name not in names]
-    if unknown:
-        raise InputError(
-            f"evaluation.shown asks for {unknown[0]!r}, expected pairs of perturbation and line "
-            f"such as {names[0]!r}"
-        )
-    if not (prepared.pairs.part != SPLITS.index("train")).any():
-        raise InputError(
-            f"split.kind is {config.split.kind!r}, which leaves no rows to score, expected "
-            "replicate, perturbation, cell_line or perturbation_in_line"
-        )
+def _as_conditions(names: Sequence[str], known: Known) -> list[str]:
+    """The conditions of some names; unknown ones stay, for the split to refuse."""
+    return [of or name for name, of in zip(names, conditions_asked(names, known), strict=True)]

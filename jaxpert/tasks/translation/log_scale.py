@@ -70,7 +70,8 @@ def fit_log_scale(
         if whole:
             held, fix = "counts", LOGNORM[0]
         raise InputError(
-            f"the log transform is {lognorm!r} but the cells hold {held}: set data.lognorm={fix}"
+            f"the log transform is {lognorm!r} but the cells hold {held}, expected the scale that "
+            f"they have: set data.lognorm={fix}"
         )
     factor = np.ones(counts.shape[0])
     # Cells without counts get factor 0 and stay at 0 instead of dividing by it.

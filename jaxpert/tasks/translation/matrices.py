@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxpert.core.types import InputError
-from jaxpert.data.counts import Labelled, smallest_unsigned, stored_blocks
+from jaxpert.data.counts import smallest_unsigned, value_blocks
 from jaxpert.data.files import Table
-from jaxpert.data.read import load_counts
+from jaxpert.data.read import labelled, load_counts
 
 ALIGNMENT = 64
 """Bytes; JAX on CPU uses arrays so aligned without copying them."""
@@ -36,22 +36,17 @@ def _read_values(table: Table) -> Any:
     """Normalised values as float32; they may be negative but not missing."""
     from scipy import sparse
 
-    stored = Labelled(
-        table.matrix,
-        np.asarray(table.obs.index),
-        np.asarray(table.var.index),
-        table.source,
-        table.layer,
-        table.layers,
-    )
     blocks = []
-    for _, block in stored_blocks(stored):
+    for block in value_blocks(labelled(table)):
+        with np.errstate(over="ignore"):
+            # Before the check, so that what float32 cannot hold is seen as well.
+            block = block.astype(np.float32)
         if not np.isfinite(block.data).all():
             raise InputError(
                 f"layer {table.layer!r} of {table.source} holds NaN or infinite values, expected "
                 "normalised expression: fill them in or leave those genes out"
             )
-        blocks.append(block.astype(np.float32))
+        blocks.append(block)
     return sparse.vstack(blocks, format="csr")
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from jaxpert.core.errors import InputError
 from jaxpert.evaluation import differential, mixing
 from jaxpert.evaluation.metrics import CONSTANT, Metric
 
@@ -126,10 +127,9 @@ def correlation(a: RowValues, b: RowValues) -> PerRow:
 def _variance(rows: RowValues, size: PerRow | None = None) -> PerRow:
     """Population variance of every row, NaN where it is rounding beside the mean square (or
     `size`)."""
-    if size is None:
-        size = (rows**2).mean(1)
+    beside = (rows**2).mean(1) if size is None else size
     variance = rows.var(1)
-    return np.where(variance > CONSTANT * size, variance, np.nan)
+    return np.where(variance > CONSTANT * beside, variance, np.nan)
 
 
 def _change(predicted: RowValues, target: RowValues, start: RowValues) -> PerRow:
@@ -313,7 +313,9 @@ def signal(
     if kind == "difference":
         return difference
     if kind != "signal_to_noise":
-        raise ValueError(f"kind is {kind!r}, expected 'difference' or 'signal_to_noise'")
+        raise InputError(
+            f"kind is {kind!r}, expected 'difference' or 'signal_to_noise': correct it"
+        )
     return difference / (_spread(a) + _spread(b))
 
 

@@ -120,7 +120,7 @@ def _validation_replicate(edges: Edges, s: PairSettings, notes: list[str]) -> in
         if chosen is not None:
             raise InputError(
                 f"split.validation_replicate is {chosen} but no replicate validates with split "
-                f"{s.split!r}: unset it, or set split.val_share=0"
+                f"{s.split!r}, expected no value: unset it, or set split.val_share=0"
             )
         return None
     if s.replicates < 2:

@@ -12,9 +12,11 @@ from jaxtyping import Int
 
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import Table, opened, shown
+from jaxpert.data.identifiers import renamed
 from jaxpert.data.labels import Labels, text_labels
 from jaxpert.data.read import check_names, make_dataset
 from jaxpert.tasks.translation.columns import PLACEHOLDER, PLACEHOLDERS
+from jaxpert.tasks.translation.common_genes import common_genes
 from jaxpert.tasks.translation.matrices import read_matrix, stack
 
 FIX = "label them or leave them out"
@@ -38,6 +40,10 @@ class SourceSettings:
     remove the effect."""
     layer: Names | None = None
     """Layer with raw counts, X where None."""
+    gene_names: Names | None = None
+    """Column of the genes that names them, as for `data.read`."""
+    strip_versions: bool = False
+    """Whether to leave versions out of gene names."""
     normalised: bool = False
     """The values are no counts but normalised before (kept as float32); `lognorm` is then
     "given"."""
@@ -55,6 +61,8 @@ class Part(NamedTuple):
     obs: Any
     line: np.ndarray
     batch: np.ndarray | None
+    var: Any
+    """Its table of these genes."""
 
 
 def per_source(value: Any, sources: int, key: str) -> list[Any]:
@@ -63,9 +71,39 @@ def per_source(value: Any, sources: int, key: str) -> list[Any]:
         return [value] * sources
     if len(value) != sources:
         raise InputError(
-            f"{key} names {len(value)} for {sources} files, expected one for all or one per file"
+            f"{key} names {len(value)} for {sources} files, expected one for all or one per file: "
+            "correct it"
         )
     return list(value)
+
+
+def cells_of(parts: Sequence[Part]) -> list[str]:
+    """Names of the cells of all parts."""
+    names: list[str] = []
+    for part in parts:
+        names += map(str, part.obs.index)
+    return names
+
+
+def keep_in_parts(parts: list[Part], keep: np.ndarray | None) -> list[Part]:
+    """The parts with some of their cells; None for all."""
+    if keep is None:
+        return parts
+    kept, start = [], 0
+    for part in parts:
+        rows = keep[start : start + len(part.obs)]
+        start += len(part.obs)
+        if not rows.any():
+            raise InputError(
+                f"no cell of {part.name} has a label (data.missing=drop), expected some: leave "
+                "that file out"
+            )
+        batch = None
+        if part.batch is not None:
+            batch = part.batch[rows]
+        chosen = {"counts": part.counts[rows], "obs": part.obs[rows], "line": part.line[rows]}
+        kept.append(part._replace(**chosen, batch=batch))
+    return kept
 
 
 def read_parts(
@@ -79,27 +117,31 @@ def read_parts(
     layers = per_source(s.layer, len(listed), "data.layer")
     lines = per_source(s.line, len(listed), "data.line")
     batches = per_source(s.batch, len(listed), "data.batch")
+    named_by = per_source(s.gene_names, len(listed), "data.gene_names")
     # All files are open at once, since the common genes are known only after the last one.
     with ExitStack() as open_files:
-        tables = []
-        for source, chosen in zip(listed, layers, strict=True):
-            tables.append(open_files.enter_context(opened(source, chosen)))
-            check_names(tables[-1])
+        tables, notes = [], []
+        for source, chosen, naming in zip(listed, layers, named_by, strict=True):
+            opened_table = open_files.enter_context(opened(source, chosen))
+            table, more = renamed(opened_table, naming, s.strip_versions)
+            check_names(table)
+            tables.append(table)
+            for note in (*opened_table.notes, *more):
+                notes.append(f"{table.name}: {note}")
         names = _file_names(tables)
-        genes = _common_genes(tables)
+        genes = common_genes(tables)
         parts, lost = [], []
         for name, table, of_line, of_batch in zip(names, tables, lines, batches, strict=True):
             parts.append(_part(table, name, genes, of_line, of_batch, s.normalised))
             absent = len(table.var) - len(genes)
             if absent:
                 lost.append(f"{name} {absent}")
-    if not lost:
-        return parts, genes, ()
-    note = (
-        f"{len(genes)} genes are in every file; left out because another file lacks them: "
-        f"{shown(lost, 20)}"
-    )
-    return parts, genes, (note,)
+    if lost:
+        notes.append(
+            f"{len(genes)} genes are in every file; left out because another file lacks them: "
+            f"{shown(lost, 20)}"
+        )
+    return parts, genes, tuple(notes)
 
 
 def _part(
@@ -118,7 +160,7 @@ def _part(
     of_batch = None
     if batch is not None:
         of_batch = _labels(table, batch, "data.batch")
-    return Part(name, counts, table.obs, of_line, of_batch)
+    return Part(name, counts, table.obs, of_line, of_batch, table.var.loc[list(genes)])
 
 
 def join(parts: list[Part], genes: tuple[str, ...], labels: Labels, s: SourceSettings) -> Dataset:
@@ -142,7 +184,8 @@ def join(parts: list[Part], genes: tuple[str, ...], labels: Labels, s: SourceSet
         # Barcodes repeat from lane to lane; the file in front tells the cells apart.
         obs.index = pd.Index(file.astype(object) + "/" + obs.index.astype(str))
     title = s.name or "+".join(titles)
-    return make_dataset(title, stack(parts), obs, genes, labels, (strata, stratum))
+    strata_of_cells = (strata, stratum)
+    return make_dataset(title, stack(parts), obs, genes, labels, strata_of_cells, parts[0].var)
 
 
 def _taken(part: Part) -> dict[str, str]:
@@ -168,20 +211,6 @@ def _file_names(tables: Sequence[Table]) -> list[str]:
             name += str(names[: i + 1].count(name))
         distinct.append(name)
     return distinct
-
-
-def _common_genes(tables: Sequence[Table]) -> tuple[str, ...]:
-    common = set(map(str, tables[0].var.index))
-    firsts = []
-    for table in tables:
-        common &= set(map(str, table.var.index))
-        firsts.append(f"{table.source} (such as {shown(table.var.index[:2])})")
-    if not common:
-        raise InputError(
-            f"no gene is in all of {shown(firsts, 20)}, expected common gene names: give all files "
-            "the same kind of name (symbols or identifiers) as var_names"
-        )
-    return tuple(sorted(common))
 
 
 def _batch_columns(

@@ -13,8 +13,10 @@ from jaxpert.core.about import describe
 from jaxpert.core.family import Family, Problem, Results
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import SPLITS
+from jaxpert.data.labels_asked import known_names, listed
 from jaxpert.evaluation import compare
 from jaxpert.report import plots
+from jaxpert.report.attempts import Missing, attempt
 from jaxpert.tasks.translation import baselines, effects, evaluate
 from jaxpert.tasks.translation.beside import train_beside
 from jaxpert.tasks.translation.groups import (
@@ -22,6 +24,7 @@ from jaxpert.tasks.translation.groups import (
     GroupMeans,
     find_effect_groups,
     group_means,
+    groups_asked,
 )
 from jaxpert.tasks.translation.keys import TranslationConfig
 from jaxpert.tasks.translation.prepare import Prepared
@@ -68,7 +71,7 @@ def evaluate_run(
     metrics = effects.compare(prepared, groups, means, changes, config.seed)
     # Notes of the scores, the baselines and the models beside stand in one list.
     table = scored.table | {"notes": [*scored.table["notes"], *notes, *notes_beside]}
-    named = config.evaluation.triangular
+    named = listed(config.evaluation.triangular, known_names(prepared.dataset))
     table["triangular"] = evaluate.triangular(prepared, groups, model, named)
     # JSON has no NaN, so undefined scores become null.
     metrics[family.name] = compare.json_safe(table)
@@ -146,20 +149,37 @@ def draw(
     results: Results,
     folder: Path,
     log_rows: Sequence[Mapping[str, Any]],
-) -> None:
+) -> Missing:
     """Training curves, the model beside its baselines, and predicted changes against measured ones
     (`Task.draw`)."""
     shown: Shown = results.shown
-    groups, changes = shown.groups, shown.changes
+    missing: Missing = {}
     if log_rows:
-        plots.loss_curves([dict(row) for row in log_rows], folder / "loss_curves.png")
-    plots.baseline_bars(dict(shown.metrics), folder / "baselines.png")
+        rows = [dict(row) for row in log_rows]
+        path = folder / "loss_curves.png"
+        attempt(missing, path.name, plots.loss_curves, rows, path)
+    path = folder / "baselines.png"
+    attempt(missing, path.name, plots.baseline_bars, dict(shown.metrics), path)
+    attempt(missing, "ate_scatter.png", _draw_changes, shown, folder / "ate_scatter.png")
+    names = config.evaluation.shown
+    attempt(missing, "effects.png", _draw_panels, shown, names, folder / "effects.png")
+    return missing
+
+
+def _draw_changes(shown: Shown, path: Path) -> None:
+    """Predicted against measured changes of all groups."""
+    groups, changes = shown.groups, shown.changes
     observed, predicted = changes.observed[1:], changes.predicted[compare.MODEL][1:]
     # A group counts as trained when any of its replicates trains.
     members = [["train"] if trained else ["test"] for trained in groups.trained]
-    path = folder / "ate_scatter.png"
     plots.ate_scatter(observed, predicted, groups.names, members, path, shown.metrics["model"])
-    chosen = [groups.names.index(name) for name in config.evaluation.shown]
+
+
+def _draw_panels(shown: Shown, names: Sequence[str], path: Path) -> None:
+    """The strongest genes of the named groups, or of the strongest ones."""
+    groups, changes = shown.groups, shown.changes
+    observed, predicted = changes.observed[1:], changes.predicted[compare.MODEL][1:]
+    chosen = groups_asked(shown.prepared, groups, names)
     if not chosen:
         # Held-out groups come first, however weak.
         strength = np.abs(observed).mean(1) - 1e9 * groups.trained
@@ -169,7 +189,7 @@ def draw(
         predicted[chosen],
         shown.prepared.dataset.genes,
         [groups.names[k] for k in chosen],
-        folder / "effects.png",
+        path,
     )
 
 

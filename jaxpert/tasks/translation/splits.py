@@ -131,7 +131,7 @@ def _check_kind(kind: str, shares: tuple[Any, ...]) -> None:
     if kind in WHOLE and shares != (None, None, None):
         raise InputError(
             f"the split {kind!r} holds nothing out, but held_out, test_share or val_share is "
-            "set: take another split.kind or leave these unset"
+            "set, expected none of them: take another split.kind or leave these unset"
         )
 
 
@@ -325,8 +325,8 @@ def _named(held_out: Sequence[Any], names: dict[Any, int], kind: str) -> np.ndar
         close = get_close_matches(str(unknown[0]), list(map(str, names)), n=1, cutoff=0.5)
         suggested = (close or list(names))[0]
         raise InputError(
-            f"split.held_out names {unknown[0]!r}, which is none of the {len(names)} that {kind!r} "
-            f"can hold out ({shown(names)}): did you mean {suggested!r}?"
+            f"split.held_out names {unknown[0]!r}, expected some of the {len(names)} that {kind!r} "
+            f"can hold out ({shown(names)}): did you mean {suggested!r}"
         )
     return np.array([names[unit] for unit in wanted])
 

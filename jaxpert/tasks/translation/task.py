@@ -16,7 +16,7 @@ def _predict(problem: Problem, fitted: Fitted, names: Any, **options: Any) -> An
     """Rows of perturbations that were never paired need the family's own way."""
     raise InputError(
         f"{fitted.model.name or 'this model'} cannot predict further perturbations of rows, "
-        "expected a family that says how (`Family.predict`)"
+        "expected a family that says how (`Family.predict`): train another model"
     )
 
 

@@ -86,7 +86,7 @@ def test_clean_cells_that_cannot_be():
     model, make = planted(0.0), clean_cells.clean_cells
     with pytest.raises(InputError, match="'zz'.*a, b, c"):
         make(fitted(model), labelled(), ["a+zz"])
-    with pytest.raises(InputError, match="means, not cells"):
+    with pytest.raises(InputError, match="predicts means, expected one that generates counts"):
         make(fitted(model._replace(scale="lognorm")), labelled(), ["a"])
     for bad in ("draws", "states", "cells_per_perturbation"):
         with pytest.raises(InputError, match=f"{bad} is 0"):

@@ -225,7 +225,7 @@ def test_translation_both_ways():
         for n in (1, 400)
     )
     assert abs(few - there).max() > abs(many - there).max() > 0
-    with pytest.raises(ValueError, match="need a key"):
+    with pytest.raises(ValueError, match="no key is given"):
         cycseq.translate(net, params, state, cycseq.Inputs(rows, hot, stratum), samples=2)
     with pytest.raises(ValueError, match="expected one of p2n, n2p"):
         cycseq.translate(net, params, state, cycseq.Inputs(rows, hot, stratum), direction="up")
@@ -239,7 +239,9 @@ def test_doses_change_predictions_and_are_asked_for():
         for dose in (1.0, 4.0)
     )
     assert (abs(low - high).max(1) > 1e-5).all()
-    with pytest.raises(ValueError, match="there are none: give log10 of the dose"):
+    with pytest.raises(
+        ValueError, match="no dose is given, expected one for a model that reads it"
+    ):
         cycseq.translate(net, params, state, cycseq.Inputs(rows, hot, stratum))
 
 
@@ -411,7 +413,7 @@ def test_what_stands_behind_a_row():
         ({"cycle_weight": float("nan")}, "a finite number"),
         ({"hidden": (8, 0)}, "whole numbers in a tuple, at least 1"),
         ({"dropout": 1.0}, "below 1"),
-        ({"hidden": ()}, "expected widths"),
+        ({"hidden": ()}, "expected whole numbers"),
         ({"attention": "tokens", "tokens": 3}, "expected a divisor of the last width 8"),
         ({"lines": ("s0",)}, "1 names of the data have no batch column .s1"),
         ({"targets": ("g0", "g1")}, "have no perturbation column .c"),

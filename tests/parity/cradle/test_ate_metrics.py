@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxpert.evaluation.pseudobulk import condition_means, effects
+from jaxpert.data.moments import condition_means
+from jaxpert.evaluation.pseudobulk import effects
 from jaxpert.evaluation.scoring import score
 
 pytestmark = pytest.mark.parity

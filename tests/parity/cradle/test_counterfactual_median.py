@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxpert.core.types import SPLITS, Dataset, Quality
+from jaxpert.core.types import SPLITS, Dataset, LabelRules, Quality
 from jaxpert.data.labels import parse_labels
 from jaxpert.data.spec import reference_profiles
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.parity
 @pytest.fixture
 def dataset(cradle_arrays):
     arrays = cradle_arrays("counterfactual_median")
-    labels = parse_labels(arrays["in/treatment"], control="non-targeting", separator="+")
+    labels = parse_labels(arrays["in/treatment"], LabelRules(control=("non-targeting",)))
     n = len(labels.condition)
     return Dataset(
         name="fixture",

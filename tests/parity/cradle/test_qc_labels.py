@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from jaxpert.data.gene_classes import by_names
 from jaxpert.data.quality import (
     failed,
     flags,
-    gene_class,
     label_generated,
     quality_metrics,
     thresholds,
@@ -48,7 +48,7 @@ def _metrics(arrays, prefix):
 @pytest.mark.parametrize("short", ["mt", "ribo", "hb"])
 def test_gene_classes(arrays, short):
     np.testing.assert_array_equal(
-        gene_class(list(arrays["in/gene_names"]), f"pct_{short}"), arrays[f"expect/gene_is_{short}"]
+        by_names(list(arrays["in/gene_names"]))[f"pct_{short}"], arrays[f"expect/gene_is_{short}"]
     )
 
 

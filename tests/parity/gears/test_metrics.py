@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from jaxpert.data.moments import condition_means
 from jaxpert.evaluation.differential import rank
-from jaxpert.evaluation.pseudobulk import condition_means
 from jaxpert.models.gears import metrics as gears_metrics
 
 pytestmark = pytest.mark.parity

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from jaxpert.data.perturbation_groups import gene_sets
 from jaxpert.data.perturbation_splits import split_conditions
+from support.gene_sets import gene_sets
 
 pytestmark = pytest.mark.parity
 

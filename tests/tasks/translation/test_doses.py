@@ -219,7 +219,7 @@ ONLY = screen()[screen().obs["product"] != "vehicle"]
             {name: "TOP1" for name in TARGETS},
             "none of the 5 compounds has a target among the 6 genes",
         ),
-        (screen(), "/nowhere/targets.tsv", "there is no file"),
+        (screen(), "/nowhere/targets.tsv", "targets.tsv cannot be read"),
         (ONLY, TARGETS, r"2 lines have no control cell \(A549, K562\)"),
     ],
 )

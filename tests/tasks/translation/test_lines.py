@@ -31,7 +31,8 @@ def test_files_become_one_data_set_over_their_common_genes(pair):
     assert data.counts.dtype == np.uint8 and data.counts.has_canonical_format
     text = np.concatenate([adata.obs["condition"] for adata in pair])
     np.testing.assert_array_equal(np.asarray(data.conditions)[data.condition], text)
-    assert "adata1 1, adata2 1" in " ".join(data.notes) and "C" in data.notes[-1]
+    notes = " ".join(data.notes)
+    assert "adata1 1, adata2 1" in notes and "1 of 3 perturbations are not" in notes
 
 
 def test_lines_and_batches_are_integers_that_keep_their_names(pair):
@@ -74,6 +75,32 @@ def test_each_file_may_have_its_own_names(pair):
     assert (data.condition == data.control).sum() == 60 + 30 + 25
 
 
+@pytest.mark.parametrize("control", [["ctrl", "NT"], ["NT", "ctrl"], ["ctrl", "N?"]])
+def test_control_labels_of_all_files_count_inside_longer_labels(pair, control):
+    one, two = (adata.copy() for adata in pair)
+    two.obs["condition"] = two.obs["condition"].astype(str).str.replace("ctrl", "NT")
+    data = load_lines([one, two], control=control)
+    plain = load_lines(list(pair))
+    assert data.treatments == plain.treatments == ("A", "B", "C")
+    np.testing.assert_array_equal(
+        data.condition_treatments[data.condition], plain.condition_treatments[plain.condition]
+    )
+    assert data.conditions[data.control] == control[0]
+    assert any("control cells are those of" in note for note in data.notes)
+
+
+def test_cells_without_a_label_are_left_out_on_request(pair):
+    one, two = pair[0].copy(), pair[1]
+    one.obs["condition"] = np.where(np.arange(one.n_obs) < 3, "NA", one.obs["condition"])
+    with pytest.raises(InputError, match="3 of .* cells have no label"):
+        load_lines([one, two])
+    data = load_lines([one, two], missing="drop")
+    whole = load_lines(list(pair))
+    np.testing.assert_array_equal(data.counts.toarray(), whole.counts.toarray()[3:])
+    assert list(data.obs["line"]) == list(whole.obs["line"])[3:]
+    assert any("'NA' (3 cells)" in note for note in data.notes)
+
+
 def test_cells_of_the_same_name_are_told_apart(pair):
     data = load_lines([pair[0], pair[0]])
     assert len(set(data.cells)) == len(data.cells) and data.cells[0] == "adata1/cell1_0"
@@ -114,7 +141,9 @@ def test_new_batches_take_placeholder_columns_until_they_are_used_up(pair):
     known = assign_columns(trained, new.strata)
     assert known.strata == new.strata and set(known.stratum) == {0}
     third = screen({"LP1": {"ctrl": 5, "A+ctrl": 5}}, seed=5)
-    with pytest.raises(InputError, match=r"1 batches .* \(LP1\) .* 0 free batch columns"):
+    with pytest.raises(
+        InputError, match=r"1 batches .* \(LP1\), .* free batch columns, 0: pre-train"
+    ):
         assign_columns(load_lines(third), new.strata)
 
 

@@ -44,3 +44,39 @@ def test_files_that_cannot_be_used(cells, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             load_rows(config(data__source=name, data__lines="", **more))
+
+
+def test_names_with_commas(cells, tmp_path):
+    """Files, lines and perturbations may hold the comma that joins lists."""
+    adata = cells.copy()
+    line = adata.obs["line"].astype(str)
+    adata.obs["line"] = line.where(line != "line1", "MCF7, p53")
+    (tmp_path / "run 1,2").mkdir()
+    path = tmp_path / "run 1,2/a, b.h5ad"
+    adata.write_h5ad(path)
+    keys = {"data__source": str(path), "data__lines": "MCF7, p53", "split__kind": "replicate"}
+    prepared, _ = load_rows(config(**keys))
+    assert prepared.pseudobulk.lines == ("MCF7, p53",)
+    # With a second file beside, a name in quotes is one.
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    both = f'"{path}",{tmp_path}/c.h5ad'
+    prepared, _ = load_rows(config(**keys | {"data__source": both, "data__lines": ""}))
+    assert set(prepared.dataset.obs["file"]) == {"a, b", "c"}
+
+
+def test_pairs_are_named_in_any_order():
+    from jaxpert.tasks.translation.groups import find_effect_groups, groups_asked
+
+    prepared, _ = load_rows(config(split__kind="replicate"))
+    groups = find_effect_groups(prepared)
+    condition, line = groups.names[0].rsplit(" in ", 1)
+    assert groups_asked(prepared, groups, (f"ctrl+{condition} in {line}",)) == [0]
+    with pytest.raises(InputError, match="evaluation.shown asks for 'X in Y'"):
+        groups_asked(prepared, groups, ("X in Y",))
+    named = {
+        "split__held_out": f"ctrl+{condition} in {line}",
+        "split__kind": "perturbation_in_line",
+    }
+    held, _ = load_rows(config(**named))
+    tested = held.pairs.condition[held.pairs.part == 2]
+    assert {held.dataset.conditions[c] for c in tested} == {condition}

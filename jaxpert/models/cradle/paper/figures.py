@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import jax
 from jaxpert.core import log
 from jaxpert.core.family import Finished, Run
 from jaxpert.core.files import file_name
+from jaxpert.core.ranges import LARGEST_SEED, MOST
 from jaxpert.core.settings import plain, setting
 from jaxpert.core.types import InputError
 from jaxpert.core.workdir import folder_names
@@ -24,6 +26,7 @@ from jaxpert.data import genesets
 from jaxpert.models.cradle.paper.generated_panels import draw_artifacts, draw_quality
 from jaxpert.models.cradle.paper.labels import label_of
 from jaxpert.models.cradle.paper.panels import draw_effects, draw_latents
+from jaxpert.report.attempts import Missing, attempt, require_some
 
 FIGURES = (3, 4, 9)
 
@@ -48,8 +51,9 @@ class FigureOptions:
         2000,
         "generated cells of each group (3), generated cells (4), real cells (9)",
         at_least=50,
+        at_most=MOST,
     )
-    seed: int = setting(0, "of all draws and embeddings", at_least=0)
+    seed: int = setting(0, "of all draws and embeddings", at_least=0, at_most=LARGEST_SEED)
 
 
 def draw(runs: Sequence[Run], folder: Path, options: FigureOptions) -> None:
@@ -59,7 +63,8 @@ def draw(runs: Sequence[Run], folder: Path, options: FigureOptions) -> None:
     """
     if options.gmt and options.figures and 4 not in options.figures:
         raise InputError(
-            "--gmt is for figure 4, which --figures leaves out: add 4 to it, or leave out --gmt"
+            "--gmt is for figure 4, which --figures leaves out, expected both or neither: add 4 "
+            "to it, or leave out --gmt"
         )
     sets = None
     # Read first, so that a wrong path costs no time.
@@ -70,15 +75,21 @@ def draw(runs: Sequence[Run], folder: Path, options: FigureOptions) -> None:
     chosen = sorted(set(options.figures)) or possible_figures(runs)
     _check_models(runs, chosen)
     cells, seed = options.cells, options.seed
+    # One figure that fails must not stop the others.
+    missing = Missing()
+    attempted = partial(attempt, missing)
     for data_name, group in by_data(runs).items():
+        where = folder, data_name, group
         if 3 in chosen:
-            draw_effects(folder, data_name, group)
-            draw_quality(folder, data_name, group, cells, seed)
+            attempted(f"figure 3 of {data_name}, effects", draw_effects, *where)
+            attempted(f"figure 3 of {data_name}", draw_quality, *where, cells, seed)
         if 9 in chosen:
-            draw_latents(folder, data_name, group, cells, seed)
+            attempted(f"figure 9 of {data_name}", draw_latents, *where, cells, seed)
     for name, run in zip(names, runs, strict=True):
         if 4 in chosen and has_artifact(run.finished):
-            draw_artifacts(folder, name, run, sets, cells, seed)
+            wanted = folder, name, run, sets, cells, seed
+            attempted(f"figure 4 of {name}", draw_artifacts, *wanted)
+    require_some(folder, missing)
 
 
 def has_artifact(finished: Finished) -> bool:
@@ -151,22 +162,23 @@ def _check_models(runs: Sequence[Run], figures: Sequence[int]) -> None:
     if 4 in figures and not any(has_artifact(run.finished) for run in runs):
         labels = ", ".join(run.label for run in runs)
         raise InputError(
-            f"figure 4 shows generated artifacts, and none of the runs ({labels}) is of a model "
-            "with an artifact latent: give a run of cradle_vae, or leave 4 out of --figures"
+            f"none of the runs ({labels}) is of a model with an artifact latent, expected one for "
+            "figure 4: give a run of cradle_vae, or leave 4 out of --figures"
         )
     for run in runs:
         model = run.finished.fitted.model
         if run.finished.problem.dataset.quality is None and {3, 9} & set(figures):
             raise InputError(
-                f"{run.workdir} has no quality labels, which figures 3 and 9 show: leave it out"
+                f"{run.workdir} has no quality labels, expected some for figures 3 and 9: leave "
+                "the run out"
             )
         if 3 in figures and (model.scale != "counts" or not model.stochastic):
             raise InputError(
-                f"{run.workdir} is of a model that generates no cells, which figure 3 shows: leave "
-                "it out"
+                f"{run.workdir} is of a model that generates no cells, expected one that does for "
+                "figure 3: leave the run out"
             )
         if 9 in figures and model.embed is None:
             raise InputError(
-                f"{run.workdir} is of a model without a latent space, which figure 9 shows: leave "
-                "it out"
+                f"{run.workdir} is of a model without a latent space, expected one with it for "
+                "figure 9: leave the run out"
             )

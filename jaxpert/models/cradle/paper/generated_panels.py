@@ -90,7 +90,7 @@ def generated_groups(run: Run, bounds: Mapping[str, float], cells: int, seed: in
     ):
         counts = generated_cells(run.finished, request, cells // len(shown), seed, pool)
         called = _doublets(counts, len(shown), config.quality.doublets, seed)
-        metrics = data.quality_metrics(counts, dataset.genes, called)
+        metrics = data.quality_metrics(counts, data.gene_classes(dataset), called)
         # QCPR: the share of generated cells that pass the data's thresholds (10 Evaluation).
         rate = 1 - data.failed(metrics, bounds).mean()
         groups.append(Group(f"{run.label}, {words}", source, metrics, float(rate)))
@@ -242,7 +242,8 @@ def _real_groups(dataset: Dataset, bounds: Mapping[str, float]) -> list[Group]:
     """Real cells by their label, measured on the modelled genes."""
     quality = dataset.quality
     assert quality is not None
-    measured = data.quality_metrics(dataset.counts, dataset.genes, quality.metrics["doublet"])
+    classes = data.gene_classes(dataset)
+    measured = data.quality_metrics(dataset.counts, classes, quality.metrics["doublet"])
     # Labels were made on all genes of the file, so a label may differ from what is measured here.
     passes = ~data.failed(measured, bounds)
     groups = []

@@ -3,7 +3,6 @@ latent spaces."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,23 +48,22 @@ def hardest_effects(dataset: Dataset) -> tuple[str, list[int], Float[np.ndarray,
         if rows:
             return subset, rows, measured
     raise InputError(
-        f"no perturbation of {dataset.name!r} has measured effects, which figure 3 compares with"
+        f"no perturbation of {dataset.name!r} has measured effects, expected some for figure 3 to "
+        "compare with: leave the run out"
     )
 
 
 def predicted_effects(run: Run) -> Float[np.ndarray, "C G"]:
     """Effects that the run predicted, in the data set's order of conditions."""
     path, conditions = run.workdir / "effects.npz", run.finished.problem.dataset.conditions
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            row = {str(name): i for i, name in enumerate(stored["conditions"])}
-            order = [row[name] for name in conditions]
-            # The first seed's, where a run has several.
-            return stored["effect"][0, order].astype(np.float64)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}), expected that of a finished run: run it again"
-        ) from error
+    stored = files.read_arrays(path, ("conditions", "effect"), "that of a finished run")
+    row = {str(name): i for i, name in enumerate(stored["conditions"])}
+    missing = [name for name in conditions if name not in row]
+    if missing:
+        raise InputError(f"{path} has no {missing[0]}, expected every condition: run it again")
+    order = [row[name] for name in conditions]
+    # The first seed's, where a run has several.
+    return stored["effect"][0, order].astype(np.float64)
 
 
 def draw_latents(folder: Path, name: str, runs: Sequence[Run], cells: int, seed: int) -> None:

@@ -71,8 +71,8 @@ def quality_distributions(
     metrics = [name for name in QUALITY_METRICS if _measured(name, groups)]
     if not metrics:
         raise InputError(
-            f"no quality metric to draw: expected some of {', '.join(QUALITY_METRICS)} for the "
-            "cells"
+            f"there is no quality metric to draw, expected some of {', '.join(QUALITY_METRICS)} "
+            "for the cells: label them with data.add_quality"
         )
     with canvas(path, 2.3 * len(metrics) + 2.6, 0.52 * len(groups) + 1.3) as figure:
         axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
@@ -344,7 +344,8 @@ def tsne_embedding(points: Float[np.ndarray, "n Z"], seed: int) -> Float[np.ndar
     machine."""
     if len(points) < 5 or not np.isfinite(points).all():
         raise InputError(
-            f"a t-SNE needs at least 5 cells with finite values; {len(points)} cells were given"
+            f"a t-SNE was asked for {len(points)} cells, expected at least 5 with finite values: "
+            "give more"
         )
     from sklearn.manifold import TSNE
 

@@ -17,12 +17,15 @@ from jaxtyping import Bool, Int
 
 from jaxpert.core import log
 from jaxpert.core.family import Run
+from jaxpert.core.ranges import LARGEST_SEED
 from jaxpert.core.settings import setting
 from jaxpert.core.types import InputError
 from jaxpert.data.genesets import read_gmt
+from jaxpert.data.labels_asked import known_names, listed
 from jaxpert.models.cycseq.paper import dose_map, enrichment, plots
 from jaxpert.models.cycseq.paper.labels import DIRECTIONS
 from jaxpert.models.cycseq.translation import predictor
+from jaxpert.report.attempts import Missing, attempt, require_some
 from jaxpert.tasks.translation import metrics
 from jaxpert.tasks.translation.evaluate import as_pairs, evaluated_split
 from jaxpert.tasks.translation.prepare import Prepared
@@ -51,7 +54,7 @@ class Options:
         "", "compound (or perturbation) of figures 5 and 6; empty: the first evaluated one"
     )
     gene_sets: str = setting("", "GMT file behind figure 6; empty: figure 6 is left out")
-    seed: int = setting(0, "of PHATE and of the permutations", at_least=0)
+    seed: int = setting(0, "of PHATE and of the permutations", at_least=0, at_most=LARGEST_SEED)
 
 
 class Evaluated(NamedTuple):
@@ -71,21 +74,25 @@ class Evaluated(NamedTuple):
 
 def draw(runs: Sequence[Run], folder: Path, options: Options) -> None:
     """Draw what the runs carry; what one cannot carry is said."""
+    missing = Missing()
     for run in runs:
         evaluated = evaluate(run)
+        # A name that no row has is a mistake, and not a figure that failed.
+        chosen_rows(evaluated, options.compound)
         stem = str(folder / f"{run.workdir.name}_figure_")
-        if "2" in options.figures:
-            draw_rows(evaluated, run.finished.metrics["cycseq"], stem)
-        if "3" in options.figures:
-            draw_triangle(evaluated, options.highlighted, Path(f"{stem}3.png"))
-        if "4" in options.figures:
-            # Scores of all methods are stored, so only the model is predicted again.
-            with np.load(run.workdir / "rows.npz") as stored:
-                draw_changes(evaluated.prepared, dict(stored), Path(f"{stem}4.png"))
-        if "5" in options.figures:
-            draw_doses(evaluated, options, Path(f"{stem}5.png"))
-        if "6" in options.figures:
-            draw_enrichment(evaluated, options, Path(f"{stem}6.png"))
+        known = known_names(evaluated.prepared.dataset)
+        highlighted = listed(options.highlighted, known)
+        figures: dict[str, tuple[Any, ...]] = {
+            "2": (draw_rows, evaluated, run.finished.metrics["cycseq"], stem),
+            "3": (draw_triangle, evaluated, highlighted, Path(f"{stem}3.png")),
+            "4": (draw_stored_changes, evaluated, run.workdir, Path(f"{stem}4.png")),
+            "5": (draw_doses, evaluated, options, Path(f"{stem}5.png")),
+            "6": (draw_enrichment, evaluated, options, Path(f"{stem}6.png")),
+        }
+        for number, work in figures.items():
+            if number in options.figures:
+                attempt(missing, f"figure {number} of {run.workdir.name}", *work)
+    require_some(folder, missing)
 
 
 def evaluate(run: Run) -> Evaluated:
@@ -142,6 +149,13 @@ def draw_triangle(evaluated: Evaluated, highlighted: Sequence[str], path: Path) 
     plots.triangular_validation(corners, names, path, highlighted)
 
 
+def draw_stored_changes(evaluated: Evaluated, workdir: Path, path: Path) -> None:
+    """Figure 4 of a run: scores of all methods are stored, and only the model was predicted
+    again."""
+    with np.load(workdir / "rows.npz") as stored:
+        draw_changes(evaluated.prepared, dict(stored), path)
+
+
 def draw_changes(prepared: Prepared, stored: Mapping[str, np.ndarray], path: Path) -> None:
     """Figure 4: by direction and line, from the stored scores.
 
@@ -175,7 +189,7 @@ def chosen_rows(evaluated: Evaluated, wanted: str) -> tuple[str, Bool[np.ndarray
     if name not in compound:
         raise InputError(
             f"no evaluated row is of {name!r}, expected one of "
-            f"{', '.join(np.unique(compound)[:6])}: --compound"
+            f"{', '.join(np.unique(compound)[:6])}: change --compound"
         )
     return name, compound == name
 

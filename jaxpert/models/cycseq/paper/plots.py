@@ -56,7 +56,7 @@ def rows_against_targets(
     if not predicted or set(predicted) != set(observed):
         raise InputError(
             f"the lines are {list(predicted)} and {list(observed)}, expected the same ones, at "
-            "least one"
+            "least one: give both of the same lines"
         )
     # One range for all panels, so that lines can be compared.
     limits = _limits([*predicted.values(), *observed.values()])
@@ -132,7 +132,10 @@ def triangular_validation(
     left out.
     """
     if not corners:
-        raise InputError("no direction to draw, expected the squared correlations of at least one")
+        raise InputError(
+            "no direction to draw, expected the squared correlations of at least one: score one "
+            "first"
+        )
     # Low corners are cut off alike in both panels, so that they can be compared.
     every = np.concatenate(list(map(np.concatenate, corners.values())))
     low = 0.0
@@ -208,7 +211,9 @@ def change_panels(
     # The first line's order of methods holds for all.
     methods = list(dict.fromkeys(itertools.chain.from_iterable(scores.values())))
     if not methods:
-        raise InputError("no score to draw, expected those of at least one line and method")
+        raise InputError(
+            "no score to draw, expected those of at least one line and method: give some"
+        )
     models = [method for method in methods if method not in baselines]
     # Colours are dealt once, so that a method has the same one in every panel.
     colours = dict(zip(models, itertools.cycle(METHODS), strict=False))

@@ -74,7 +74,8 @@ def read_published(path: Path) -> list[dict[str, Any]]:
     for row in rows:
         if row["direction"] not in (*DIRECTIONS, "dose", ""):
             raise InputError(
-                f"{path} has the direction {row['direction']!r}, expected n2p, p2n, dose or nothing"
+                f"{path} has the direction {row['direction']!r}, expected n2p, p2n, dose or "
+                "nothing: correct it"
             )
     return rows
 

@@ -8,21 +8,24 @@ interaction map and the space of scores. Extended: uncertainty against error.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxpert.core import files, log
+from jaxpert.core import files
 from jaxpert.core.family import Run
-from jaxpert.core.settings import setting
+from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import LARGEST_SEED, MOST
+from jaxpert.core.settings import paths_of, setting
 from jaxpert.core.types import InputError
 from jaxpert.models.gears.paper import panels, plots, tables
 from jaxpert.models.gears.paper.labels import Named, by_data, named
 from jaxpert.models.gears.paper.leave_pairs_out import AGREEMENT, plain
 from jaxpert.models.gears.paper.panels import Case
 from jaxpert.models.gears.settings import NAME
+from jaxpert.report.attempts import Missing, attempt
 
 FIGURES = ("2", "3", "4", "5", "extended")
 
@@ -46,8 +49,10 @@ class Options:
         joined=True,
     )
     published: str = setting("", "CSV file of published numbers; empty: those of the package")
-    pairs: int = setting(2000, "predicted pairs in figures 3 and 5, at most", at_least=1)
-    seed: int = setting(0, "of embeddings and random choices", at_least=0)
+    pairs: int = setting(
+        2000, "predicted pairs in figures 3 and 5, at most", at_least=1, at_most=MOST
+    )
+    seed: int = setting(0, "of embeddings and random choices", at_least=0, at_most=LARGEST_SEED)
 
 
 def draw(runs: Sequence[Run], folder: Path, options: Options) -> None:
@@ -58,58 +63,56 @@ def draw(runs: Sequence[Run], folder: Path, options: Options) -> None:
     """
     published = tables.read_published(options.published)
     # Files are read before anything is drawn, so that a wrong path costs no time.
-    left_out = {Path(path).name: read_pairs_out(Path(path)) for path in options.pairs_out}
+    left_out = {
+        path_of(path).name: read_pairs_out(path_of(path)) for path in paths_of(options.pairs_out)
+    }
     if not options.figures:
-        raise InputError(f"no figure is asked for, expected some of {', '.join(FIGURES)}")
-    named_runs, missing = named(runs), []
-
-    def attempt(what: str, work: Callable[..., None], *arguments: Any) -> None:
-        # One figure that a run cannot carry must not stop the others.
-        try:
-            work(*arguments)
-        except InputError as error:
-            missing.append(f"{what}: {' '.join(str(error).split())}")
-            log.say(f"note: not drawn: {missing[-1]}")
-
+        raise InputError(
+            f"no figure is asked for, expected some of {', '.join(FIGURES)}: name some with "
+            "--figures"
+        )
+    named_runs, missing = named(runs), Missing()
+    # One figure that a run cannot carry must not stop the others.
+    attempted = partial(attempt, missing)
     if left_out and "4" in options.figures:
-        plots.interactions_found(left_out, folder / "figure4_pairs_left_out.png")
+        path = folder / "figure4_pairs_left_out.png"
+        attempted("Figure 4, pairs left out", plots.interactions_found, left_out, path)
     if "2" in options.figures:
         for name, group in by_data(named_runs).items():
             path = folder / f"figure2_{name}.png"
-            attempt(f"Figure 2b-d, {name}", draw_errors, path, group, published)
+            attempted(f"Figure 2b-d, {name}", draw_errors, path, group, published)
     for named_run in named_runs:
-        _draw_run(folder, named_run, options, attempt)
-    text = tables.table_text(named_runs, published, missing)
+        _draw_run(folder, named_run, options, attempted)
+    not_drawn = [f"{figure}: {reason}" for figure, reason in missing.items()]
+    text = tables.table_text(named_runs, published, not_drawn)
     files.write_text(folder / tables.TABLE, text)
 
 
-def _draw_run(folder: Path, named_run: Named, options: Options, attempt: Callable) -> None:
+def _draw_run(folder: Path, named_run: Named, options: Options, attempted: Callable) -> None:
     """The figures of one run; what cannot be drawn is noted, and the others go on."""
     name = named_run.file
-    cases: list[Case] = []
-    # A list takes the result out of the attempt, which returns nothing.
-    attempt(f"Figures 2g to 5 of {name}", lambda: cases.append(panels.case_of(named_run)))
-    if not cases:
+    case: Case | None = attempted(f"Figures 2g to 5 of {name}", panels.case_of, named_run)
+    if case is None:
         return
-    case, pairs, seed = cases[0], options.pairs, options.seed
+    pairs, seed = options.pairs, options.seed
 
     def path(what: str) -> Path:
         return folder / f"{what}_{name}.png"
 
     if "2" in options.figures:
-        attempt(f"Figure 2g, {name}", panels.draw_top_genes, case, path("figure2g"))
+        attempted(f"Figure 2g, {name}", panels.draw_top_genes, case, path("figure2g"))
     if "3" in options.figures:
-        attempt(f"Figure 3, {name}", panels.draw_phenotypes, case, path("figure3"), pairs, seed)
+        attempted(f"Figure 3, {name}", panels.draw_phenotypes, case, path("figure3"), pairs, seed)
     if "4" in options.figures:
-        attempt(f"Figure 4d, {name}", panels.draw_non_additive, case, path("figure4d"))
+        attempted(f"Figure 4d, {name}", panels.draw_non_additive, case, path("figure4d"))
     # Results of leaving pairs out replace the few pairs that the run held out.
     if "4" in options.figures and not options.pairs_out:
-        attempt(f"Figure 4, {name}", draw_found, case, path("figure4"), seed)
+        attempted(f"Figure 4, {name}", draw_found, case, path("figure4"), seed)
     if "5" in options.figures:
-        attempt(f"Figure 5, {name}", panels.draw_maps, case, folder, pairs)
+        attempted(f"Figure 5, {name}", panels.draw_maps, case, folder, pairs)
     if "extended" in options.figures:
         uncertainty = path("extended_uncertainty")
-        attempt(f"Figure of uncertainty, {name}", panels.draw_uncertainty, case, uncertainty)
+        attempted(f"Figure of uncertainty, {name}", panels.draw_uncertainty, case, uncertainty)
 
 
 def draw_found(case: Case, path: Path, seed: int) -> None:
@@ -139,10 +142,10 @@ def draw_errors(path: Path, runs: Sequence[Named], published: tables.Published) 
 def read_pairs_out(results: Path) -> list[dict[str, Any]]:
     """Rows of finished leave-pairs-out results."""
     path = results / f"{AGREEMENT}.json"
-    try:
-        return json.loads(path.read_text())["rows"]
-    except (OSError, ValueError, KeyError) as error:
+    content = files.read_json(path, "finished results of gears_leave_pairs_out.py")
+    if not isinstance(content, dict) or "rows" not in content:
         raise InputError(
-            f"{path} cannot be read ({error}), expected that of finished results of "
-            "gears_leave_pairs_out.py"
-        ) from error
+            f"{path} has no rows, expected finished results of gears_leave_pairs_out.py: run it "
+            "to its end"
+        )
+    return content["rows"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -62,12 +62,13 @@ def plan(dataset: Dataset, kind: str = "pair") -> list[Fold]:
     """
     if kind not in KINDS:
         raise InputError(
-            f"the folds are to leave out a {kind!r}, expected one of {', '.join(KINDS)}"
+            f"the folds are to leave out a {kind!r}, expected one of {', '.join(KINDS)}: correct it"
         )
     pairs = measured_pairs(dataset)
     if not pairs:
         raise InputError(
-            f"{dataset.name!r} has no pair with both singles measured, expected at least one"
+            f"{dataset.name!r} has no pair with both singles measured, expected at least one: give "
+            "a screen with pairs"
         )
     if kind == "pair":
         return [Fold(name, (name,), (name,)) for name in pairs]
@@ -127,7 +128,8 @@ def run(
     """
     if not 0 <= val_share < 1:
         raise InputError(
-            f"the share of validation pairs is {val_share}, expected 0 or more and less than 1"
+            f"the share of validation pairs is {val_share}, expected 0 or more and less than 1: "
+            "correct it"
         )
     known = _known(dataset, folds) | {"seed": seed, "val_share": val_share}
     # A folder of other settings would mix numbers that cannot be compared.
@@ -164,8 +166,7 @@ def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> PredictedP
     for fold in folds:
         path = results / _file(fold)
         try:
-            with np.load(path) as file:
-                stored = dict(file)
+            stored = files.read_arrays(path, ("names", "effects"), "that of a fold")
             row = {str(name): i for i, name in enumerate(stored["names"])}
             for pair in fold.pairs:
                 first, second = members[pair]
@@ -177,9 +178,10 @@ def gather(dataset: Dataset, folds: Sequence[Fold], results: Path) -> PredictedP
                 uncertainty.append(unsure[row[pair]])
                 pairs.append(pair)
                 origins.append(fold.name)
-        except (OSError, ValueError, KeyError) as error:
+        # Of other pairs, or of arrays that do not belong together.
+        except (IndexError, KeyError) as error:
             raise InputError(
-                f"{path} cannot be read ({error}), expected that of a fold: delete it and go on"
+                f"{path} is of other pairs ({error}), expected {fold.name}: delete it and go on"
             ) from error
     parts = Parts(*np.stack(effects).astype(float).transpose(1, 0, 2))
     # One fold without it leaves no order by certainty.
@@ -222,12 +224,9 @@ def _claim(results: Path, settings: dict[str, Any]) -> None:
         if not path.exists():
             files.write_json(path, settings)
             return
-    try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not valid JSON ({error}), expected that of the folds: delete it"
-        ) from error
+    before = files.read_json(path, "that of the folds")
+    if not isinstance(before, Mapping):
+        raise InputError(f"{path} holds no settings, expected those of the folds: delete it")
     before, now = config.flatten(before), config.flatten(settings)
     # Keys of either side, since a missing one is a difference too.
     wrong = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
@@ -235,7 +234,8 @@ def _claim(results: Path, settings: dict[str, Any]) -> None:
         key = wrong[0]
         raise InputError(
             f"{results} holds folds with other settings ({', '.join(wrong)}; {key} was "
-            f"{before.get(key)!r} and is now {now.get(key)!r}): choose another folder"
+            f"{before.get(key)!r} and is now {now.get(key)!r}), expected the same: choose another "
+            "folder"
         )
 
 
@@ -244,5 +244,5 @@ def _check(predicted: Predicted, fold: Fold, names: Sequence[str], dataset: Data
     if np.shape(predicted.effects) != expected or not np.isfinite(predicted.effects).all():
         raise InputError(
             f"the fold {fold.name} gave effects of shape {np.shape(predicted.effects)}, expected "
-            f"{expected} finite numbers"
+            f"{expected} finite numbers: train it again with a lower train.learning_rate"
         )

@@ -13,6 +13,7 @@ import numpy as np
 from jaxpert.core import config as core_config
 from jaxpert.core import files, settings
 from jaxpert.core import fit as core_fit
+from jaxpert.core.ranges import LARGEST_SEED, MOST
 from jaxpert.core.settings import setting
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.gene_graphs import COEXPRESSION, coexpression_graph
@@ -41,15 +42,19 @@ class Options:
         "the more certain half is scored too where the model has an uncertainty head",
         choices=fold_runs.KINDS,
     )
-    epochs: int = setting(0, "of each training; 0: as the config says", at_least=0)
-    folds: int = setting(0, "at most so many folds, spread evenly; 0: all", at_least=0)
+    epochs: int = setting(0, "of each training; 0: as the config says", at_least=0, at_most=MOST)
+    folds: int = setting(
+        0, "at most so many folds, spread evenly; 0: all", at_least=0, at_most=MOST
+    )
     val_share: float = setting(
         fold_runs.VAL_SHARE,
         "share of the other pairs that choose the model",
         at_least=0,
         below=1,
     )
-    seed: int = setting(0, "of parameters, batches and validation pairs", at_least=0)
+    seed: int = setting(
+        0, "of parameters, batches and validation pairs", at_least=0, at_most=LARGEST_SEED
+    )
 
 
 def leave_out(config: ScreenConfig, options: Options, output: Path) -> str:

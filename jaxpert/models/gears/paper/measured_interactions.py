@@ -6,7 +6,6 @@ was found is in docs/results/gears_interactions.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core import files
+from jaxpert.core.paths import path_of
+from jaxpert.core.spreadsheets import write_table
+from jaxpert.core.texts import read_json
 from jaxpert.core.types import InputError
 from jaxpert.evaluation.interactions.scores import deviation, score_pairs
 from jaxpert.evaluation.interactions.subtypes import RULES, labels, members, most_extreme
@@ -60,7 +62,7 @@ def compare(effects: str | Path, published: str | Path, output: Path) -> str:
         published: JSON file {list: ["A+B", ...]}, each pair in one list at most.
         output: folder of scores.csv, subtypes.md and the figures.
     """
-    screen, lists = read_effects(Path(effects)), read_lists(Path(published))
+    screen, lists = read_effects(path_of(effects)), read_lists(path_of(published))
     choices = choose_genes(screen)
     scores, additive = {}, {}
     for name, genes in choices.items():
@@ -79,7 +81,8 @@ def compare(effects: str | Path, published: str | Path, output: Path) -> str:
         write(screen, last, output)
     except OSError as error:
         raise InputError(
-            f"--output={output} cannot be written ({error}): choose another"
+            f"--output={output} cannot be written ({error}), expected a file in a folder that can: "
+            "choose another"
         ) from error
     return text
 
@@ -110,7 +113,8 @@ def read_effects(path: Path) -> Screen:
         second.append(alone[genes[1]])
     if not whole:
         raise InputError(
-            f"{path.name} holds no pair A+B with both A+ctrl and B+ctrl, expected at least one"
+            f"{path.name} holds no pair A+B with both A+ctrl and B+ctrl, expected at least one: "
+            "give a screen with pairs"
         )
     effects = np.asarray(file.X, np.float64)
     return Screen(
@@ -127,12 +131,17 @@ def read_effects(path: Path) -> Screen:
 def _read_file(path: Path) -> Any:
     import anndata
 
-    if not path.is_file():
-        raise InputError(f"--effects={path} is no file, expected one: see --help")
-    file = anndata.read_h5ad(path)
+    try:
+        file = anndata.read_h5ad(path)
+    # Libraries say in many ways that a file is none of theirs.
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"--effects={path} cannot be read ({error}), expected an .h5ad file: see --help"
+        ) from error
     if "condition" not in file.obs:
         raise InputError(
-            f"{path.name} has no obs column 'condition', expected one with A+ctrl and A+B"
+            f"{path.name} has no obs column 'condition', expected one with A+ctrl and A+B: rename "
+            "the column"
         )
     return file
 
@@ -141,11 +150,13 @@ def read_lists(path: Path) -> Lists:
     """The published pairs of each list."""
     if not path.is_file():
         raise InputError(f"--published={path} is no file, expected one: see --help")
-    lists = json.loads(path.read_text())
+    lists = read_json(path, "the published lists as JSON")
     expected = list(chain.from_iterable(LISTS.values()))
-    absent = [name for name in expected if name not in lists]
+    absent = [name for name in expected if not isinstance(lists, dict) or name not in lists]
     if absent:
-        raise InputError(f"{path.name} has no list {absent[0]!r}, expected {', '.join(expected)}")
+        raise InputError(
+            f"{path.name} has no list {absent[0]!r}, expected {', '.join(expected)}: add it"
+        )
     return lists
 
 
@@ -292,8 +303,7 @@ def write(screen: Screen, scores: Scores, output: Path) -> None:
     import pandas as pd
 
     columns = {"pair": screen.pairs, **scores, "subtypes": labels(scores)}
-    with files.whole(output / "scores.csv") as part:
-        pd.DataFrame(columns).to_csv(part, index=False)
+    write_table(output / "scores.csv", pd.DataFrame(columns), index=False)
     parts = np.array([pair.split("+") for pair in screen.pairs])
     # The sorted names of all genes, and the two places of each pair among them.
     names, places = np.unique(parts, return_inverse=True)

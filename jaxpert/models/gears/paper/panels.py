@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpert.core.spreadsheets import write_table
 from jaxpert.core.types import Dataset, InputError
+from jaxpert.data.labels_asked import known_names
 from jaxpert.data.moments import log_normalise
 from jaxpert.evaluation import pseudobulk
 from jaxpert.evaluation.differential import TOP
 from jaxpert.evaluation.interactions.scores import deviation
 from jaxpert.models.gears import evaluate
-from jaxpert.models.gears.named_sets import genes_by_condition
 from jaxpert.models.gears.paper import pairs as pair_effects
 from jaxpert.models.gears.paper import plots, plots_interactions, plots_points
 from jaxpert.models.gears.paper.labels import GROUPS, Named
@@ -116,14 +117,17 @@ def draw_top_genes(case: Case, path: Path) -> None:
     dataset, group = case.dataset, group_of(case.dataset)
     allowed = held_out(case)
     if not allowed:
-        raise InputError("no held-out perturbation has enough cells to rank its genes")
+        raise InputError(
+            "no held-out perturbation has enough cells to rank its genes, expected one at least: "
+            "hold out others"
+        )
     size = np.abs(case.measured).mean(1)
     rows = pseudobulk.passed_rows(dataset, "test")
-    control = case.truth.means.mean[dataset.control]
     shown = []
     # The strongest are shown, since weak ones are mostly noise.
     for c in sorted(allowed, key=lambda c: -size[c])[:SHOWN]:
         top = case.truth.ranking.order[c][:TOP]
+        control = case.truth.control_of(c, dataset.control)
         cells, full = log_normalise(dataset.counts[rows[dataset.condition[rows] == c]])
         name, genes = dataset.conditions[c], np.asarray(dataset.genes, object)[top].tolist()
         shown.append(
@@ -153,7 +157,7 @@ def draw_phenotypes(case: Case, path: Path, pairs: int, seed: int) -> None:
     guesses = predict_sets(case.fitted, dataset, asked).layers["effect"]
     # Triples are no part of this figure.
     seen = np.flatnonzero(np.isfinite(case.measured).all(1) & (sizes > 0) & (sizes < 3))
-    by_condition = list(genes_by_condition(dataset).values())
+    by_condition = list(known_names(dataset).conditions.values())
     members, kinds = [], []
     for c in seen:
         members.append(set(by_condition[c]))
@@ -222,7 +226,9 @@ def draw_non_additive(case: Case, path: Path) -> None:
     """Figure 4d: the held-out pairs that depart most from the sum of their singles."""
     names = held_out_pairs(case)
     if not names:
-        raise InputError("no held-out pair has both singles measured")
+        raise InputError(
+            "no held-out pair has both singles measured, expected one at least: hold out others"
+        )
     first, second, both = pair_effects.parts_of(case.dataset, names, case.measured)
     # Squared, so that a few genes far off count more than many a little.
     top = np.argsort(-(deviation(first, second, both) ** 2).mean(1), kind="stable")[:SHOWN]
@@ -259,8 +265,7 @@ def draw_maps(case: Case, folder: Path, most_pairs: int) -> None:
     plots_interactions.interaction_space(
         scores, table["set"].tolist(), folder / f"figure5_space_{name}.png"
     )
-    text = f"# {table.attrs['note']}\n{table.to_csv(index=False)}"
-    (folder / f"figure5_pairs_{name}.csv").write_text(text)
+    write_table(folder / f"figure5_pairs_{name}.csv", table, index=False, note=table.attrs["note"])
 
 
 def screened_genes(dataset: Dataset, most_pairs: int) -> list[str]:
@@ -275,7 +280,7 @@ def screened_genes(dataset: Dataset, most_pairs: int) -> list[str]:
     if most < 2:
         raise InputError(
             f"{len(genes)} genes were perturbed alone and {most_pairs} pairs allowed, expected a "
-            "pair"
+            "pair: raise --pairs"
         )
     return sorted(genes, key=lambda gene: -count[gene])[:most]
 
@@ -304,10 +309,13 @@ def draw_uncertainty(case: Case, path: Path) -> None:
     rows, group = held_out(case), group_of(case.dataset)
     if case.uncertainty is None:
         raise InputError(
-            "the model has no uncertainty head: train one with model.kwargs.uncertainty"
+            "the model has no uncertainty head, expected one with it: train one with "
+            "model.kwargs.uncertainty"
         )
     if len(rows) < 3:
-        raise InputError(f"{len(rows)} perturbations are held out, expected 3 or more")
+        raise InputError(
+            f"{len(rows)} perturbations are held out, expected 3 or more: hold out more"
+        )
     top = case.truth.ranking.order[rows][:, :TOP]
     # The error is that of the same 20 genes as in Figure 2.
     miss = np.take_along_axis(case.predicted[rows] - case.measured[rows], top, axis=1)

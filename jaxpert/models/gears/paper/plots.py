@@ -67,7 +67,9 @@ def normalised_errors(
     # A dict keeps the order in which groups are first named.
     groups = list(dict.fromkeys(chain.from_iterable(scores.values())))
     if not groups:
-        raise InputError("no group has an error to draw, expected scores of at least one group")
+        raise InputError(
+            "no group has an error to draw, expected scores of at least one group: score one first"
+        )
     marks = _of_groups(published or {}, groups)
     rows, columns = 1, len(groups)
     if len(groups) > BARS_ABREAST:
@@ -164,8 +166,8 @@ def top_genes(shown: Sequence[TopGenes], path: str | Path) -> Path:
     """
     if not shown or not all(map(_is_whole, shown)):
         raise InputError(
-            "top_genes was given no perturbation, or one without cells or a prediction for each "
-            "gene"
+            "top_genes was given no perturbation, or one without cells or values, expected cells "
+            "and a prediction for each gene: leave it out"
         )
     rows, columns = grid_shape(len(shown))
     most = max(len(perturbation.genes) for perturbation in shown)
@@ -230,7 +232,9 @@ def interactions_found(rows: Mapping[str, Sequence[Mapping[str, Any]]], path: st
     every = list(chain.from_iterable(rows.values()))
     subtypes = list(dict.fromkeys(row["subtype"] for row in every))
     if not subtypes:
-        raise InputError("no sub-type has scores to draw, expected rows of pairs.compare")
+        raise InputError(
+            "no sub-type has scores to draw, expected rows of pairs.compare: score more pairs"
+        )
     k = max(row["k"] for row in every)
     wanted = {"precision_at_10": f"precision@{k}", "top_10_accuracy": f"top-{k} accuracy"}
     width = (0.5 + 0.28 * (len(rows) + 1)) * len(subtypes) * 2 + 0.9

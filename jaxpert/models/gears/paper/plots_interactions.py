@@ -359,5 +359,6 @@ def _label(score: str) -> str:
 def _check(fine: bool, what: str, expected: str) -> None:
     if not fine:
         raise InputError(
-            f"{what} was given arrays that do not belong together, expected {expected}"
+            f"{what} was given arrays that do not belong together, expected {expected}: give such "
+            "arrays"
         )

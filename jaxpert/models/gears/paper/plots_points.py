@@ -67,8 +67,8 @@ def phenotype_umap(
     unknown = sorted(set(kinds.tolist()) - set(KINDS))
     if unknown or not len(embedding) == len(kinds) == len(clusters):
         raise InputError(
-            f"phenotype_umap got kinds {unknown}, expected a kind and cluster of each point: "
-            f"{set(KINDS)}"
+            f"phenotype_umap got kinds {unknown}, expected a kind of {set(KINDS)} and a cluster "
+            "for each point: correct them"
         )
     hues = _hues(clusters)
     # Points shrink as they become many, so that the map stays readable.
@@ -158,7 +158,7 @@ def uncertainty_against_error(
     if not len(uncertainty) == len(error) == len(groups) > 2:
         raise InputError(
             f"{len(uncertainty)} uncertainties and {len(error)} errors were given, expected as "
-            "many, over 2"
+            "many of both, at least 3: give more"
         )
     with canvas(path, 9.6, 4.5) as figure:
         left, right = figure.subplots(1, 2)

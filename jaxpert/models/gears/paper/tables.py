@@ -73,8 +73,8 @@ def scores_of(run: Run) -> Scores:
     scores = run.finished.metrics.get(NAME)
     if not scores:
         raise InputError(
-            f"metrics.json of {run.workdir} has no scores under 'gears': run it again in a new "
-            "--workdir"
+            f"metrics.json of {run.workdir} has no scores under 'gears', expected some: run it "
+            "again in a new --workdir"
         )
     return scores
 

@@ -136,7 +136,7 @@ def test_flags(runs, tmp_path):
     assert "--gmt is for figure 4" in said
 
 
-def test_runs_that_cannot_be_drawn(runs, tmp_path):
+def test_runs_that_cannot_be_drawn(runs, tmp_path, monkeypatch):
     assert "artifact latent" in refused(runs[1:], tmp_path, figures="4")
     finished = runs[0].finished
     means = finished.fitted.model._replace(stochastic=False, embed=None)
@@ -151,8 +151,17 @@ def test_runs_that_cannot_be_drawn(runs, tmp_path):
     (tmp_path / "broken/effects.npz").write_bytes(b"PK")
     broken = [runs[0]._replace(workdir=tmp_path / "broken")]
     (tmp_path / "out").mkdir()
+    # Where the other half of the figure fails as well, nothing is left to draw.
+    monkeypatch.setattr(figures, "draw_quality", lambda *_: 1 / 0)
     said = refused(broken, tmp_path / "out", figures="3", cells=50)
-    assert "effects.npz cannot be read" in said
+    assert "effects.npz cannot be read" in said and "ZeroDivisionError: division by zero" in said
+
+
+def test_a_figure_that_fails_leaves_the_others(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "draw_quality", lambda *_: 1 / 0)
+    figures.draw(runs[:1], tmp_path, settings.read(FigureOptions, {"figures": "3"}))
+    assert [path.name for path in tmp_path.iterdir()] == ["figure3_simulated_effects.png"]
+    assert "figure 3 of simulated could not be drawn: ZeroDivision" in capsys.readouterr().err
 
 
 def test_gene_sets_that_do_not_fit(runs, tmp_path):

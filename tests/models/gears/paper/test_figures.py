@@ -103,7 +103,7 @@ def test_the_command_draws_what_the_runs_carry(runs, quickly, tmp_path, capsys):
     assert "| all held out | gears | change_vs_mean_perturbation | -0.406 | -0.6667 |" in text
     assert "validation" not in text.split("Published")[0]
     assert (output / "figure5_pairs_a.csv").read_text().startswith("# Thresholds of sub-types were")
-    assert "not drawn: Figure of uncertainty" in capsys.readouterr().err
+    assert "Figure of uncertainty, a could not be drawn: 2 pert" in capsys.readouterr().err
     FAMILY.commands["tables"].work(runs, tmp_path, tables.Options())
     assert text.startswith((tmp_path / "gears_table.md").read_text())
 

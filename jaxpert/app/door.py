@@ -1,0 +1,53 @@
+"""The door of every command: from its first moment on, Ctrl-C ends it in one sentence.
+
+It imports next to nothing, since a Ctrl-C while modules are being imported would end in a
+traceback; `flags.guarded` takes over once they are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+
+def script(*command: str) -> NoReturn:
+    """The installed command, and the scripts that stand for one of its commands."""
+
+    def work() -> int:
+        from jaxpert.app.cli import main
+
+        return main([*command, *sys.argv[1:]])
+
+    enter(work)
+
+
+def enter(work: Callable[[], int]) -> NoReturn:
+    """Do the work of a command, whatever it imports, and end the process with its exit status."""
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        status = work()
+        # What is left in the buffers may find its reader gone, which is seen here.
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:  # the reader of the output, such as `head`, has had enough
+        status = 0
+        # The output is closed, and flushing it at the end would raise once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # After a failure, threads of libraries would print tracebacks while the interpreter closes.
+    os._exit(status) if status else sys.exit(0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Before and after a command has handlers of its own there is nothing to save."""
+    # Not by print, which cannot be entered again where it was interrupted itself.
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    script()

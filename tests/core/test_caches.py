@@ -1,0 +1,87 @@
+"""Libraries cache in a temporary folder where their own cannot be written."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from support.paths import ROOT
+
+SCRIPT = """
+import os, pathlib, tempfile
+from jaxpert.core import caches
+
+real = caches._writable
+# The environment of the test can be written, so it is taken for read-only.
+caches._writable = lambda folder: "site-packages" not in str(folder) and real(folder)
+caches.ensure_writable()
+print(os.environ.get("NUMBA_CACHE_DIR", "unset"), os.environ.get("MPLCONFIGDIR", "unset"))
+"""
+
+
+def folders(**environment: str) -> list[str]:
+    """What a process with such an environment sets; it ends, and its folders with it."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("NUMBA", "MPL", "XDG"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout.split()
+
+
+def test_a_home_that_cannot_be_written(tmp_path):
+    numba, matplotlib = folders(HOME="/proc/nohome", TMPDIR=str(tmp_path))
+    assert numba == matplotlib and pathlib.Path(numba).parent == tmp_path
+    assert not list(tmp_path.iterdir()), "the folder goes with its process"
+
+
+def test_a_home_that_can_be_written_and_words_of_the_user(tmp_path):
+    assert folders(HOME=str(tmp_path)) == ["unset", "unset"]
+    given = {"NUMBA_CACHE_DIR": "/mine", "MPLCONFIGDIR": "/too"}
+    assert folders(HOME="/proc/nohome", **given) == ["/mine", "/too"]
+
+
+UMAP = """
+from numba.core import caching
+from jaxpert.core import caches
+
+def refuse(self):
+    raise OSError("read-only file system")
+
+# Beside the sources and in the home folder nothing can be written.
+for name in ("InTreeCacheLocator", "UserWideCacheLocator"):
+    # Older versions of Numba call them with an underscore.
+    locator = getattr(caching, name, None) or getattr(caching, "_" + name)
+    locator.ensure_cache_path = refuse
+caches._writable = lambda folder: False
+if not {ensure}:
+    caches.ensure_writable = lambda: None
+import numpy as np
+from jaxpert.report import plots
+print(plots.umap_embedding(np.random.default_rng(0).normal(size=(60, 5)), 0).shape)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ensure", [True, False])
+def test_umap_with_nothing_to_write_but_the_temporary_folder(ensure):
+    environment = {name: value for name, value in os.environ.items() if "NUMBA" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", UMAP.format(ensure=ensure)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert ("(60, 2)" in done.stdout) == ensure, done.stderr[-1000:]
+    assert ("cannot cache function" in done.stderr) != ensure

@@ -1,0 +1,34 @@
+"""What the file system says of a work directory."""
+
+import errno
+
+import pytest
+
+from jaxpert.core import workdir
+from jaxpert.core.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["work", "work/figures/a.png", ".work.12.part.h5ad", ""])
+def test_what_fails_in_a_folder_is_said_of_it(tmp_path, name):
+    failed = str(tmp_path / name) if name else None
+    with (
+        pytest.raises(InputError, match="work cannot be written"),
+        workdir.readable_errors(tmp_path / "work"),
+    ):
+        raise OSError(errno.EACCES, "Permission denied", failed)
+
+
+def test_what_fails_elsewhere_is_not(tmp_path):
+    with pytest.raises(OSError, match="Read-only"), workdir.readable_errors(tmp_path / "work"):
+        raise OSError(errno.EROFS, "Read-only file system", "/usr/lib/cache")
+    # A full disk is, whichever file met it.
+    with (
+        pytest.raises(InputError, match="is full: free some space"),
+        workdir.readable_errors(tmp_path / "work"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device", "/usr/lib/cache")
+
+
+def test_what_fails_while_a_folder_is_locked_is_not_the_locks_fault(tmp_path):
+    with pytest.raises(OSError, match="elsewhere"), workdir.alone(tmp_path):
+        raise OSError(errno.EIO, "elsewhere")
