@@ -71,6 +71,8 @@ def guarded(work: Callable[[], int], interrupted: str = RESUMES) -> int:
         if caught:
             os._exit(end())
 
+    # The folder of an earlier command of this process is not this one's.
+    unforeseen.FOLDER.set(None)
     with _handlers(stop, ended):
         try:
             return work()

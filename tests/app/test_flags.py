@@ -13,28 +13,23 @@ from jaxpert.core import unforeseen
 from jaxpert.core.errors import InputError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """The work directory of the run at hand."""
-    token = unforeseen.FOLDER.set(tmp_path)
-    yield tmp_path
-    unforeseen.FOLDER.reset(token)
+def raising(error, folder=None):
+    """Work that fails, in the work directory of a run or before there is one."""
 
-
-def raising(error):
     def work():
+        unforeseen.FOLDER.set(folder)
         raise error
 
     return work
 
 
-def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_log(folder, capsys):
-    assert flags.guarded(raising(ZeroDivisionError("a\nb"))) == 70
+def test_an_error_that_nobody_foresaw_is_one_sentence_and_a_log(tmp_path, capsys):
+    assert flags.guarded(raising(ZeroDivisionError("a\nb"), tmp_path)) == 70
     said = capsys.readouterr().err
-    log = folder / "error.log"
+    log = tmp_path / "error.log"
     assert said.count("\n") == 1 and said.startswith("error: ZeroDivisionError (a b), which nobody")
     assert str(log) in said and "Traceback (most recent call last)" in log.read_text()
-    flags.guarded(raising(KeyError("second")))
+    flags.guarded(raising(KeyError("second"), tmp_path))
     assert "ZeroDivisionError" in log.read_text() and "KeyError: 'second'" in log.read_text()
 
 

@@ -242,7 +242,7 @@ def judge(case: Case, base: Path) -> tuple[str, str]:
     if status != case.status:
         return "silent", f"status {status}: {text[-500:]}"
     if len(lines) != 1 or not lines[0].startswith("error: ") or len(lines[0]) > LONGEST:
-        return "silent", f"{len(lines)} lines: {text[-900:]}"
+        return "silent", f"{len(lines)} lines: {lines}"
     return ("silent", f"left {left}") if left else ("refused", lines[0])
 
 

@@ -27,7 +27,8 @@ class Faults:
     def add(self, name: str, kind: str, detail: str) -> None:
         """A fault beside a case that is counted already."""
         self.tally[KINDS[kind]] += 1
-        print(f"FAULT {kind}: {name}: {detail}", flush=True)
+        # On one line, which is how whoever reads the output of a campaign finds it.
+        print(f"FAULT {kind}: {name}: {detail}".replace("\n", " | "), flush=True)
 
 
 def bad(tally: Counter | dict) -> bool:

@@ -42,6 +42,12 @@ RUNS = {
     "finetune": ("cycseq_finetune", "--config.train.epochs=4"),
     "scgen": ("scgen", "--config.train.epochs=4"),
 }
+ABSENT = {
+    "pretrain": ("quality", "umap"),
+    "finetune": ("quality", "umap"),
+    "scgen": ("quality",),
+}
+"""{run: keys of OFTEN that its config has not}."""
 WATCHED = (
     ".lock",
     ".config.*",
@@ -86,10 +92,8 @@ class Subject(NamedTuple):
 def flags_of(name: str, base: Path) -> tuple[str, ...]:
     """The command line of a run but for its work directory."""
     config, *rest = RUNS[name]
-    often = OFTEN
-    # Rows of lines have no quality labels and no map of cells.
-    if name in ("pretrain", "finetune", "scgen"):
-        often = tuple(flag for flag in OFTEN if "quality" not in flag)
+    absent = ABSENT.get(name, ())
+    often = [flag for flag in OFTEN if not any(section in flag for section in absent)]
     start = (f"--config.train.start={base / 'pretrain'}",) if name == "finetune" else ()
     return ("train", f"--config={ROOT}/configs/{config}.py:test", *rest, *often, *start)
 
@@ -203,12 +207,13 @@ def _seen(work: Path, pattern: str) -> set[tuple[str, int]]:
 
 def main(seconds: float, seed: int) -> Counter:
     """Kill runs of each family in turn until the time is over, the last one being finished."""
-    faults, rng, end = Faults(), random.Random(seed), time.monotonic() + seconds
+    faults, rng = Faults(), random.Random(seed)
     processes.prepare()
     with tempfile.TemporaryDirectory(prefix="kills") as scratch:
         base = Path(scratch)
         subjects = [subject for name in RUNS if (subject := reference(name, base, faults))]
-        number = 0
+        # What is compared with has to be there first, however slow the machine is.
+        number, end = 0, time.monotonic() + seconds
         while subjects and time.monotonic() < end:
             subject = subjects[number % len(subjects)]
             work = base / f"{subject.name}.{number}"

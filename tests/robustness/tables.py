@@ -134,7 +134,7 @@ def differences(reference: Path, results: Path) -> str:
 
 def main(seconds: float, seed: int) -> Counter:
     """Make studies until the time is over, the last one to its end."""
-    faults, rng, end = Faults(), random.Random(seed), time.monotonic() + seconds
+    faults, rng = Faults(), random.Random(seed)
     processes.prepare()
     with tempfile.TemporaryDirectory(prefix="tables") as scratch:
         base = Path(scratch)
@@ -146,7 +146,7 @@ def main(seconds: float, seed: int) -> Counter:
             text = processes.said(reference.log)[-900:]
             faults.add("tables", "traceback", f"status {status} unkilled: {text}")
             return faults.tally
-        number = 0
+        number, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             place = Place(base / f"study{number}", base / f"study{number}.log", base / "cache")
             kill_until_done(place, length, rng, faults)

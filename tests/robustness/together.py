@@ -57,7 +57,9 @@ def two_processes(base: Path, rng: random.Random, faults: Faults) -> None:
         logs = [base / f"{work.name}.{turn}.{index}.log" for index in range(2)]
         running = []
         for index, log in enumerate(logs):
-            arguments = (*flags, "--config.train.multi_process=True", f"--workdir={work}")
+            # One device of each; the later of two flags counts.
+            both = ("--config.train.devices=2", "--config.train.multi_process=True")
+            arguments = (*flags, *both, f"--workdir={work}")
             join = _joining(address, index)
             running.append(processes.start(Command(arguments, log, base / "cache", before=join)))
         if turn:
@@ -106,11 +108,12 @@ def _wait_for_checkpoint(work: Path, running: list[int]) -> None:
 
 def main(seconds: float, seed: int) -> Counter:
     """Both kinds in turn until the time is over."""
-    faults, rng, end = Faults(), random.Random(seed), time.monotonic() + seconds
+    faults, rng = Faults(), random.Random(seed)
     processes.prepare()
     with tempfile.TemporaryDirectory(prefix="together") as scratch:
         base = Path(scratch)
         subject = kills.reference("gears", base, faults)
+        end = time.monotonic() + seconds
         while subject is not None and time.monotonic() < end:
             two_commands(subject, base, rng, faults)
             two_processes(base, rng, faults)
