@@ -93,17 +93,9 @@ def parse_guides(
             f"no cell has {rules.guide_threshold} counts of a guide ({shown(columns)}), expected "
             "some with each: lower data.guide_threshold"
         )
-    # Several guides of one gene are one treatment.
-    treatments = sorted({gene for gene, out in zip(genes, control, strict=True) if not out})
-    received = np.zeros((int(kept.sum()), len(treatments)), bool)
-    for k in np.flatnonzero(~control):
-        received[:, treatments.index(genes[k])] |= called.has[kept, k]
-    sets, of_cell = _distinct_sets(received, treatments)
-    # Cells whose guides are all controls, or that have none at all.
-    none = ~received.any(1)
-    controls = {guides[k]: int(called.has[kept, k][none].sum()) for k in np.flatnonzero(control)}
-    bare = int((~called.has[kept].any(1)).sum())
-    controls |= {WITHOUT: bare} if bare else {}
+    has = called.has[kept]
+    sets, of_cell = _sets_of_cells(has, genes, control)
+    controls = _controls(has, guides, control)
     if frozenset() not in sets:
         raise InputError(
             f"every cell carries one of the {len(columns)} guides {shown(columns)}, expected "
@@ -112,21 +104,47 @@ def parse_guides(
         )
     labels = None if names is None else np.asarray(names, dtype=str)[kept]
     named = _guide_names(sets, of_cell, labels, _control_name(controls, rules), rules)
-    table = table_of(sets, of_cell, named)
-    unused = [
-        name
-        for name, any_cell in zip(guides, np.asarray(called.has.any(0)).tolist(), strict=True)
-        if not any_cell
-    ]
+    table = table_of(sets, of_cell, named)._replace(kept=None if kept.all() else kept)
     # A treatment that no cell received would be a parameter without data.
+    unused = [guides[k] for k in np.flatnonzero(~called.has.any(0)).tolist()]
     if unused:
         notes.append(f"guide columns that are set in no cell, left out: {shown(unused)}")
     if called.unequal.any():
         notes.append(_ambiguous(obs, columns, guides, called, rules))
-    notes += unmatched(rules, [*columns, *guides, *genes]) if control.any() else ()
-    decisions = Decisions({n: c for n, c in controls.items() if c}, rules.separator)
-    table = table._replace(kept=None if kept.all() else kept)
-    return with_remarks(table, rules, decisions, *notes)
+    if control.any():
+        notes += unmatched(rules, [*columns, *guides, *genes])
+    return with_remarks(table, rules, Decisions(controls, rules.separator), *notes)
+
+
+def _sets_of_cells(
+    has: Bool[np.ndarray, "N K"], genes: Sequence[str], control: Bool[np.ndarray, "K"]
+) -> tuple[list[frozenset[str]], np.ndarray]:
+    """The sets of treatments that occur, and which of them each cell has."""
+    # Several guides of one gene are one treatment.
+    treatments = sorted({gene for gene, out in zip(genes, control, strict=True) if not out})
+    place = {gene: i for i, gene in enumerate(treatments)}
+    # One column more, which nothing sets, so that there is one where all guides are controls.
+    received = np.zeros((len(has), len(treatments) + 1), bool)
+    for k in np.flatnonzero(~control).tolist():
+        received[:, place[genes[k]]] |= has[:, k]
+    # Eight treatments are one byte, so that distinct sets are sought among few columns.
+    rows, of_cell = np.unique(np.packbits(received, axis=1), axis=0, return_inverse=True)
+    masks = np.unpackbits(rows, axis=1, count=len(treatments)).astype(bool)
+    names = np.array(treatments, dtype=object)
+    # Some versions of NumPy give the inverse of rows a second axis.
+    return [frozenset(names[mask]) for mask in masks], of_cell.ravel()
+
+
+def _controls(
+    has: Bool[np.ndarray, "N K"], guides: Sequence[str], control: Bool[np.ndarray, "K"]
+) -> dict[str, int]:
+    """Control cells by their guide: those that have no other guide, or none at all."""
+    untreated = ~has[:, ~control].any(1)
+    cells = {}
+    for k in np.flatnonzero(control).tolist():
+        cells[guides[k]] = int(has[untreated, k].sum())
+    cells[WITHOUT] = int((~has.any(1)).sum())
+    return {guide: number for guide, number in cells.items() if number}
 
 
 def _numbers(values: Any) -> np.ndarray | None:
@@ -226,18 +244,6 @@ def _with_guide(
         f"({below} have counts below data.guide_threshold={rules.guide_threshold}); "
         "data.no_guide=control takes them as control cells"
     ]
-
-
-def _distinct_sets(
-    received: Bool[np.ndarray, "N T"], treatments: Sequence[str]
-) -> tuple[list[frozenset[str]], np.ndarray]:
-    """The sets of treatments that occur, and which of them each cell has."""
-    # Eight treatments are one byte, so that distinct sets are sought among few columns.
-    rows, of_cell = np.unique(np.packbits(received, axis=1), axis=0, return_inverse=True)
-    masks = np.unpackbits(rows, axis=1, count=len(treatments)).astype(bool)
-    names = np.array(treatments, dtype=object)
-    # Some versions of NumPy give the inverse of rows a second axis.
-    return [frozenset(names[mask]) for mask in masks], of_cell.ravel()
 
 
 def _control_name(controls: dict[str, int], rules: LabelRules) -> str:

@@ -73,9 +73,14 @@ def rules_of(
     control: str | Sequence[str] = "ctrl", separator: str | None = "+", **more: Any
 ) -> LabelRules:
     """Rules from arguments as a user gives them: one control label or several, None for nothing."""
-    labels = (control,) if isinstance(control, str) else tuple(control)
     given = {name: value for name, value in more.items() if value is not None}
-    return checked(LabelRules(control=labels, separator=separator or "", **given))
+    given |= {"control": control, "separator": separator or ""}
+    for name in ("control", "treatments"):
+        # One text is one name, not its letters.
+        names = given.get(name, ())
+        listed = (names,) if isinstance(names, str) else names
+        given[name] = tuple(filter(None, listed))
+    return checked(LabelRules(**given))
 
 
 def read_labels(obs: Any, rules: LabelRules, genes: Iterable[str] = ()) -> Labels:
@@ -119,6 +124,7 @@ def parse_labels(
     """
     distinct, rules = _distinct(text, rules)
     is_control = control_match(rules)
+    # Missing labels take no part, since NA is evidence of nothing.
     notes = _guides_read(distinct, rules)
     divided = divide(_labelled(distinct, rules), rules, genes, rules.perturbation)
     kept = _kept(distinct, divided, rules, is_control, names)
@@ -170,6 +176,7 @@ def _labelled(distinct: _Distinct, rules: LabelRules) -> list[str]:
 
 def _with_commas(rules: LabelRules, labels: Collection[str]) -> LabelRules:
     """The rules, with names put together again that a comma of their own parted."""
+    # Control labels may be parts of longer labels, so the parts count too.
     names = {piece.casefold() for label in labels for piece in _names_in(label, rules.separator)}
 
     def known(name: str) -> bool:

@@ -126,6 +126,7 @@ class _Evidence(NamedTuple):
 
 def _names(labels: Collection[str], rules: LabelRules, genes: Iterable[str]) -> _Names:
     is_control, fold = control_match(rules), folded(rules)
+    # A star stands for many names here: data.treatments=* says that every part is one.
     listed = name_match(rules.treatments, rules.separator)
     measured = frozenset(map(fold, genes))
     alone = set()
@@ -149,6 +150,7 @@ def _divided(label: str, names: _Names, evidence: _Evidence, strict: bool) -> tu
     best = parts_of(label, names.separator, names.known)
     if not best.unknown:
         return best.names
+    # HOXA11-AS is no combination, although HOXA11 is known.
     if strict:
         return _beside_control(best.names, names) or _of_labels(label, names, evidence)
     # Where one name is known, the text beside it is another one, unless it reads like no name.

@@ -111,3 +111,9 @@ def test_calls_as_texts(screen):
         adata.obs[name] = adata.obs[name].astype(bool).astype(str).astype("category")
     adata.obs["guide_FAR2"] = adata.obs["guide_FAR2"].astype(str)
     assert cells_of(data.read(adata, control="NTC", **READ)) == {"KLF1": 6, "FAR2": 3, "NTC": 5}
+
+
+def test_controls_alone(screen):
+    dataset = data.read(guides(screen, CALLS), control=["*1", "FAR2", "NTC"], **READ)
+    assert dataset.conditions == ("KLF1",) and not dataset.treatments
+    assert len(dataset.cells) == 14

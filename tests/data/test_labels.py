@@ -115,6 +115,16 @@ def test_measured_genes_and_listed_names_are_known():
     assert parse(["DMSO", "Ca2+"], control="DMSO", treatments=("Ca2+",)).treatments == ("Ca2+",)
 
 
+def test_every_part_may_be_declared_a_treatment():
+    text = ["NT", "KLF1", "AS1-HOXA11", "alpha+x y"]
+    assert parse(text, control="NT", separator="-", treatments="*").treatments == (
+        *("AS1", "HOXA11", "KLF1", "alpha+x y"),
+    )
+    assert parse(text, control="NT", treatments=("*",)).treatments == (
+        *("AS1-HOXA11", "KLF1", "alpha", "x y"),
+    )
+
+
 def test_what_was_assumed_is_said():
     kept = parse(["ctrl", "KLF1", "MT-X1"], separator="-")
     assert kept.treatments == ("KLF1", "MT-X1") and kept.decisions.whole == ("MT-X1",)
