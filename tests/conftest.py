@@ -23,7 +23,6 @@ CACHE = ROOT / ".cache/jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-os.environ.setdefault("NUMBA_OPT", "0")
 gc.set_threshold(50_000, 20, 50)
 for flag, value in (
     ("xla_cpu_use_fusion_emitters", "false"),
