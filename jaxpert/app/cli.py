@@ -17,7 +17,7 @@ from jaxpert.app.flags import (
 from jaxpert.core import settings
 from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
-from jaxpert.core.ranges import LARGEST_WHOLE, number, shown
+from jaxpert.core.ranges import LARGEST_WHOLE, brief, number
 from jaxpert.core.texts import read_lines
 
 HELP = """What will these cells look like under a perturbation nobody has measured?
@@ -248,7 +248,7 @@ def _whole(flag: str, text: str, least: int) -> int:
         value = None
     if value is None or not least <= value <= LARGEST_WHOLE:
         raise InputError(
-            f"{flag} is {shown(text)}, expected a whole number, at least {least} and at most "
+            f"{flag} is {brief(text)}, expected a whole number, at least {least} and at most "
             f"{LARGEST_WHOLE:,}: correct it"
         )
     return value

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from jaxpert.core import settings, unforeseen
 from jaxpert.core.errors import InputError
-from jaxpert.core.ranges import expected, number, shown
+from jaxpert.core.ranges import brief, expected, number
 
 RESUMES = "the same command goes on from the last checkpoint"
 UNDONE = "nothing was written"
@@ -178,7 +178,7 @@ def _value(field: dataclasses.Field, kind: Any, text: str) -> Any:
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise InputError(f"--{field.name} is {shown(text)}, expected True or False: correct it")
+            raise InputError(f"--{field.name} is {brief(text)}, expected True or False: correct it")
         return text.lower() == "true"
     # A setting may be a number or None, so the number is looked for among its types.
     scalar = int if int in (kind, *typing.get_args(kind)) else float
@@ -186,7 +186,7 @@ def _value(field: dataclasses.Field, kind: Any, text: str) -> Any:
         return number(scalar, text)
     except ValueError as error:
         what = expected(scalar, field.metadata["range"])
-        raise InputError(f"--{field.name} is {shown(text)}, expected {what}: correct it") from error
+        raise InputError(f"--{field.name} is {brief(text)}, expected {what}: correct it") from error
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

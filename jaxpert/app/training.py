@@ -13,7 +13,7 @@ from jaxpert.app import families
 from jaxpert.core.config import Config, flatten, listed
 from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
-from jaxpert.core.ranges import shown
+from jaxpert.core.ranges import brief
 from jaxpert.core.settings import Entry
 
 INSTALLED = ("share", "jaxpert", "configs")
@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str]) -> tuple[Config, Path]:
             f"the config file says {type(error).__name__}: {error}, expected a config: mend it"
         ) from error
     if len(rest) > 1:
-        raise InputError(f"{shown(rest[1])} is not understood, expected --flag=value: see --help")
+        raise InputError(f"{brief(rest[1])} is not understood, expected --flag=value: see --help")
     if not hasattr(config.value, "to_dict"):
         raise InputError(
             f"{path} gives a {type(config.value).__name__}, expected a ConfigDict from its "
@@ -91,7 +91,7 @@ def _check_digits(argv: Sequence[str], config: Config) -> None:
         strange = not text.isascii() or "_" in text
         if strange and not isinstance(values.get(key, text), str):
             raise InputError(
-                f"{key} is {shown(text)}, expected a number in the digits 0 to 9: type it anew"
+                f"{key} is {brief(text)}, expected a number in the digits 0 to 9: type it anew"
             )
 
 
@@ -179,7 +179,7 @@ def explained(error: Exception, argv: Sequence[str], known: Sequence[Entry]) -> 
     of_key = [entry for entry in known if value is not None and entry.key == value[1]]
     if value is not None and of_key:
         return InputError(
-            f"{value[1]} is {shown(value[2])}, expected {of_key[0].expected}: correct it"
+            f"{value[1]} is {brief(value[2])}, expected {of_key[0].expected}: correct it"
         )
     key = re.search(r"instead of \"(\w+)\"", text) or re.fullmatch(r"['\"]*(\w+)['\"]*", text)
     if isinstance(error, (AttributeError, KeyError)) and key:

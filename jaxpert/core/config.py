@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from jaxpert.core import settings
 from jaxpert.core.errors import InputError
-from jaxpert.core.ranges import HEAVIEST, MOST, shown
+from jaxpert.core.ranges import HEAVIEST, MOST, brief
 from jaxpert.core.settings import setting
 
 Config = dict[str, Any]
@@ -126,7 +126,7 @@ def defaults(
     known = (*VARIANTS, *(other for other in entry.variants if other not in VARIANTS))
     if variant not in known:
         raise InputError(
-            f"variant is {shown(variant)}, expected one of {', '.join(known)}: correct it"
+            f"variant is {brief(variant)}, expected one of {', '.join(known)}: correct it"
         )
     config = settings.plain(keys())
     # Merged key by key, so that a family states only what it changes.
@@ -169,7 +169,7 @@ def _check_sections(keys: type, config: Mapping[str, Any]) -> None:
         # One that is not there at all lacks keys, which are named later.
         if not isinstance(config.get(name, {}), Mapping):
             raise InputError(
-                f"{name} is {shown(config[name])}, expected a section of keys: see --help for all"
+                f"{name} is {brief(config[name])}, expected a section of keys: see --help for all"
             )
     for key in ("name", "kwargs"):
         if key not in config.get("model", {}):

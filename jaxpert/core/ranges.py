@@ -81,7 +81,7 @@ class Range(NamedTuple):
         )
 
 
-def shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """A value as a message repeats it: its beginning, without what would control a terminal."""
     # Python refuses to write out whole numbers of thousands of digits.
     if isinstance(value, int) and abs(value) > 10**SHOWN:

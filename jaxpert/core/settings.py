@@ -32,13 +32,13 @@ from jaxpert.core.ranges import (
     SHOWN,
     Bound,
     Range,
+    brief,
     expected,
     fits,
     implied,
     is_finite,
     is_plain,
     number,
-    shown,
 )
 
 FLAGS = "--"
@@ -149,7 +149,7 @@ def changed(settings: Any, values: Any, where: str = "") -> Any:
     """Settings with a config's values in place of some of them, checked as in `read`."""
     if not isinstance(values, Mapping):
         raise InputError(
-            f"{where or 'the config'} is {shown(values)}, expected a section of settings: see "
+            f"{where or 'the config'} is {brief(values)}, expected a section of settings: see "
             "--help for all"
         )
     known = {field.name: (field, kind) for field, kind in fields_of(type(settings))}
@@ -314,7 +314,7 @@ def _members(kind: Any, text: str, key: str) -> tuple:
         return tuple(name if member is str else number(member, name) for name in names(text))
     except ValueError as error:
         raise InputError(
-            f"{key} is {shown(text)}, expected {MEMBERS.get(member, 'names')} joined by commas: "
+            f"{key} is {brief(text)}, expected {MEMBERS.get(member, 'names')} joined by commas: "
             "correct it"
         ) from error
 
@@ -330,7 +330,7 @@ def _check_value(field: dataclasses.Field, kind: Any, value: Any, key: str) -> N
     scalar = (*typing.get_args(kind), kind)[0]
     for member in members:
         words += implied(scalar, member, limits)
-    raise InputError(f"{key} is {shown(value)}, expected {words}: correct it")
+    raise InputError(f"{key} is {brief(value)}, expected {words}: correct it")
 
 
 def _nearest(key: str, known: list[str]) -> str:

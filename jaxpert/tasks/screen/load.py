@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxpert import data
 from jaxpert.core.family import Family, Problem
-from jaxpert.core.ranges import number, shown
+from jaxpert.core.ranges import brief, number
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.gene_graphs import ONTOLOGY
 from jaxpert.data.labels_asked import known_names, listed, sets_asked
@@ -118,7 +118,7 @@ def simulator_settings(text: str) -> dict[str, Any]:
             values[name] = number(int if value.isdecimal() else float, value)
         except ValueError as error:
             raise InputError(
-                f"data.simulation is {shown(text)}, expected different names with a number each, "
+                f"data.simulation is {brief(text)}, expected different names with a number each, "
                 "such as artifact_share=0.1,cells=3000: correct it"
             ) from error
     return values
