@@ -88,23 +88,11 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def read_json(path: str | Path, expected: str) -> Any:
-    """What a JSON file holds.
+def read_arrays(path: str | Path, names: Sequence[str], expected: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, `names` among them.
 
     Raises InputError where it cannot be read; `expected` says what file is asked for.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    # A UnicodeDecodeError and a JSONDecodeError are ValueErrors.
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}), expected {expected}: give another, or have it "
-            "written again"
-        ) from error
-
-
-def read_arrays(path: str | Path, names: Sequence[str], expected: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, `names` among them; refused like `read_json`."""
     try:
         # Opened here, since NumPy leaves a damaged file open.
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:

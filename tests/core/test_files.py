@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from jaxpert.core import files
+from jaxpert.core import files, texts
 from jaxpert.core.errors import InputError
 
 
@@ -34,7 +34,7 @@ def test_what_fails_leaves_the_file_as_it_was(tmp_path):
 def test_files_come_back(tmp_path):
     files.write_json(tmp_path / "a.json", {"a": [1, "é"]})
     files.write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
-    assert files.read_json(tmp_path / "a.json", "one") == {"a": [1, "é"]}
+    assert texts.read_json(tmp_path / "a.json", "one") == {"a": [1, "é"]}
     assert files.read_arrays(tmp_path / "a.npz", ["x"], "one")["x"].tolist() == [0, 1, 2]
 
 
@@ -44,7 +44,7 @@ def test_damaged_json_is_named(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match="a.json cannot be read .*, expected that of a run"):
-        files.read_json(path, "that of a run")
+        texts.read_json(path, "that of a run")
 
 
 @pytest.mark.parametrize("damage", ["absent", "empty", "text", "cut", "flipped", "other"])

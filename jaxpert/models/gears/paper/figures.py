@@ -19,6 +19,7 @@ from jaxpert.core.family import Run
 from jaxpert.core.paths import path_of
 from jaxpert.core.ranges import LARGEST_SEED, MOST
 from jaxpert.core.settings import paths_of, setting
+from jaxpert.core.texts import read_json
 from jaxpert.core.types import InputError
 from jaxpert.models.gears.paper import panels, plots, tables
 from jaxpert.models.gears.paper.labels import Named, by_data, named
@@ -142,7 +143,7 @@ def draw_errors(path: Path, runs: Sequence[Named], published: tables.Published) 
 def read_pairs_out(results: Path) -> list[dict[str, Any]]:
     """Rows of finished leave-pairs-out results."""
     path = results / f"{AGREEMENT}.json"
-    content = files.read_json(path, "finished results of gears_leave_pairs_out.py")
+    content = read_json(path, "finished results of gears_leave_pairs_out.py")
     if not isinstance(content, dict) or "rows" not in content:
         raise InputError(
             f"{path} has no rows, expected finished results of gears_leave_pairs_out.py: run it "

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert.core import config, files, log, workdir
+from jaxpert.core.texts import read_json
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.models.gears.paper.pairs import Parts, PredictedPairs, measured_pairs, singles_of
 
@@ -224,7 +225,7 @@ def _claim(results: Path, settings: dict[str, Any]) -> None:
         if not path.exists():
             files.write_json(path, settings)
             return
-    before = files.read_json(path, "that of the folds")
+    before = read_json(path, "that of the folds")
     if not isinstance(before, Mapping):
         raise InputError(f"{path} holds no settings, expected those of the folds: delete it")
     before, now = config.flatten(before), config.flatten(settings)
