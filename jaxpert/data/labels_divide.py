@@ -67,7 +67,8 @@ def divide(
     - a separator that names of genes hold too (IN_NAMES) divides nothing unknown, so that `HLA-A`
       is one treatment;
     - with another separator, such as `+`, a label is divided where some part is known, where every
-      part occurs in several labels, or where no label has a single treatment.
+      part occurs in several labels, where no label has a single treatment, or where the separator
+      joins known treatments in more than twice as many labels as stay open.
 
     Labels that stay open are an InputError that lists them.
     """
@@ -94,9 +95,7 @@ def divide(
         if len(left) == len(pending):
             break
         pending = left
-    # Where it joins known treatments in most labels, it joins those of the others too.
-    divided = sum(len([n for n in of if not names.is_control(n)]) > 1 for of in parts.values())
-    usual = divided > 2 * len(pending)
+    usual = _joined_labels(parts, names) > 2 * len(pending)
     parts |= _leftover(pending, names, evidence, strict, usual, column)
     return _with_decisions(parts, names)
 
@@ -186,6 +185,15 @@ def _of_labels(label: str, names: _Names, evidence: _Evidence) -> tuple[str, ...
     return best.names if not best.unknown and len(best.names) > 1 else ()
 
 
+def _joined_labels(parts: Mapping[str, tuple[str, ...]], names: _Names) -> int:
+    """Labels in which the separator joins known treatments."""
+    number = 0
+    for of in parts.values():
+        treatments = [name for name in of if not names.is_control(name)]
+        number += len(treatments) > 1
+    return number
+
+
 def _leftover(
     pending: Collection[str],
     names: _Names,
@@ -210,6 +218,7 @@ def _leftover(
         elif strict or not readable:
             parts[label] = (label,)
         elif usual:
+            # Where it joins treatments in most labels, it joins those of the others too.
             parts[label] = cut
         else:
             open_labels.append(label)

@@ -97,6 +97,16 @@ def test_labels_are_divided_between_known_names(separator, control, text, expect
     assert not sets[labels.conditions[labels.control]]
 
 
+def test_a_separator_that_joins_treatments_in_most_labels_joins_them_in_all():
+    """Two pairs of the Norman screen hold genes that occur nowhere else."""
+    singles = ["ctrl", "A", "B", "C"]
+    several = parse([*singles, "A+B", "A+C", "B+C", "X+Y"])
+    assert treatments_of(several)["X+Y"] == {"X", "Y"}
+    assert several.decisions.assumed == ("X", "Y") and "'X', 'Y'" in several.notes[0]
+    with pytest.raises(InputError, match=r"treatments nowhere else \('X\+Y'\)"):
+        parse([*singles, "A+B", "A+C", "X+Y"])
+
+
 def test_measured_genes_and_listed_names_are_known():
     text = ["ctrl", "KLF1", "KLF1-HOXA11-AS", "HLA-DRA"]
     genes = ["HOXA11-AS", "HLA-DRA", "KLF1"]
