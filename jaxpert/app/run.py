@@ -56,14 +56,14 @@ def run(raw: Config, folder: str | Path) -> int:
     # Processes are joined before any device is touched.
     if checked.train.multi_process:
         _join_processes()
-    # Wrong folders are refused before data are read, which may take minutes.
     # Keys that the config of an older version did not have yet count as their defaults.
     defaults = settings.plain(family.task.keys())
+    # Wrong folders are refused before data are read, which may take minutes.
     with workdir.readable_errors(folder):
         workdir.check(raw, folder, defaults)
     with contextlib.ExitStack() as stack:
-        # So is a second process in the folder of a run; a new folder is not made before all input
-        # was found usable, so that errors leave no trace.
+        # A second process in the folder of a run is refused as early; a new folder is not made
+        # before all input was found usable, so that errors leave no trace.
         begun = (folder / workdir.CONFIG).exists()
         if begun:
             stack.enter_context(_alone(folder))

@@ -101,12 +101,7 @@ def effect_intervals(
     else:
         _require_groups(particles, groups)
     size = particles // groups
-    shaped = request
-    if controls is not None:
-        # The first cell stands for any, since only shapes are asked for.
-        shape = (len(request.library), controls.shape[1])
-        shaped = request._replace(control=jnp.broadcast_to(controls[0], shape))
-    rows, chunk = block_sizes(model, params, state, shaped, size)
+    rows, chunk = block_sizes(model, params, state, _with_control(request, controls), size)
     keep, order = padded_order(size, chunk)
     # All keys at once: how many particles are taken at a time changes no draw.
     keys = jax.random.split(key, particles)
@@ -131,6 +126,15 @@ def effect_intervals(
     # The variance of the mean of independent groups: their sample variance over their number.
     error = np.sqrt(spread.m2 / (groups * max(groups - 1, 1)))
     return Effects(total.mean - total.mean[0], error, _moments(total))
+
+
+def _with_control(request: Request, controls: Float[Array, "K G"] | None) -> Request:
+    """The request with a control cell to shift for each row; the first one stands for any, where
+    only shapes are asked for."""
+    if controls is None:
+        return request
+    shape = (len(request.library), controls.shape[1])
+    return request._replace(control=jnp.broadcast_to(controls[0], shape))
 
 
 def _require_groups(particles: int, groups: int) -> None:
