@@ -6,7 +6,6 @@ import numpy as np
 from benchmarks import gears as step
 from benchmarks import gears_problem as problem
 from jaxpert.models.gears import model as gears
-from support.minibatch import compiled_quickly
 
 SIZES = problem.Sizes(cells=20, genes=30, nodes=40, neighbours=3, singles=10, pairs=20, hidden=4)
 
@@ -16,7 +15,7 @@ def test_plain_gears_has_our_loss_moments_and_gradients():
     batch = problem.batch_of(spec, SIZES)
     assert 12 < len(np.unique(batch.condition)) < SIZES.cells
     assert (batch.condition == 0).sum() > 1
-    with compiled_quickly(), jax.enable_x64(True):
+    with jax.enable_x64(True):
         batch = jax.tree.map(
             lambda leaf: leaf.astype("float64") if leaf.dtype.kind == "f" else leaf, batch
         )

@@ -15,12 +15,6 @@ KEYS = 300
 pytestmark = pytest.mark.parametrize("name", minibatch.models_that_build())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 @functools.cache
 def starter(name):
     return jax.jit(minibatch.built(name).init)

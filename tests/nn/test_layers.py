@@ -7,16 +7,9 @@ import pytest
 from scipy import stats
 
 from jaxpert.nn.layers import MIN_VARIANCE, BlockDense, CountHead, GaussianHead, Trunk
-from support import minibatch
 
 WIDTHS = (6, 3, 2)
 BLOCKS = [np.random.default_rng(0).normal(size=(4, w)).astype(np.float32) for w in WIDTHS]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
 
 
 def random_params(module, blocks=BLOCKS):

@@ -25,12 +25,6 @@ BATCH = minibatch.batch()
 SEEN = BATCH._replace(x=jnp.asarray(np.linspace(-2, 2, minibatch.CELLS, dtype=np.float32)[:, None]))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 def programs(**settings):
     return cradle_vae.programs(minibatch.spec(), **(SMALL | settings))
 

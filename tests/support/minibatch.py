@@ -3,7 +3,6 @@ model built for it."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 
 import jax
@@ -35,16 +34,6 @@ SMALL = {
 SILENT_AT_START = {"cycseq": ("['attention']['value']",)}
 """Parameters without gradient at the initial values, by parts of their path: here they are
 multiplied by a 0."""
-
-
-@contextlib.contextmanager
-def compiled_quickly():
-    """Compilation is what these tests wait for; the values do not depend on how hard the compiler
-    tries."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def models_that_build() -> list[str]:

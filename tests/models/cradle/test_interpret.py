@@ -25,12 +25,6 @@ LOADINGS = np.random.default_rng(0).normal(size=(4, minibatch.GENES))
 NAMES = ("g0", "g1", "c", "late")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 def screen() -> Dataset:
     """16 cells of five conditions; the fourth treatment's are all in the test split."""
     x, condition = minibatch.counts(), np.arange(minibatch.CELLS) % 5

@@ -33,12 +33,6 @@ MODULES = {
 ADDITIVE = ("cradle_vae", "sams_vae", "cpa_vae")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 def started(model):
     return jax.jit(model.init)(jax.random.key(0), minibatch.batch())[0]
 

@@ -35,12 +35,6 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 def batch():
     """A batch on the log scale, with doses."""
     whole = minibatch.batch()

@@ -42,12 +42,6 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 @functools.cache
 def trained(option="default"):
     """(network, params, state, loss, terms, gradients): the state after one step, so that

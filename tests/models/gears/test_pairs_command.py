@@ -13,7 +13,7 @@ from jaxpert.core.types import InputError
 from jaxpert.models.gears import pairs_command
 from jaxpert.models.gears.family import FAMILY
 from jaxpert.models.gears.pairs_command import Options
-from support import minibatch, pairs_screen
+from support import pairs_screen
 
 
 @pytest.fixture
@@ -36,14 +36,13 @@ def few_subsets(monkeypatch):
 
 def test_pairs_of_genes_and_of_a_list(run, few_subsets, tmp_path):
     work = FAMILY.commands["pairs"].work
-    with minibatch.compiled_quickly():
-        work([run], tmp_path, Options(genes=("g0", "g1", "far")))
-        table = pd.read_csv(tmp_path / "pairs.csv", comment="#")
-        assert set(table["set"]) == {"g0+g1", "g0+far", "g1+far"}
-        assert table["deviation"].is_monotonic_decreasing
-        assert (tmp_path / "pairs.png").stat().st_size > 0
-        (tmp_path / "list.txt").write_text("g0+X\n\n g1+g2 \n")
-        work([run], tmp_path, Options(list=str(tmp_path / "list.txt"), rank_by="synergy"))
+    work([run], tmp_path, Options(genes=("g0", "g1", "far")))
+    table = pd.read_csv(tmp_path / "pairs.csv", comment="#")
+    assert set(table["set"]) == {"g0+g1", "g0+far", "g1+far"}
+    assert table["deviation"].is_monotonic_decreasing
+    assert (tmp_path / "pairs.png").stat().st_size > 0
+    (tmp_path / "list.txt").write_text("g0+X\n\n g1+g2 \n")
+    work([run], tmp_path, Options(list=str(tmp_path / "list.txt"), rank_by="synergy"))
     assert set(pd.read_csv(tmp_path / "pairs.csv", comment="#")["set"]) == {"g0+X", "g1+g2"}
 
 

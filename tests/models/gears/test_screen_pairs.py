@@ -12,16 +12,10 @@ from jaxpert.evaluation.interactions.scores import score_pairs
 from jaxpert.models.gears import predict_sets as gene_sets
 from jaxpert.models.gears import screen_pairs as pair_screen
 from jaxpert.models.gears import screened_sets
-from support import minibatch, pairs_screen
+from support import pairs_screen
 
 FEW = {"most_subsets": 40, "most_steps": 20}
 GENES = ["g0", "g1", "X", "far"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,7 @@ from jaxpert.models.gears import sets as gears_sets
 from jaxpert.models.gears.family import FAMILY
 from jaxpert.nn import graphs
 from jaxpert.tasks.screen import predict as workflow
-from support import minibatch, pairs_screen
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
+from support import pairs_screen
 
 
 @pytest.fixture(scope="module")

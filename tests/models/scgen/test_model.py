@@ -27,12 +27,6 @@ SIZES = {"latent_dim": 3, "hidden_dim": 5}
 SLOPES = {"default": 0.01, "v1": 0.2, "v2": 0.01}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
-
-
 def made(**settings):
     return make(minibatch.spec(), **SIZES, **settings)
 

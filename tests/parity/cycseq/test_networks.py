@@ -16,7 +16,6 @@ from jaxpert.models.cycseq.noise import CriticNoise
 from jaxpert.nn import adversarial
 from support import cycseq_published as published
 from support.cycseq_published import HEADS, HIDDEN, LATENTS, Arrays
-from support.minibatch import compiled_quickly
 
 
 class Case(NamedTuple):
@@ -34,12 +33,6 @@ GENERATORS = {
     "gen_eval_noatt": Case(settings={"attention": "none", "blocks": 1}),
 }
 CRITICS = ("disc_eval", "disc_eval_sharp", "disc_train_drop")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with compiled_quickly():
-        yield
 
 
 @pytest.fixture

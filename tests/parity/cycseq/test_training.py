@@ -20,18 +20,11 @@ from jaxpert.models.cycseq import model as cycseq
 from jaxpert.models.cycseq.noise import CriticNoise, StepNoise
 from support import cycseq_published as published
 from support.cycseq_published import GENES, LATENTS, Arrays
-from support.minibatch import compiled_quickly
 
 LOOPS = {"train_loop_nodrop": 3, "train_loop_drop": 2}
 CALLS = {"G_fwd": "fake_y", "F_fwd": "fake_x", "F_cyc": "cycle_x", "G_cyc": "cycle_y"}
 NETS = {"G": "p2n", "F": "n2p"}
 CRITICS = {"D_X": "x", "D_Y": "y"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with compiled_quickly():
-        yield
 
 
 def near(got, expected, tolerance=1e-12):

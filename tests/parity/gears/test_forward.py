@@ -17,7 +17,6 @@ from jaxpert.models.gears import changes
 from jaxpert.models.gears import model as gears
 from jaxpert.models.gears.layers import project
 from support import gears_published as published
-from support.minibatch import compiled_quickly
 
 EVERY = (0, 1, 2, 3, 4, 5)
 
@@ -71,12 +70,6 @@ RUNS = [(name, "float64") for name in CASES if "f32" not in name] + [
 
 
 pytestmark = pytest.mark.parity
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with compiled_quickly():
-        yield
 
 
 @pytest.fixture(params=RUNS, ids="-".join)

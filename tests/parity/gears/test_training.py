@@ -15,19 +15,12 @@ from jaxpert.core.types import Request
 from jaxpert.models.gears import changes, losses
 from jaxpert.models.gears import model as gears
 from support import gears_published as published
-from support.minibatch import compiled_quickly
 from support.paths import PARITY
 
 BATCHES = [(0, 1, 2, 3, 4, 5), (5, 2, 1), (0, 3, 4, 2)]
 TRAJECTORIES = {"adam_trajectory": "none", "adam_trajectory_uncertainty": "shipped"}
 
 pytestmark = pytest.mark.parity
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with compiled_quickly():
-        yield
 
 
 def published_adam(rates):

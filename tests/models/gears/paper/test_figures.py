@@ -18,15 +18,9 @@ from jaxpert.core.types import InputError
 from jaxpert.models.gears.family import FAMILY
 from jaxpert.models.gears.paper import figures, labels, leave_pairs_out, pairs, panels, tables
 from jaxpert.tasks.screen.keys import ScreenConfig, SplitKeys
-from support import minibatch, pairs_screen
+from support import pairs_screen
 
 GROUPS = {"combo_seen2": ("g1+g2", "X+g0")}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    with minibatch.compiled_quickly():
-        yield
 
 
 def scores(model: float) -> dict:

@@ -18,7 +18,6 @@ from jaxpert.core.types import InputError
 from jaxpert.data import gene_graphs
 from jaxpert.models.gears.paper import leave_pairs_out
 from jaxpert.models.gears.paper.leave_pairs_out import Options
-from support import minibatch
 from support.paths import ROOT
 
 
@@ -48,8 +47,7 @@ def trained(monkeypatch) -> list:
 
 def test_folds_of_a_config(trained, tmp_path):
     options = Options(leave="gene", folds=1, epochs=3, seed=7)
-    with minibatch.compiled_quickly():
-        text = leave_pairs_out.leave_out(config(), options, tmp_path)
+    text = leave_pairs_out.leave_out(config(), options, tmp_path)
     [(keys, seed, dataset)] = trained
     assert keys.epochs == 3 and seed == 7
     test = {dataset.conditions[c] for c in np.unique(dataset.condition[dataset.rows("test")])}
