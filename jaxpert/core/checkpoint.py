@@ -320,8 +320,9 @@ def _readable_errors(path: Any) -> Iterator[None]:
             # tensorstore gives no errno, only words in its message.
             if number in (errno.ENOSPC, errno.EDQUOT) or any(word in text for word in NO_ROOM):
                 raise InputError(
-                    f"the disk of {path} is full, so the checkpoint was not written: free some "
-                    "space and run the same command again, which goes on from the last checkpoint"
+                    f"the disk of {path} is full, expected room for a checkpoint, which was not "
+                    "written: free some space and run the same command again, which goes on from "
+                    "the last checkpoint"
                 ) from error
             if isinstance(error, OSError) or any(word in text for word in NO_ACCESS):
                 raise InputError(

@@ -84,8 +84,8 @@ def check(config: Config, workdir: Path, defaults: Config | None = None) -> None
     # Before keys are compared, since those of an older form differ in any case.
     if before.format < FORMAT:
         raise InputError(
-            f"{workdir} was begun by an older version of jaxpert (format {before.format}, this one "
-            f"writes {FORMAT}), whose training cannot go on here: choose another --workdir; a "
+            f"{workdir} was begun by an older version of jaxpert (format {before.format}), whose "
+            f"training cannot go on here, expected format {FORMAT}: choose another --workdir; a "
             "finished run can still be asked with jaxpert predict"
         )
     differing = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
@@ -93,8 +93,8 @@ def check(config: Config, workdir: Path, defaults: Config | None = None) -> None
         changes = [f"{k} was {then.get(k)!r} and is now {now.get(k)!r}" for k in differing[:5]]
         more = f" (and {len(differing) - 5} more)" if len(differing) > 5 else ""
         raise InputError(
-            f"{workdir} belongs to a run with another config ({'; '.join(changes)}{more}): choose "
-            "another --workdir"
+            f"{workdir} belongs to a run with another config ({'; '.join(changes)}{more}), "
+            "expected the same one: choose another --workdir, or give the settings that it had"
         )
 
 
@@ -128,8 +128,8 @@ def read_metrics(workdir: Path) -> dict[str, Any]:
     """Results of the run in a folder; they are what tells a finished one."""
     if not (workdir / METRICS).exists():
         raise InputError(
-            f"the run in {workdir} is not finished (it has no metrics.json): run its command "
-            "again, which goes on from the last checkpoint"
+            f"the run in {workdir} is not finished (it has no metrics.json), expected a finished "
+            "one: run its command again, which goes on from the last checkpoint"
         )
     return _read_mapping(workdir / METRICS)
 
@@ -148,8 +148,8 @@ def readable_errors(workdir: Path, flag: str = "--workdir") -> Iterator[None]:
         # A full disk loses nothing of the run, so its message says how to go on.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"the disk of {workdir} is full: free some space and run the same command again, "
-                "which goes on from the last checkpoint"
+                f"the disk of {workdir} is full, expected room for what a run leaves: free some "
+                "space and run the same command again, which goes on from the last checkpoint"
             ) from error
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(
@@ -159,7 +159,10 @@ def readable_errors(workdir: Path, flag: str = "--workdir") -> Iterator[None]:
         # What fails elsewhere, such as a library's cache, is no fault of this folder.
         if isinstance(error.filename, str) and not _is_within(error.filename, workdir):
             raise
-        raise InputError(f"{workdir} cannot be written ({error}): choose another {flag}") from error
+        raise InputError(
+            f"{workdir} cannot be written ({error}), expected a place where this user may write: "
+            f"choose another {flag}"
+        ) from error
 
 
 def _is_within(path: str, folder: Path) -> bool:

@@ -61,18 +61,21 @@ def column(table: Any, name: str, key: str, of: str = "cell") -> Any:
     """Return a column of a table; `InputError` lists the columns there are. `key` is the setting to
     change."""
     if not isinstance(name, str):
-        raise InputError(f"{key} is {name!r}, expected the name of a column of the {of}s as text")
+        raise InputError(
+            f"{key} is {name!r}, expected the name of a column of the {of}s as text: correct it"
+        )
     if name in table.columns:
         return table[name]
     if not len(table.columns):
         raise InputError(
-            f"the {of}s have no column {name!r} nor any other (files of 10x have none): add it to "
-            f"adata.obs and write an .h5ad file before {key} can name it"
+            f"the {of}s have no column {name!r} nor any other (files of 10x have none), expected "
+            f"one that {key} names: add it to adata.obs and write an .h5ad file"
         )
     close = get_close_matches(name, list(map(str, table.columns)), n=1, cutoff=0.5)
     meant = f" (did you mean {close[0]!r}?)" if close else ""
     raise InputError(
-        f"the {of}s have no column {name!r}{meant}: set {key} to one of {shown(table.columns, 40)}"
+        f"the {of}s have no column {name!r}{meant}, expected one of those of the file: set {key} "
+        f"to one of {shown(table.columns, 40)}"
     )
 
 
@@ -88,7 +91,8 @@ def _usable(source: Any) -> Path:
     """The path of a file or folder that can be opened."""
     if not isinstance(source, str | os.PathLike):
         raise InputError(
-            f"data.source is of type {type(source).__name__}, expected a path or an AnnData object"
+            f"data.source is of type {type(source).__name__}, expected a path or an AnnData "
+            "object: give one of these"
         )
     path = path_of(source)
     try:
@@ -107,8 +111,8 @@ def _usable(source: Any) -> Path:
         # A name with a zero byte in it is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{str(path)[:200]!r} cannot be opened ({reason}): make it readable for this user, or "
-            "check data.source"
+            f"{str(path)[:200]!r} cannot be opened ({reason}), expected {READABLE}: make it "
+            "readable for this user, or check data.source"
         ) from error
 
 
@@ -246,7 +250,7 @@ def _choose(matrices: Mapping[str, Any], layer: str | None, source: str) -> str:
     chosen = layer or "X"
     if chosen not in matrices:
         raise InputError(
-            f"{source} has no layer {chosen!r}: set data.layer to one of "
-            f"{shown(map(repr, matrices))}"
+            f"{source} has no layer {chosen!r}, expected one of its matrices: set data.layer to "
+            f"one of {shown(map(repr, matrices))}"
         )
     return chosen

@@ -80,7 +80,8 @@ def add_graphs(
     for name, given in (edges or {}).items():
         if name in (COEXPRESSION, ONTOLOGY):
             raise InputError(
-                f"a graph of edges is called {name!r}, which is taken: rename it in graphs.edges"
+                f"a graph of edges is called {name!r}, which is taken, expected another name: "
+                "rename it in graphs.edges"
             )
         triples = read_edges(given) if isinstance(given, str | Path) else list(given)
         linked[name], more = _edges_graph(name, triples, dataset.treatments, aliases or {})
@@ -113,7 +114,9 @@ def _further_nodes(
     if not isinstance(nodes, str):
         return set(nodes)
     if nodes not in NODES:
-        raise InputError(f"graphs.nodes is {nodes!r}, expected one of {', '.join(NODES)}")
+        raise InputError(
+            f"graphs.nodes is {nodes!r}, expected one of {', '.join(NODES)}: correct it"
+        )
     chosen = {"perturbed": (), "measured": dataset.genes, "annotated": terms}[nodes]
     # A gene without terms shares none, so no edge could ever reach it.
     return {name for name in chosen if name in terms}
@@ -225,7 +228,10 @@ def coexpression(
     """
     # Constant genes have r = 0, which must not make an edge.
     if threshold < 0:
-        raise InputError(f"the correlation threshold is {threshold}, expected 0 or more")
+        raise InputError(
+            f"the correlation threshold is {threshold}, expected 0 or more: correct "
+            "graphs.correlation"
+        )
     # The spread is summed around the mean: one pass of squares would cancel digits.
     cells, mean = _mean(blocks, len(names))
     if cells < 2:
@@ -337,7 +343,9 @@ def ontology(
     """
     # Genes that share no term have weight 0, which must not make an edge.
     if threshold < 0:
-        raise InputError(f"the Jaccard threshold is {threshold}, expected 0 or more")
+        raise InputError(
+            f"the Jaccard threshold is {threshold}, expected 0 or more: correct graphs.jaccard"
+        )
     annotated = _incidence([terms.get(name, ()) for name in names])
     sizes = annotated.sizes[0]
     # A quarter, since several arrays of 8 bytes a number are alive at once.

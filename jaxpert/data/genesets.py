@@ -45,7 +45,9 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             )
         sets[name] = sets.get(name, frozenset()) | genes
     if not sets:
-        raise InputError(f"{path} holds no gene set, expected a GMT file with one in each line")
+        raise InputError(
+            f"{path} holds no gene set, expected a GMT file with one in each line: check the path"
+        )
     warn_of_spoiled(frozenset().union(*sets.values()), path)
     return sets
 
@@ -98,8 +100,8 @@ def pathways_of(
     if not chosen:
         raise InputError(
             f"no gene set holds {FEWEST_GENES} of the perturbed genes "
-            f"({', '.join(sorted(left)[:4])} ...), so that none is a pathway of several "
-            "perturbations: give another GMT file"
+            f"({', '.join(sorted(left)[:4])} ...), expected pathways of several perturbations: "
+            "give another GMT file"
         )
     return chosen
 

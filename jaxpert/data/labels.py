@@ -353,6 +353,7 @@ def _no_control(cells: Mapping[str, int], labels: Sequence[str], rules: LabelRul
     hint = f"; {counted(likely)} are called like controls" if likely else ""
     wanted = " or ".join(map(repr, rules.control))
     return InputError(
-        f"no cell has the control label {wanted} in column {rules.perturbation!r}: set "
-        f"data.control to one of its labels, of which the commonest are {counted(cells)}{hint}"
+        f"no cell has the control label {wanted} in column {rules.perturbation!r}, expected cells "
+        "without a perturbation: set data.control to one of the labels there, of which the "
+        f"commonest are {counted(cells)}{hint}"
     )

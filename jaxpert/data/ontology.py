@@ -64,8 +64,8 @@ def read_annotations(path: str | Path, aspects: Collection[str] = ASPECTS) -> An
     if kind in ("pkl", "pickle"):
         return Annotations(read_pickled_terms(path), {})
     raise InputError(
-        f"{path} is named as none of .gmt, .gaf (also with .gz), .pkl: give a file of one of these "
-        "kinds"
+        f"{path} is named as no file of annotations, expected .gmt, .gaf (also with .gz) or .pkl: "
+        "give a file of one of these kinds"
     )
 
 
@@ -92,7 +92,10 @@ def read_gaf_annotations(path: str | Path, aspects: Collection[str] = ASPECTS) -
     are left out."""
     unknown = sorted(set(aspects) - set(ASPECTS))
     if unknown or not aspects:
-        raise InputError(f"aspects are {tuple(aspects)!r}, expected some of {', '.join(ASPECTS)}")
+        raise InputError(
+            f"graphs.aspects is {tuple(aspects)!r}, expected some of {', '.join(ASPECTS)}: correct "
+            "it"
+        )
     terms: dict[str, set[str]] = {}
     synonyms: dict[str, str] = {}
     lines = read_text(path, "a GAF file, plain or gzipped").split("\n")
@@ -114,7 +117,8 @@ def read_gaf_annotations(path: str | Path, aspects: Collection[str] = ASPECTS) -
             terms.setdefault(symbol, set()).add(columns[4])
     if not terms:
         raise InputError(
-            f"{path} holds no annotation of aspect {', '.join(aspects)}: give a GAF 2.x file"
+            f"{path} holds no annotation of aspect {', '.join(aspects)}, expected some: give a GAF "
+            "2.x file that has them, or set graphs.aspects"
         )
     warn_of_spoiled(terms, path)
     pairs = []
@@ -152,7 +156,9 @@ def read_edges(path: str | Path) -> list[tuple[str, str, float]]:
     sign = spreadsheets.decimal_sign(weights, sheet.separator)
     edges = [_edge(row, places, sign, f"line {line} of {path}") for line, row in sheet.rows]
     if not edges:
-        raise InputError(f"{path} holds no edge, expected one in each line below its header")
+        raise InputError(
+            f"{path} holds no edge, expected one in each line below its header: check the path"
+        )
     warn_of_spoiled((gene for edge in edges for gene in edge[:2]), path)
     return edges
 
@@ -174,7 +180,7 @@ def read_pickled_terms(path: str | Path) -> Terms:
     content = read_plain_pickle(path)
     expected = InputError(
         f"{path} holds a {type(content).__name__}, expected a dictionary of gene symbol to set of "
-        "terms"
+        "terms: give such a pickle, or a GMT or GAF file instead"
     )
     if not isinstance(content, dict) or not content:
         raise expected
@@ -183,7 +189,8 @@ def read_pickled_terms(path: str | Path) -> Terms:
             raise expected
         if not all(isinstance(term, str) for term in terms):
             raise InputError(
-                f"the terms of {gene} in {path} are not all text, expected names such as GO:0006915"
+                f"the terms of {gene} in {path} are not all text, expected names such as "
+                "GO:0006915: correct them, or give a GMT or GAF file instead"
             )
     return _frozen(content)
 
@@ -203,7 +210,8 @@ def read_plain_pickle(path: str | Path) -> Any:
     except Exception as error:  # a damaged pickle can fail in any way
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{path} is no pickle that can be read ({reason}): give a GMT or GAF file instead"
+            f"{path} cannot be read ({reason}), expected a pickle of terms: give a GMT or GAF file "
+            "instead"
         ) from error
     _check_plain(value, path)
     return value
@@ -241,5 +249,5 @@ def _check_plain(value: Any, path: str | Path) -> None:
         else:
             raise InputError(
                 f"{path} holds a {type(item).__name__}, expected only dictionaries, sets, lists "
-                "and text"
+                "and text: give a GMT or GAF file instead"
             )

@@ -182,7 +182,7 @@ def _select_genes(dataset: Dataset, keep: np.ndarray, min_cells: int, highly_var
 
     if not keep.any():
         raise InputError(
-            f"no gene of {dataset.name!r} is left after the gene filters: lower "
+            f"no gene of {dataset.name!r} is left after the gene filters, expected some: lower "
             f"data.min_cells_per_gene (now {min_cells}) or change data.highly_variable (now "
             f"{highly_variable!r})"
         )

@@ -23,7 +23,7 @@ def test_what_fails_elsewhere_is_not(tmp_path):
         raise OSError(errno.EROFS, "Read-only file system", "/usr/lib/cache")
     # A full disk is, whichever file met it.
     with (
-        pytest.raises(InputError, match="is full: free some space"),
+        pytest.raises(InputError, match="is full, expected room .*: free some space"),
         workdir.readable_errors(tmp_path / "work"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device", "/usr/lib/cache")

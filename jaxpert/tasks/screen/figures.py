@@ -128,7 +128,7 @@ def named_conditions(dataset: Dataset, names: Sequence[str]) -> list[int]:
     if unknown:
         raise InputError(
             f"evaluation.shown asks for {', '.join(map(repr, unknown))}, expected conditions of "
-            f"{dataset.name!r} such as {', '.join(dataset.conditions[:5])}"
+            f"{dataset.name!r}: choose some such as {', '.join(dataset.conditions[:5])}"
         )
     return [dataset.conditions.index(str(name)) for name in conditions]
 

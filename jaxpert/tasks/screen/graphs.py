@@ -69,8 +69,8 @@ def _annotations(graphs: GraphKeys, folder: str, truth: Any) -> Annotations:
     if truth is not None:
         return Annotations(data.simulated_terms(truth), {})
     raise InputError(
-        "graphs.ontology is empty but the model asks for the graph 'ontology': set it to a GMT or "
-        "GAF file of gene annotations or to `human`, or leave that graph out with "
+        "graphs.ontology is empty but the model asks for the graph 'ontology', expected a GMT or "
+        "GAF file of gene annotations or `human`: set it, or leave that graph out with "
         "model.kwargs.perturbation_graphs=none"
     )
 
@@ -103,7 +103,7 @@ def own_edges(graphs: GraphKeys) -> dict[str, str]:
         if not name or not path:
             raise InputError(
                 f"graphs.edges is {','.join(graphs.edges)!r}, expected name=file.csv, several "
-                "joined by commas"
+                "joined by commas: correct it"
             )
         files[name.strip()] = path.strip()
     return files

@@ -204,7 +204,8 @@ def _check_others(config: ScreenConfig, others: Mapping[str, Family]) -> None:
     for name in config.evaluation.scores_of:
         if name not in known:
             raise InputError(
-                f"evaluation.scores_of names {name!r}, expected some of {', '.join(known)}"
+                f"evaluation.scores_of names {name!r}, expected some of {', '.join(known)}: correct "
+                "it"
             )
 
 
@@ -215,7 +216,7 @@ def _check_particles(config: ScreenConfig) -> None:
     if particles % min(20, particles // 2):
         raise InputError(
             f"evaluation.particles is {particles}, expected a multiple of 20, or an even number "
-            "below 40"
+            "below 40: correct it"
         )
 
 
@@ -226,6 +227,7 @@ def _check_evaluation(config: ScreenConfig, dataset: Dataset) -> None:
     if part and not len(dataset.rows(part)):
         there = ", ".join(name for name in SPLITS[:3] if len(dataset.rows(name)))
         raise InputError(
-            f"evaluation.likelihood is {part!r}, expected a split with cells ({there}) or nothing"
+            f"evaluation.likelihood is {part!r}, expected a split with cells ({there}) or nothing: "
+            "correct it"
         )
     audit.check_split(config, dataset)

@@ -195,7 +195,7 @@ BAD = [
     ({"graphs__unannotated": "skip"}, "expected one of drop, keep"),
     ({"graphs__edges": "mine.csv"}, "expected name=file.csv"),
     ({"graphs__ontology": "nowhere.gmt"}, "nowhere.gmt cannot be read"),
-    ({"graphs__ontology": "terms.txt"}, "named as none of .gmt"),
+    ({"graphs__ontology": "terms.txt"}, "named as no file of annotations"),
     ({"split__kind": "custom"}, "set split.file"),
     ({"split__kind": "simulation", "split__gene_share": 1.5}, "gene_share is 1.5"),
     ({"split__kind": "simulation_single"}, "set split.kind=simulation"),
