@@ -7,7 +7,6 @@ The same command goes on where it stopped; --config.KEY=VALUE overrides a key.
 
 import sys
 
-from jaxpert.app import training
 from jaxpert.app.door import enter
 from jaxpert.app.flags import Parser, add_options, guarded, read_options
 from jaxpert.core.paths import path_of
@@ -16,6 +15,7 @@ from jaxpert.core.paths import path_of
 def main(arguments: list[str]) -> int:
     """Return the exit status: 0 for done, 1 for a diverged loss, 2 for bad input, 130 after
     Ctrl-C."""
+    from jaxpert.app import training
     from jaxpert.models.gears.paper import leave_pairs_out
 
     parser = Parser(description=__doc__, allow_abbrev=False)

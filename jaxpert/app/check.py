@@ -81,8 +81,9 @@ def check_config(raw: Config) -> Checked:
         InputError: for whatever would stop the run before its training.
     """
     checked, family = run.read(raw)
-    problem = run.prepare(checked, family).problem
-    return Checked(problem.audit, problem.dataset.notes, None)
+    prepared = run.prepare(checked, family)
+    run.check_names(prepared)
+    return Checked(prepared.problem.audit, prepared.problem.dataset.notes, None)
 
 
 def _checked(config: ScreenConfig, dataset: Dataset) -> Checked:

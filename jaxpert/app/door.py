@@ -1,7 +1,8 @@
 """The door of every command: from its first moment on, Ctrl-C ends it in one sentence.
 
-It imports next to nothing, since a Ctrl-C while modules are being imported would end in a
-traceback; `flags.guarded` takes over once they are.
+Only commands import it, since importing it is what puts the handler in place: a Ctrl-C while
+modules are being imported would end in a traceback. `flags.guarded` takes over once they are. What
+happens while Python itself starts is out of reach.
 """
 
 from __future__ import annotations
@@ -9,9 +10,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
+
+
+def _stop(*_: object) -> None:
+    """Before and after a command has handlers of its own there is nothing to save."""
+    # Not by print, which cannot be entered again where it was interrupted itself.
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+signal.signal(signal.SIGINT, _stop)
+
+# Only now, since importing typing alone takes longer than all that is above.
+from collections.abc import Callable  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 
 def script(*command: str) -> NoReturn:
@@ -40,13 +52,6 @@ def enter(work: Callable[[], int]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # After a failure, threads of libraries would print tracebacks while the interpreter closes.
     os._exit(status) if status else sys.exit(0)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Before and after a command has handlers of its own there is nothing to save."""
-    # Not by print, which cannot be entered again where it was interrupted itself.
-    os.write(2, b"interrupted\n")
-    os._exit(130)
 
 
 if __name__ == "__main__":

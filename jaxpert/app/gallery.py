@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,17 @@ def command_of(family: Family, name: str) -> Command:
 
 def family_of_run(folder: str | Path) -> Family:
     """The family of the model of a run."""
-    config = workdir.read_config(path_of(folder).absolute()).config
-    model = config.get("model", {}).get("name", "")
-    return families.load(families.family_name_of(model))
+    folder = path_of(folder).absolute()
+    model = workdir.read_config(folder).config.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else None
+    # The file may have been changed by hand, or be that of another program.
+    if not isinstance(name, str) or name not in families.models():
+        raise InputError(
+            f"config.json of {folder} names no model that is known, expected one of "
+            f"{', '.join(sorted(families.models()))} as its model.name: give the --workdir of "
+            "jaxpert train"
+        )
+    return families.load(families.family_name_of(name))
 
 
 @contextlib.contextmanager

@@ -73,6 +73,7 @@ def run(raw: Config, folder: str | Path) -> int:
         # Feeds refuse devices that there are not, and a finished run needs none.
         feeds = None
         if not _is_finished(folder):
+            check_names(prepared)
             feeds = prepared.problem.feeds(prepared.ready.model, checked.train)
         stack.enter_context(workdir.readable_errors(folder))
         if not begun:
@@ -127,6 +128,12 @@ def prepare(checked: Any, family: Family) -> Prepared:
     ready = family.build(checked, problem) if family.build else build(checked, problem)
     dataset = replace(problem.dataset, notes=(*problem.dataset.notes, *ready.notes))
     return Prepared(checked, family, problem._replace(dataset=dataset), ready)
+
+
+def check_names(prepared: Prepared) -> None:
+    """Parameters that the section `train` names are there."""
+    model, problem = prepared.ready.model, prepared.problem
+    fit.check_names(model, prepared.config.train, problem.sample(model))
 
 
 def build(checked: Any, problem: Problem) -> Ready:

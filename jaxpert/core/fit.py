@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxpert.core import optim, train
 from jaxpert.core.config import TrainKeys
 from jaxpert.core.streams import Stream
-from jaxpert.core.types import Dataset, Feed, Model, PyTree, TrainState
+from jaxpert.core.types import Batch, Dataset, Feed, Model, PyTree, TrainState
 
 
 class Fitted(NamedTuple):
@@ -102,6 +102,15 @@ def make_optimizer(settings: TrainKeys, steps: int) -> Any:
         clip_parts=settings.clip_parts,
         freeze=settings.freeze,
     )
+
+
+def check_names(model: Model, settings: TrainKeys, batch: Batch) -> None:
+    """Refuse parts and paths of `train` that the model has not, which would else be met only where
+    training begins; `batch` holds any rows."""
+    if settings.clip_parts or settings.freeze:
+        # The names are known once the data are, since they give the sizes; nothing is computed.
+        params, _ = jax.eval_shape(model.init, jax.random.key(0), batch)
+        optim.check_names(params, clip_parts=settings.clip_parts, freeze=settings.freeze)
 
 
 def after_training(fitted: Fitted, dataset: Dataset) -> Fitted:

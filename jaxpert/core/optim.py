@@ -71,6 +71,25 @@ def build(
     return _frozen(chain, freeze)
 
 
+def check_names(
+    params: PyTree, *, clip_parts: Sequence[str] = (), freeze: Sequence[str] = ()
+) -> None:
+    """Raise InputError for a part or path that no parameter has; shapes are enough for `params`."""
+    absent = [name for name in clip_parts if name not in params]
+    if absent:
+        raise InputError(
+            f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}: correct "
+            "it"
+        )
+    names = _names(params)
+    for path in freeze:
+        if not any(_is_below(name, path) for name in names):
+            raise InputError(
+                f"train.freeze names {path!r}, expected paths of parameters such as {names[0]!r} "
+                "or the beginning of one: correct it"
+            )
+
+
 def _moments(kind: str, betas: tuple[float, float]) -> optax.GradientTransformation:
     """What turns a gradient into a step, before the rate."""
     # Guards stand outside the root, as in PyTorch; optax's RMSprop has its own inside.
@@ -117,13 +136,7 @@ def _clipping(limit: float, kind: str, parts: Sequence[str]) -> optax.GradientTr
         return {**updates, **chosen}, state
 
     def init(params: PyTree) -> Any:
-        # Checked here, where the names of the parameters are first known.
-        absent = [name for name in parts if name not in params]
-        if absent:
-            raise InputError(
-                f"train.clip_parts names {absent[0]!r}, expected some of {', '.join(params)}: "
-                "correct it"
-            )
+        check_names(params, clip_parts=parts)
         return optax.EmptyState()
 
     return optax.GradientTransformation(init, update)
@@ -136,13 +149,7 @@ def _frozen(
     them."""
 
     def init(params: PyTree) -> Any:
-        names = _names(params)
-        for path in paths:
-            if not any(_is_below(name, path) for name in names):
-                raise InputError(
-                    f"train.freeze names {path!r}, expected paths of parameters such as "
-                    f"{names[0]!r} or the beginning of one: correct it"
-                )
+        check_names(params, freeze=paths)
         return inner.init(params)
 
     def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:

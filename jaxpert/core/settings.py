@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxpert.core.errors import InputError
-from jaxpert.core.paths import path_of
+from jaxpert.core.paths import is_there
 from jaxpert.core.ranges import (
     LONGEST,
     LONGEST_LIST,
@@ -256,7 +256,7 @@ def paths_of(parts: Sequence[str], text: str = "") -> tuple[str, ...]:
 def _is_path(text: str) -> bool:
     """Whether there is such a file, or one behind the name in `name=file`."""
     named = text.partition("=")[2]
-    return path_of(text).exists() or (bool(named) and path_of(named).exists())
+    return is_there(text) or (bool(named) and is_there(named))
 
 
 def _longest(parts: Sequence[str], at: int, known: Callable[[str], bool]) -> tuple[str, int]:

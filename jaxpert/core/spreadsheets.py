@@ -59,10 +59,22 @@ def write_table(path: str | Path, frame: Any, *, index: bool = True, note: str =
             safe.isetitem(place, values.map(quoted))
     # Names of genes and perturbations stand in headers and row names as well.
     safe.index, safe.columns = _safe_labels(safe.index), _safe_labels(safe.columns)
+    # Only with both characters at the end of lines are cells that hold either one quoted.
+    end = "\r\n" if _holds_return(safe) else "\n"
     with files.whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         if note:
-            file.write(f"# {note}\n")
-        safe.to_csv(file, index=index, lineterminator="\n")
+            file.write(f"# {note}{end}")
+        safe.to_csv(file, index=index, lineterminator=end)
+
+
+def _holds_return(frame: Any) -> bool:
+    """Whether a text of a table holds the character that ended the lines of old Macs."""
+    texts = [*frame.columns, *frame.index.names, *frame.index]
+    for place in range(frame.shape[1]):
+        if frame.dtypes.iloc[place].kind not in "biufc":
+            texts += frame.iloc[:, place].tolist()
+    # The labels of several levels are tuples.
+    return any("\r" in str(text) for text in texts if isinstance(text, str | tuple))
 
 
 def _safe_labels(labels: Any) -> Any:

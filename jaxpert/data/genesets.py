@@ -41,7 +41,7 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
         if not name or not genes or any(map(DECIMAL.fullmatch, genes)):
             raise InputError(
                 f"line {number} of {path} is no gene set ({line[:40]!r}), expected a name, a "
-                "description and genes, separated by tabs: give a GMT file"
+                f"description and genes, separated by tabs: {_fix(line, separator)}"
             )
         sets[name] = sets.get(name, frozenset()) | genes
     if not sets:
@@ -50,6 +50,14 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
         )
     warn_of_spoiled(frozenset().union(*sets.values()), path)
     return sets
+
+
+def _fix(line: str, separator: str) -> str:
+    """What to do about a line that is no gene set."""
+    # Commas are no separator of ours, since descriptions are sentences that hold some.
+    if separator not in line and line.count(",") > 1:
+        return "its commas separate nothing here, so save the file again with tabs in their place"
+    return "give a GMT file"
 
 
 def _cell(text: str) -> str:

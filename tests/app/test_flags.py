@@ -1,5 +1,6 @@
 """How commands end: by an exit status and one sentence, whatever happens."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from jaxpert.app import flags
 from jaxpert.core import unforeseen
 from jaxpert.core.errors import InputError
+from support.paths import ROOT
 
 
 def raising(error, folder=None):
@@ -135,3 +137,22 @@ def test_an_interrupt_while_modules_are_imported(module, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 130 and done.stderr.startswith("interrupted")
     assert done.stderr.count("\n") == 1 and not (tmp_path / "work").exists()
+
+
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_opens_the_door_first(script):
+    """Whatever it imports else comes under its handler of Ctrl-C."""
+    body = ast.parse(script.read_text()).body
+    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [getattr(node, "module", None) or node.names[0].name for node in imports]
+    slow = [name for name in names if name not in ("__future__", "sys")]
+    assert slow[0] == "jaxpert.app.door"
+
+
+def test_the_door_has_its_handler_once_it_is_imported():
+    code = f"import jaxpert.app.door, os, signal\n{KILL}\nraise SystemExit(9)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxpert.app import run
+from jaxpert.app.check import check_config
 from jaxpert.core import checkpoint, workdir
 from jaxpert.core.types import InputError
 from jaxpert.tasks.screen import load
@@ -108,6 +109,18 @@ def test_a_folder_that_another_process_took_while_data_were_read(tmp_path, monke
     monkeypatch.setattr(load, "load_dataset", slowly)
     with pytest.raises(InputError, match="belongs to a run with another config"):
         run.run(finished_run.config(), folder)
+
+
+@pytest.mark.parametrize("flag", [{"freeze": "decoderr"}, {"clip_parts": "decoderr"}])
+def test_parameters_that_the_model_has_not_are_refused_without_a_trace(flag, tmp_path):
+    raw = finished_run.config()
+    raw["train"] |= flag
+    name = next(iter(flag))
+    with pytest.raises(InputError, match=f"train.{name} names 'decoderr', expected"):
+        run.run(raw, tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+    with pytest.raises(InputError, match=f"train.{name} names 'decoderr', expected"):
+        check_config(raw)
 
 
 def test_a_file_system_without_locks_is_a_note(finished, monkeypatch, capsys):

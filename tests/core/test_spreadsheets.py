@@ -76,6 +76,25 @@ def test_tables_are_safe_in_cells_headers_and_names_of_rows(table_text):
     assert not starts(rows_text(RUN, [RUN]))
 
 
+@pytest.mark.parametrize("text", ["x\ry", "x\r", "x\r\ny", "x\ny"])
+def test_a_bare_return_stays_within_its_cell(text, tmp_path):
+    """As the csv of Python 3.11 leaves it unquoted, where it would end the row."""
+    both = pd.MultiIndex.from_tuples([("i", text), ("j", "k")])
+    frames = [
+        pd.DataFrame({"a": [text, "b"], "n": [1, 2]}),
+        pd.DataFrame({text: ["b", "c"]}),
+        pd.DataFrame({"a": ["b", "c"]}, index=[text, "i"]),
+        pd.DataFrame({"a": ["b", "c"]}, index=pd.Index(["i", "j"], name=text)),
+        pd.DataFrame({"a": ["b", "c"]}, index=both),
+    ]
+    for place, frame in enumerate(frames):
+        write_table(tmp_path / "table.csv", frame, index=place > 1)
+        with (tmp_path / "table.csv").open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert len(rows) == 3 and len({len(row) for row in rows}) == 1
+        assert text in [cell for row in rows for cell in row]
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_separators_blank_lines_and_the_line_of_excel(separator):
     rows = [["a", "b"], ["'=1", 'x "y"'], ["", ""], [f"p{separator}q", "z"]]

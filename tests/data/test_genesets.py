@@ -22,13 +22,25 @@ def test_plain_and_gzipped(tmp_path, pack):
     [
         (b"SET\tdescription\tA\nA,B,C\n", "line 2"),
         (b"SET\tdescription\n", "line 1"),
+        (b"SET,description,A,B\n", "line 1 .*its commas .* save the file again with tabs"),
+        (b"SET\td\n", "line 1 .*give a GMT file"),
         (b"\td\tA\n", "line 1"),
         (b"\n", "no gene set"),
         (b"\xff\xfe\x00", "cannot be read"),
         (gzip.compress(TEXT.encode())[:20], "cannot be read"),
         (b"\x1f\x8bno", "cannot be read"),
     ],
-    ids=["comma", "nogene", "noname", "empty", "binary", "truncated", "nogzip"],
+    ids=[
+        "comma",
+        "nogene",
+        "commas",
+        "nogenes",
+        "noname",
+        "empty",
+        "binary",
+        "truncated",
+        "nogzip",
+    ],
 )
 def test_files_that_are_no_gmt(tmp_path, content, message):
     path = tmp_path / "sets.gmt"

@@ -4,7 +4,7 @@ Prediction)."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,9 +16,11 @@ from jaxtyping import Float
 
 from jaxpert.core.family import Problem
 from jaxpert.core.fit import Fitted
+from jaxpert.core.spreadsheets import number
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import shown
 from jaxpert.data.labels_asked import known_names, sets_asked
+from jaxpert.data.labels_split import folded, normal
 from jaxpert.models.cycseq import model as cycseq
 from jaxpert.models.cycseq.setup import CycSeq
 from jaxpert.models.cycseq.translation import unit_of
@@ -64,8 +66,9 @@ def predict(
     Args:
         problem, fitted: of a finished run.
         names: such as "KLF1", "KLF1+GATA1" or "KLF1 in K562" (in a dose series "COMPOUND@DOSE", or
-            "COMPOUND" for all its doses). A perturbation may be one that was never measured, where
-            the model has a column for it (any measured gene, with `columns="genes"`).
+            "COMPOUND" for all its doses; blanks and the digits of a dose do not matter). A
+            perturbation may be one that was never measured, where the model has a column for it
+            (any measured gene, with `columns="genes"`).
         separator: between the perturbations of a combination; None for that of the data, or "+".
         samples: decoded draws of the latents to average; None for the model's setting.
         seed: of these draws.
@@ -184,6 +187,7 @@ def _at_doses(prepared: Prepared, name: str) -> list[Asked]:
     """The measured steps between doses that a name asks for."""
     groups, dataset, dose = find_effect_groups(prepared), prepared.dataset, prepared.pairs.dose
     assert dose is not None
+    fold = folded(dataset.label_rules)
     # All pairs of a group have one dose, so the first tells it.
     first = np.unique(groups.of_pair, return_index=True)[1]
     asked, names = [], []
@@ -193,8 +197,8 @@ def _at_doses(prepared: Prepared, name: str) -> list[Asked]:
         line = prepared.pseudobulk.lines[groups.line[k]]
         names.append(label)
         # The compound alone asks for all of its doses.
-        wanted = (label, compound, f"{label}{IN}{line}", f"{compound}{IN}{line}")
-        if name in wanted or name == groups.names[k]:
+        wanted = (label, compound, f"{label}{IN}{line}", f"{compound}{IN}{line}", groups.names[k])
+        if _spelled(name, fold) in [_spelled(text, fold) for text in wanted]:
             members, lower = _targets(dataset, int(condition)), int(groups.lower[k])
             asked.append(Asked(label, members, batch, lower, float(dose[first[k], 1])))
     if not asked:
@@ -203,6 +207,18 @@ def _at_doses(prepared: Prepared, name: str) -> list[Asked]:
             f"{shown(sorted(set(names)))}: correct the name"
         )
     return asked
+
+
+def _spelled(name: str, fold: Callable[[str], str]) -> tuple[str, float | None, str]:
+    """What spellings of a compound, its dose and its line have in common: blanks do not matter, nor
+    case where the labels ignore it, nor how many digits a dose is written with."""
+    text, _, line = normal(name).rpartition(IN) if IN in name else (normal(name), "", "")
+    compound, _, written = text.rpartition("@")
+    dose = number(written.strip())
+    # What stands behind no "@", or is no number, belongs to the compound.
+    if not compound or dose is None:
+        return fold(text), None, line
+    return fold(compound.strip()), dose, line
 
 
 def _with_treatments(

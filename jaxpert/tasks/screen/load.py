@@ -204,8 +204,8 @@ def _check_others(config: ScreenConfig, others: Mapping[str, Family]) -> None:
     for name in config.evaluation.scores_of:
         if name not in known:
             raise InputError(
-                f"evaluation.scores_of names {name!r}, expected some of {', '.join(known)}: correct "
-                "it"
+                f"evaluation.scores_of names {name!r}, expected some of {', '.join(known)}: "
+                "correct it"
             )
 
 

@@ -1,5 +1,7 @@
 """CycSeq on doses of compounds: its run, and compounds asked for by name."""
 
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pytest
@@ -27,8 +29,26 @@ def test_compounds_are_predicted_from_the_next_lower_dose(work):
         there = written[predicted.obs_names]
         np.testing.assert_allclose(predicted.X, there.X, atol=1e-5)
         np.testing.assert_array_equal(predicted.layers["control"], there.layers["control"])
+    dose = float(condition.rsplit("@", 1)[1])
+    # Blanks and digits are how people type, as in the labels of a screen.
+    for written in (f" {compound} @ {dose:.6f} ", f"{compound}@{dose:e}"):
+        again = predict(finished.problem, finished.fitted, [written])
+        np.testing.assert_array_equal(again.X, single.X)
+    for written in (f"{compound}@{dose * 1.5}", compound.swapcase()):
+        with pytest.raises(InputError, match="is no compound at a dose of these data"):
+            predict(finished.problem, finished.fitted, [written])
+    rules = finished.problem.dataset.label_rules._replace(case="ignore")
+    ignoring = _with_rules(finished.problem, rules)
+    again = predict(ignoring, finished.fitted, [f"{compound.swapcase()}@{dose:g}"])
+    np.testing.assert_array_equal(again.X, single.X)
     with pytest.raises(InputError, match="'Aspirin' is no compound at a dose of these data"):
         predict(finished.problem, finished.fitted, ["Aspirin"])
+
+
+def _with_rules(problem, rules):
+    prepared = problem.details
+    dataset = replace(prepared.dataset, label_rules=rules)
+    return problem._replace(details=prepared._replace(dataset=dataset))
 
 
 def test_its_scores_make_table_2(work, tmp_path):
