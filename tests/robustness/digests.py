@@ -1,18 +1,13 @@
-"""Two finished work directories compared bit by bit, but for dates and speeds.
-
-python -m robustness.digests FOLDER OTHER
-"""
+"""Two finished work directories compared bit by bit, but for dates and speeds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from robustness.processes import environment
+from robustness import processes
 
 BY_CHANCE = ("date", "command", "cells per second (median)")
 """Parts of `run` in metrics.json that differ between equal runs."""
@@ -64,13 +59,11 @@ def _of_json(content: Any) -> str:
 
 
 def differences(reference: Path, work: Path) -> str:
-    """Names of what differs, empty for nothing; in a process of its own, since it starts JAX."""
-    command = [sys.executable, "-m", "robustness.digests", str(reference), str(work)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment())
-    return done.stdout.strip() if done.returncode == 0 else done.stderr[-800:]
+    """Names of what differs, empty for nothing; in a forked process, since it starts JAX."""
 
+    def compare() -> str:
+        ours, theirs = digest(reference), digest(work)
+        names = sorted(ours.keys() | theirs.keys())
+        return ", ".join(name for name in names if ours.get(name) != theirs.get(name))
 
-if __name__ == "__main__":
-    ours, theirs = (digest(Path(folder)) for folder in sys.argv[1:])
-    names = sorted(ours.keys() | theirs.keys())
-    print(", ".join(name for name in names if ours.get(name) != theirs.get(name)))
+    return processes.apart(compare)

@@ -86,14 +86,15 @@ class Case(NamedTuple):
 def main(seconds: float, seed: int) -> dict[str, Any]:
     """Try cases in random order for so many seconds; the lists are of faults.
 
-    cases, refused, keys: numbers. tracebacks: other errors than InputError. silent: values that
-    were taken though no rule allows them. differences: refused though a rule allows them, or
-    without key, value or range.
+    cases (of so many), refused, keys: numbers. tracebacks: other errors than InputError. silent:
+    values that were taken though no rule allows them. differences: refused though a rule allows
+    them, or without key, value or range.
     """
     every = list(cases())
     random.Random(seed).shuffle(every)
     keys = {(case.key.owner, case.key.path) for case in every}
     result: dict[str, Any] = {"cases": 0, "refused": 0, "keys": len(keys)}
+    result["of"] = len(every)
     faults: dict[str, list[str]] = {"tracebacks": [], "silent": [], "differences": []}
     end = time.monotonic() + seconds
     for case in every:

@@ -259,7 +259,7 @@ def main(seconds: float, seed: int) -> dict[str, int]:
             for fault in ("silent", "traceback"):
                 if verdict.startswith(fault):
                     counts["tracebacks" if fault == "traceback" else fault] += 1
-                    print(f"{case.name}: {verdict}")
+                    print(f"FAULT {case.name}: {verdict}".replace("\n", " | "), flush=True)
     return dict(counts)
 
 

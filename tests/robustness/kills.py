@@ -31,10 +31,12 @@ OFTEN = (
     "--config.train.log_every=2",
     "--config.train.patience=0",
     "--config.train.devices=1",
-    "--config.evaluation.umap_cells=0",
     "--config.quality.doublets=none",
+    "--config.evaluation.umap_cells=0",
+    "--config.evaluation.particles=20",
+    "--config.evaluation.pass_cells=0",
 )
-"""Many short stretches with a checkpoint after each."""
+"""Many short stretches with a checkpoint after each, and a short evaluation."""
 RUNS = {
     "cradle": ("cradle_norman", "--config.train.epochs=4"),
     "gears": ("gears_norman", "--config.train.epochs=2"),
@@ -43,9 +45,9 @@ RUNS = {
     "scgen": ("scgen", "--config.train.epochs=4"),
 }
 ABSENT = {
-    "pretrain": ("quality", "umap"),
-    "finetune": ("quality", "umap"),
-    "scgen": ("quality",),
+    "pretrain": ("quality.", "evaluation."),
+    "finetune": ("quality.", "evaluation."),
+    "scgen": ("quality.",),
 }
 """{run: keys of OFTEN that its config has not}."""
 WATCHED = (
@@ -76,6 +78,8 @@ AS_IT_SHOULD = {
 """{signal: exit statuses}; 0 where the run had ended, or stopped and saved."""
 LONGEST_END = 120
 MOST_STARTS = 80
+KILLS = 6, 22
+"""Of a run, at least and at most."""
 IMPORTS = 6.0
 """Seconds in which a real start may be killed."""
 
@@ -115,11 +119,15 @@ def reference(name: str, base: Path, faults: Faults) -> Subject | None:
 
 
 def kill_until_done(
-    subject: Subject, work: Path, base: Path, rng: random.Random, faults: Faults
+    subject: Subject, work: Path, end: float, rng: random.Random, faults: Faults
 ) -> None:
-    """Start a run again and again, killed each time but the last, and compare what is left."""
-    log, left = base / f"{work.name}.log", rng.randint(6, 22)
+    """Start a run again and again, killed each time but the last, and compare what is left; beyond
+    the end of the time with no more kills than the fewest."""
+    base, most = work.parent, rng.randint(*KILLS)
+    log, left = base / f"{work.name}.log", most
     for _ in range(MOST_STARTS):
+        if time.monotonic() > end and most - left >= KILLS[0]:
+            left = 0
         killed, status = _attempt(subject, work, log, rng if left else None, faults)
         left -= killed
         if not killed and (work / "metrics.json").exists() and (work / "report.html").exists():
@@ -207,18 +215,25 @@ def _seen(work: Path, pattern: str) -> set[tuple[str, int]]:
 
 def main(seconds: float, seed: int) -> Counter:
     """Kill runs of each family in turn until the time is over, the last one being finished."""
-    faults, rng = Faults(), random.Random(seed)
+    faults, rng, end = Faults(), random.Random(seed), time.monotonic() + seconds
     processes.prepare()
     with tempfile.TemporaryDirectory(prefix="kills") as scratch:
-        base = Path(scratch)
-        subjects = [subject for name in RUNS if (subject := reference(name, base, faults))]
-        # What is compared with has to be there first, however slow the machine is.
-        number, end = 0, time.monotonic() + seconds
-        while subjects and time.monotonic() < end:
-            subject = subjects[number % len(subjects)]
-            work = base / f"{subject.name}.{number}"
-            kill_until_done(subject, work, base, rng, faults)
+        base, number = Path(scratch), 0
+        subjects: dict[str, Subject | None] = {}
+        # Once in any case, however slow the machine is: a campaign without kills shows nothing.
+        while not number or time.monotonic() < end:
+            # Another family first with each seed, as a short time is enough for one alone.
+            name = list(RUNS)[(seed + number) % len(RUNS)]
+            needed = ("pretrain", name) if name == "finetune" else (name,)
+            for other in needed:
+                if other not in subjects:
+                    subjects[other] = reference(other, base, faults)
+            subject = subjects[name]
+            if subject is not None:
+                kill_until_done(subject, base / f"{name}.{number}", end, rng, faults)
             number += 1
+            if len(subjects) == len(RUNS) and not any(subjects.values()):
+                break
     return faults.tally
 
 

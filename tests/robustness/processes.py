@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -116,8 +117,6 @@ def _child(command: Command) -> NoReturn:
         sys.stdout.flush()
         os._exit(status if isinstance(status, int) else 0)
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     os._exit(99)
 
@@ -152,6 +151,25 @@ def run(command: Command, seconds: float = 600) -> int | None:
         os.kill(number, signal.SIGKILL)
         ended(number)
     return status
+
+
+def apart(work: Callable[[], str]) -> str:
+    """What a function returns in a forked process, which may start JAX; of an error, its end."""
+    reader, writer = os.pipe()
+    number = os.fork()
+    if not number:
+        try:
+            text = work()
+        except BaseException:
+            text = traceback.format_exc()[-800:]
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write(text)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    status = ended(number)
+    return text if status == 0 else f"the process ended with {status}"
 
 
 def said(log: Path, after: int = 0) -> str:

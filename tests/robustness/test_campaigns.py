@@ -1,9 +1,11 @@
 """Samples of the campaigns that damage, kill and fill up, and that each sees a fault where there is
 one; `make campaign` runs them whole."""
 
+import pytest
+
 from jaxpert.core import checkpoint
 from robustness import __main__ as campaigns
-from robustness import checkpoints, faults
+from robustness import checkpoints, disk, disk_checkpoints, faults
 
 FAULTS = ("tracebacks", "silent", "differences")
 
@@ -14,6 +16,19 @@ def clean(tally):
 
 def test_damaged_checkpoints():
     assert clean(checkpoints.main(4, 1))
+
+
+def test_commands_that_are_refused():
+    """In a process of their own, since its children must not have the threads of this one."""
+    assert clean(campaigns.run("command_line", 3, 0))
+
+
+def test_a_disk_that_fills_up_while_checkpoints_are_written():
+    if reason := disk.why_not():
+        pytest.skip(reason)
+    tally = disk_checkpoints.campaign(disk_checkpoints.SHARES)
+    # The smallest disk takes none, and the largest both.
+    assert clean(tally) and 0 < tally["refused"] < tally["cases"] == len(disk_checkpoints.SHARES)
 
 
 def test_other_numbers_and_tracebacks_are_faults(monkeypatch):
@@ -31,14 +46,48 @@ def test_other_numbers_and_tracebacks_are_faults(monkeypatch):
 
 def test_the_table_and_the_exit_status(monkeypatch, capsys):
     tallies = {"kills": {"cases": 3, "kills": 9}, "fuzz_text": {"cases": 5, "silent": ["x", "y"]}}
-    monkeypatch.setattr(campaigns, "run", lambda name, *_: tallies[name])
+    monkeypatch.setattr(campaigns, "run", lambda name, *_: dict(tallies[name]))
     monkeypatch.setattr(campaigns.importlib.util, "find_spec", lambda n: tallies.get(n[11:]))
     assert campaigns.main(10, 0) == 1
-    shown = [line.split() for line in capsys.readouterr().out.splitlines()[-3:]]
-    assert shown[0] == ["campaign", *faults.COLUMNS]
-    assert shown[1:] == [
-        ["fuzz_text", "5", "0", "2", "0", "0", "0"],
-        ["kills", "3", "0", "0", "0", "9", "0"],
+    shown = capsys.readouterr().out
+    assert "FAULT silent: x" in shown
+    rows = [line.split() for line in shown.splitlines()[-3:]]
+    assert rows[0] == ["campaign", *faults.COLUMNS, "seconds"]
+    assert rows[1:] == [
+        ["fuzz_text", "5", "0", "2", "0", "0", "0", "0"],
+        ["kills", "3", "0", "0", "0", "9", "0", "0"],
     ]
     del tallies["fuzz_text"]
     assert campaigns.main(10, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "tally"),
+    [("kills", {"cases": 2, "kills": 0}), ("disk", {}), ("tables", {"cases": 0, "kills": 3})],
+)
+def test_a_campaign_that_did_nothing_has_not_passed(name, tally, monkeypatch, capsys):
+    monkeypatch.setattr(campaigns, "run", lambda *_: dict(tally))
+    monkeypatch.setattr(campaigns.importlib.util, "find_spec", lambda n: n[11:] == name or None)
+    assert campaigns.main(10, 0) == 1
+    assert "did nothing" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_time_is_shared_out(monkeypatch, capsys):
+    """What a campaign takes beyond its part is taken from those that follow."""
+    now, asked = [0.0], {}
+    monkeypatch.setattr(campaigns.time, "monotonic", lambda: now[0])
+
+    def run(name, seconds, seed):
+        asked[name] = seconds
+        now[0] += seconds + (100 if name == "kills" else 0)
+        return {"cases": 1}
+
+    monkeypatch.setattr(campaigns, "run", run)
+    campaigns.share_out(["fuzz_h5ad", "kills", "tables", "disk"], 320, 0)
+    assert asked == {
+        "fuzz_h5ad": 20,
+        "kills": 200,
+        "tables": campaigns.LEAST,
+        "disk": campaigns.LEAST,
+    }
+    capsys.readouterr()
