@@ -76,8 +76,13 @@ def open(workdir: str | Path, keep: int = 2, *, write: bool = True) -> Iterator[
         with _readable_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             _remove_unfinished(path)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+    orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    try:
         yield Checkpoints(path, keep, orbax)
+    finally:
+        # Closing waits for writes, and may raise once more what a save has met.
+        with _readable_errors(path):
+            orbax.close()
 
 
 def is_step(path: Path) -> bool:
