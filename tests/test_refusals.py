@@ -7,27 +7,32 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import anndata
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxpert import data
-from jaxpert.app import ask, gallery, saved, training
+from jaxpert.app import ask, families, gallery, saved, training
 from jaxpert.core import workdir
+from jaxpert.core.fit import Fitted
 from jaxpert.core.types import InputError
 from jaxpert.data import aliases, labels_asked, labels_split, perturbation_splits, split_audit
+from jaxpert.data.moments import Pseudobulk
 from jaxpert.evaluation import differential, generate, metrics
 from jaxpert.models.cradle import mask_recovery, remove_artifacts
 from jaxpert.models.cradle import model as cradle
+from jaxpert.models.cradle.settings import CradleVaeSettings
 from jaxpert.models.cycseq.paper import enrichment
 from jaxpert.models.cycseq.paper import plots as cycseq_plots
-from jaxpert.models.gears import predict_sets, screen_pairs, sets
+from jaxpert.models.gears import predict_sets, screen_pairs
 from jaxpert.models.gears.paper import measured_interactions, panels, plots_points
 from jaxpert.models.gears.paper import plots as gears_plots
 from jaxpert.report.plots import training as training_plots
-from jaxpert.simulate import annotations
+from jaxpert.simulate import annotations, simulate
 from jaxpert.simulate.settings import resolve
 from jaxpert.tasks.translation import beside, doses, parts
 from jaxpert.tasks.translation import metrics as row_metrics
+from jaxpert.tasks.translation.keys import EvaluationKeys, TranslationConfig
 from support import toy
 
 CONFIG = "--config=cradle_norman:test"
@@ -104,7 +109,7 @@ SCREENS = {
         ["+A"], labels_asked.known_names(data.read(adata))
     ),
     "perturbed nowhere": lambda adata: data.add_split(
-        data.read(adata), kind="simulation", unseen=("X",)
+        data.read(adata), kind="simulation", test_perts=("X",)
     ),
 }
 
@@ -124,24 +129,24 @@ UNSPLIT = replace(DATASET, split=None)
 QUIET = replace(DATASET, counts=DATASET.counts * 0)
 ROWS = np.zeros((2, 3), np.float32)
 FEW = {"programs": 4, "basal_programs": 3}
-SEVERAL = SimpleNamespace(params={"gene_embedding": np.zeros((2, 3, 4))})
-TRANSLATION = SimpleNamespace(beside={"translation": None})
-BESIDE = SimpleNamespace(evaluation=SimpleNamespace(beside=("scgen",)))
-MOMENTS = SimpleNamespace(variance=None)
+SEVERAL = Fitted(toy.model(), {"gene_embedding": np.zeros((2, 3, 4))}, {})
+TRUTH = simulate("tiny")[1]
+BESIDE = TranslationConfig(evaluation=EvaluationKeys(beside=("scgen",)))
+MOMENTS = Pseudobulk(ROWS.astype(np.float64), np.ones(2, int), np.zeros(2, int))
 PART = parts.Part("K562", None, DATASET.obs.iloc[:2], np.zeros(2), None, None)
 
 CALLS = {
     "has no split yet, expected one": lambda: UNSPLIT.rows("train"),
     "toy' has no split yet": lambda: split_audit.audit(UNSPLIT),
     "the moments have no variance": lambda: differential.rank(MOMENTS, 0),
-    "predicts on scale 'raw'": lambda: generate._log2(np.zeros((1, 2, 3)), "raw"),
+    "predicts on scale 'raw'": lambda: generate._log2(jnp.zeros((1, 2, 3)), "raw"),
     "own_genes is given for the l2": lambda: metrics.distances(
         ROWS, ROWS, own_genes=np.zeros((2, 3), bool)
     ),
     "cannot be scored, expected at least": lambda: mask_recovery._against_chance(
         np.ones(3, bool), lambda order: ROWS[0], 2, 0
     ),
-    "has no artifact labels": lambda: cradle.check(None, DATASET),
+    "has no artifact labels": lambda: cradle.check(CradleVaeSettings(), DATASET),
     "has no quality labels": lambda: remove_artifacts.chosen_rows(DATASET, "failed"),
     "1 undefined) for 2 genes (1 named": lambda: enrichment._check(
         np.array([np.nan, 1.0]), ["A", "A"]
@@ -150,18 +155,17 @@ CALLS = {
     "no group has an error to draw": lambda: gears_plots.normalised_errors({}, "x.png"),
     "no sub-type has scores": lambda: gears_plots.interactions_found({}, "x.png"),
     "expected as many of both": lambda: plots_points.uncertainty_against_error(
-        ROWS[0], ROWS[0][:2], ["a"] * 3, "x.png"
+        ROWS[0][:2], ROWS[0][:2], ["a"] * 2, "x.png"
     ),
     "no row of metrics.jsonl holds": lambda: training_plots.loss_curves([], "x.png"),
     "expected a pair: raise --pairs": lambda: panels.screened_genes(DATASET, 0),
     "the model holds several seeds": lambda: predict_sets.predictor(SEVERAL),
     "0 genes of 'toy' have more than": lambda: screen_pairs.scored_columns(QUIET),
-    "the set A+A holds A twice": lambda: sets._check_members(
-        None, [("A", "A")], {"A": 0}, "refuse"
+    "expected shares in [0, 1)": lambda: annotations.draw_annotations(
+        simulate("tiny")[1], wrong=1.0
     ),
-    "expected shares in [0, 1)": lambda: annotations.draw_annotations(None, wrong=1.0),
     "has 4 programs, 3 of them basal": lambda: resolve("tiny", FEW),
-    "evaluation.beside has 'scgen'": lambda: beside.epochs_of(BESIDE, {"scgen": TRANSLATION}),
+    "evaluation.beside has 'scgen'": lambda: beside.epochs_of(BESIDE, families.all_families()),
     "kind is 'ratio', expected": lambda: row_metrics.signal(ROWS, ROWS, kind="ratio"),
     "no cell of K562 has a label": lambda: parts.keep_in_parts([PART], np.zeros(2, bool)),
     "is set without test_perts": lambda: perturbation_splits._seen_genes(["A"], 0, 0.5, (), True),

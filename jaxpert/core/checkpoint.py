@@ -359,8 +359,9 @@ def _quiet() -> Iterator[None]:
 def _let_orbax_end(before: set[threading.Thread]) -> None:
     """Wait for what Orbax still does after an error, as long as its complaints go unheard."""
     for thread in set(threading.enumerate()) - before:
-        # A thread that is only about to start cannot be waited for.
-        with contextlib.suppress(RuntimeError):
+        # A thread that is only about to start cannot be waited for, and Orbax's raise their own
+        # errors once more in whoever waits.
+        with contextlib.suppress(Exception):
             thread.join(timeout=1)
     # Writes end in threads of tensorstore, which Python does not know; tasks complain when freed.
     time.sleep(0.2)

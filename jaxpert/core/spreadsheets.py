@@ -69,12 +69,15 @@ def write_table(path: str | Path, frame: Any, *, index: bool = True, note: str =
 
 def _holds_return(frame: Any) -> bool:
     """Whether a text of a table holds the character that ended the lines of old Macs."""
-    texts = [*frame.columns, *frame.index.names, *frame.index]
+    texts: list[Any] = []
+    for labels in (frame.index, frame.columns):
+        texts += labels.names
+        for level in range(labels.nlevels):
+            texts += labels.get_level_values(level).tolist()
     for place in range(frame.shape[1]):
         if frame.dtypes.iloc[place].kind not in "biufc":
             texts += frame.iloc[:, place].tolist()
-    # The labels of several levels are tuples.
-    return any("\r" in str(text) for text in texts if isinstance(text, str | tuple))
+    return any("\r" in text for text in texts if isinstance(text, str))
 
 
 def _safe_labels(labels: Any) -> Any:

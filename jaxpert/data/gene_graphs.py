@@ -114,9 +114,7 @@ def _further_nodes(
     if not isinstance(nodes, str):
         return set(nodes)
     if nodes not in NODES:
-        raise InputError(
-            f"graphs.nodes is {nodes!r}, expected one of {', '.join(NODES)}: correct it"
-        )
+        raise InputError(f"graphs.nodes is {nodes!r}, expected one of {', '.join(NODES)}: set it")
     chosen = {"perturbed": (), "measured": dataset.genes, "annotated": terms}[nodes]
     # A gene without terms shares none, so no edge could ever reach it.
     return {name for name in chosen if name in terms}
@@ -228,10 +226,7 @@ def coexpression(
     """
     # Constant genes have r = 0, which must not make an edge.
     if threshold < 0:
-        raise InputError(
-            f"the correlation threshold is {threshold}, expected 0 or more: correct "
-            "graphs.correlation"
-        )
+        raise InputError(f"graphs.correlation is {threshold}, expected 0 or more: correct it")
     # The spread is summed around the mean: one pass of squares would cancel digits.
     cells, mean = _mean(blocks, len(names))
     if cells < 2:
@@ -343,9 +338,7 @@ def ontology(
     """
     # Genes that share no term have weight 0, which must not make an edge.
     if threshold < 0:
-        raise InputError(
-            f"the Jaccard threshold is {threshold}, expected 0 or more: correct graphs.jaccard"
-        )
+        raise InputError(f"graphs.jaccard is {threshold}, expected 0 or more: correct it")
     annotated = _incidence([terms.get(name, ()) for name in names])
     sizes = annotated.sizes[0]
     # A quarter, since several arrays of 8 bytes a number are alive at once.

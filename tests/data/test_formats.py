@@ -185,7 +185,7 @@ def test_files_of_other_kinds(screen, labels, tmp_path):
     (tmp_path / "folder.zarr/zarr.json").write_text("{")
     assert "cannot be read to its end" in complaint(tmp_path / "folder.zarr")
     assert "of type int, expected a path" in complaint(3)
-    assert "null byte" in complaint(f"{tmp_path}/a\0b.h5ad")
+    assert "zero byte" in complaint(f"{tmp_path}/a\0b.h5ad")
 
 
 def test_a_file_that_another_process_writes(screen, labels, tmp_path):

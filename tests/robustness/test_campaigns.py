@@ -11,7 +11,7 @@ FAULTS = ("tracebacks", "silent", "differences")
 
 
 def clean(tally):
-    return tally["cases"] > 0 and not any(tally[kind] for kind in FAULTS)
+    return tally["cases"] > 0 and not any(tally.get(kind) for kind in FAULTS)
 
 
 def test_damaged_checkpoints():
