@@ -23,6 +23,8 @@ CACHE = ROOT / ".cache/jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+# Threads of OpenMP spin while they wait: two workers on two cores took 13 s for a t-SNE, not 0.7.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(50_000, 20, 50)
 for flag, value in (
     ("xla_cpu_use_fusion_emitters", "false"),
