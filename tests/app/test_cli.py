@@ -313,7 +313,7 @@ def test_help_lists_every_key_of_the_family(capsys):
 
 
 LONG = [
-    TEST,
+    f"--config={ROOT}/configs/cradle_baselines.py:conditional_vae,test",
     *LEAN,
     ONE_DEVICE,
     "--config.train.epochs=60",
@@ -349,7 +349,7 @@ def losses(work: pathlib.Path) -> list[float]:
 @pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_bits(tmp_path, capsys):
     """A run that is asked to stop: tests/core/test_train.py; kills of every family at any moment:
-    `make campaign`."""
+    `make campaign`. The smallest NumPyro model, whose program is traced three times here."""
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     killed = start(broken)
     wait_for_checkpoint(broken, killed)
