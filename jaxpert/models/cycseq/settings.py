@@ -171,7 +171,7 @@ MODELS = {
         variants={
             "demo": {"hidden": (256, 128, 64), "latent_dim": 32, "embedding_dim": 16},
             "test": {
-                "hidden": (16, 8, 8),
+                "hidden": (8,),
                 "latent_dim": 4,
                 "embedding_dim": 4,
                 "blocks": 1,
