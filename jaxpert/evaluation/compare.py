@@ -5,43 +5,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxpert.core.errors import InputError
 from jaxpert.core.types import Dataset
-from jaxpert.data.files import shown
 from jaxpert.evaluation import scoring
+from jaxpert.evaluation.claims import claims
+from jaxpert.evaluation.halves import Halves, ceilings_of_halves, half_against_half
+from jaxpert.evaluation.intervals import Difference, bootstrap_weights, difference
+from jaxpert.evaluation.limits import Limits, joined_limits, limits, progress, uncounted
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.evaluation.scoring import Context, Difference, Scored, difference
+from jaxpert.evaluation.subset_names import described
+from jaxpert.evaluation.sums import (
+    EffectMatrix,
+    Screen,
+    Sums,
+    all_sums,
+    by_subset,
+    joined,
+    names_of,
+    only_test,
+    perturbed,
+    present_rows,
+    rows_of,
+    scored_rows,
+    values_of,
+)
 from jaxpert.evaluation.verdict import verdict
 
-MODEL, HELD_OUT, TRUTH = "model", "held_out", "truth"
-Sums = dict[str, dict[str, dict[str, np.ndarray]]]
-"""{predictor: {subset: {score: statistics per perturbation}}}."""
-EffectMatrix = Float[np.ndarray, "C G"]
-Subsets = Mapping[str, Int[np.ndarray, "_"]]
-
-
-class Screen(NamedTuple):
-    """What a comparison needs to know of the conditions and genes behind the rows and columns of
-    effects."""
-
-    conditions: Sequence[str]
-    control: int
-    """Row of the control condition."""
-    subsets: Subsets
-    """Conditions to score, by name; see `subsets`."""
-    trained: Bool[np.ndarray, "C"] | None = None
-    """Conditions with training cells; only the wording needs it."""
-    control_mean: Float[np.ndarray, "G"] | None = None
-    """Mean expression of control cells, for the L2 over the most expressed genes."""
-    reference: Float[np.ndarray, "G"] | None = None
-    """Mean effect of the training perturbations, for the Pearson delta with perturbed reference."""
-    own_genes: Bool[np.ndarray, "C G"] | None = None
-    """See `own_genes`."""
+MODEL, TRUTH = "model", "truth"
 
 
 def subsets(dataset: Dataset) -> dict[str, np.ndarray]:
@@ -83,7 +78,7 @@ def compare(
     screen: Screen,
     *,
     held_out: EffectMatrix | None = None,
-    duplicate: tuple[EffectMatrix, EffectMatrix] | None = None,
+    duplicate: Halves | Sequence[Halves] | None = None,
     truth: EffectMatrix | None = None,
     draws: int = 1000,
     seed: int = 0,
@@ -94,42 +89,97 @@ def compare(
         observed: measured effects `[C, G]`, NaN rows where a condition has no cells to measure.
         predictions: predicted effects `[C, G]` by name; "model" is the model, every other name a
             baseline.
-        screen: the conditions, the subsets and what single scores need.
+        screen: the conditions, the subsets and what single scores need; with `noise` there is a
+            ceiling for every score.
         held_out: effects on test cells only (`pseudobulk.held_out_effects`): one more subset. Give
             it for splits of cells, where `observed` shares cells with training.
-        duplicate: effects of two halves of the held-out cells, scored against each other.
+        duplicate: effects of two halves of the held-out cells, or several random splits of them.
         truth: the planted effects of a simulated screen, scored against too.
-        draws, seed: of the bootstrap over perturbations behind each interval of a difference.
+        draws, seed: of the bootstrap over perturbations behind each interval of a difference, and
+            of what ceilings are drawn from.
 
     Returns:
         What `metrics.json` holds (docs/guide/files.md); None for undefined.
     """
     # First, since a NaN would pass through all scores and come out as null.
     _check(observed, predictions, screen)
-    sums, notes = _all_sums(observed, predictions, screen)
+    sums, notes = all_sums(observed, predictions, screen)
+    reached = limits(observed, screen, sums, seed)
     # A subset of its own, measured on test cells (docs/evaluation.md, "Targets and subsets").
     if held_out is not None and "test" in screen.subsets:
-        test = _only_test(screen)
-        more, more_notes = _all_sums(held_out, predictions, test)
-        sums = _joined(sums, more)
+        test = only_test(screen)
+        more, more_notes = all_sums(held_out, predictions, test)
+        reached = joined_limits(reached, limits(held_out, test, more, seed))
+        sums = joined(sums, more)
         notes += more_notes
         screen = screen._replace(subsets={**screen.subsets, **test.subsets})
-    values = {name: _values(subsets) for name, subsets in sums.items()}
+    values = {name: values_of(subsets) for name, subsets in sums.items()}
+    compared = _comparison(sums, draws, seed)
     result = {
         # Before "baselines", which then holds all others.
         "model": values.pop(MODEL),
         "baselines": values,
-        "ceiling": None,
         "truth": None,
         "perturbations": {name: len(scores["mse"]) for name, scores in sums[MODEL].items()},
-        "comparison": _comparison(sums, draws, seed),
-        "notes": notes + _undefined_notes(sums),
+        "subsets": described(_seen(screen)),
+        "comparison": compared,
+        "calibration": reached.calibration,
+        "claims": _claims(compared, reached),
+        "notes": notes + reached.notes + _undefined_notes(sums),
     }
-    if duplicate is not None:
-        result["ceiling"] = ceiling(duplicate, screen)
+    result |= _ceilings(reached, _splits(duplicate), screen, seed)
+    result["progress"] = _progress(result)
     if truth is not None:
         result["truth"] = recovery(truth, {"observed": observed, **predictions}, screen)
     return json_safe(result | {"verdict": verdict(result, _seen(screen))})
+
+
+def _splits(duplicate: Halves | Sequence[Halves] | None) -> Sequence[Halves]:
+    """Random splits of cells, of which a single one may be given as it is."""
+    if duplicate is None:
+        return ()
+    if isinstance(duplicate[0], np.ndarray):
+        return (cast(Halves, duplicate),)
+    return cast(Sequence[Halves], duplicate)
+
+
+def _ceilings(
+    reached: Limits, splits: Sequence[Halves], screen: Screen, seed: int
+) -> dict[str, Any]:
+    """What a perfect model would score: from standard errors, else from halves; and both as they
+    came out."""
+    halves = ceilings_of_halves(splits, screen, np.random.default_rng(seed)) if splits else {}
+    chosen = {subset: dict(scores) for subset, scores in halves.items()}
+    for subset, scores in reached.ceilings.items():
+        chosen[subset] = {**chosen.get(subset, {}), **scores}
+    values, intervals = {}, {}
+    for subset, scores in chosen.items():
+        values[subset] = {name: of.value for name, of in scores.items()}
+        intervals[subset] = {name: {"low": of.low, "high": of.high} for name, of in scores.items()}
+    return {
+        # None and not empty: a reader asks whether there is one.
+        "ceiling": values or None,
+        "ceiling_interval": intervals or None,
+        "ceiling_by_halves": halves or None,
+        "half_against_half": half_against_half(splits[0], screen) if splits else None,
+    }
+
+
+def _claims(compared: Mapping[str, Any], reached: Limits) -> dict[str, Any]:
+    """What may be claimed on every subset."""
+    made = {}
+    for subset, scores in compared.items():
+        made[subset] = claims(scores, uncounted(reached.calibration.get(subset, {})))
+    return made
+
+
+def _progress(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The way from the best baseline to the ceiling on every subset that has one."""
+    shares = {}
+    for subset, ceilings in (result["ceiling"] or {}).items():
+        baselines = {who: scores[subset] for who, scores in result["baselines"].items()}
+        shares[subset] = progress(result["model"][subset], baselines, ceilings)
+    return shares
 
 
 def statistics(
@@ -141,7 +191,7 @@ def statistics(
     truth: EffectMatrix | None = None,
 ) -> tuple[dict[str, list[str]], Sums]:
     """Sums per perturbation behind every score, to compare predictors later on
-    (`scoring.mean_difference`).
+    (`intervals.mean_difference`).
 
     Returns the perturbations of each subset in the order of the sums' rows, and the sums. Subsets
     are those of `compare`; with `truth` also "truth": all perturbations against planted effects
@@ -149,25 +199,20 @@ def statistics(
     """
     parts = [(observed, screen)]
     if held_out is not None and "test" in screen.subsets:
-        parts.append((held_out, _only_test(screen)))
+        parts.append((held_out, only_test(screen)))
     if truth is not None:
         parts.append((truth, screen._replace(subsets={TRUTH: screen.subsets["all"]})))
     names: dict[str, list[str]] = {}
     sums: Sums = {predictor: {} for predictor in predictions}
     for target, part in parts:
-        present, _ = _present(target, part)
+        present, _ = present_rows(target, part)
         for subset, rows in part.subsets.items():
             # Runs are compared long after, when only names tell which row is whose.
             shown = present[np.isin(present, rows)]
             names[subset] = np.asarray(screen.conditions, str)[shown].tolist()
-        more, _ = _all_sums(target, predictions, part)
-        sums = _joined(sums, more)
+        more, _ = all_sums(target, predictions, part)
+        sums = joined(sums, more)
     return names, sums
-
-
-def _joined(sums: Sums, more: Sums) -> Sums:
-    """The subsets of both, for every predictor."""
-    return {predictor: subsets | more[predictor] for predictor, subsets in sums.items()}
 
 
 def recovery(
@@ -175,32 +220,16 @@ def recovery(
 ) -> dict[str, Any]:
     """Scores of predictions (the measured effects may be one) against planted effects: {name:
     {subset: {score}}}."""
-    scored_by_all = np.isfinite(truth).all(1) & _perturbed(truth, screen)
+    scored_by_all = np.isfinite(truth).all(1) & perturbed(truth, screen)
     # The same perturbations for all predictors, else scores could not be compared.
     for values in predictions.values():
         scored_by_all &= np.isfinite(values).all(1)
     present = np.flatnonzero(scored_by_all)
     scores = {}
     for name, values in predictions.items():
-        scored = _scored(truth, values, present, screen)
-        scores[name] = _values(_by_subset(scored, present, screen.subsets))
+        scored = scored_rows(truth, values, present, screen)
+        scores[name] = values_of(by_subset(scored, present, screen.subsets))
     return scores
-
-
-def ceiling(
-    duplicate: tuple[EffectMatrix, EffectMatrix], screen: Screen
-) -> dict[str, dict[str, float]]:
-    """Scores of one half of the cells as the prediction of the other, over the conditions that both
-    halves hold.
-
-    Subsets of which they hold none are left out.
-    """
-    first, second = duplicate
-    finite = np.isfinite(first).all(1) & np.isfinite(second).all(1)
-    present = np.flatnonzero(finite & _perturbed(first, screen))
-    there = {name: rows for name, rows in screen.subsets.items() if np.isin(rows, present).any()}
-    # One half is the measurement, the other the prediction (docs/evaluation.md, "Ceiling").
-    return _values(_by_subset(_scored(second, first, present, screen), present, there))
 
 
 def json_safe(tree: Any) -> Any:
@@ -228,7 +257,7 @@ def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], scre
             f"predictions are {sorted(predictions)}, expected one of them to be {MODEL!r}: name "
             "the model's so"
         )
-    rows = _rows_of(screen)
+    rows = rows_of(screen)
     for name, values in predictions.items():
         if values.shape != observed.shape:
             raise InputError(
@@ -239,70 +268,9 @@ def _check(observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], scre
         bad = rows[~np.isfinite(values[rows]).all(1)]
         if len(bad):
             raise InputError(
-                f"{name} predicts values that are not finite for {_names(bad, screen)}, expected "
+                f"{name} predicts values that are not finite for {names_of(bad, screen)}, expected "
                 "numbers: its parameters may have diverged, or a row generated no counts at all"
             )
-
-
-def _rows_of(screen: Screen) -> np.ndarray:
-    """Conditions that are in any subset."""
-    members = list(screen.subsets.values())
-    return np.unique(np.concatenate(members)) if members else np.zeros(0, np.int64)
-
-
-def _present(observed: EffectMatrix, screen: Screen) -> tuple[np.ndarray, list[str]]:
-    """Rows that can be scored, and a note on those that cannot."""
-    finite = np.isfinite(observed).all(1) & _perturbed(observed, screen)
-    wanted, notes = _rows_of(screen), []
-    gone = wanted[~finite[wanted]]
-    if len(gone):
-        notes.append(
-            f"{len(gone)} perturbations have no cells to measure an effect on and are not scored: "
-            f"{_names(gone, screen)}"
-        )
-    return np.flatnonzero(finite), notes
-
-
-def _all_sums(
-    observed: EffectMatrix, predictions: Mapping[str, EffectMatrix], screen: Screen
-) -> tuple[Sums, list[str]]:
-    """Statistics of every predictor on every subset, and notes on what could not be scored."""
-    present, notes = _present(observed, screen)
-    sums = {}
-    for name, values in predictions.items():
-        scored = _scored(observed, values, present, screen)
-        sums[name] = _by_subset(scored, present, screen.subsets)
-    return sums, notes
-
-
-def _only_test(screen: Screen) -> Screen:
-    return screen._replace(subsets={HELD_OUT: screen.subsets["test"]})
-
-
-def _perturbed(effects: EffectMatrix, screen: Screen) -> np.ndarray:
-    return np.arange(len(effects)) != screen.control
-
-
-def _scored(
-    observed: EffectMatrix, predicted: EffectMatrix, present: np.ndarray, screen: Screen
-) -> Scored:
-    left_out = None if screen.own_genes is None else screen.own_genes[present]
-    context = Context(screen.control_mean, screen.reference, left_out)
-    return scoring.statistics(observed[present], predicted[present], context)
-
-
-def _by_subset(
-    scored: Scored, present: np.ndarray, subsets: Subsets
-) -> dict[str, dict[str, np.ndarray]]:
-    selected = {}
-    for name, rows in subsets.items():
-        # Statistics are there for the present rows only, so places among those are asked for.
-        selected[name] = scoring.select(scored, np.flatnonzero(np.isin(present, rows)))
-    return selected
-
-
-def _values(sums: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
-    return {subset: scoring.values(scores) for subset, scores in sums.items()}
 
 
 def _comparison(sums: Sums, draws: int, seed: int) -> dict[str, Any]:
@@ -314,7 +282,7 @@ def _comparison(sums: Sums, draws: int, seed: int) -> dict[str, Any]:
     compared: dict[str, dict[str, dict[str, Difference]]] = {}
     for subset, scores in sums[MODEL].items():
         # One draw for all scores and baselines (docs/evaluation.md, "Intervals").
-        weights = scoring.bootstrap_weights(rng, len(scores["mse"]), draws)
+        weights = bootstrap_weights(rng, len(scores["mse"]), draws)
         compared[subset] = {score: {} for score in scores}
         for score, rows in scores.items():
             for baseline in baselines:
@@ -362,7 +330,3 @@ def _seen(screen: Screen) -> dict[str, float]:
         if screen.trained is not None and len(rows):
             shares[name] = float(screen.trained[rows].mean())
     return shares
-
-
-def _names(rows: np.ndarray, screen: Screen) -> str:
-    return shown(np.asarray(screen.conditions)[rows])

@@ -3,7 +3,6 @@ to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +17,6 @@ POOLED = {
     "ate_pearson_top20": metrics.pooled_pearson,
     "ate_r2_top20": metrics.pooled_r2,
 }
-FEWEST_FOR_INTERVAL = 5
-"""With fewer perturbations a bootstrap interval over perturbations says nothing."""
 
 
 class Context(NamedTuple):
@@ -141,89 +138,6 @@ def undefined(sums: dict[str, np.ndarray]) -> dict[str, int]:
         if name not in POOLED:
             counts[name] = int((rows[:, 1] == 0).sum())
     return {name: missing for name, missing in counts.items() if missing}
-
-
-class Difference(NamedTuple):
-    """A score of one predictor minus that of another, with a bootstrap interval over
-    perturbations."""
-
-    difference: float
-    low: float
-    high: float
-    """NaN, as `low`, with fewer than FEWEST_FOR_INTERVAL perturbations."""
-
-
-def difference(
-    name: str,
-    first: np.ndarray,
-    second: np.ndarray,
-    weights: Float[np.ndarray, "D P"],
-    level: float = 0.95,
-) -> Difference:
-    """Compare two predictors on the perturbations where the score is defined for both; `weights`
-    resample them."""
-    return mean_difference(name, [(first, second, weights)], level)
-
-
-def mean_difference(
-    name: str,
-    pairs: Sequence[tuple[np.ndarray, np.ndarray, Float[np.ndarray, "D _"]]],
-    level: float = 0.95,
-) -> Difference:
-    """The difference averaged over pairs of runs (seeds): each pair has the sums of one, of the
-    other, and weights.
-
-    Row d of all weights must be the same resample of perturbations; the seeds are resampled too, so
-    that the interval covers the chance of both.
-    """
-    points, resampled, perturbations = [], [], []
-    for pair in pairs:
-        compared = _paired(name, *pair)
-        points.append(compared.point)
-        resampled.append(compared.resampled)
-        perturbations.append(compared.perturbations)
-    point, of_seeds = float(np.mean(points)), np.stack(resampled)
-    # A fixed stream, so that the same runs always give the same interval.
-    picked = np.random.default_rng(0).integers(len(of_seeds), size=of_seeds.shape)
-    drawn = np.take_along_axis(of_seeds, picked, axis=0).mean(0)
-    # A resample of few different perturbations may leave a correlation undefined.
-    drawn = drawn[np.isfinite(drawn)]
-    if min(perturbations) < FEWEST_FOR_INTERVAL or not len(drawn):
-        return Difference(point, float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Difference(point, float(low), float(high))
-
-
-class _Paired(NamedTuple):
-    """One pair of runs compared."""
-
-    point: float
-    resampled: Float[np.ndarray, "D"]
-    perturbations: int
-
-
-def _paired(name: str, first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> _Paired:
-    """The difference, that of every resample, and the number of perturbations behind it."""
-    rows = len(first)
-    if name not in POOLED:
-        # A perturbation counts where the score is defined for both sides.
-        both = first[:, 1] * second[:, 1]
-        kept = np.stack([both, both, np.ones_like(both)], axis=1)
-        first, second, rows = first * kept, second * kept, int(both.sum())
-    point = float(value(name, first.sum(0)) - value(name, second.sum(0)))
-    # One product makes all resamples, since scores are functions of weighted sums.
-    resampled = value(name, weights @ first) - value(name, weights @ second)
-    return _Paired(point, resampled, rows)
-
-
-def bootstrap_weights(
-    rng: np.random.Generator, perturbations: int, draws: int
-) -> Float[np.ndarray, "D P"]:
-    """How often each perturbation occurs in each of `draws` samples with replacement."""
-    # multinomial needs one category at least; a surplus one is cut off again.
-    n = max(perturbations, 1)
-    # Counts in place of drawn rows, so that a resample is a weighting of the sums.
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, :perturbations].astype(np.float64)
 
 
 def _defined(row: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P 3"]:

@@ -17,13 +17,20 @@ from jaxpert.report import numbers
 from jaxpert.report.attempts import NOT_DRAWN
 from jaxpert.report.numbers import finite, label
 from jaxpert.report.sections import Section, filled_sections
-from jaxpert.report.tables import tables, truth_tables
+from jaxpert.report.tables import ceiling_of, tables, truth_tables
 from jaxpert.report.words import CAPTIONS
 
 READ = (
     "model",
     "baselines",
     "ceiling",
+    "ceiling_interval",
+    "ceiling_by_halves",
+    "half_against_half",
+    "progress",
+    "calibration",
+    "claims",
+    "subsets",
     "truth",
     "comparison",
     "perturbations",
@@ -117,6 +124,7 @@ def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
         "config": config,
         "title": _title(config, metrics),
         "date": _date(workdir, metrics),
+        "ceiling": ceiling_of(metrics),
         "tables": tables(metrics),
         "truth_tables": truth_tables(metrics),
         "sections": filled_sections(metrics, sections),

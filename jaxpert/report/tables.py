@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jaxpert.evaluation.metrics import METRICS
+from jaxpert.evaluation.subset_names import HELD_OUT
 from jaxpert.report.numbers import digits_for, finite, fixed, label
 from jaxpert.report.words import MEANINGS
 
-SUBSETS = ("test", "val", "train", "all")
-"""Order of the tables: what was held out comes first."""
+SUBSETS = (HELD_OUT, "test", "val", "train", "all")
+"""Order of the tables: what training did not see comes first."""
 ARROWS = {1: "↑", -1: "↓", 0: ""}
 """Which direction is better."""
 
@@ -25,19 +26,24 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One score of every method, and how far the model is ahead of the best baseline."""
+    """One score of every method, how far the model is ahead of the best baseline, and how far on
+    the way from there to the ceiling."""
 
     label: str
     arrow: str
     meaning: str
     cells: list[Cell]
     lead: Cell | None
+    way: Cell | None = None
+    counted: bool = True
+    """Whether the score tells a perfect model from the mean baseline."""
 
 
 class Table(NamedTuple):
     """Scores of one subset of perturbations."""
 
     subset: str
+    """In words."""
     perturbations: int | None
     methods: list[str]
     rows: list[Row]
@@ -49,12 +55,22 @@ def tables(metrics: Mapping[str, Any]) -> list[Table]:
     """One table for each subset of `metrics.json`: scores down, methods across, the best of each
     row marked."""
     methods = {"model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
-    ceiling = metrics.get("ceiling") or {}
     shown = []
     for subset in ordered_subsets(methods.values()):
         scores = _scores_on(subset, methods)
-        shown.append(_table(metrics, subset, scores, ceiling.get(subset)))
+        shown.append(_table(_beside_of(metrics, subset), subset_words(metrics, subset), scores))
     return shown
+
+
+def ceiling_of(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ceiling by subset and score; empty for runs of before, whose "ceiling" is the score of
+    one half of the cells against the other and so none."""
+    return (metrics.get("ceiling") or {}) if metrics.get("ceiling_interval") else {}
+
+
+def subset_words(metrics: Mapping[str, Any], subset: str) -> str:
+    """A subset as the run describes it; its name in runs of before."""
+    return (metrics.get("subsets") or {}).get(subset, subset)
 
 
 def truth_tables(metrics: Mapping[str, Any]) -> list[Table]:
@@ -63,7 +79,10 @@ def truth_tables(metrics: Mapping[str, Any]) -> list[Table]:
     methods = metrics.get("truth") or {}
     # One subset is enough: the truth has no split of its own.
     subsets = ordered_subsets(methods.values())[:1]
-    return [_table({}, subset, _scores_on(subset, methods), None) for subset in subsets]
+    shown = []
+    for subset in subsets:
+        shown.append(_table(_beside_of({}, ""), subset, _scores_on(subset, methods)))
+    return shown
 
 
 def ordered_subsets(methods: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -83,32 +102,47 @@ def _scores_on(subset: str, methods: Mapping[str, Any]) -> dict[str, Any]:
     return {method: scores.get(subset) or {} for method, scores in methods.items()}
 
 
-def _table(
-    metrics: Mapping[str, Any], subset: str, methods: Mapping[str, Any], ceiling: Any
-) -> Table:
-    compared = (metrics.get("comparison") or {}).get(subset) or {}
+class _Beside(NamedTuple):
+    """What stands beside the scores of a subset, by score."""
+
+    perturbations: int | None
+    ceiling: Mapping[str, Any]
+    ends: Mapping[str, Any]
+    compared: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    progress: Mapping[str, Any]
+
+
+def _beside_of(metrics: Mapping[str, Any], subset: str) -> _Beside:
+    """That part of metrics.json; runs of before lack some of it."""
+    names = ("ceiling_interval", "comparison", "claims", "progress")
+    parts = [(metrics.get(name) or {}).get(subset) or {} for name in names]
+    ceiling = ceiling_of(metrics).get(subset) or {}
+    return _Beside((metrics.get("perturbations") or {}).get(subset), ceiling, *parts)
+
+
+def _table(beside: _Beside, words: str, methods: Mapping[str, Any]) -> Table:
     rows: list[Row] = []
     # A dict keeps each reason once, in the order of the rows.
     reasons: dict[str, None] = {}
-    for name in _known_first((*methods.values(), ceiling or {}), METRICS):
-        rows.append(_row(name, methods, ceiling, compared.get(name)))
+    for name in _known_first((*methods.values(), beside.ceiling), METRICS):
+        rows.append(_row(name, methods, beside))
         for cell in rows[-1].cells:
             if cell.why:
                 reasons[cell.why] = None
     heads = list(methods)
-    if ceiling:
+    if beside.ceiling:
         heads.append("ceiling")
-    perturbations = (metrics.get("perturbations") or {}).get(subset)
-    return Table(subset, perturbations, heads, rows, list(reasons))
+    return Table(words, beside.perturbations, heads, rows, list(reasons))
 
 
-def _row(name: str, methods: Mapping[str, Any], ceiling: Any, compared: Any) -> Row:
+def _row(name: str, methods: Mapping[str, Any], beside: _Beside) -> Row:
     """Scores of one metric; a metric that evaluation does not know is shown without a best."""
     sign = _sign(name)
     values = {method: scores.get(name) for method, scores in methods.items()}
     # Undefined scores take no part in the choice of the best.
     defined = list(filter(finite, values.values()))
-    limit = (ceiling or {}).get(name)
+    limit = beside.ceiling.get(name)
     # The ceiling shares the digits of its row.
     digits = digits_for(list(filter(finite, [*values.values(), limit])))
     best = None
@@ -121,10 +155,33 @@ def _row(name: str, methods: Mapping[str, Any], ceiling: Any, compared: Any) -> 
         # Equal scores are all marked.
         kind = "best" if value == best else ""
         cells.append(score_cell(value, digits, kind, why))
-    if ceiling:
-        cells.append(score_cell(limit, digits, "ceiling", why))
-    lead = _lead(sign, values, compared, digits)
-    return Row(label(name), ARROWS[sign], MEANINGS.get(name, ""), cells, lead)
+    if beside.ceiling:
+        cells.append(_limit(limit, beside.ends.get(name) or {}, digits))
+    claim = beside.claims.get(name) or {}
+    lead = _lead(sign, values, beside.compared.get(name), claim, digits)
+    way = _way(beside.progress.get(name))
+    counted = bool(claim.get("counted", True))
+    return Row(label(name), ARROWS[sign], MEANINGS.get(name, ""), cells, lead, way, counted)
+
+
+def _limit(value: Any, ends: Mapping[str, Any], digits: int) -> Cell:
+    """The ceiling with its interval."""
+    why = "The ceiling of this score is not defined: too few cells, no signal, or no way to it."
+    cell = score_cell(value, digits, "ceiling", why)
+    if not finite(value) or not (finite(ends.get("low")) and finite(ends.get("high"))):
+        return cell
+    low, high = fixed(ends["low"], digits), fixed(ends["high"], digits)
+    return cell._replace(text=f"{cell.text} ({low} to {high})")
+
+
+def _way(progress: Mapping[str, Any] | None) -> Cell | None:
+    """The share of the way from the best baseline to the ceiling that the model goes."""
+    share: Any = (progress or {}).get("share")
+    if not finite(share):
+        return None
+    # Far behind the best baseline the share says no more than that.
+    text = "far behind" if share < -9.99 else f"{fixed(100 * share, 0)} %"
+    return Cell(text, "", f"from {label((progress or {}).get('baseline'))}")
 
 
 def _sign(name: str) -> int:
@@ -141,9 +198,11 @@ def score_cell(value: Any, digits: int, kind: str, why: str) -> Cell:
     return Cell("undefined", "undefined", why)
 
 
-def _lead(sign: int, values: Mapping[str, Any], compared: Any, digits: int) -> Cell | None:
-    """Model minus the best baseline with its interval; "better" or "worse" only where the interval
-    excludes 0."""
+def _lead(
+    sign: int, values: Mapping[str, Any], compared: Any, claim: Mapping[str, Any], digits: int
+) -> Cell | None:
+    """Model minus the best baseline with its interval; "better" or "worse" as the run claims it,
+    which looks at all baselines and all headline scores."""
     rivals = {}
     for method, value in values.items():
         if method != "model" and finite(value):
@@ -158,15 +217,26 @@ def _lead(sign: int, values: Mapping[str, Any], compared: Any, digits: int) -> C
     # A difference without interval is shown, but decides nothing.
     if not (finite(gap.get("low")) and finite(gap.get("high"))):
         return Cell(text, "", "too few perturbations for an interval")
-    # Turning the sign swaps the ends, so they are sorted again.
-    low, high = sorted((sign * gap["low"], sign * gap["high"]))
-    kind = "undecided"
-    if low > 0:
-        kind = "better"
-    elif high < 0:
-        kind = "worse"
     ends = f"{fixed(gap['low'], digits, '+')} to {fixed(gap['high'], digits, '+')}"
-    return Cell(text, kind, ends)
+    return Cell(text, claim.get("outcome") or _outcome(sign, compared.values()), ends)
+
+
+def _outcome(sign: int, compared: Iterable[Mapping[str, Any] | None]) -> str:
+    """Of runs of before, which made no claims: better where every interval excludes 0 on the right
+    side, worse where any does on the other."""
+    lows, highs = [], []
+    for gap in compared:
+        ends = (gap or {}).get("low"), (gap or {}).get("high")
+        if all(map(finite, ends)):
+            # Turning the sign swaps the ends, so they are sorted again.
+            low, high = sorted(sign * end for end in ends if end is not None)
+            lows.append(low)
+            highs.append(high)
+    if lows and min(lows) > 0:
+        return "better"
+    if highs and min(highs) < 0:
+        return "worse"
+    return "undecided"
 
 
 def _why(name: str) -> str:

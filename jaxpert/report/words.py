@@ -63,9 +63,9 @@ CAPTIONS = {
     "baselines": (
         "The model beside its baselines",
         "Look first at the subset on top: it was held out. The model has learned something only "
-        "where its dot lies right of every grey one. The dashed ceiling is half of the cells "
-        "predicting the other: right of it, the model predicts better than repeating the "
-        "experiment with half the cells would.",
+        "where its dot lies right of every grey one. The dashed ceiling is what a perfect model "
+        "would score against the noise of these cells: nothing but chance, or training on the "
+        "very cells that are scored, leads beyond it.",
     ),
     "ate_scatter": (
         "Effects, data against model",

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxpert.evaluation import scoring
-from jaxpert.evaluation.verdict import HEADLINE, outcome
+from jaxpert.evaluation import intervals
+from jaxpert.evaluation.claims import HEADLINE, outcome
+from jaxpert.evaluation.subset_names import UNSEEN_FIRST
 from jaxpert.report.layout import QCPR
 from jaxpert.study.ledger import Cell, Row
 
@@ -33,7 +34,7 @@ class Advantage(NamedTuple):
     difference: float
     low: float
     high: float
-    """95 % interval of the mean over seeds, from resampled perturbations and seeds; NaN where it
+    """95 % interval of the mean over seeds, of the chance of perturbations and seeds; NaN where it
     cannot be had."""
     sd: float
     """Of the difference, over seeds; NaN for one seed."""
@@ -204,18 +205,20 @@ def _against(rival: str, pairs: Sequence[Pair], data: str, multiplier: int) -> l
     for pair in pairs:
         subsets &= pair.model.conditions.keys() & pair.rival.conditions.keys()
     compared = []
-    for subset in sorted(subsets - {"train", "val"}):
+    for subset in sorted(subsets - {"train", "val"}, key=_unseen_first):
         # Against planted effects, the direction and the size of the error are compared alone.
         metrics = ("ate_pearson", "mse") if subset == AGAINST_TRUTH else HEADLINE
         aligned = [_aligned(subset, pair) for pair in pairs]
-        weights = _weights(aligned)
+        names = _all_names(aligned)
+        places = [np.searchsorted(names, side.names) for side in aligned]
+        weights = _weights(len(names), places)
         for metric in metrics:
             sums = _sums_of(metric, aligned, weights)
             if len(sums) < len(aligned):
                 continue
             # Over seeds and perturbations at once; by seed only for its spread.
-            difference = scoring.mean_difference(metric, sums)
-            by_seed = [scoring.difference(metric, *of_seed).difference for of_seed in sums]
+            difference = intervals.mean_difference(metric, sums, places=places)
+            by_seed = [intervals.difference(metric, *of_seed).difference for of_seed in sums]
             compared.append(
                 Advantage(
                     data,
@@ -223,14 +226,22 @@ def _against(rival: str, pairs: Sequence[Pair], data: str, multiplier: int) -> l
                     subset,
                     rival,
                     metric,
-                    *difference,
+                    difference.difference,
+                    difference.low,
+                    difference.high,
                     sd=_spread(by_seed),
                     seeds=len(sums),
-                    perturbations=len(_all_names(aligned)),
+                    perturbations=len(names),
                     outcome=outcome(metric, difference),
                 )
             )
     return compared
+
+
+def _unseen_first(subset: str) -> tuple[int, str]:
+    """What training did not see stands in front of what it saw a part of."""
+    known = subset in UNSEEN_FIRST
+    return (UNSEEN_FIRST.index(subset) if known else len(UNSEEN_FIRST)), subset
 
 
 def _sums_of(
@@ -252,16 +263,14 @@ def _all_names(aligned: Sequence[Aligned]) -> list[str]:
     return sorted(names)
 
 
-def _weights(aligned: Sequence[Aligned]) -> list[np.ndarray]:
+def _weights(perturbations: int, places: Sequence[np.ndarray]) -> list[np.ndarray]:
     """How often each resample holds each perturbation, for every seed.
 
     Seeds may have other test perturbations. Resamples are drawn of them all, so that resample d is
-    the same one for every seed.
+    the same one for every seed; `places` tells which of all each row of a seed is.
     """
-    names = _all_names(aligned)
-    weights = scoring.bootstrap_weights(np.random.default_rng(0), len(names), DRAWS)
-    # Names are sorted, so that a search gives the column of each.
-    return [weights[:, np.searchsorted(names, side.names)] for side in aligned]
+    weights = intervals.bootstrap_weights(np.random.default_rng(0), perturbations, DRAWS)
+    return [weights[:, at] for at in places]
 
 
 def _aligned(subset: str, pair: Pair) -> Aligned:

@@ -175,7 +175,7 @@ def _places(
         subsets = subsets_of(study, data, rows)
         if layout.table == TRUTH:
             # The planted effects have no split of their own, so one subset is enough.
-            subsets = subsets[:1] if _has_truth(data, rows) else ()
+            subsets = subsets[-1:] if _has_truth(data, rows) else ()
         for subset, model, multiplier in itertools.product(subsets, models, asked.multipliers):
             for metric in layout.metrics:
                 # Baselines predict means and generate no cells.
@@ -189,13 +189,14 @@ def _has_truth(data: str, rows: Mapping[Cell, Row]) -> bool:
 
 
 def subsets_of(study: Study, data: str, rows: Mapping[Cell, Row]) -> tuple[str, ...]:
-    """Where scores are shown: unseen combinations ("test"), or for splits of cells all
-    perturbations, with the test cells alone beside."""
+    """Where scores are shown: unseen combinations ("test"), or for splits of cells the test cells
+    alone, and then all perturbations as papers report them."""
     for cell, row in rows.items():
         if cell.data == data and "failed" not in row:
             # Runs on one data set share the split, so the first one tells.
             if "held_out" in row["scores"]:
-                return ("all", "held_out")
+                # What training did not see comes first.
+                return ("held_out", "all")
             return ("test",) if "test" in row["scores"] else ("all",)
     # Nothing was run yet: where the paper's own numbers belong.
     if data in study.data:

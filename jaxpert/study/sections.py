@@ -12,9 +12,9 @@ from jaxpert.study.advantage import AGAINST_TRUTH, GENERATED, Advantage
 from jaxpert.study.scores import BASELINES, TRUTH, Score, label_of, layouts_of
 
 WHERE = {
-    "test": "unseen perturbations (test)",
-    "all": "all perturbations",
-    "held_out": "test cells alone (held out)",
+    "test": "perturbations never trained",
+    "all": "all perturbations, training and test cells",
+    "held_out": "test cells",
     AGAINST_TRUTH: "all perturbations against the planted truth",
     GENERATED: "generated cells",
 }
@@ -136,7 +136,7 @@ def _advantage_section(group: Sequence[Advantage], study: Study) -> Section:
         texts = [_difference(differences.get(metric)) for metric in heads]
         rows.append([label_of(study, rival), *texts])
     # Generated cells are counted over all perturbations, which nothing resamples.
-    interval = "the 95 % interval over resampled perturbations and seeds, and "
+    interval = "the 95 % interval over perturbations and seeds, and "
     if list(heads) == [QCPR]:
         interval = ""
     note = (

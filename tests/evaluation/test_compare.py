@@ -8,9 +8,9 @@ from scipy import sparse
 
 from jaxpert.core.types import Dataset
 from jaxpert.evaluation.compare import Screen, compare, json_safe, own_genes, subsets
+from jaxpert.evaluation.intervals import Difference
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.evaluation.scoring import Difference
-from jaxpert.evaluation.verdict import outcome
+from jaxpert.evaluation.noise import Noise
 
 CONDITIONS, GENES = 25, 80
 TEST = np.arange(13, CONDITIONS)
@@ -61,6 +61,13 @@ def test_a_good_model_beats_the_baselines_and_is_said_to(truth, screen):
         "model",
         "baselines",
         "ceiling",
+        "ceiling_interval",
+        "ceiling_by_halves",
+        "half_against_half",
+        "progress",
+        "calibration",
+        "claims",
+        "subsets",
         "truth",
         "perturbations",
         "comparison",
@@ -70,7 +77,7 @@ def test_a_good_model_beats_the_baselines_and_is_said_to(truth, screen):
     assert tuple(result["model"]["test"]) == tuple(METRICS)
     assert result["perturbations"] == {"all": 24, "train": 12, "test": 12}
     assert result["baselines"]["no_change"]["test"]["ate_pearson"] is None
-    assert "12 perturbations of test (none of them seen in training)" in result["verdict"]
+    assert "12 perturbations (perturbations never trained)" in result["verdict"]
     assert (
         "beats every baseline on ATE-rho" in result["verdict"] and "loses" not in result["verdict"]
     )
@@ -93,7 +100,7 @@ def test_a_good_model_beats_the_baselines_and_is_said_to(truth, screen):
 
 def test_a_bad_model_is_said_to_lose(truth, screen):
     result = compare(noisy(truth, 0.1), {"model": noisy(truth, 6.0, 5), **baselines(truth)}, screen)
-    assert "loses to the best baseline on ATE-rho" in result["verdict"]
+    assert "loses to a baseline on ATE-rho" in result["verdict"]
     assert "every baseline on ATE" not in result["verdict"]
     assert result["truth"] is None and result["ceiling"] is None
 
@@ -101,17 +108,67 @@ def test_a_bad_model_is_said_to_lose(truth, screen):
 def test_a_copy_of_the_baseline_cannot_be_told_from_it(truth, screen):
     given = baselines(truth)
     result = compare(noisy(truth, 0.1), {"model": given["mean_perturbation"], **given}, screen)
-    assert "cannot be told from the best baseline on ATE-rho" in result["verdict"]
+    assert "not told from every baseline on ATE-rho" in result["verdict"]
 
 
-def test_the_ceiling_scores_one_half_by_the_other(truth, screen):
+def test_halves_are_scored_as_they_are_and_corrected(truth, screen):
     halves = noisy(truth, 0.2, 7), noisy(truth, 0.2, 8)
     halves[0][3] = np.nan  # one cell only
     result = compare(
         noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, duplicate=halves
     )
-    assert 0.9 < result["ceiling"]["test"]["ate_pearson"] < result["model"]["test"]["ate_pearson"]
-    assert "half of the held-out cells" in result["verdict"]
+    plain, limit = result["half_against_half"], result["ceiling"]
+    # Halves of noise 0.2 make cells of noise 0.02 variance, and E(a - b)^2 = 0.08.
+    assert plain["test"]["mse"] == pytest.approx(0.08, rel=0.1)
+    assert limit["test"]["mse"] == pytest.approx(0.02, rel=0.1)
+    assert plain["test"]["ate_pearson"] < limit["test"]["ate_pearson"] < 1
+    assert set(plain) == set(limit) == {"test"}, "the halves hold no training cells"
+    assert "A perfect model would score" in result["verdict"]
+    several = compare(
+        noisy(truth, 0.1), {"model": truth, **baselines(truth)}, screen, duplicate=[halves, halves]
+    )
+    assert several["ceiling"] == result["ceiling"], "a split is averaged with itself"
+
+
+def test_standard_errors_give_every_score_a_ceiling_and_the_way_there(truth, screen):
+    sd = 1.0
+    observed = noisy(truth, sd, 3)
+    errors = Noise(np.full(truth.shape, sd**2), np.zeros(GENES), np.ones(CONDITIONS))
+    predictions = {"model": 0.5 * truth, **baselines(truth)}
+    result = compare(observed, predictions, screen._replace(noise=errors))
+    limit, ends = result["ceiling"]["test"], result["ceiling_interval"]["test"]
+    perfect = compare(observed, {"model": truth, **baselines(truth)}, screen)["model"]["test"]
+    assert set(limit) == set(METRICS)
+    for name, value in limit.items():
+        assert ends[name]["low"] <= value <= ends[name]["high"], name
+        assert ends[name]["low"] <= perfect[name] <= ends[name]["high"], name
+    assert limit["mse"] == pytest.approx(1.0)
+    # The way from the best baseline to the ceiling, by hand.
+    best = result["baselines"]["mean_perturbation"]["test"]["mse"]
+    share = (best - result["model"]["test"]["mse"]) / (best - 1.0)
+    assert result["progress"]["test"]["mse"] == {
+        "baseline": "mean_perturbation",
+        "share": pytest.approx(share),
+    }
+    assert 0 < share < 1
+
+
+def test_a_score_that_cannot_tell_the_ceiling_from_the_mean_is_not_counted(truth, screen):
+    sd = 4.0
+    same = np.tile(truth[1:13].mean(0), (CONDITIONS, 1)) + 0.05 * truth
+    same[0] = 0
+    errors = Noise(np.full(truth.shape, sd**2), np.zeros(GENES), np.ones(CONDITIONS))
+    result = compare(
+        noisy(same, sd, 4),
+        {"model": same, **baselines(truth)},
+        screen._replace(noise=errors, reference=same[1:13].mean(0)),
+    )
+    of = result["calibration"]["test"]
+    assert not of["ate_r2"]["counted"], "the effects are all but one profile"
+    assert not result["claims"]["test"]["ate_r2"]["counted"]
+    assert result["claims"]["test"]["ate_r2"]["outcome"] == "undecided"
+    assert "Not counted is what cannot tell a perfect model from the mean" in result["verdict"]
+    assert "ATE-R2 (" not in result["verdict"].partition("Not counted")[0]
 
 
 def test_held_out_cells_are_one_more_subset_and_what_the_verdict_speaks_of(truth, screen):
@@ -127,7 +184,7 @@ def test_held_out_cells_are_one_more_subset_and_what_the_verdict_speaks_of(truth
     )
     assert scores["held_out"]["ate_pearson"] < scores["test"]["ate_pearson"]
     assert scores["held_out"]["mse"] == pytest.approx(0.25, rel=0.15)
-    assert "measured on held-out cells only" in result["verdict"] and "p13" in result["notes"][0]
+    assert "11 perturbations (test cells" in result["verdict"] and "p13" in result["notes"][0]
 
 
 def test_unmeasured_perturbations_are_named_not_scored(truth, screen):
@@ -157,13 +214,6 @@ def test_nothing_to_score_is_said(truth, screen):
     result = compare(truth, {"model": truth, **baselines(truth)}, screen._replace(subsets={}))
     assert "No perturbation" in result["verdict"]
     assert "no baseline" in compare(truth, {"model": truth}, screen)["verdict"]
-
-
-def test_outcome_knows_which_way_is_better():
-    assert outcome("ate_r2", Difference(0.2, 0.1, 0.3)) == "better"
-    assert outcome("mse", Difference(0.2, 0.1, 0.3)) == "worse"
-    assert outcome("mse", Difference(-0.2, -0.3, -0.1)) == "better"
-    assert outcome("mse", Difference(0.2, float("nan"), float("nan"))) == "undecided"
 
 
 def test_subsets_hold_perturbations_with_a_cell_in_the_split():
@@ -202,6 +252,6 @@ def test_json_safe_turns_what_is_not_finite_into_none():
     assert json_safe(tree) == {
         "a": None,
         "1": [3, None],
-        "d": {"difference": 1.0, "low": None, "high": 2.0},
+        "d": {"difference": 1.0, "low": None, "high": 2.0, "p": None},
     }
     assert json_safe(np.array([1.0, np.nan])) == [1.0, None]

@@ -5,15 +5,9 @@ import numpy as np
 import pytest
 
 from jaxpert.evaluation import metrics
+from jaxpert.evaluation.intervals import bootstrap_weights, difference
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.evaluation.scoring import (
-    Context,
-    bootstrap_weights,
-    difference,
-    score,
-    select,
-    statistics,
-)
+from jaxpert.evaluation.scoring import Context, score, select, statistics
 
 PERTURBATIONS, GENES = 12, 90
 
@@ -173,7 +167,7 @@ def test_bootstrap_interval_covers_the_difference_and_shrinks_with_the_gap(effec
     for name in ("ate_pearson", "jaccard_top50"):
         d = difference(name, sums[0][name], sums[1][name], weights)
         assert 0 < d.low < d.difference < d.high
-        assert difference(name, sums[0][name], sums[0][name], weights) == (0, 0, 0)
+        assert difference(name, sums[0][name], sums[0][name], weights) == (0, 0, 0, 1)
     few = difference("mse", sums[0]["mse"][:3], sums[1]["mse"][:3], weights[:, :3])
     assert few.difference < 0 and np.isnan(few.low)
 

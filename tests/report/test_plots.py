@@ -221,6 +221,7 @@ def test_baseline_bars(tmp_path, ceiling):
         "model": scores(0.6),
         "baselines": {"no_change": scores(None), "mean": scores(0.5)},
         "ceiling": ceiling,
+        "ceiling_interval": ceiling and {"test": {}},
     }
     assert ink(plots.baseline_bars(metrics, tmp_path / "a.png")) > 0.01
 

@@ -72,6 +72,7 @@ def metrics() -> dict:
         "model": model,
         "baselines": {"mean": mean, "no_change": none},
         "ceiling": {"test": {"ate_pearson": 0.97}},
+        "ceiling_interval": {"test": {"ate_pearson": {"low": 0.93, "high": 0.99}}},
         "comparison": {"test": {"ate_pearson": {"mean": gap}, "mse": {"mean": gap}}},
         "perturbations": {"test": 12, "train": 40},
         "verdict": f"The model beats every baseline; {EVIL}.",
@@ -289,6 +290,51 @@ def test_the_lead_is_judged_by_the_direction_of_the_score():
     assert better is not None and better.kind == "better" and better.text == "+0.180"
     assert worse is not None and worse.kind == "worse"
     assert leads[METRICS["ate_r2"].label] is None, "no comparison was made for it"
+
+
+def test_the_first_table_is_of_what_training_did_not_see():
+    whole = metrics()
+    for scores in (whole["model"], *whole["baselines"].values()):
+        scores["held_out"] = scores["test"]
+    whole["subsets"] = {"held_out": "test cells", "test": "test perturbations, all cells"}
+    shown = [table.subset for table in tables(whole)]
+    assert shown == ["test cells", "test perturbations, all cells", "train"]
+
+
+def test_what_is_claimed_colours_the_lead_and_not_one_interval():
+    whole = metrics()
+    whole["claims"] = {"test": {"ate_pearson": {"outcome": "undecided", "counted": True}}}
+    lead = {row.label: row.lead for row in tables(whole)[0].rows}["ATE-rho"]
+    assert lead is not None and lead.kind == "undecided" and lead.why == "+0.110 to +0.250"
+    # Runs of before: every baseline must be beaten, not the best alone.
+    beaten = metrics()
+    close = {"difference": 0.3, "low": -0.1, "high": 0.7}
+    beaten["comparison"]["test"]["ate_pearson"]["no_change"] = close
+    lead = {row.label: row.lead for row in tables(beaten)[0].rows}["ATE-rho"]
+    assert lead is not None and lead.kind == "undecided"
+
+
+def test_the_ceiling_has_its_range_and_the_way_there_is_shown(workdir):
+    whole = metrics()
+    way = {"baseline": "mean", "share": 0.5}
+    whole["progress"] = {"test": {"ate_pearson": way, "mse": way | {"share": -30.0}}}
+    rows = {row.label: row for row in tables(whole)[0].rows}
+    assert rows["ATE-rho"].cells[-1].text == "0.970 (0.930 to 0.990)"
+    assert rows["ATE-rho"].way is not None and rows["ATE-rho"].way.text == "50 %"
+    assert rows["MSE"].way is not None and rows["MSE"].way.text == "far behind"
+    (workdir / "metrics.json").write_text(json.dumps(whole))
+    assert "way to the ceiling" in read(workdir)[1].text
+    # What runs of before called a ceiling is none.
+    assert tables(whole | {"ceiling_interval": None})[0].methods == ["model", "mean", "no_change"]
+
+
+def test_a_score_that_is_not_counted_is_marked(workdir):
+    whole = metrics()
+    assert "Not counted in the verdict" not in read(workdir)[1].text
+    whole["claims"] = {"test": {"mse": {"outcome": "undecided", "counted": False}}}
+    (workdir / "metrics.json").write_text(json.dumps(whole))
+    _, page = read(workdir)
+    assert "Not counted in the verdict" in page.text and page.text.count("†") == 2
 
 
 def test_every_score_is_explained():

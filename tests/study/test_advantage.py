@@ -44,7 +44,7 @@ def test_the_better_model_is_found_better_with_an_interval(tmp_path):
     assert rate.difference == 0.25 and np.isnan(rate.low) and rate.outcome == "undecided"
     text = tables.markdown("t", [], advantage_sections(compared, STUDY))
     assert (
-        "CRADLE-VAE minus each other: norman, 5 MAD, unseen perturbations (test)" in text
+        "CRADLE-VAE minus each other: norman, 5 MAD, perturbations never trained" in text
         and ": better" in text
     )
 

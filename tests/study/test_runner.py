@@ -199,7 +199,7 @@ def test_rows_and_tables_come_from_what_a_run_leaves(run_of, tmp_path):
     tables.write_tables(STUDY, tmp_path, Asked(("simulated",), (5,), (0,)))
     text = (tmp_path / "tables.md").read_text()
     assert "Recovery of the planted effects: simulated" in text
-    assert "CRADLE-VAE minus each other: simulated, 5 MAD, unseen perturbations (test)" in text
+    assert "CRADLE-VAE minus each other: simulated, 5 MAD, perturbations never trained" in text
     assert f"| CRADLE-VAE | {number(metrics['model']['test']['ate_pearson'], None)} |" in text
 
 

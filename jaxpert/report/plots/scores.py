@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from jaxpert.core.types import InputError
 from jaxpert.report.plots.style import BLUE, GREY, INK, PALE, canvas, number, words
-from jaxpert.report.tables import ordered_subsets
+from jaxpert.report.tables import ceiling_of, ordered_subsets, subset_words
 
 MAIN_METRICS = {
     "ate_pearson": "ATE-ρ",
@@ -23,14 +24,15 @@ MAIN_METRICS = {
 def baseline_bars(
     metrics: Mapping[str, Any], path: str | Path, shown: Mapping[str, str] | None = None
 ) -> Path:
-    """Scores of the model, of every baseline and of the ceiling, a row of panels for each subset.
+    """Scores of the model, of every baseline and of a perfect model (the ceiling), a row of panels
+    for each subset.
 
     `metrics` is the content of `metrics.json`; `shown` maps the metrics wanted (higher is better)
     to their labels, `MAIN_METRICS` unless given. An undefined score is written out; one far below
     the others is put at the panel's edge with an arrow, so that it does not squeeze them.
     """
     methods = {"this model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
-    ceiling = metrics.get("ceiling") or {}
+    ceiling = ceiling_of(metrics)
     subsets = ordered_subsets(methods.values())
     wanted = _scored(methods, shown or MAIN_METRICS)
     if not wanted:
@@ -49,7 +51,9 @@ def baseline_bars(
                 _score_panel(axes[i, j], column, _score(ceiling, subset, metric), low, high)
             axes[0, j].set_title(label, pad=16)
         for row, subset in zip(axes, subsets, strict=True):
-            row[0].set_ylabel(subset, fontweight="bold", fontsize=11, labelpad=10)
+            # In words, which take several lines beside a panel.
+            text = textwrap.fill(subset_words(metrics, subset), 20)
+            row[0].set_ylabel(text, fontweight="bold", fontsize=9, labelpad=10)
         figure.supxlabel("further right is better", fontsize=9, color=GREY)
     return Path(path)
 

@@ -18,7 +18,7 @@ from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.feeds import check_counts
 from jaxpert.data.files import shown
 from jaxpert.evaluation import compare, strata
-from jaxpert.evaluation.scoring import FEWEST_FOR_INTERVAL
+from jaxpert.evaluation.intervals import FEWEST_FOR_INTERVAL
 from jaxpert.tasks.screen.keys import ScreenConfig, TrainKeys
 
 FEWEST_CELLS = 10

@@ -15,7 +15,7 @@ from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, InputError
 from jaxpert.evaluation import compare, pseudobulk, quality_pass
-from jaxpert.tasks.screen.measured import Measured, duplicate, measure
+from jaxpert.tasks.screen.measured import Measured, duplicates, measure
 from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effects
 
 
@@ -59,7 +59,7 @@ def score(measured: Measured, prediction: Prediction, seed: int) -> dict[str, An
         measured.screen,
         # Where test conditions were trained on, test cells alone are scored as well.
         held_out=measured.held_out,
-        duplicate=duplicate(dataset, seed),
+        duplicate=duplicates(dataset, seed),
         truth=measured.planted,
         seed=seed,
     )

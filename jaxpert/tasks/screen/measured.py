@@ -3,7 +3,7 @@ files alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert.core.types import Dataset
+from jaxpert.data.moments import Pseudobulk
 from jaxpert.evaluation import baselines, compare, pseudobulk, strata
+from jaxpert.evaluation.noise import noise_of
+
+SPLITS = 5
+"""Random splits of cells into halves, whose ceilings are averaged."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,26 @@ def measure(dataset: Dataset, truth: Any = None) -> Measured:
     # Each baseline predicts a control of its own, from which its effects are taken.
     effects = {name: of.means - of.means[dataset.control] for name, of in predictions.items()}
     notes = [note for prediction in predictions.values() for note in prediction.notes]
+    # Variances tell what the noise of the cells allows (docs/evaluation.md, "Ceiling").
+    whole = pseudobulk.observed_means(dataset, variance=True)
+    tested = _tested(dataset, training)
     return Measured(
         dataset=dataset,
-        effects=pseudobulk.effects(pseudobulk.observed_means(dataset), dataset.control),
-        held_out=_held_out(dataset, training),
+        effects=pseudobulk.effects(whole, dataset.control),
+        held_out=None if tested is None else pseudobulk.effects(tested, dataset.control),
         training=training,
         baselines=effects,
         notes=tuple(notes),
-        screen=_screen(dataset, training),
+        screen=_screen(dataset, training)._replace(
+            noise=noise_of(whole, dataset.control),
+            noise_held_out=None if tested is None else noise_of(tested, dataset.control),
+        ),
         planted=None if truth is None else planted_effects(dataset, truth),
     )
 
 
 def duplicate(
-    dataset: Dataset, seed: int
+    dataset: Dataset, seed: int | Sequence[int]
 ) -> tuple[Float[np.ndarray, "C G"], Float[np.ndarray, "C G"]] | None:
     """Effects of two random halves of the held-out cells: how well cells predict themselves. None
     where there are too few control cells for it."""
@@ -84,6 +95,17 @@ def duplicate(
     )
 
 
+def duplicates(
+    dataset: Dataset, seed: int, splits: int = SPLITS
+) -> list[tuple[Float[np.ndarray, "C G"], Float[np.ndarray, "C G"]]] | None:
+    """Several random splits of the held-out cells into halves, as of `duplicate`."""
+    # The first is that of the run's seed; the others have streams of their own.
+    streams = [seed, *([seed, split] for split in range(1, splits))]
+    made = [duplicate(dataset, stream) for stream in streams]
+    # All of them are there, or none: it depends on the control cells alone.
+    return [halves for halves in made if halves is not None] or None
+
+
 def planted_effects(dataset: Dataset, truth: Any) -> Float[np.ndarray, "C G"]:
     """True effects of the conditions in the data set's order."""
     condition = {str(name): i for i, name in enumerate(truth.conditions)}
@@ -93,14 +115,16 @@ def planted_effects(dataset: Dataset, truth: Any) -> Float[np.ndarray, "C G"]:
     return (mean - mean[dataset.control])[:, [gene[name] for name in dataset.genes]]
 
 
-def _held_out(dataset: Dataset, training: baselines.Training) -> Float[np.ndarray, "C G"] | None:
+def _tested(dataset: Dataset, training: baselines.Training) -> Pseudobulk | None:
+    """Means of test cells alone, where all cells of their conditions hold those of training."""
     if not len(dataset.rows("test")):
         return None
     trained = set(np.flatnonzero(training.cells))
     # Only where test conditions also trained do all cells hold those of training.
     if not set(compare.subsets(dataset)["test"]) & trained:
         return None
-    return pseudobulk.held_out_effects(dataset)
+    rows = pseudobulk.held_out_rows(dataset)
+    return pseudobulk.means_of_rows(dataset, rows, variance=True)
 
 
 def _screen(dataset: Dataset, training: baselines.Training) -> compare.Screen:

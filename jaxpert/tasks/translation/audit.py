@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpert.core.types import SPLITS, InputError
 from jaxpert.data.files import shown
-from jaxpert.evaluation.scoring import FEWEST_FOR_INTERVAL
+from jaxpert.evaluation.intervals import FEWEST_FOR_INTERVAL
 from jaxpert.tasks.translation.groups import EffectGroups, find_effect_groups, groups_asked
 from jaxpert.tasks.translation.keys import TranslationConfig
 from jaxpert.tasks.translation.prepare import Prepared

@@ -1,0 +1,47 @@
+"""How unsure measured effects are: squared standard errors of the means that they are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxpert.data.moments import Pseudobulk
+
+
+class Noise(NamedTuple):
+    """Squared standard errors; the variance of an effect is `condition` + `share` x `control`."""
+
+    condition: Float[np.ndarray, "C G"]
+    """Of the mean of each condition; NaN rows where it has no cells."""
+    control: Float[np.ndarray, "G"]
+    """Of the control mean, whose error all effects share."""
+    share: Float[np.ndarray, "C"]
+    """By how much the control beside a condition is less sure: 1 but for several strata."""
+
+    def total(self) -> Float[np.ndarray, "C G"]:
+        """Squared standard error of every effect."""
+        return self.condition + self.share[:, None] * self.control
+
+
+def noise_of(pseudobulk: Pseudobulk, control: int) -> Noise | None:
+    """Noise of the effects of a pseudobulk with variances; None where it has none, or fewer than
+    two control cells.
+
+    A condition of a single cell has no variance of its own: it gets the mean variance within all
+    conditions.
+    """
+    variance, cells = pseudobulk.variance, pseudobulk.cells
+    if variance is None or cells[control] < 2:
+        return None
+    freedom = np.maximum(cells - 1, 0)[:, None]
+    pooled = (freedom * np.nan_to_num(variance)).sum(0) / freedom.sum()
+    within = np.where(cells[:, None] > 1, variance, pooled)
+    # se^2 = s^2 / n (docs/evaluation.md, "Ceiling").
+    condition = within / np.where(cells > 0, cells, np.nan)[:, None]
+    share = np.ones(len(cells))
+    if pseudobulk.matched is not None:
+        effective = pseudobulk.matched.cells
+        share = cells[control] / np.where(effective > 0, effective, np.nan)
+    return Noise(condition, variance[control] / cells[control], share)
