@@ -12,6 +12,7 @@ _HOMES = {
         "read_terms",
     ),
     "jaxpert.app.check": ("check",),
+    "jaxpert.app.score": ("score",),
     "jaxpert.app.python": ("make_spec", "fit", "predict", "evaluate", "save", "load"),
     "jaxpert.tasks.screen.predict": ("embed_cells",),
     "jaxpert.tasks.translation.lines": ("load_lines",),

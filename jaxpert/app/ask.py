@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxpert.app import run
 from jaxpert.app.reopen import reopen
-from jaxpert.core import files, fit, workdir
+from jaxpert.core import files, fit, log, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Finished
 from jaxpert.core.paths import path_of
@@ -57,6 +57,30 @@ def predict_to_files(
             predicted.write_h5ad(part)
         write_table(table, long_table(predicted), index=False)
     return [output, table]
+
+
+def cells_to_file(
+    folder: str | Path, names: Sequence[str], output: Path, *, cells: int, seed: int
+) -> list[Path]:
+    """Predicted cells of a finished run as an .h5ad file in the form of cell-eval; of a run of
+    several seeds those of the first."""
+    from jaxpert.tasks.screen.cell_eval import predict_cells
+
+    finished = reopen(folder, seed=0)
+    if finished.family.task.name != "screen":
+        raise InputError(
+            f"{folder} is a run of the task {finished.family.task.name}, whose rows are no cells, "
+            "expected a run of a screen: leave --format out"
+        )
+    dataset = finished.problem.dataset
+    predicted = predict_cells(finished.fitted, dataset, names, cells=cells, seed=seed)
+    for note in predicted.uns["notes"]:
+        log.say(f"note: {note}")
+    with workdir.readable_errors(output, "--output"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with files.whole(output) as part:
+            predicted.write_h5ad(part)
+    return [output]
 
 
 def long_table(predicted: Any) -> Any:

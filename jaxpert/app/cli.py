@@ -26,6 +26,8 @@ HELP = """What will these cells look like under a perturbation nobody has measur
   jaxpert train --config=NAME[:VARIANT] ...   train, evaluate and report one model
   jaxpert predict RUN PERTURBATION ...        predict perturbations with a finished run
   jaxpert evaluate RUN                        score a finished run again
+  jaxpert score --real=FILE --pred=FILE ...   score the predictions of any tool
+  jaxpert compare RUN|FILE ...                runs and predictions side by side
   jaxpert figures RUN ...                     the figures of the paper behind the runs' model
   jaxpert tables RUN ...                      its tables
   jaxpert interpret RUN                       latent factors: what perturbations move (CRADLE-VAE)
@@ -59,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate": evaluate,
         "simulate": simulate,
         "check": check,
+        "score": score,
+        "compare": compare,
     }
     if name in OF_FAMILIES:
         return guarded(lambda: ask(name, arguments[1:]), UNDONE)
@@ -138,6 +142,13 @@ def predict(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--particles", help="generated cells behind each mean (default: the run's)")
     parser.add_argument("--seed", default="0", help="of generated cells (default: 0)")
+    parser.add_argument(
+        "--format",
+        choices=("jaxpert", "cell-eval"),
+        default="jaxpert",
+        help="cell-eval: cells on log1p, control included, in place of means (default: jaxpert)",
+    )
+    parser.add_argument("--cells", help="of each perturbation, for --format=cell-eval (100)")
     # Flags may stand between names, which the plain parser does not understand.
     parsed = parser.parse_intermixed_args(arguments)
     names = list(parsed.perturbations)
@@ -155,12 +166,33 @@ def predict(arguments: Sequence[str]) -> int:
             f"--output is {parsed.output!r}, expected the name of an .h5ad file: choose such a name"
         )
     options = {"seed": _whole("--seed", parsed.seed, 0)}
+    if parsed.format == "cell-eval":
+        return _predict_cells(parsed, names, output, options["seed"])
+    if parsed.cells is not None:
+        raise InputError(
+            "--cells is of the form of cell-eval, expected --format=cell-eval beside it: add that, "
+            "or take --particles for the cells behind a mean"
+        )
     if parsed.particles is not None:
         options["particles"] = _whole("--particles", parsed.particles, 2)
     # Imported after all flags were checked: it pulls in JAX.
     from jaxpert.app import ask
 
     for path in ask.predict_to_files(parsed.run, names, output, **options):
+        print(path)
+    return 0
+
+
+def _predict_cells(parsed: Any, names: Sequence[str], output: Any, seed: int) -> int:
+    if parsed.particles is not None:
+        raise InputError(
+            "--particles is the number of cells behind a mean, expected --cells with "
+            "--format=cell-eval: name that"
+        )
+    cells = 100 if parsed.cells is None else _whole("--cells", parsed.cells, 1)
+    from jaxpert.app import ask
+
+    for path in ask.cells_to_file(parsed.run, names, output, cells=cells, seed=seed):
         print(path)
     return 0
 
@@ -175,6 +207,39 @@ def evaluate(arguments: Sequence[str]) -> int:
 
     print(ask.evaluate_again(parsed.run, parsed.output or path_of(parsed.run) / "evaluation"))
     return 0
+
+
+def score(arguments: Sequence[str]) -> int:
+    """`jaxpert score --real=FILE --pred=FILE --output=FOLDER ...`."""
+    from jaxpert.tasks.screen.score_keys import ScoreKeys
+
+    parser = Parser("jaxpert score", description="Score the predictions of any tool.")
+    parser.add_argument("--real", required=True, help="cells (.h5ad), or the folder of a run")
+    parser.add_argument("--pred", required=True, help="predictions: .h5ad, or .csv of effects")
+    parser.add_argument("--output", metavar="FOLDER", default="scores", help="default: scores")
+    add_options(parser, ScoreKeys)
+    parsed = parser.parse_args(arguments)
+    keys = read_options(ScoreKeys, parsed)
+    # Imported after all flags were checked: it pulls in JAX.
+    from jaxpert.app.score import command_line
+
+    return command_line(parsed.real, parsed.pred, keys, parsed.output)
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """`jaxpert compare RUN|FILE ... --output=FOLDER`."""
+    from jaxpert.tasks.screen.score_keys import ScoreKeys
+
+    parser = Parser("jaxpert compare", description="Runs and predictions side by side.")
+    parser.add_argument("entries", nargs="+", metavar="RUN|FILE", help="the first is compared with")
+    parser.add_argument("--real", help="cells (.h5ad) that files are scored against")
+    parser.add_argument("--output", metavar="FOLDER", default="compared", help="default: compared")
+    add_options(parser, ScoreKeys)
+    parsed = parser.parse_intermixed_args(arguments)
+    keys = read_options(ScoreKeys, parsed)
+    from jaxpert.app.sidebyside import command_line
+
+    return command_line(parsed.entries, parsed.real, keys, parsed.output)
 
 
 def simulate(arguments: Sequence[str]) -> int:

@@ -42,6 +42,12 @@ def reopen(folder: str | Path, *, seed: int | None = None) -> Finished:
     return Finished(prepared.config, prepared.family, prepared.problem, fitted, metrics)
 
 
+def data_of(folder: str | Path) -> Prepared:
+    """The data of a run as they are now, its model built but without parameters."""
+    folder = path_of(folder).absolute()
+    return _prepare_again(workdir.read_config(folder), folder)
+
+
 def open_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Finished runs under labels that tell them apart: the name of the model, or where several have
     it, the folder's."""

@@ -284,7 +284,7 @@ class Dataset:
     name: str
     counts: Any
     """`scipy.sparse.csr_matrix [N, G]` of the smallest unsigned integer type that holds every count
-    exactly."""
+    exactly; what `scale` says otherwise."""
     cells: np.ndarray
     """[N] cell names."""
     genes: tuple[str, ...]
@@ -319,6 +319,9 @@ class Dataset:
     those of all strata together ("pooled")."""
     label_rules: LabelRules = LabelRules()
     """How names of conditions are written, for whoever asks for one."""
+    scale: str = "counts"
+    """"log2" for cells that are only measured and never trained on: `counts` then holds
+    log2(1 + T x / sum x) as float64, whatever the total T was."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of the cells in `split` ("all" for every cell)."""

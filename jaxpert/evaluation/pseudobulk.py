@@ -43,7 +43,7 @@ def observed_means(
 def means_of_rows(
     dataset: Dataset, rows: Int[np.ndarray, "n"], scale: str = "log2", *, variance: bool = False
 ) -> Pseudobulk:
-    """Pseudobulk of some cells."""
+    """Pseudobulk of some cells; those on a log scale already are averaged as they are."""
     # Indexing by all rows would copy the whole matrix.
     whole = len(rows) == dataset.counts.shape[0]
     counts = dataset.counts if whole else dataset.counts[rows]
@@ -54,9 +54,15 @@ def means_of_rows(
         None if stratum is None else stratum[rows],
         len(dataset.conditions),
         dataset.control,
-        scale,
+        scale_of(dataset, scale),
         variance=variance,
     )
+
+
+def scale_of(dataset: Dataset, scale: str = "log2") -> str:
+    """The scale to take means on, by its name in `moments.SCALES`: "given" for values that are no
+    counts any more."""
+    return scale if dataset.scale == "counts" else "given"
 
 
 def held_out_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
@@ -92,6 +98,7 @@ def technical_duplicate(
     control: int,
     rng: np.random.Generator,
     stratum: Int[np.ndarray, "N"] | None = None,
+    scale: str = "log2",
 ) -> tuple[Float[np.ndarray, "C G"], Float[np.ndarray, "C G"]]:
     """Effects from two random halves of every condition's cells: scored against each other they are
     the ceiling.
@@ -117,6 +124,6 @@ def technical_duplicate(
     for h in (0, 1):
         rows = np.sort(order[half == h])
         where = None if stratum is None else stratum[rows]
-        means = means_within(counts[rows], condition[rows], where, n_conditions, control)
+        means = means_within(counts[rows], condition[rows], where, n_conditions, control, scale)
         halves.append(effects(means, control))
     return halves[0], halves[1]

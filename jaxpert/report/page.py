@@ -43,6 +43,8 @@ READ = (
     "recovery",
     "run",
     "scores",
+    "scored",
+    "schools",
 )
 """Parts of metrics.json that have their own place or are for programs (`scores`: every seed at
 every threshold); whatever else it holds is listed at the end."""
@@ -81,10 +83,15 @@ def write_report(workdir: str | Path, sections: Mapping[str, Section] = NO_SECTI
             "before: check --workdir"
         )
     # One string, written at once, so that a report is never half there.
-    page = _environment().get_template("report.html").render(_content(workdir, sections))
+    page = render("report.html", **_content(workdir, sections))
     path = workdir / "report.html"
     files.write_text(path, page)
     return path
+
+
+def render(template: str, **content: Any) -> str:
+    """A page of one of the templates of this package."""
+    return _environment().get_template(template).render(content)
 
 
 def _environment() -> Any:
@@ -132,6 +139,7 @@ def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
         "curves": curves,
         "not_drawn": _mapping(workdir / "figures" / NOT_DRAWN, problems),
         "training": _training(rows),
+        "scored_facts": _without(metrics.get("scored"), "to know"),
         "facts": _without(metrics.get("data"), "notes"),
         "about": _without(metrics.get("run"), "command"),
         "rest": rest,
@@ -210,6 +218,10 @@ def _without(part: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
 def _title(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, str]:
     """Names of data set and model, from wherever they are known."""
     data, model = config.get("data") or {}, config.get("model") or {}
+    # Predictions of another tool have no config: their file names the model.
+    outside = (metrics.get("scored") or {}).get("predictions")
+    if outside:
+        model = {"name": Path(str(outside)).name}
     source = (metrics.get("data") or {}).get("name") or data.get("source") or "unknown data set"
     return {"data": Path(str(source)).name, "model": str(model.get("name") or "model")}
 

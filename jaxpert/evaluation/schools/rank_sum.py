@@ -83,7 +83,7 @@ def rank_sums(cells: Cells, control: int) -> RankSums:
 
     def fill(where: slice, block: Any) -> None:
         for gene in range(where.start, where.stop):
-            values, code = _column(block, gene - where.start, cells.code)
+            values, code = _column(block, int(gene - where.start), cells.code)
             sums.u[:, gene], sums.ties[:, gene] = of_gene(values, code, number, control)
 
     with ThreadPoolExecutor(WORKERS) as pool:

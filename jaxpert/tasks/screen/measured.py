@@ -92,6 +92,7 @@ def duplicate(
         dataset.control,
         np.random.default_rng(seed),
         None if stratum is None else stratum[rows],
+        pseudobulk.scale_of(dataset),
     )
 
 
