@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -120,12 +120,28 @@ def evaluate_again(folder: str | Path, output: str | Path) -> Path:
             return run.write_report(output)
 
 
-def simulate_to_files(preset: str, settings: str, seed: int, output: Path) -> list[Path]:
-    """A simulated screen as .h5ad and its truth as .truth.npz."""
+class Around(NamedTuple):
+    """Files that a screen is drawn around."""
+
+    effects: str
+    scale: str
+    profile: str
+
+
+def simulate_to_files(
+    preset: str | None, around: Around | None, settings: str, seed: int, output: Path
+) -> list[Path]:
+    """A simulated screen, of a preset or around the effects of a file, as .h5ad and its truth as
+    .truth.npz."""
     from jaxpert import simulate
+    from jaxpert.data.effects_file import simulate_files
     from jaxpert.tasks.screen.load import simulator_settings
 
-    cells, truth = simulate.simulate(preset, seed=seed, **simulator_settings(settings))
+    overrides = simulator_settings(settings)
+    if around is not None:
+        cells, truth = simulate_files(*around, seed=seed, **overrides)
+    else:
+        cells, truth = simulate.simulate(str(preset), seed=seed, **overrides)
     beside = output.with_suffix(".truth.npz")
     with workdir.readable_errors(output, "--output"):
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,7 @@ HELP = """What will these cells look like under a perturbation nobody has measur
   jaxpert pairs RUN                           pairs of genes that interact (GEARS)
   jaxpert study --family=NAME ...             the runs and tables of a paper's comparison
   jaxpert simulate PRESET                     a simulated screen and its truth
+  jaxpert simulate --effects=FILE ...         cells drawn around effects that were measured
 
 jaxpert COMMAND --help says more.
 """
@@ -243,9 +244,28 @@ def compare(arguments: Sequence[str]) -> int:
 
 
 def simulate(arguments: Sequence[str]) -> int:
-    """`jaxpert simulate PRESET`."""
+    """`jaxpert simulate PRESET`, or `jaxpert simulate --effects=FILE ...`."""
     parser = Parser("jaxpert simulate", description="A simulated screen, and what was planted.")
-    parser.add_argument("preset", help="tiny, demo, norman, dixit, replogle, adamson, lines, doses")
+    parser.add_argument(
+        "preset", nargs="?", help="tiny, demo, norman, dixit, replogle, adamson, lines, doses"
+    )
+    parser.add_argument(
+        "--effects",
+        default="",
+        metavar="FILE",
+        help="in place of a preset: log fold changes (conditions x genes) to draw cells around; "
+        "a .csv, .csv.gz, .parquet, .npz or .h5ad file, or `example`",
+    )
+    parser.add_argument("--scale", default="", help="of --effects: log2 or ln")
+    parser.add_argument(
+        "--control-profile",
+        default="",
+        metavar="FILE",
+        help="for --effects: the mean of every gene in control, or `drawn`",
+    )
+    parser.add_argument(
+        "--cells", help="of a preset in all, of --effects for every perturbation (default: 100)"
+    )
     parser.add_argument(
         "--output",
         default="simulated.h5ad",
@@ -255,13 +275,35 @@ def simulate(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", default="0", help="default: 0")
     parser.add_argument("--settings", default="", help="such as artifact_share=0.1,cells=3000")
     parsed = parser.parse_args(arguments)
+    _check_simulate(parsed)
     from jaxpert.app import ask
 
     seed = _whole("--seed", parsed.seed, 0)
     output = path_of(parsed.output)
-    for path in ask.simulate_to_files(parsed.preset, parsed.settings, seed, output):
+    settings_text = parsed.settings
+    if parsed.cells is not None:
+        cells = f"cells={_whole('--cells', parsed.cells, 1)}"
+        settings_text = f"{settings_text},{cells}" if settings_text else cells
+    around = None
+    if parsed.effects:
+        around = ask.Around(parsed.effects, parsed.scale, parsed.control_profile)
+    for path in ask.simulate_to_files(parsed.preset, around, settings_text, seed, output):
         print(path)
     return 0
+
+
+def _check_simulate(parsed: Any) -> None:
+    """One of a preset and a file of effects, and the file's flags with it alone."""
+    if bool(parsed.preset) == bool(parsed.effects):
+        raise InputError(
+            f"a preset ({parsed.preset or 'none'}) and --effects ({parsed.effects or 'none'}) were "
+            "given, expected one of them: see jaxpert simulate --help"
+        )
+    if parsed.preset and (parsed.scale or parsed.control_profile):
+        raise InputError(
+            "--scale or --control-profile was given with a preset, expected --effects with them: "
+            "leave them out"
+        )
 
 
 def ask(name: str, arguments: Sequence[str]) -> int:

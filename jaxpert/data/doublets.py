@@ -19,6 +19,13 @@ COMPONENTS = 30
 NO_THRESHOLD = "it found no threshold between single cells and simulated doublets"
 FEWEST_CELLS = 10
 """Below this neither version can simulate, embed and find neighbours."""
+FEWEST_FOR_RATES = 700
+"""Cells that share one call, where the share of doublets is to mean something.
+
+A score is a share of about 1.5 sqrt(N) neighbours along 30 components: of few cells both follow
+noise. The caller is told to expect 5 % of doublets, and calls so many only from here on
+(docs/evaluation.md, Quality pass rate)."""
+MOST_PARTS = 10
 DEGENERATE = (ValueError, IndexError, ArithmeticError, RuntimeError)
 """How the libraries fail on data of too few cells or variable genes."""
 
@@ -59,6 +66,23 @@ def call_doublets(
     if len(parts) > 1:
         total += f" in {len(parts)} random groups of cells"
     return doublet, (*notes, total)
+
+
+def parts_of(rows: int, cells_per_row: int, fewest: int = FEWEST_FOR_RATES) -> int:
+    """In how many parts (1 to 10) generated cells are called, each with cells of every row and at
+    least `fewest` cells; 0 where all of them together are fewer."""
+    # Cells of each row that make one part large enough, rounded up.
+    needed = -(-fewest // rows)
+    return min(MOST_PARTS, cells_per_row // max(needed, 1))
+
+
+def too_few(cells: int, method: str) -> str:
+    """Why doublets of generated cells are no criterion of their pass rate."""
+    return (
+        f"doublets are left out of the pass rate of generated cells: {method} needs "
+        f"{FEWEST_FOR_RATES} cells to call no more than it expects, and {cells} were generated "
+        "(raise evaluation.pass_cells)"
+    )
 
 
 def _groups(cells: int, group: int | None, seed: int) -> list[np.ndarray]:

@@ -3,7 +3,7 @@ let pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,15 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 from jaxpert.core.types import Model, PyTree, Request
 from jaxpert.evaluation.generate import generated_counts
 
-CHUNKS = 10
-"""The cells are generated and labelled in so many parts, each with cells of every condition: a
-doublet caller sees one part at a time, as in the paper."""
+CELLS, PARTS = 100, 10
+"""The published numbers: generated cells of each condition, and the parts in which they are
+labelled, each with cells of every condition. A doublet caller sees one part at a time."""
+
+
+def divided(cells_per_condition: int, parts: int = PARTS) -> list[int]:
+    """Cells of each condition in every part."""
+    cells = np.arange(cells_per_condition)
+    return [len(part) for part in np.array_split(cells, min(parts, cells_per_condition))]
 
 
 def pass_rate(
@@ -26,7 +32,7 @@ def pass_rate(
     request: Request,
     label: Callable[[Any], Bool[np.ndarray, "n"]],
     *,
-    cells_per_condition: int = 100,
+    parts: Sequence[int] = (CELLS // PARTS,) * PARTS,
     libraries: Float[np.ndarray, "_"] | None = None,
 ) -> dict[str, Any]:
     """Generate cells for every row of `request` and return the shares that fail none of the
@@ -37,28 +43,29 @@ def pass_rate(
         request: one row per condition, `failed` 0 (the paper's z_a = 0); `library` is used as it
             is, the paper's 10,000, unless `libraries` is given.
         label: CSR counts `[n, G]` of generated cells -> failed `[n]`, by the data set's thresholds.
-        cells_per_condition: generated cells per row.
+        parts: generated cells per row in each of the parts that are labelled by themselves
+            (`divided`).
         libraries: library sizes to draw from (those of QC-passed control cells), since cells of one
             fixed size pass more easily. The published code reports the more frequent label's share.
     """
     rows = len(request.library)
     passed, empty = np.zeros(rows), 0
     # Ten parts, as published (docs/evaluation.md, "Quality pass rate").
-    parts = np.array_split(np.arange(cells_per_condition), min(CHUNKS, cells_per_condition))
     for number, part in enumerate(parts):
         # A key for each part, so that no cell is generated twice.
         drawn = jax.random.fold_in(key, number)
-        options = {"cells_per_row": len(part), "libraries": libraries}
+        options = {"cells_per_row": part, "libraries": libraries}
         counts = generated_counts(model, params, state, drawn, request, **options)
         failed = np.asarray(label(counts), bool)
         # Generated rows run through all conditions before the next cell of each.
-        passed += (~failed).reshape(len(part), rows).sum(0)
+        passed += (~failed).reshape(part, rows).sum(0)
         empty += int((np.diff(counts.indptr) == 0).sum())
-    cells = rows * cells_per_condition
+    cells = rows * sum(parts)
     return {
         "overall": float(passed.sum() / cells),
-        "per_condition": (passed / cells_per_condition).tolist(),
+        "per_condition": (passed / sum(parts)).tolist(),
         "cells": cells,
         "empty": empty,
+        "parts": len(parts),
         "library": "request" if libraries is None else "resampled",
     }

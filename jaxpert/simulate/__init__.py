@@ -7,13 +7,25 @@ import sys
 import types
 
 from jaxpert.simulate.annotations import simulated_terms, write_edges, write_gmt
+from jaxpert.simulate.from_effects import Effects, EffectsSettings, Profile, simulate_effects
 from jaxpert.simulate.screen import simulate, simulate_chunks
 from jaxpert.simulate.settings import PRESETS, Settings
-from jaxpert.simulate.truth import LineTruth, Truth, load_truth, pool_truth, save_truth
+from jaxpert.simulate.truth import (
+    EffectsTruth,
+    LineTruth,
+    Truth,
+    load_truth,
+    pool_truth,
+    save_truth,
+)
 
 __all__ = [
+    "Effects",
+    "EffectsSettings",
+    "EffectsTruth",
     "LineTruth",
     "PRESETS",
+    "Profile",
     "Settings",
     "Truth",
     "load_truth",
@@ -21,6 +33,7 @@ __all__ = [
     "save_truth",
     "simulate",
     "simulate_chunks",
+    "simulate_effects",
     "simulated_terms",
     "write_edges",
     "write_gmt",

@@ -36,8 +36,18 @@ def draw_cells(
 
     `toxicity` is that of each condition.
     """
-    # The order of the draws below is part of what a seed means.
-    condition = _draw_conditions(rng, s, len(toxicity))
+    return draw_states(rng, s, genes, toxicity, _draw_conditions(rng, s, len(toxicity)))
+
+
+def draw_states(
+    rng: np.random.Generator,
+    s: Settings,
+    genes: dict[str, Any],
+    toxicity: np.ndarray,
+    condition: Int[np.ndarray, "N"],
+) -> dict[str, Any]:
+    """All that `draw_cells` draws of cells whose conditions are known."""
+    # The order of the draws is part of what a seed means, that of conditions being the first.
     batch = rng.integers(s.batches, size=s.cells)
     # Artifacts follow the condition of a cell, so the conditions are drawn before them.
     artifact = _draw_artifacts(rng, toxicity, condition, s.artifact_share)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.simulate.cells import ARTIFACT_DEPTH
-from jaxpert.simulate.truth import ARTIFACTS, Truth, cell_latent, cell_proportions
+from jaxpert.simulate.truth import ARTIFACTS, Truth, cell_latent, cell_rates
 
 BLOCK = 256
 """Cells per random stream: part of what a seed means, so changing it changes every simulated
@@ -99,7 +99,7 @@ def block_counts(truth: Truth, block: int) -> Any:
 
 def _clean_means(truth: Truth, cells: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
     """Expected counts: library x share."""
-    return cell_proportions(truth, cells) * truth.library[cells, None]
+    return cell_rates(truth, cells) * truth.library[cells, None]
 
 
 def artifact_means(truth: Truth, cells: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
@@ -108,7 +108,7 @@ def artifact_means(truth: Truth, cells: Int[np.ndarray, "n"]) -> Float[np.ndarra
     artifact, mixing = truth.artifact[cells], truth.mixing[cells, None]
     # Artifacts shift the state of the cell first, and its reads are mixed and thinned after that.
     latent = cell_latent(truth, cells) + truth.artifact_latent[artifact]
-    share = cell_proportions(truth, cells, latent)
+    share = cell_rates(truth, cells, latent)
     for name, profile in (("ambient", truth.ambient), ("haemoglobin", truth.haemoglobin)):
         mixed = artifact == ARTIFACTS.index(name)
         share[mixed] = (1 - mixing[mixed]) * share[mixed] + mixing[mixed] * profile

@@ -54,12 +54,11 @@ def draw_genes(rng: np.random.Generator, s: Settings) -> dict[str, Any]:
     """Names, baseline log-rates, dispersions, and how far batches shift them."""
     genes = _names(s)
     classes = classify(genes)
-    r = _draw_inverse_dispersions(rng, classes)
+    r = draw_inverse_dispersions(rng, classes)
     base = _draw_baseline(rng, s, classes, r)
     batch_depth = np.exp(rng.normal(0, s.batch_depth_sd, s.batches))
     # The wanted spread of libraries is that between all cells: what batches add is taken off.
     umis_variance = max(s.umis_log_sd**2 - s.batch_depth_sd**2, SMALLEST_VARIANCE)
-    mt, ribo = classes.mitochondrial, classes.ribosomal
     return {
         "genes": genes,
         "base": base.astype(np.float32),
@@ -69,14 +68,22 @@ def draw_genes(rng: np.random.Generator, s: Settings) -> dict[str, Any]:
         # The geometric mean of the depths is 1, so that the median library stays as set.
         "batch_depth": batch_depth / np.exp(np.log(batch_depth).mean()),
         "batch_shift": rng.normal(0, s.batch_gene_sd, (s.batches, s.genes)).astype(np.float32),
-        "technical_sd": np.array(
-            [
-                # The dispersion of genes adds to their class's spread, so it is taken off.
-                _remaining_sd(MT_LOG_SD, base[mt], r[mt]),
-                _remaining_sd(RIBO_LOG_SD, base[ribo], r[ribo]),
-            ]
-        ),
+        "technical_sd": technical_sd(classes, base, r),
     }
+
+
+def technical_sd(
+    classes: GeneClasses, base: Float[np.ndarray, "G"], r: Float[np.ndarray, "G"]
+) -> Float[np.ndarray, "2"]:
+    """Spread of the mitochondrial and the ribosomal axis over cells."""
+    mt, ribo = classes.mitochondrial, classes.ribosomal
+    return np.array(
+        [
+            # The dispersion of genes adds to their class's spread, so it is taken off.
+            _remaining_sd(MT_LOG_SD, base[mt], r[mt]),
+            _remaining_sd(RIBO_LOG_SD, base[ribo], r[ribo]),
+        ]
+    )
 
 
 def _names(s: Settings) -> np.ndarray:
@@ -88,7 +95,7 @@ def _names(s: Settings) -> np.ndarray:
     return np.array(named + targets + [f"SIM{i + 1:0{width}d}" for i in range(rest)])
 
 
-def _draw_inverse_dispersions(
+def draw_inverse_dispersions(
     rng: np.random.Generator, classes: GeneClasses
 ) -> Float[np.ndarray, "G"]:
     """Log-normal inverse dispersions r; the variance of a count of mean m is m + m^2 / r."""
@@ -164,10 +171,9 @@ def _remaining_sd(total: float, base: np.ndarray, r: np.ndarray) -> float:
 
 
 def draw_programs(
-    rng: np.random.Generator, s: Settings, genes: np.ndarray, base: np.ndarray
+    rng: np.random.Generator, s: Settings, classes: GeneClasses, base: np.ndarray
 ) -> dict[str, Any]:
     """Sparse heavy-tailed loadings, the axes of structural genes, and what artifacts do to both."""
-    classes = classify(genes)
     loaded = rng.random((s.programs, s.genes)) < s.loading_share
     size = rng.laplace(0, s.loading_scale, loaded.shape).clip(-MAX_LOADING, MAX_LOADING)
     # Abundant genes move less (docs/simulator.md, Effects), by the root of their share.
@@ -185,7 +191,8 @@ def draw_programs(
     return {
         "loadings": loadings.astype(np.float32),
         "artifact_latent": artifact_latent.astype(np.float32),
-        "haemoglobin": (weights / weights.sum()).astype(np.float32),
+        # A file may have no such gene, and a profile of zeros then.
+        "haemoglobin": (weights / max(weights.sum(), 1e-12)).astype(np.float32),
     }
 
 

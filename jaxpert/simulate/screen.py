@@ -12,7 +12,7 @@ from jaxpert.core.errors import InputError
 from jaxpert.simulate.cells import draw_cells
 from jaxpert.simulate.counts import matrix, rows
 from jaxpert.simulate.effects import draw_conditions, draw_targets
-from jaxpert.simulate.genes import draw_genes, draw_programs
+from jaxpert.simulate.genes import classify, draw_genes, draw_programs
 from jaxpert.simulate.lines import draw_lines
 from jaxpert.simulate.means import add_means
 from jaxpert.simulate.settings import Settings, genes_seen, resolve
@@ -68,7 +68,7 @@ def simulate(
             "simulate_chunks, or fewer `cells`"
         )
     truth = draw_truth(settings, seed)
-    return _anndata(truth, matrix(truth, workers), slice(None), preset), truth
+    return to_anndata(truth, matrix(truth, workers), slice(None), preset), truth
 
 
 def simulate_chunks(
@@ -93,30 +93,32 @@ def simulate_chunks(
     def pieces() -> Iterator[Any]:
         for start in range(0, len(truth.condition), chunk):
             counts = rows(truth, start, start + chunk, workers)
-            yield _anndata(truth, counts, slice(start, start + chunk), preset)
+            yield to_anndata(truth, counts, slice(start, start + chunk), preset)
 
     return truth, pieces()
 
 
 def draw_truth(settings: Settings, seed: int) -> Truth:
     """Everything about the screen but its counts."""
+    check_seed(seed)
+    return add_means(draw_generators(settings, seed), settings.reference_cells)
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what is no seed."""
     # A truth value is an int to Python, so `seed=True` would pass for seed 1.
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(
             f"the simulator's seed is {seed!r}, expected a whole number, 0 or more: correct it"
         )
-    return add_means(draw_generators(settings, seed), settings.reference_cells)
 
 
 def draw_generators(s: Settings, seed: int) -> Truth:
     """All that generates a screen: a truth whose expected means are still 0 (`add_means` fills
     them)."""
-    # The place in STREAMS is part of what a seed means, so new parts go to its end.
-    streams: dict[str, np.random.Generator] = {}
-    for i, name in enumerate(STREAMS):
-        streams[name] = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i)))
+    streams = streams_of(seed)
     genes = draw_genes(streams["genes"], s)
-    programs = draw_programs(streams["programs"], s, genes["genes"], genes["base"])
+    programs = draw_programs(streams["programs"], s, classify(genes["genes"]), genes["base"])
     targets = draw_targets(streams["targets"], s, genes["genes"])
     if s.lines > 1 or s.doses > 0:
         kind: type[Truth] = LineTruth
@@ -130,10 +132,19 @@ def draw_generators(s: Settings, seed: int) -> Truth:
     cells = draw_cells(streams["cells"], s, genes, toxicity)
     parts = genes | programs | targets | conditions | cells
     # The means are filled in last, since they follow from everything that is drawn here.
-    return kind(seed=np.array(seed), **parts, **_no_means(s, len(conditions["conditions"])))
+    return kind(seed=np.array(seed), **parts, **no_means(s, len(conditions["conditions"])))
 
 
-def _no_means(s: Settings, n_conditions: int) -> dict[str, np.ndarray]:
+def streams_of(seed: int) -> dict[str, np.random.Generator]:
+    """The random stream of every part."""
+    # The place in STREAMS is part of what a seed means, so new parts go to its end.
+    streams: dict[str, np.random.Generator] = {}
+    for i, name in enumerate(STREAMS):
+        streams[name] = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, i)))
+    return streams
+
+
+def no_means(s: Settings, n_conditions: int) -> dict[str, np.ndarray]:
     """The fields that only `add_means` can fill."""
     # NaN stands for scores that only pairs have; means of 0 are overwritten for every condition.
     n_artifacts = len(ARTIFACTS)
@@ -147,7 +158,8 @@ def _no_means(s: Settings, n_conditions: int) -> dict[str, np.ndarray]:
     }
 
 
-def _anndata(truth: Truth, counts: Any, part: slice, preset: str) -> Any:
+def to_anndata(truth: Truth, counts: Any, part: slice, preset: str) -> Any:
+    """Counts of some cells with what the file says of them."""
     import anndata
     import pandas as pd
 

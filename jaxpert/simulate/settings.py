@@ -199,10 +199,14 @@ def resolve(preset: str, overrides: dict[str, Any]) -> Settings:
     _check(chosen)
     if chosen.umis:
         return chosen
+    return replace(chosen, umis=panel_umis(chosen.genes))
+
+
+def panel_umis(genes: int) -> float:
+    """Median library that suits a number of genes."""
     # A panel holds the better-expressed genes, so its library shrinks more slowly than its number
     # of genes: by the cube root (docs/simulator.md, Counts).
-    part = min(1.0, (chosen.genes / FULL_GENES) ** (1 / 3))
-    return replace(chosen, umis=FULL_UMIS * part)
+    return FULL_UMIS * min(1.0, (genes / FULL_GENES) ** (1 / 3))
 
 
 def _check(s: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -136,6 +137,22 @@ class LineTruth(Truth):
         return first[self.line[condition]]
 
 
+@dataclass(frozen=True)
+class EffectsTruth(Truth):
+    """Truth of a screen drawn around the effects of a file (docs/simulator.md, Effects of a file).
+
+    The log-rate has `gene_effects` in place of programs and own genes, and is not normalised: the
+    expected count of a gene is library x share in control x e^effect whatever the other genes do,
+    so log folds of expected counts are those of the file. `base` is what makes the mean over
+    basal states that of the control profile. What the file cannot tell is empty: `masks`,
+    `strengths`, `effects` and `own_effect` are 0, `pathway` is -1 and `kind` "". The residual of
+    `gi` is the norm over genes.
+    """
+
+    gene_effects: Float[np.ndarray, "C G"]
+    """Natural log folds of every condition, 0 for the control."""
+
+
 def pool_truth(truth: Truth) -> Truth:
     """A truth with one condition for each perturbation as the file names it.
 
@@ -181,6 +198,8 @@ def condition_shift(truth: Truth, condition: Int[np.ndarray, "n"]) -> Float[np.n
     programs = truth.condition_effects.shape[1]
     shift = truth.condition_effects[condition] @ truth.loadings[:programs]
     shift[:, truth.own_gene] += own_shift(truth, condition)
+    if isinstance(truth, EffectsTruth):
+        return shift + truth.gene_effects[condition]
     if isinstance(truth, LineTruth):
         return shift + truth.line_shift[truth.line[condition]]
     return shift
@@ -201,6 +220,26 @@ def cell_proportions(
 ) -> Float[np.ndarray, "n G"]:
     """Expected expression of cells as shares of the whole; without artifacts unless `latent` has
     them."""
+    rate = _rates(truth, rows, latent)
+    # Softmax; log-rates are near the logarithms of shares, so their powers need no guard.
+    rate /= rate.sum(1, keepdims=True)
+    return rate
+
+
+def cell_rates(
+    truth: Truth, rows: Int[np.ndarray, "n"], latent: Float[np.ndarray, "n Q"] | None = None
+) -> Float[np.ndarray, "n G"]:
+    """Expected counts of cells over their library: shares, but for an `EffectsTruth`, whose genes
+    do not push one another aside."""
+    if isinstance(truth, EffectsTruth):
+        return _rates(truth, rows, latent)
+    return cell_proportions(truth, rows, latent)
+
+
+def _rates(
+    truth: Truth, rows: Int[np.ndarray, "n"], latent: Float[np.ndarray, "n Q"] | None
+) -> Float[np.ndarray, "n G"]:
+    """The powers of the log-rates."""
     latent = cell_latent(truth, rows) if latent is None else latent
     # log rate = base + batch + own genes + line + loadings (basal + perturbation + artifact), added
     # up in place, since the array is [n, G].
@@ -210,10 +249,9 @@ def cell_proportions(
     log_rate[:, truth.own_gene] += own_shift(truth, truth.condition[rows])
     if isinstance(truth, LineTruth):
         log_rate += truth.line_shift[truth.line[truth.condition[rows]]]
-    # Softmax; log-rates are near the logarithms of shares, so their powers need no guard.
-    rate = np.exp(log_rate, out=log_rate)
-    rate /= rate.sum(1, keepdims=True)
-    return rate
+    if isinstance(truth, EffectsTruth):
+        log_rate += truth.gene_effects[truth.condition[rows]]
+    return np.exp(log_rate, out=log_rate)
 
 
 def save_truth(truth: Truth, path: str | Path) -> None:
@@ -226,8 +264,7 @@ def load_truth(path: str | Path) -> Truth:
     try:
         # Files of others may come in, so nothing is unpickled.
         with path_of(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            # Only a screen with lines has this field, so it tells the two kinds apart.
-            kind = LineTruth if "line_shift" in stored else Truth
+            kind = _kind(stored)
             return kind(**{f.name: stored[f.name] for f in fields(kind)})
     except FileNotFoundError:
         raise InputError(
@@ -239,3 +276,10 @@ def load_truth(path: str | Path) -> Truth:
             f"{path} is no truth of a simulated screen ({error}), expected what save_truth wrote: "
             "write it anew by save_truth"
         ) from None
+
+
+def _kind(stored: Any) -> type[Truth]:
+    """Told by the field that only this kind of truth has."""
+    if "line_shift" in stored:
+        return LineTruth
+    return EffectsTruth if "gene_effects" in stored else Truth

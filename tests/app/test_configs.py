@@ -20,6 +20,9 @@ VARIANTS = {
         f"{model},{screen}" for model in BASELINES for screen in (*SCREENS, "demo", "test")
     ]
 }
+VARIANTS["norman_effects"] = [
+    f"{model},{size}" for model in ("gears", "sams_vae") for size in ("full", "demo", "test")
+]
 VARIANTS |= {
     f"cycseq_{stage}": ["full", "demo", "test", "paper", "reference"]
     for stage in ("pretrain", "finetune", "dose")

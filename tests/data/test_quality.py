@@ -8,7 +8,7 @@ from scipy import sparse
 from jaxpert import data
 from jaxpert.core.types import InputError
 from jaxpert.data import counts as counts_module
-from jaxpert.data.doublets import call_doublets
+from jaxpert.data.doublets import FEWEST_FOR_RATES, call_doublets, parts_of
 from jaxpert.data.quality import failed, keep_unfiltered, quality_metrics, thresholds
 from jaxpert.data.subset import keep_cells
 
@@ -119,6 +119,19 @@ def mixed():
     return sparse.csr_matrix(np.minimum(x, 255).astype(np.uint8))
 
 
+@pytest.fixture(scope="module")
+def alike():
+    """Cells of one type without artifacts, from the simulator."""
+    options = {
+        "cells": 1_000,
+        "singles": 1,
+        "pairs": 0,
+        "control_share": 0.9,
+        "strength_scale": 0.1,
+    }
+    return data.simulate("demo", artifact_share=0.0, reference_cells=2, **options)[0].X
+
+
 @pytest.mark.parametrize("method", ["scrublet", "scanpy"])
 def test_planted_doublets_are_called(mixed, method, capsys):
     state = np.random.get_state()[1].copy()
@@ -140,6 +153,20 @@ def test_doublets_in_groups(mixed):
 def test_too_few_cells_for_doublets_is_said(mixed, method, cells):
     calls, notes = call_doublets(mixed[:cells], method)
     assert not calls.any() and "gave no calls" in notes[0] or cells == 12
+
+
+def test_parts_hold_enough_cells_to_call_doublets_among():
+    """71 conditions of the demo, 26 labels, 15 conditions: 700 cells are 10, 27 and 47 of each."""
+    assert [parts_of(71, cells) for cells in (9, 10, 19, 20, 100, 1000)] == [0, 1, 1, 2, 10, 10]
+    assert [parts_of(26, cells) for cells in (26, 27, 100)] == [0, 1, 3]
+    assert [parts_of(15, cells) for cells in (10, 46, 47)] == [0, 0, 1]
+    assert parts_of(2_000, 1) == 1
+
+
+def test_fewer_cells_than_the_limit_are_called_doublets_that_they_are_not(alike):
+    """Cells of one type without a doublet: the limit is where the expected 5 % are not passed."""
+    false = {n: call_doublets(alike[:n], "scrublet")[0].mean() for n in (70, FEWEST_FOR_RATES)}
+    assert false[70] > 0.3 and false[FEWEST_FOR_RATES] < 0.08
 
 
 def test_doublets_of_generated_cells_are_called_in_interleaved_parts(mixed):

@@ -53,9 +53,10 @@ def write_interpretation(runs: Sequence[Run], folder: Path, options: InterpretOp
     )
     write_tables(interpretation, folder)
     recovery = None
-    # Only a simulated screen has planted masks to compare with.
-    if finished.problem.truth is not None:
-        recovery = recover_masks(interpretation, finished.problem.truth)
+    truth = finished.problem.truth
+    # Only a simulated screen has planted masks to compare with, and of a file's effects none.
+    if truth is not None and truth.masks.any():
+        recovery = recover_masks(interpretation, truth)
         write_recovery(recovery, folder)
     # Figures come last, since any of them may fail.
     draw(interpretation, folder)

@@ -14,6 +14,7 @@ from jaxpert import data
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, InputError
+from jaxpert.data.doublets import parts_of, too_few
 from jaxpert.evaluation import compare, pseudobulk, quality_pass
 from jaxpert.tasks.screen.measured import Measured, duplicates, measure
 from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effects
@@ -79,7 +80,8 @@ def quality_pass_rates(
     and with resampled ones.
 
     Thresholds are those of the modelled genes; resampled libraries are those of the QC-passed
-    control cells.
+    control cells. Doublets are a criterion only where enough cells are generated to call them;
+    else `notes` of each rate says that they are left out (docs/evaluation.md, Quality pass rate).
     """
     if dataset.quality is None:
         raise InputError(
@@ -94,6 +96,8 @@ def quality_pass_rates(
     bounds = data.modelled_thresholds(dataset)[dataset.quality.multiplier]
     classes = data.gene_classes(dataset)
 
+    doublets, parts, notes = _doublet_calls(dataset, cells_per_condition, doublets)
+
     def label(counts: Any) -> np.ndarray:
         # Doublets of generated cells are called anew, since the data's calls say nothing of them.
         return data.label_generated(counts, classes, bounds, doublets=doublets, chunks=1)
@@ -107,9 +111,10 @@ def quality_pass_rates(
             jax.random.fold_in(jax.random.key(seed), Stream.EVALUATE),
             make_request(dataset.condition_treatments, library=library),
             label,
-            cells_per_condition=cells_per_condition,
+            parts=quality_pass.divided(cells_per_condition, parts),
             libraries=pool,
         )
+        rates["notes"] = list(notes)
         by_condition = rates.pop("per_condition", ())
         if len(by_condition):
             rates["per_condition"] = dict(zip(dataset.conditions, by_condition, strict=False))
@@ -117,6 +122,21 @@ def quality_pass_rates(
 
     # A library of 0 would generate empty cells.
     return {"fixed_library": rate(None), "resampled_library": rate(libraries[libraries > 0])}
+
+
+def _doublet_calls(
+    dataset: Dataset, cells_per_condition: int, method: str
+) -> tuple[str, int, tuple[str, ...]]:
+    """How doublets of generated cells are called, in how many parts, and what is to be said."""
+    if method == "none":
+        return method, quality_pass.PARTS, ()
+    rows = len(dataset.conditions)
+    parts = parts_of(rows, cells_per_condition)
+    if parts:
+        return method, parts, ()
+    # A rate with calls among too few cells would be that of the caller, not of the model.
+    note = too_few(rows * cells_per_condition, method)
+    return "none", quality_pass.PARTS, (note,)
 
 
 def log_likelihood(

@@ -11,6 +11,7 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.aliases import aliases_of, annotate
 from jaxpert.data.gene_graphs import COEXPRESSION, ONTOLOGY
 from jaxpert.data.ontology import Annotations, read_annotations
+from jaxpert.simulate import EffectsTruth
 from jaxpert.tasks.screen.keys import GraphKeys, ScreenConfig
 
 Terms = Mapping[str, Collection[str]]
@@ -66,6 +67,12 @@ def _annotations(graphs: GraphKeys, folder: str, truth: Any) -> Annotations:
     if graphs.ontology:
         return read_annotations(graphs.ontology, graphs.aspects)
     # Simulated cells bring annotations of their own, partly wrong as real ones are.
+    if truth is not None and isinstance(truth, EffectsTruth):
+        raise InputError(
+            "graphs.ontology is empty and the effects of a file bring no annotations, expected a "
+            "file of them for the graph 'ontology': set it to a GMT or GAF file or to `human`, or "
+            "set model.kwargs.perturbation_graphs=none"
+        )
     if truth is not None:
         return Annotations(data.simulated_terms(truth), {})
     raise InputError(

@@ -113,6 +113,18 @@ class DataKeys(LabelKeys):
         "of the simulated screen: tiny, demo, norman, dixit, replogle, adamson, lines",
         filled=True,
     )
+    effects: str = setting(
+        "",
+        "in place of the preset: a table of log fold changes (conditions x genes) to draw cells "
+        "around, or `example`; empty: the preset",
+    )
+    effects_scale: str = setting(
+        "", "logarithm of data.effects: log2 or ln", choices=("", "log2", "ln")
+    )
+    control_profile: str = setting(
+        "",
+        "for data.effects: a table with the mean of every gene in control, or `drawn`",
+    )
     simulation_seed: int = setting(0, "of the simulated screen", at_least=0, at_most=LARGEST_SEED)
     simulation: str = setting(
         "", "settings of the simulated screen, such as artifact_share=0.1,cells=3000"

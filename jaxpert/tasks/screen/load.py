@@ -11,6 +11,7 @@ from jaxpert import data
 from jaxpert.core.family import Family, Problem
 from jaxpert.core.ranges import brief, number
 from jaxpert.core.types import SPLITS, Dataset, InputError
+from jaxpert.data.effects_file import simulate_files
 from jaxpert.data.gene_graphs import ONTOLOGY
 from jaxpert.data.labels_asked import known_names, listed, sets_asked
 from jaxpert.tasks.screen import audit, feeds, figures, understood
@@ -128,16 +129,40 @@ def read_source(config: ScreenConfig) -> tuple[Dataset, Any]:
     """The cells that a config names, as they are read, and their truth."""
     keys, folder = config.data, config.data.folder or None
     doublets = config.quality.doublets
+    _check_effects(keys)
     if keys.source in data.SOURCES:  # public screens have columns that are known
         return data.load(keys.source, folder=folder, doublets=doublets), None
     if keys.source != "simulated":
         options = read_options(keys) | {"gene_columns": gene_columns(config.quality)}
         return data.load(keys.source, folder=folder, doublets=doublets, **options), None
-    cells, truth = data.simulate(
-        keys.preset, seed=keys.simulation_seed, **simulator_settings(keys.simulation)
-    )
+    cells, truth = _simulated(keys)
     options = read_options(keys) | {"name": "simulated"}
     return data.load(cells, folder=folder, doublets=doublets, **options), truth
+
+
+def _simulated(keys: DataKeys) -> tuple[Any, Any]:
+    overrides = simulator_settings(keys.simulation)
+    seed = keys.simulation_seed
+    if not keys.effects:
+        return data.simulate(keys.preset, seed=seed, **overrides)
+    return simulate_files(
+        keys.effects, keys.effects_scale, keys.control_profile, seed=seed, **overrides
+    )
+
+
+def _check_effects(keys: DataKeys) -> None:
+    """What belongs to the effects of a file comes with them, and for simulated cells."""
+    if keys.effects and keys.source != "simulated":
+        raise InputError(
+            f"data.effects is {keys.effects!r} beside data.source={keys.source}, expected "
+            "data.source=simulated with it: leave one of them out"
+        )
+    for name in ("effects_scale", "control_profile"):
+        if getattr(keys, name) and not keys.effects:
+            raise InputError(
+                f"data.{name} is {getattr(keys, name)!r} without data.effects, expected a table "
+                "of effects with it: name one or leave this out"
+            )
 
 
 def label(quality: QualityKeys, dataset: Dataset) -> Dataset:

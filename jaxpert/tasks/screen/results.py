@@ -87,6 +87,7 @@ def evaluate_run(
         # The first entries are those of all seeds at the run's own threshold.
         metrics["seeds"] = over_seeds([entry["model"] for entry in metrics["scores"][: len(seeds)]])
     metrics["quality"] = scored[0].quality
+    metrics["notes"] = [*metrics["notes"], *_rate_notes(scored[0].quality)]
     for name in keys.scores_of:
         scores_of_paper = others[name].scores
         assert scores_of_paper is not None, "checked when the data were loaded"
@@ -150,6 +151,14 @@ def _score_all(
             quality = _quality(config, of.dataset, single, seed)
             scored.append(_Scored(seed, multiplier, scores, quality))
     return scored
+
+
+def _rate_notes(quality: Mapping[str, Any]) -> list[str]:
+    """Notes on the pass rates, those of both libraries once."""
+    notes: list[str] = []
+    for rate in quality.get("pass_rate", {}).values():
+        notes += rate["notes"]
+    return list(dict.fromkeys(notes))
 
 
 def _quality(config: ScreenConfig, dataset: Dataset, fitted: Fitted, seed: int) -> dict[str, Any]:

@@ -28,8 +28,8 @@ CELLS_PER_PERTURBATION = 10
 some are left out."""
 COMPONENTS = 50
 PAPER_LIBRARY, NO_PATHWAY = 1e4, "none"
-DOUBLET_CELLS = 10
-"""Generated cells of each condition that the doublet caller sees at a time, as in the paper."""
+GENERATED = ("fixed", "resampled")
+"""Of `plots.SOURCES`, those of generated cells."""
 SPACE = f"first {COMPONENTS} principal components of ln(1 + 1e4 x / sum x)"
 
 
@@ -59,6 +59,10 @@ def draw_quality(folder: Path, name: str, runs: Sequence[Run], cells: int, seed:
         row = {"group": group.label, "cells": len(counts), "pass_rate": group.pass_rate}
         row["doublets"] = float(group.metrics["doublet"].mean())
         row["without_counts"] = int((counts == 0).sum())
+        called = runs[0].finished.config.quality.doublets != "none"
+        # Real cells come with their calls, however few of them a group has.
+        if called and group.source in GENERATED and len(counts) < doublets.FEWEST_FOR_RATES:
+            row["note"] = doublets.too_few(len(counts), "the doublet caller")
         rows.append(row)
     numbers = {
         "data": dataset.name,
@@ -177,7 +181,7 @@ def pathways(
     if sets is not None:
         return genesets.pathways_of(finished.problem.dataset.treatments, sets)
     truth = finished.problem.truth
-    if truth is None:
+    if truth is None or not (truth.pathway >= 0).any():
         return None
     planted = {}
     for name, number in zip(truth.treatments, truth.pathway, strict=True):
@@ -256,10 +260,11 @@ def _real_groups(dataset: Dataset, bounds: Mapping[str, float]) -> list[Group]:
 
 
 def _doublets(counts: Any, rows: int, method: str, seed: int) -> Bool[np.ndarray, "n"]:
-    """Doublets called among generated cells alone, in parts that hold cells of every condition."""
+    """Doublets called among generated cells alone, in parts that hold cells of every condition;
+    none where there are too few cells for it."""
     # A column of calls says nothing of generated cells.
     method = method if method in doublets.METHODS else "scrublet"
-    parts = max(1, counts.shape[0] // rows // DOUBLET_CELLS)
+    parts = doublets.parts_of(rows, counts.shape[0] // rows)
     called = np.zeros(counts.shape[0], bool)
     for part in range(parts):
         called[part::parts], _ = doublets.call_doublets(counts[part::parts], method, seed)
