@@ -11,15 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert.simulate.cells import ARTIFACT_DEPTH, MIXING
+from jaxpert.simulate.expectations import generating_table, interpolate, log2_of_rows, log2_tables
 from jaxpert.simulate.truth import ARTIFACTS, GI_SCORES, EffectsTruth, Truth, condition_shift
-
-LOG_MEANS = np.linspace(-14.0, 10.0, 128)
-"""Log-means at which expectations are tabulated."""
-DISPERSIONS = 24
-"""Inverse dispersions at which they are."""
-SCALE = 1e4
-LIBRARY_STEP = 0.1
-"""Of the natural logarithm of libraries, between those that have a table."""
 
 
 class Reference(NamedTuple):
@@ -96,14 +89,19 @@ def expected_means(
 
     All rows share the same reference states (common random numbers), so that differences between
     rows carry next to no sampling error. Given a state, the mean over counts is no sample but the
-    exact Gamma-Poisson expectation with sum x replaced by the library (`expected_log2`), read from
-    a table by linear interpolation.
+    exact Gamma-Poisson expectation with sum x replaced by the library
+    (`expectations.expected_log2`), read from a table by linear interpolation.
     """
+    generating = generating_table(truth.inverse_dispersion)
     depth, mixing, profile = spoiling or (1.0, 0.0, 0.0)
     depth_of_row = np.broadcast_to(depth, (len(shift), 1))
     # Sums over states are kept, not the states, so memory does not grow with their number.
     proportion, log2 = np.zeros(shift.shape, np.float32), np.zeros(shift.shape, np.float32)
-    for log_rate, library in zip(*reference, strict=True):
+    levels = np.unique(depth)
+    # One product for all states and depths; rows of EffectsTruth have libraries of their own.
+    tables = log2_tables(generating, (reference.library[:, None] * levels).ravel())
+    tables = tables.reshape(len(reference.library), len(levels), *tables.shape[1:])
+    for log_rate, library, of_levels in zip(*reference, tables, strict=True):
         # Softmax: log-rates are near the logarithms of shares, so their powers need no guard.
         share = np.exp(shift + log_rate)
         total = share.sum(1, keepdims=True)
@@ -113,87 +111,15 @@ def expected_means(
         proportion += share
         if isinstance(truth, EffectsTruth):
             # Rates that are not normalised change the counts of a cell, so every row has its own.
-            log2 += _log2_of_rows(truth.inverse_dispersion, share, library * depth * total)
+            log2 += log2_of_rows(generating, share, library * depth * total)
             continue
         # A table holds for one library, so rows of one depth go together.
-        for level in np.unique(depth):
+        for level, table in zip(levels, of_levels, strict=True):
             rows = np.flatnonzero(depth_of_row == level)
-            table = _gene_table(truth.inverse_dispersion, library * level)
-            log2[rows] += _interpolate(table, np.log(share[rows] * np.float32(library * level)))
+            log_mean = np.log(share[rows] * np.float32(library * level))
+            log2[rows] += interpolate(generating, table, log_mean)
     # Every reference state weighs alike, since the hypercube is stratified.
     return proportion / len(reference.library), log2 / len(reference.library)
-
-
-def expected_log2(
-    mean: Float[np.ndarray, "..."], r: Float[np.ndarray, "..."], library: float
-) -> Float[np.ndarray, "..."]:
-    """E log2(1 + c x) for x ~ Gamma-Poisson and c = 1e4 / library.
-
-    ln(1 + c x) = int (e^-t / t) (1 - e^(-c t x)) dt turns the expectation into one integral over
-    the probability generating function (1 + mean (1 - s) / r)^-r, here by the trapezoid rule in ln
-    t.
-    """
-    step = 0.25
-    total = np.zeros(np.broadcast_shapes(mean.shape, r.shape))
-    # The integrand vanishes at both ends of this range; in ln t the factor 1 / t is gone.
-    for t in np.exp(np.arange(-18.0, 4.0, step)):
-        thinned = -np.expm1(-SCALE / library * t)  # 1 - s for s = e^(-c t)
-        total += np.exp(-t) * -np.expm1(-r * np.log1p(mean * thinned / r))
-    return total * step / np.log(2)
-
-
-def _log2_of_rows(
-    r: Float[np.ndarray, "G"], share: Float[np.ndarray, "R G"], library: Float[np.ndarray, "R 1"]
-) -> Float[np.ndarray, "R G"]:
-    """`expected_log2` of rows that each have a library: linear in its logarithm between the tables
-    of two libraries 10 % apart, which is exact to 5e-4."""
-    log_mean = np.log(share * library).astype(np.float32)
-    place = np.log(library[:, 0]) / LIBRARY_STEP
-    low = np.floor(place)
-    log2 = np.zeros(share.shape, np.float32)
-    for level in np.unique([low, low + 1]):
-        # A row reads the table below it and the one above it, each by its nearness.
-        weight = np.maximum(0, 1 - np.abs(place - level)).astype(np.float32)
-        rows = np.flatnonzero(weight)
-        table = _gene_table(r, float(np.exp(level * LIBRARY_STEP)))
-        log2[rows] += weight[rows, None] * _interpolate(table, log_mean[rows])
-    return log2
-
-
-def _gene_table(r: Float[np.ndarray, "G"], library: float) -> Float[np.ndarray, "L G"]:
-    """`expected_log2` over LOG_MEANS for every gene, by interpolation between 24 dispersions."""
-    log_r = np.log(r)
-    # The end lies above the largest one, so that every gene has a grid point on either side.
-    grid = np.linspace(log_r.min(), log_r.max() + 1e-3, DISPERSIONS)
-    table = expected_log2(np.exp(LOG_MEANS)[:, None], np.exp(grid), library)
-    place = (log_r - grid[0]) / (grid[1] - grid[0])
-    low = np.minimum(place.astype(int), len(grid) - 2)
-    weight = (place - low).astype(np.float32)
-    # Half the memory; interpolation between the rows is coarser than float32 rounding.
-    table = table.astype(np.float32)
-    return table[:, low] + weight * np.diff(table)[:, low]
-
-
-def _interpolate(
-    table: Float[np.ndarray, "L G"], log_mean: Float[np.ndarray, "R G"]
-) -> Float[np.ndarray, "R G"]:
-    """The table's values at each gene's log-mean, linear between two rows.
-
-    It runs over [R, G] once for every reference state, so arrays are reused in place, and both rows
-    are read at flat positions.
-    """
-    place = (log_mean - np.float32(LOG_MEANS[0])) * np.float32(1 / (LOG_MEANS[1] - LOG_MEANS[0]))
-    # Stay below the last row, so that every place has a row above it.
-    np.clip(place, 0, len(LOG_MEANS) - 1.001, out=place)
-    low = place.astype(np.int32)
-    place -= low  # now the weight of the upper row
-    # The position in the flat table is row times genes plus gene, built in the same array.
-    low *= table.shape[1]
-    low += np.arange(table.shape[1], dtype=np.int32)
-    first = table.ravel().take(low)
-    low += table.shape[1]
-    place *= table.ravel().take(low) - first
-    return first + place
 
 
 def _artifact_means(

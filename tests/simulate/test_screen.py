@@ -11,7 +11,7 @@ from scipy import sparse
 from jaxpert.core.errors import InputError
 from jaxpert.data.quality import failed, quality_metrics, thresholds
 from jaxpert.data.read import read
-from jaxpert.simulate import load_truth, means, save_truth, simulate, simulate_chunks
+from jaxpert.simulate import expectations, load_truth, save_truth, simulate, simulate_chunks
 from jaxpert.simulate.counts import gamma_poisson
 from jaxpert.simulate.effects import KIND_SHARES, interact
 from jaxpert.simulate.screen import draw_generators, draw_truth
@@ -150,15 +150,21 @@ def test_expected_means_are_those_of_sampled_cells():
     assert np.allclose(truth.mean_proportion.sum(1), 1, atol=1e-5)
 
 
-def test_expected_log2_is_the_exact_sum():
+def test_expected_log2_is_the_exact_sum_and_tables_hold_it():
     from scipy.stats import nbinom
 
-    x = np.arange(20_000)
-    for mean, r, library in ((0.01, 0.3, 500.0), (3.0, 2.0, 13_500.0), (80.0, 0.7, 3_000.0)):
-        exact = (nbinom.pmf(x, r, r / (r + mean)) * np.log2(1 + 1e4 * x / library)).sum()
-        assert means.expected_log2(np.array([mean]), np.array([r]), library)[0] == pytest.approx(
-            exact, rel=1e-3
-        )
+    r = np.geomspace(0.3, 5.0, 7)
+    generating = expectations.generating_table(r)
+    x, mean = np.arange(20_000), np.array([0.01, 3.0, 40.0])
+    probability = nbinom.pmf(x[:, None, None], r, r / (r + mean[:, None]))
+    for library in (500.0, 13_500.0):
+        exact = np.tensordot(np.log2(1 + 1e4 * x / library), probability, 1)
+        found = expectations.expected_log2(mean[:, None], r, library)
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+        (table,) = expectations.log2_tables(generating, np.array([library]))
+        log_mean = np.tile(np.log(mean[:, None]).astype(np.float32), len(r))
+        found = expectations.interpolate(generating, table, log_mean)
+        np.testing.assert_allclose(found, exact, rtol=5e-3)
 
 
 def test_truth_is_the_ceiling_and_pairs_are_worth_predicting(demo):
