@@ -33,6 +33,7 @@ HELP = """What will these cells look like under a perturbation nobody has measur
   jaxpert interpret RUN                       latent factors: what perturbations move (CRADLE-VAE)
   jaxpert clean RUN                           cells without their artifact (CRADLE-VAE)
   jaxpert pairs RUN                           pairs of genes that interact (GEARS)
+  jaxpert benchmark DATA                      every model and baseline on a screen, in one table
   jaxpert study --family=NAME ...             the runs and tables of a paper's comparison
   jaxpert simulate PRESET                     a simulated screen and its truth
   jaxpert simulate --effects=FILE ...         cells drawn around effects that were measured
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _train(arguments[1:])
     if name == "study":
         return guarded(lambda: _study(arguments[1:]))
+    if name == "benchmark":
+        return guarded(lambda: _benchmark(arguments[1:]))
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "predict": predict,
         "evaluate": evaluate,
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return guarded(lambda: ask(name, arguments[1:]), UNDONE)
     if name in commands:
         return guarded(lambda: commands[name](arguments[1:]), UNDONE)
-    known = ", ".join(("train", "study", *commands, *OF_FAMILIES))
+    known = ", ".join(("train", "study", "benchmark", *commands, *OF_FAMILIES))
     print(f"error: {name!r} is no command, expected one of {known}", file=sys.stderr)
     return 2
 
@@ -86,6 +89,12 @@ def _study(arguments: Sequence[str]) -> int:
     from jaxpert.study import command
 
     return command.main(arguments)
+
+
+def _benchmark(arguments: Sequence[str]) -> int:
+    from jaxpert.study import benchmark
+
+    return benchmark.main(arguments)
 
 
 def check(arguments: Sequence[str]) -> int:

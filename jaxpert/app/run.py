@@ -44,9 +44,12 @@ class Prepared(NamedTuple):
     ready: Ready
 
 
-def run(raw: Config, folder: str | Path) -> int:
+def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
     """Train, evaluate and report as a config says, in a work directory; the same call again goes on
     where it stopped.
+
+    Without `draw` no figures are drawn, which takes longer than a short training; the same call
+    with it draws them later.
 
     Returns 0 when the report is written, or when a signal stopped training (everything saved).
     Raises InputError for input that cannot be used, with nothing half-written.
@@ -84,7 +87,7 @@ def run(raw: Config, folder: str | Path) -> int:
         _claim(raw, folder, prepared.problem.truth)
         unforeseen.FOLDER.set(folder)
         _check_data(prepared.problem.dataset, folder)
-        return _go_on(prepared, feeds, raw, folder)
+        return _go_on(prepared, feeds, raw, folder, draw)
 
 
 def _is_finished(folder: Path) -> bool:
@@ -92,7 +95,7 @@ def _is_finished(folder: Path) -> bool:
     return (folder / workdir.METRICS).exists() and (folder / FIGURES).exists()
 
 
-def _go_on(prepared: Prepared, feeds: Feeds | None, raw: Config, folder: Path) -> int:
+def _go_on(prepared: Prepared, feeds: Feeds | None, raw: Config, folder: Path, draw: bool) -> int:
     """What is left of a run."""
     # Results say that a run is finished; a run killed while it drew draws again.
     if feeds is None or _is_finished(folder):
@@ -108,7 +111,7 @@ def _go_on(prepared: Prepared, feeds: Feeds | None, raw: Config, folder: Path) -
         return 0
     # One process writes for all of them.
     if jax.process_index() == 0:
-        finish(prepared, fitted, folder)
+        finish(prepared, fitted, folder, draw)
         log.say(f"report: {write_report(folder)}")
     return 0
 
@@ -189,9 +192,9 @@ def vmapped_seeds(checked: Any) -> int | None:
     return seeds if seeds > 1 else None
 
 
-def finish(prepared: Prepared, fitted: fit.Fitted, folder: Path) -> None:
+def finish(prepared: Prepared, fitted: fit.Fitted, folder: Path, draw: bool = True) -> None:
     """Evaluate, and write everything that follows training: files, then metrics.json, the sign of a
-    finished run, then figures, each of which may fail."""
+    finished run, then figures, each of which may fail; none without `draw`."""
     checked, family, problem, _ = prepared
     results = family.task.evaluate(checked, problem, fitted, family, families.all_families())
     rows = log.read_metrics(folder / "metrics.jsonl")
@@ -206,6 +209,8 @@ def finish(prepared: Prepared, fitted: fit.Fitted, folder: Path) -> None:
     # Undefined numbers become null: one of them must not cost the others.
     workdir.write_metrics(folder, _finite(results.metrics))
     log.say(str(results.metrics["verdict"]))
+    if not draw:
+        return
     # The folder appears when all is drawn, or noted, so that it says that nothing is to be done.
     with files.whole_folder(folder / FIGURES) as part:
         missing: attempts.Missing = {}

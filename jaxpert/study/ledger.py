@@ -108,7 +108,7 @@ def _repeated(cell: Cell, before: Row, row: Row, number: int, path: Path) -> str
         raise InputError(
             f"{path} has two different results of {cell} (line {number}: {shown(differing)}), "
             "expected one: delete the line of the run that you do not want, or give another "
-            "--results"
+            "folder"
         )
     return f"line {number} of {path} repeats {cell} with the same result and is left out"
 

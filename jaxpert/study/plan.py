@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,9 +69,9 @@ def plan(study: Study, scope: Scope, get_config: GetConfig) -> list[Job]:
     for source in scope.sources:
         for model in scope.models:
             config = _config(study, model, source, scope.variant, get_config)
-            changed |= _change(config, scope.changes)
+            changed |= change(config, scope.changes)
             jobs += _jobs_of(study, scope, model, source, config)
-    _check_changes(scope.changes, changed, jobs)
+    check_changes(scope.changes, changed, [job.config for job in jobs])
     return jobs
 
 
@@ -169,8 +169,8 @@ def _config(study: Study, model: str, source: str, variant: str, get_config: Get
     return config
 
 
-def _change(config: Config, changes: Mapping[str, str]) -> set[str]:
-    """Set the keys that the config has, and return them."""
+def change(config: Config, changes: Mapping[str, str]) -> set[str]:
+    """Set the keys that the config has to the values that texts stand for, and return the keys."""
     flat = flatten(config)
     changed = set()
     for key, text in changes.items():
@@ -181,17 +181,22 @@ def _change(config: Config, changes: Mapping[str, str]) -> set[str]:
     return changed
 
 
-def _check_changes(changes: Mapping[str, str], changed: set[str], jobs: Sequence[Job]) -> None:
+def check_changes(
+    changes: Mapping[str, str],
+    changed: set[str],
+    configs: Sequence[Config],
+    varied: Collection[str] = VARIED,
+) -> None:
     """Refuse changes of what the study varies, and of keys that no config has."""
     known: set[str] = set()
-    for job in jobs:
-        known |= flatten(job.config).keys()
+    for config in configs:
+        known |= flatten(config).keys()
     for key in changes:
         # A study that changed them would file the rows under the wrong cells.
-        if key in VARIED:
+        if key in varied:
             raise InputError(
                 f"--set={key}=... is what the study itself varies, expected a key that it leaves "
-                "alone: use --models, --data or --seeds"
+                "alone: use the flag for it, such as --models or --seeds"
             )
         if key not in changed:
             close = difflib.get_close_matches(key, sorted(known), 1, 0)[0]

@@ -29,6 +29,8 @@ RunOne = Callable[[Config, Path], int]
 FROM_SCORES = ("model", "baselines", "truth", "perturbations", "pass_rate")
 FROM_RUN = ("date", "device", "versions", "steps", "epochs", "ended")
 """What a row takes over from metrics.json: of its scores, and of the run."""
+REFUSED = ": refused: "
+"""In the sentence on a run whose input could not be used."""
 
 
 class Done(NamedTuple):
@@ -40,13 +42,21 @@ class Done(NamedTuple):
     interrupted: bool = False
 
 
-def run_jobs(jobs: Sequence[Job], results: Path, *, run: RunOne = single.run) -> int:
+def run_jobs(
+    jobs: Sequence[Job],
+    results: Path,
+    *,
+    run: RunOne = single.run,
+    flag: str = "--results",
+    may_refuse: bool = False,
+) -> int:
     """Do what is missing and nobody else is doing; one row per finished model, data set, multiplier
     and seed.
 
-    Returns 0, 1 where a run diverged, 2 where one was refused (both are recorded, and the others go
-    on). Any number of processes may work on the same `results`; the same call again goes on where
-    it stopped.
+    Returns 0, 1 where a run diverged, 2 where one was refused unless the data need not fit all
+    models (`may_refuse`); both are recorded, and the others go on. Any number of processes may work
+    on the same `results`, which messages call by its `flag`; the same call again goes on where it
+    stopped.
     """
     before = ledger.read(results / ROWS)
     for note in before.notes:
@@ -56,7 +66,7 @@ def run_jobs(jobs: Sequence[Job], results: Path, *, run: RunOne = single.run) ->
         _check_settings(job, before.rows, results)
     problems: list[str] = []
     elsewhere: list[str] = []
-    with workdir.readable_errors(results, "--results"):
+    with workdir.readable_errors(results, flag):
         for number, job in enumerate(jobs, 1):
             done = _do(job, f"job {number} of {len(jobs)}", results, run)
             if done.interrupted:
@@ -64,7 +74,7 @@ def run_jobs(jobs: Sequence[Job], results: Path, *, run: RunOne = single.run) ->
                 return 0
             problems += done.problems
             elsewhere += done.elsewhere
-    return _summary(problems, elsewhere)
+    return _summary(problems, elsewhere, may_refuse)
 
 
 def _do(job: Job, heading: str, results: Path, run: RunOne) -> Done:
@@ -99,15 +109,19 @@ def _is_done(rows: Mapping[Cell, Row], job: Job, seed: int) -> bool:
     return all(cell in rows and "failed" not in rows[cell] for cell in cells)
 
 
-def _summary(problems: Sequence[str], elsewhere: Sequence[str]) -> int:
+def _summary(problems: Sequence[str], elsewhere: Sequence[str], may_refuse: bool) -> int:
     """Name what is not there, and say it by the exit status."""
     if elsewhere:
         log.say(f"running elsewhere: {', '.join(elsewhere)}")
     status = 0
     for problem in problems:
+        refused = REFUSED in problem
+        if refused and may_refuse:
+            log.say(f"not trained: {problem}")
+            continue
         log.say(f"error: {problem}")
         # What was refused must be mended by the user, so it outweighs a loss that diverged.
-        status = 2 if ": refused: " in problem else max(status, 1)
+        status = 2 if refused else max(status, 1)
     return status
 
 
@@ -127,7 +141,7 @@ def _check_settings(job: Job, rows: Mapping[Cell, Row], results: Path) -> None:
         if differing:
             raise InputError(
                 f"{results} holds {cell} with other settings ({ledger.shown(differing)}), expected "
-                "the same: choose another --results"
+                "the same: choose another folder"
             )
 
 
@@ -198,7 +212,7 @@ def _config_begun(config: Config, vary: str, work: Path) -> Config:
     if differing:
         raise InputError(
             f"{work} was begun with other settings ({ledger.shown(differing)}), expected the same: "
-            "delete it, or choose another --results"
+            "delete it, or choose another folder for all"
         )
     return begun
 

@@ -11,6 +11,7 @@ import jaxpert
 from jaxpert import data
 from jaxpert.app import cli, families, run, training
 from jaxpert.core.config import listed
+from jaxpert.study import benchmark, contest
 from support import finished_run
 from support.paths import ROOT
 
@@ -32,7 +33,9 @@ def of_jaxpert() -> list[list[str]]:
 
 
 TRAINING = [argv for argv in of_jaxpert() if argv[0] == "train"]
-ASKING = [argv for argv in of_jaxpert() if argv[0] != "train"]
+LONG = [argv for argv in of_jaxpert() if argv[0] == "benchmark"]
+"""Commands that take minutes."""
+ASKING = [argv for argv in of_jaxpert() if argv[0] != "train" and argv not in LONG]
 
 
 def test_python_gives_predictions(tmp_path, monkeypatch):
@@ -79,6 +82,12 @@ def test_training_commands_are_read_to_the_end(argv, monkeypatch):
     raw, folder = training.parse(argv[1:])
     checked, family = run.read(raw)
     assert checked.model.name in family.models and folder.parts[0] == "runs"
+
+
+@pytest.mark.parametrize("argv", LONG, ids=" ".join)
+def test_long_commands_have_their_flags_and_data(argv):
+    flags = benchmark.parser_of_flags().parse_intermixed_args(argv[1:])
+    assert contest.source_of(flags.data, flags.variant)[0] and flags.workdir.startswith("runs/")
 
 
 @pytest.mark.parametrize("argv", ASKING, ids=" ".join)

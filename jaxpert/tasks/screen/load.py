@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -19,6 +21,8 @@ from jaxpert.tasks.screen.graphs import drops_unannotated, link, terms_of, wante
 from jaxpert.tasks.screen.keys import DataKeys, LabelKeys, QualityKeys, ScreenConfig, SplitKeys
 
 SHARES = dict.fromkeys(("combo_seen0", "combo_seen1", "combo_seen2", "single", "no_test"))
+SHARED: ContextVar[dict[Any, tuple[Dataset, Any]] | None] = ContextVar("SHARED", default=None)
+"""Cells that several runs of a command share; None where each run reads its own."""
 
 
 def load(config: ScreenConfig, family: Family, others: Mapping[str, Family]) -> Problem:
@@ -51,21 +55,14 @@ def problem_of(dataset: Dataset, truth: Any = None, *, pair_seed: int = 0) -> Pr
 def load_dataset(config: ScreenConfig) -> tuple[Dataset, Any]:
     """The labelled, split and linked data set, and the truth behind it where it is simulated (else
     None)."""
-    dataset, truth = read_source(config)
-    dataset = audit.with_controls(config, dataset)
-    # Before cells are labelled, which takes longer than all other checks together.
-    audit.check_cells(dataset)
-    # Genes are chosen first, since graphs are made of the chosen ones alone.
-    if config.data.variable_genes:
-        dataset = data.keep_variable(dataset, config.data.variable_genes)
+    dataset, truth = _cells_of(config)
     wanted = wanted_graphs(config)
     terms = None
     if ONTOLOGY in wanted:
         dataset, terms = terms_of(config.graphs, config.data.folder, truth, dataset)
-        if drops_unannotated(config):
-            # Cells that no graph can serve leave before the split, so that parts keep their shares.
-            dataset = data.drop_unannotated(dataset, terms)
-    if config.quality.multiplier:
+    if drops_unannotated(config) and terms is not None:
+        # Cells that no graph can serve leave before the split, so that parts keep their shares.
+        dataset = data.drop_unannotated(dataset, terms)
         dataset = label(config.quality, dataset)
     dataset = split(config.split, dataset)
     # Failed cells leave train and val alone, which needs the split to be there.
@@ -74,6 +71,45 @@ def load_dataset(config: ScreenConfig) -> tuple[Dataset, Any]:
     if wanted:
         # Co-expression is that of training cells, so graphs come after the split.
         dataset = link(dataset, config.graphs, wanted, terms)
+    return dataset, truth
+
+
+@contextlib.contextmanager
+def shared_cells() -> Iterator[None]:
+    """Read and label cells once for all runs of the block that are on the same ones; for runs of
+    one command, between which no file changes."""
+    token = SHARED.set({})
+    try:
+        yield
+    finally:
+        SHARED.reset(token)
+
+
+def _cells_of(config: ScreenConfig) -> tuple[Dataset, Any]:
+    """The cells that no model and no split has changed, and their truth; those of `shared_cells`
+    where they were read before."""
+    shared = SHARED.get()
+    if shared is None:
+        return _read_cells(config)
+    key = config.data, config.quality, config.evaluation.controls, drops_unannotated(config)
+    if key not in shared:
+        # One screen at a time, since it may fill the memory.
+        shared.clear()
+        shared[key] = _read_cells(config)
+    return shared[key]
+
+
+def _read_cells(config: ScreenConfig) -> tuple[Dataset, Any]:
+    dataset, truth = read_source(config)
+    dataset = audit.with_controls(config, dataset)
+    # Before cells are labelled, which takes longer than all other checks together.
+    audit.check_cells(dataset)
+    # Genes are chosen first, since graphs are made of the chosen ones alone.
+    if config.data.variable_genes:
+        dataset = data.keep_variable(dataset, config.data.variable_genes)
+    # Where cells leave for their annotations, quality is that of the cells that stay.
+    if not drops_unannotated(config):
+        dataset = label(config.quality, dataset)
     return dataset, truth
 
 
@@ -166,7 +202,9 @@ def _check_effects(keys: DataKeys) -> None:
 
 
 def label(quality: QualityKeys, dataset: Dataset) -> Dataset:
-    """With the quality labels that a config asks for."""
+    """With the quality labels that a config asks for, if any."""
+    if not quality.multiplier:
+        return dataset
     return data.add_quality(
         dataset,
         multiplier=quality.multiplier,
