@@ -139,16 +139,18 @@ def shared_programs() -> Iterator[None]:
     """Programs that one run compiled serve the next: seeds of a model differ in numbers alone."""
     import jax
 
+    # JAX makes the attributes of its settings at run time.
+    config: Any = jax.config
     # Somebody who keeps programs for longer has chosen the place.
-    if jax.config.jax_compilation_cache_dir:
+    if config.jax_compilation_cache_dir:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="jaxpert-programs-") as folder:
-        jax.config.update("jax_compilation_cache_dir", folder)
+        config.update("jax_compilation_cache_dir", folder)
         try:
             yield
         finally:
-            jax.config.update("jax_compilation_cache_dir", None)
+            config.update("jax_compilation_cache_dir", None)
 
 
 def parser_of_flags() -> Parser:
