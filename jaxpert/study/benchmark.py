@@ -41,7 +41,7 @@ FLAGS = {
         "data's own)",
     ),
     "seeds": ("0,1", "of training, joined by commas (default: 0,1)"),
-    "epochs": ("", "most epochs of every model (default: 20 for demo, else the models' own)"),
+    "epochs": ("", "most epochs of every model (default: 30 for demo, else the models' own)"),
     "variant": (
         "",
         "full, demo or test settings of the models (default: demo for simulated cells, else full)",
@@ -123,7 +123,7 @@ def boards_of(asked: Any, folder: Path) -> tuple[str, list[str], list[Any]]:
         where = standing.standing(finished, folder) if finished else None
         boards.append(Board(str(split), where, reasons | contest.strangers()))
     seeds = ", ".join(map(str, asked.seeds))
-    notes = [f"Training seeds {seeds}; settings of the variant `{asked.variant}`{_most(asked)}."]
+    notes = [f"Training seeds {seeds}; settings of the variant {asked.variant}{_most(asked)}."]
     return f"Leaderboard: {asked.label}", notes, boards
 
 

@@ -27,8 +27,10 @@ SHARED = ("data", "graphs", "quality", "split", "evaluation")
 cells."""
 OF_CONFIG = ("data", "graphs", "quality", "split")
 """Those that are taken from a config which is named as the data."""
-FEW_EPOCHS = {DEMO: 20}
-"""Most epochs where none are given: the demo ends in a few minutes on two cores."""
+SMALL_DEMO = "cells=4000,genes=500"
+"""Settings of the simulated screen: all models twice take a few minutes on two cores."""
+FEW_EPOCHS = {DEMO: 30}
+"""Most epochs where none are given, for the same reason."""
 VARIED = {
     "seed",
     "split.seed",
@@ -158,7 +160,11 @@ def source_of(text: str, variant: str) -> tuple[str, Config, str]:
     name, _, of_config = text.partition(":")
     if text == DEMO:
         sections = _sections(variant or DEMO, simulated=True)
-        sections["data"] |= {"source": SIMULATED, "preset": DEMO}
+        sections["data"] |= {
+            "source": SIMULATED,
+            "preset": DEMO,
+            "simulation": SMALL_DEMO,
+        }
         return DEMO, sections, variant or DEMO
     if text in SOURCES or path_of(text).exists():
         sections = _sections(variant or "full", simulated=False)

@@ -20,6 +20,8 @@ from jaxpert.study.standing import ORDER, Against, Place, Standing
 NAME = "leaderboard"
 MARKS = {"better": "▲", "worse": "▼", "undecided": ""}
 CEILING = "a perfect model"
+AUTO = "auto"
+"""The split whose kind depends on the data."""
 WORDS = len(HEADLINE) + 1
 """Column of the verdict."""
 COLUMNS = (
@@ -138,7 +140,9 @@ def section_of(board: Board) -> Section:
 def _title(board: Board) -> str:
     assert board.standing is not None
     of = board.standing
-    return f"Split {board.split}: {of.perturbations} perturbations ({of.words})"
+    # What the data decide themselves is told by the words of the subset.
+    split = "The data's own split" if board.split == AUTO else f"Split {board.split}"
+    return f"{split}: {of.perturbations} perturbations ({of.words})"
 
 
 def _notes(of: Standing) -> list[str]:
@@ -213,7 +217,8 @@ def _digits(of: Standing, name: str) -> int:
 
 
 def _text(value: float, digits: int) -> str:
-    return fixed(value, digits) if finite(value) else plain.NOTHING
+    # Rounded before, so that what is nearly 0 has no sign.
+    return fixed(round(value, digits) + 0.0, digits) if finite(value) else plain.NOTHING
 
 
 def _why(reason: str) -> str:

@@ -36,7 +36,7 @@ def test_what_is_missing_is_trained_and_laid_out(stub, tmp_path, capsys):
     written = {path.name for path in tmp_path.glob("leaderboard.*")}
     assert written == {"leaderboard.html", "leaderboard.md", "leaderboard.csv"}
     table = (tmp_path / "leaderboard.md").read_text()
-    assert "at most 20 epochs" in table and "it answers the task translation" in table
+    assert "at most 30 epochs" in table and "it answers the task translation" in table
     before = {path: path.read_bytes() for path in tmp_path.glob("leaderboard.*")}
     # Only what was refused is tried again, since its cause may have been mended.
     assert cli.main(argv) == 0 and len(stub.works) == 6 + 2

@@ -33,7 +33,7 @@ def test_every_model_is_trained_on_the_same_cells():
 def test_models_keep_their_schedule_up_to_the_epochs_asked_for():
     epochs = {j.model: j.config["train"]["epochs"] for j in contest.jobs_of(asked())}
     # GEARS halves its rate after every epoch, so that its own few are all it takes.
-    assert epochs["gears"] == 15 and epochs["cradle_vae"] == contest.FEW_EPOCHS["demo"] == 20
+    assert epochs["gears"] == 15 and epochs["cradle_vae"] == contest.FEW_EPOCHS["demo"] == 30
     few = contest.jobs_of(asked(epochs=3))
     assert {job.config["train"]["epochs"] for job in few} == {3}
 
