@@ -13,6 +13,7 @@ from jaxpert.app.flags import (
     guarded,
     read_options,
     wants_help,
+    with_config,
 )
 from jaxpert.core import settings
 from jaxpert.core.errors import InputError
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: Sequence[str]) -> int:
     from jaxpert.app import training
 
+    arguments = with_config(arguments)
     if wants_help(arguments):
         return guarded(lambda: _print(training.help_text(arguments)), UNDONE)
     return guarded(lambda: training.train(arguments))
@@ -109,8 +111,8 @@ def check(arguments: Sequence[str]) -> int:
     parser.add_argument("file", help="an .h5ad file with raw counts")
     add_options(parser, DataKeys, leave_out=("source",))
     # A config has flags of its own, which this parser does not know.
-    if any(argument.startswith("--config=") for argument in arguments):
-        return _check_config(arguments)
+    if any(argument.startswith("--config=") for argument in with_config(arguments)):
+        return _check_config(with_config(arguments))
     parsed = parser.parse_intermixed_args(arguments)
     columns = settings.plain(read_options(DataKeys, parsed))
     del columns["source"]

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -34,13 +35,20 @@ LONGEST = 300
 """Signs of an unforeseen error's text that are shown."""
 
 
+CONFIG = re.compile(r"-config(=|$)")
+"""The flag with one dash, which the flags library takes as well."""
+
+
 class Parser(argparse.ArgumentParser):
     """Argparse, but for its way to say what is wrong."""
 
     def error(self, message: str) -> NoReturn:
         # Argparse would print its usage and end the process; one sentence is enough.
+        hint = ""
+        if message.startswith("unrecognized arguments: -") or "expected one argument" in message:
+            hint = "write a value that begins with - as --flag=-value, such names behind --, or "
         raise InputError(
-            f"the flags are wrong ({message}), expected its own: see {self.prog} --help"
+            f"the flags are wrong ({message}), expected its own: {hint}see {self.prog} --help"
         )
 
 
@@ -166,6 +174,8 @@ def read_options(options: type, parsed: argparse.Namespace) -> Any:
     for field, kind in settings.fields_of(options):
         # A field may have no flag.
         text = getattr(parsed, field.name, None)
+        # Argparse takes a value of two dashes for the end of the flags.
+        text = "--" if text == [] else text
         if text is not None:
             given[field.name] = _value(field, kind, text)
     return settings.read(options, given, settings.FLAGS)
@@ -187,6 +197,17 @@ def _value(field: dataclasses.Field, kind: Any, text: str) -> Any:
     except ValueError as error:
         what = expected(scalar, field.metadata["range"])
         raise InputError(f"--{field.name} is {brief(text)}, expected {what}: correct it") from error
+
+
+def with_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--config NAME` and `-config=NAME` as `--config=NAME`."""
+    written: list[str] = []
+    for argument in arguments:
+        if written and written[-1] == "--config":
+            written[-1] = f"--config={argument}"
+        else:
+            written.append(f"-{argument}" if CONFIG.match(argument) else argument)
+    return written
 
 
 def wants_help(arguments: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from jaxpert.app import families
 from jaxpert.app.run import Prepared, prepare, read, vmapped_seeds
 from jaxpert.core import checkpoint, fit, log, settings, train, workdir
-from jaxpert.core.config import Config, completed, missing_keys
+from jaxpert.core.config import Config, completed, every_default, missing_keys
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Finished, Run
 from jaxpert.core.paths import path_of
@@ -90,7 +90,8 @@ def upgraded(old: Config) -> Config:
 
 def _completed(raw: Config, folder: Path) -> Config:
     """The config of a run with the keys that its version did not have yet."""
-    defaults = settings.plain(families.keys_of(raw.get("model", {}).get("name", ""))())
+    name = raw.get("model", {}).get("name", "")
+    defaults = every_default(families.keys_of(name), families.entry_of(name))
     absent = missing_keys(defaults, raw)
     if absent:
         log.say(f"note: config.json of {folder} lacks {shown(absent)}: the defaults are taken")

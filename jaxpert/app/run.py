@@ -60,7 +60,7 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
     if checked.train.multi_process:
         _join_processes()
     # Keys that the config of an older version did not have yet count as their defaults.
-    defaults = settings.plain(family.task.keys())
+    defaults = config.every_default(family.task.keys, family.models[checked.model.name])
     # Wrong folders are refused before data are read, which may take minutes.
     with workdir.readable_errors(folder):
         workdir.check(raw, folder, defaults)

@@ -178,10 +178,16 @@ def _check_sections(keys: type, config: Mapping[str, Any]) -> None:
             )
 
 
+def every_default(keys: type, entry: ModelEntry) -> Config:
+    """The defaults of a task's keys and of a model's settings, whatever the variant."""
+    every = settings.plain(keys())
+    return {**every, "model": {"kwargs": settings.plain(entry.settings())}}
+
+
 def missing_keys(expected: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Keys that a config lacks, but for those of the model."""
-    have = flatten(config)
-    return [key for key in flatten(expected) if key not in have and not key.startswith("model.")]
+    """Keys that a config lacks, but for a model without any settings, which is seen elsewhere."""
+    have = {*flatten(config), "model.name", "model.kwargs"}
+    return [key for key in flatten(expected) if key not in have]
 
 
 def completed(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Config:

@@ -79,8 +79,9 @@ def check(config: Config, workdir: Path, defaults: Config | None = None) -> None
             )
         return
     # Through JSON and back, where tuples become lists, as in what is compared with.
-    before, now = read_config(workdir), flatten(json.loads(json.dumps(config)))
-    then = flatten(defaults or {}) | flatten(before.config)
+    before = read_config(workdir)
+    now, absent = (flatten(json.loads(json.dumps(c))) for c in (config, defaults or {}))
+    then = absent | flatten(before.config)
     # Before keys are compared, since those of an older form differ in any case.
     if before.format < FORMAT:
         raise InputError(

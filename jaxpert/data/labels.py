@@ -18,6 +18,7 @@ from jaxpert.core.types import InputError, LabelRules
 from jaxpert.data import guides
 from jaxpert.data import labels_words as words
 from jaxpert.data.files import shown
+from jaxpert.data.labels_controls import looks_like_control
 from jaxpert.data.labels_divide import Divided, divide
 from jaxpert.data.labels_split import Match, control_match, folded, normal, pieces, with_genes
 from jaxpert.data.labels_table import (
@@ -347,9 +348,7 @@ def _other_separators(
 
 
 def _no_control(cells: Mapping[str, int], labels: Sequence[str], rules: LabelRules) -> InputError:
-    likely = {
-        label: cells[label] for label in labels if words.looks_like_control(label, rules.control)
-    }
+    likely = {label: cells[label] for label in labels if looks_like_control(label, rules.control)}
     hint = f"; {counted(likely)} are called like controls" if likely else ""
     wanted = " or ".join(map(repr, rules.control))
     return InputError(

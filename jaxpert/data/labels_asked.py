@@ -104,10 +104,24 @@ def conditions_asked(names: Iterable[str], known: Known) -> list[str | None]:
 
 
 def listed(names: Sequence[str], known: Known) -> tuple[str, ...]:
-    """The names of a joined list, those with a comma of their own put together again."""
+    """The names of a joined list, those with a comma of their own put together again, their parts
+    in any order."""
     fold = folded(known.rules)
     spelled = {fold(normal(name)) for name in (*known.conditions, *known.treatments)}
-    return rejoined(tuple(names), lambda name: fold(normal(name)) in spelled)
+    sets = set(map(frozenset, known.conditions.values()))
+    understand = _reader(known, None, ())
+
+    def is_name(text: str) -> bool:
+        if fold(normal(text)) in spelled:
+            return True
+        # A control beside treatments adds nothing, but would take any neighbour into the name.
+        try:
+            parts = understand(text)
+        except InputError:
+            return False
+        return len(parts.names) > 1 and not parts.unknown and frozenset(parts.names) in sets
+
+    return rejoined(tuple(names), is_name)
 
 
 def _reader(known: Known, separator: str | None, also: Collection[str]) -> Callable[[str], Parts]:

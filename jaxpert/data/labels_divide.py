@@ -25,6 +25,12 @@ IN_NAMES = frozenset("-. ")
 """Characters that names of genes hold too (HLA-A, NKX2-1)."""
 GUIDE_NUMBER = re.compile(r"(?:sg|g|sh|gr|guide|sgrna|grna)?[#_-]?\d+", re.IGNORECASE)
 """What tells the guides of one gene apart, such as g1, sg2 or 3."""
+AMOUNT = re.compile(
+    r"\d+(?:[.,]\d+)?\s*(?:[fpnuµμm]?m|[npuµμm]?g(?:\s*/?\s*m?l)?|%|i?u(?:\s*/?\s*ml)?|x|gy"
+    r"|s|sec|min|h|hr|hrs|hours?|d|days?)",
+    re.IGNORECASE,
+)
+"""A dose or a time, which is no treatment by itself: 10uM, 0.5 %, 24h."""
 
 
 class Divided(NamedTuple):
@@ -156,7 +162,10 @@ def _divided(label: str, names: _Names, evidence: _Evidence, strict: bool) -> tu
     some = len(best.unknown) < len(best.names)
     again = evidence.several.issuperset(map(names.fold, best.unknown))
     likely = some or again or not evidence.singles
-    return best.names if likely and all(map(_plausible, best.unknown)) else ()
+    if likely and all(map(_plausible, best.unknown)):
+        return best.names
+    # What no name can be is a part of one: JQ1_1uM_BRD4_1uM beside JQ1_1uM and BRD4_1uM.
+    return _of_labels(label, names, evidence)
 
 
 def _beside_control(parts: Collection[str], names: _Names) -> tuple[str, ...]:
@@ -249,8 +258,9 @@ def _refuse_empty(labels: Iterable[str], names: _Names, column: str) -> None:
 
 def _plausible(name: str) -> bool:
     """Whether a text between separators can be a treatment: it has a letter, begins with no sign,
-    and is no number of a guide."""
-    if GUIDE_NUMBER.fullmatch(name) or not any(map(str.isalpha, name)):
+    and is no number of a guide, no dose and no time."""
+    numbers = GUIDE_NUMBER.fullmatch(name) or AMOUNT.fullmatch(name)
+    if numbers or not any(map(str.isalpha, name)):
         return False
     return name[0].isalnum() or name[0] in "([{<'"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from jaxpert.core.types import InputError, LabelRules
+from jaxpert.data.labels_controls import looks_like_control
 
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
 WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
@@ -34,10 +35,16 @@ def folded(rules: LabelRules) -> Callable[[str], str]:
 
 
 def control_match(rules: LabelRules) -> Match:
-    """Whether a name is a control label, as `name_match` compares them."""
+    """Whether a name is a control label, as `name_match` compares them, or a part of one that joins
+    controls alone (NT of `NT_NT`)."""
     # A label of nothing but stars means itself, since it would match every cell.
     stars = {label.casefold() for label in rules.control if not set(label) - set("*? ")}
     others = [label for label in rules.control if label.casefold() not in stars]
+    for label in tuple(others):
+        parts = [normal(part) for part in pieces(label, rules.separator)]
+        # Two controls in a cell are a control, so either of them beside a treatment adds nothing.
+        if len(parts) > 1 and all(map(looks_like_control, parts)):
+            others += parts
     match = name_match(others, rules.separator)
     return lambda name: match(name) or name.casefold() in stars
 

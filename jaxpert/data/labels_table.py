@@ -3,6 +3,7 @@ what was decided on the way."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxpert.core.settings import joined
 from jaxpert.core.types import InputError, LabelRules
 from jaxpert.data import labels_words as words
 from jaxpert.data.files import column, shown
+from jaxpert.data.labels_controls import looks_like_control
 from jaxpert.data.labels_split import control_match, gene_expression
 
 UNLABELLED = ("", "nan", "NaN")
@@ -45,6 +47,8 @@ class Decisions(NamedTuple):
     """Treatments whose name is a word for a missing label."""
     like_guides: tuple[tuple[str, ...], ...] = ()
     """Treatments that look like guides of one gene."""
+    like_doses: tuple[tuple[str, ...], ...] = ()
+    """Treatments that look like doses (or times) of one compound."""
     near_duplicates: tuple[tuple[str, ...], ...] = ()
     """Treatments whose names are alike but for case, blanks or hyphens."""
     other_separators: Mapping[str, tuple[str, ...]] = {}
@@ -84,7 +88,8 @@ def checked(rules: LabelRules) -> LabelRules:
         )
     if rules.guide_pattern:
         gene_expression(rules.guide_pattern)
-    return rules
+    # Labels are read with one blank where they have several, and so is what stands between names.
+    return rules._replace(separator=re.sub(r"\s+", " ", rules.separator))
 
 
 def label_text(obs: Any, name: str, key: str) -> np.ndarray:
@@ -142,12 +147,19 @@ def with_remarks(labels: Labels, rules: LabelRules, decisions: Decisions, *first
     is_control = control_match(rules)
     treatments = labels.treatments
     guides = words.guides_of_genes(treatments, is_control)
+    doses = words.doses_of_compounds(treatments)
+    # A combination with another separator is none, though it begins like one.
+    divisible = {label for of in decisions.other_separators.values() for label in of}
+    like_controls = [
+        name
+        for name in treatments
+        if name not in divisible and looks_like_control(name, rules.control)
+    ]
     decisions = decisions._replace(
-        like_controls=tuple(
-            name for name in treatments if words.looks_like_control(name, rules.control)
-        ),
+        like_controls=tuple(like_controls),
         like_missing=tuple(filter(words.means_missing, treatments)),
         like_guides=tuple(map(tuple, guides.values())),
+        like_doses=tuple(map(tuple, doses.values())),
         near_duplicates=tuple(map(tuple, words.near_duplicates(treatments))),
     )
     notes = (*first, *labels.notes, *_notes(decisions, labels, rules))
@@ -210,6 +222,12 @@ def _notes_on_spelling(decisions: Decisions) -> list[str]:
         notes.append(
             "treatments that look like guides of one gene, each a treatment of its own: "
             f"{shown(groups)}; data.guide_pattern='(.+){tail}' would join them"
+        )
+    if decisions.like_doses:
+        groups = [" and ".join(group[:3]) for group in decisions.like_doses]
+        notes.append(
+            "treatments that look like doses or times of one treatment, each one of its own: "
+            f"{shown(groups)}"
         )
     if decisions.near_duplicates:
         groups = [" and ".join(map(repr, group)) for group in decisions.near_duplicates]

@@ -1,5 +1,5 @@
-"""What names look like, though nobody said so: controls, missing labels, guides of one gene, two
-spellings of one name, combinations with another separator."""
+"""What names look like, though nobody said so: missing labels, guides of one gene, two spellings of
+one name, combinations with another separator (controls: `data.labels_controls`)."""
 
 from __future__ import annotations
 
@@ -9,34 +9,6 @@ from collections.abc import Collection, Iterable
 
 from jaxpert.data.labels_split import Match, normal, pieces
 
-CONTROLS = frozenset(
-    (
-        "nt ntc nontargeting nontarget nontargetingcontrol ntctrl ntcontrol nontreated neg "
-        "negative negctrl negcontrol negativecontrol nc ctrl control ctl ctr con cntrl safe "
-        "safeharbor safeharbour safetargeting safetarget aavs rosa clybl scramble scrambled "
-        "scr shscr siscr sictrl sicontrol sint shctrl shcontrol shnt sgnt sgntc sgctrl "
-        "sgcontrol intergenic dmso vehicle veh pbs saline mock water h2o etoh untreated "
-        "untransduced uninfected unperturbed unstimulated unstim notreatment wt wildtype "
-        "parental baseline empty emptyvector ev lacz luc luciferase gfp egfp rfp bfp noguide "
-        "nosgrna nogrna dummy "
-    ).split()
-)
-"""What controls are called, without signs and numbers."""
-BEGINNINGS = (
-    "nontarget",
-    "negctrl",
-    "negcontrol",
-    "negativecontrol",
-    "safeharb",
-    "safetarget",
-    "scramble",
-    "intergenic",
-    "untreated",
-    "unperturbed",
-)
-FIRST_WORDS = frozenset(("nt", "ntc", "ctrl", "control", "dmso", "vehicle", "mock", "scr", "safe"))
-"""Words that make a control of a longer name: `DMSO 0.1 %`."""
-TOOLS = frozenset(("sg", "g", "sh", "si", "sgrna", "grna", "guide", "cas9", "dcas9", "crispri"))
 MISSING = frozenset(
     (
         "na n/a #n/a nan none null <na> missing unassigned unknown undetermined undefined unmapped "
@@ -45,39 +17,25 @@ MISSING = frozenset(
     ).split()
 )
 """Words for a missing label, in small letters and with _ for blanks."""
+TOOL = "(?:sg|g|sh|gr|guide|sgrna|grna)"
+# The point of a decimal, as in JQ1@0.5, parts no gene from its guide.
 GUIDE = re.compile(
-    r"(.+?)(?:[_.:|](?:sg|g|sh|gr|guide|sgrna|grna)?|-(?:sg|g|sh|gr|guide|sgrna|grna)|#)[_-]?\d+",
+    rf"(.+?)(?:(?<!\d)[.]{TOOL}?|[.]{TOOL}|[_:|]{TOOL}?|-{TOOL}|#|(?-i:(?<=[A-Z0-9])s?g))[_-]?\d+",
     re.IGNORECASE,
 )
-"""A gene and the number of its guide: KLF1_g1, KLF1_2, KLF1-sg3, KLF1#1."""
+"""A gene and the number of its guide: KLF1_g1, KLF1_2, KLF1-sg3, KLF1#1, KLF1g1."""
+DOSE = re.compile(
+    r"(.+?)(?:\s*@\s*|[_ :-])((?<=@)[\d.,]+|[\d.,]+\s*(?:[fpnuµμm]?m|[npuµμm]?g(?:/ml)?|%|h|hr|d|x)"
+    r"|\d+[.]\d+)\s*\w*",
+    re.IGNORECASE,
+)
+"""A compound and its dose or time: JQ1@0.5, JQ1_10uM, IL6 24h, JQ1_0.5."""
 OTHER_SEPARATORS = "+_|;&,/:-"
 
 
 def means_missing(name: str) -> bool:
     """Whether a name is a word for a missing label, or empty."""
     return not name or normal(name).casefold().replace(" ", "_") in MISSING
-
-
-def looks_like_control(name: str, controls: Collection[str] = ()) -> bool:
-    """Whether a name is one that controls have, or one of `controls`, but for case, signs and
-    number."""
-    words = _words(name)
-    squeezed = "".join(words)
-    if squeezed in CONTROLS or squeezed.startswith(BEGINNINGS):
-        return True
-    if words and words[0] in FIRST_WORDS:
-        return True
-    return bool(squeezed) and squeezed in {"".join(_words(control)) for control in controls}
-
-
-def _words(name: str) -> list[str]:
-    """Words of a name without their numbers, nor what says that it is a guide."""
-    words = []
-    for word in re.findall(r"[^\W_]+", name.casefold()):
-        stem = word.rstrip("0123456789")
-        if stem and word not in TOOLS and stem not in TOOLS:
-            words.append(stem)
-    return words
 
 
 def guides_of_genes(names: Iterable[str], is_control: Match) -> dict[str, list[str]]:
@@ -93,6 +51,16 @@ def guides_of_genes(names: Iterable[str], is_control: Match) -> dict[str, list[s
         for gene, guides in by_gene.items()
         if len(guides) > 1 and not any(map(is_control, guides))
     }
+
+
+def doses_of_compounds(names: Iterable[str]) -> dict[str, list[str]]:
+    """Compound -> names that look like its doses or times, where there are two or more."""
+    by_compound: dict[str, list[str]] = {}
+    for name in sorted(names):
+        dose = DOSE.fullmatch(name)
+        if dose:
+            by_compound.setdefault(dose[1], []).append(name)
+    return {compound: doses for compound, doses in by_compound.items() if len(doses) > 1}
 
 
 def pattern_of_tail(name: str) -> str:

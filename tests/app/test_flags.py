@@ -62,6 +62,16 @@ def test_other_ends_stay_what_they_are(capsys, tmp_path, monkeypatch):
     assert "lower train.batch_size" in capsys.readouterr().err
 
 
+def test_one_way_to_name_the_config():
+    for given in (["--config", "x:test"], ["-config", "x:test"], ["-config=x:test"]):
+        assert flags.with_config([*given, "--config.seed=1"]) == [
+            "--config=x:test",
+            "--config.seed=1",
+        ]
+    kept = ["check", "f", "--config.data.control=--config", "--"]
+    assert flags.with_config(kept) == kept
+
+
 def test_handlers_are_put_back(capfd):
     before = [signal.getsignal(number) for number in flags.SIGNALS], sys.unraisablehook
     assert flags.guarded(lambda: os.kill(os.getpid(), signal.SIGINT)) == 130

@@ -38,10 +38,17 @@ def test_keys_that_the_version_of_the_run_did_not_have(tmp_path, capsys):
     for key in ("treatments", "missing", "case", "guide_pattern", "guide_threshold", "no_guide"):
         del config["data"][key]
     config["data"]["control"] = "ctrl"
+    del config["evaluation"]["controls"], config["model"]["kwargs"]["compat"]
     path.write_text(json.dumps(config))
     found = reopen(tmp_path / "work")
     assert found.config == reopen(workdir).config and found.config.data.control == ("ctrl",)
-    assert "lacks data.treatments, data.case" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "lacks data.treatments, data.case" in said and "the defaults are taken" in said
+    assert "evaluation.controls" in said and "model.kwargs.compat" in said
+    # A key that this version does not know would not mean what it meant.
+    path.write_text(json.dumps(config | {"data": {**config["data"], "colour": "red"}}))
+    with pytest.raises(InputError, match="data.colour .* expected one that this version wrote"):
+        reopen(tmp_path / "work")
 
 
 def test_several_seeds():

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxpert.app import run
+from jaxpert.app import cli, run, training
 from jaxpert.app.check import check_config
 from jaxpert.core import checkpoint, workdir
 from jaxpert.core.types import InputError
@@ -143,6 +143,28 @@ def test_data_of_an_older_run_are_compared_by_name(finished, capsys, monkeypatch
     monkeypatch.setattr(checkpoint, "newest_meta", lambda _: older)
     assert run.run(finished_run.config(), finished) == 0
     assert "counts could not be compared" in capsys.readouterr().err
+
+
+def test_settings_that_the_version_of_a_run_did_not_have_count_as_their_defaults(finished, capsys):
+    path = finished / "config.json"
+    before = json.loads(path.read_text())
+    del before["model"]["kwargs"]["compat"], before["data"]["case"]
+    path.write_text(json.dumps(before))
+    assert run.run(finished_run.config(), finished) == 0
+    assert "this run is finished" in capsys.readouterr().err
+
+
+def test_a_run_begun_with_the_settings_of_before_is_refused_with_both_values(tmp_path, capsys):
+    """The test variant of CycSeq had three hidden layers once."""
+    flag = "--config=cycseq_pretrain:test"
+    before, _ = training.parse([flag])
+    now = before["model"]["kwargs"]["hidden"]
+    before["model"]["kwargs"]["hidden"] = (16, 8, 8)
+    workdir.write_config(tmp_path, before)
+    assert cli.main(["train", flag, f"--workdir={tmp_path}"]) == 2
+    said = f"model.kwargs.hidden was [16, 8, 8] and is now {list(now)}"
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 CONFIGS = {

@@ -147,6 +147,47 @@ def test_what_was_assumed_is_said():
     assert "set data.separator=_" in notes_of(other)
 
 
+@pytest.mark.parametrize(
+    ("separator", "text"),
+    [
+        ("_", ["DMSO_0", "JQ1_1uM", "JQ1_10uM", "BRD4_1uM", "BRD4_10uM"]),
+        ("-", ["DMSO_0", "JQ1-0.5 nM", "JQ1-1 nM", "BRD4-1 nM"]),
+        ("@", ["DMSO_0", "JQ1@0.5", "JQ1@1", "BRD4@1"]),
+        ("_", ["DMSO_0", "IL6_24h", "IL6_48h", "TNF_24h"]),
+        (" ", ["DMSO_0", "JQ1 10 %", "JQ1 20 %", "BRD4 10 %"]),
+        ("+", ["DMSO_0", "JQ1@0.5", "JQ1@1", "BRD4@1"]),
+    ],
+)
+def test_doses_and_times_are_parts_of_a_name(separator, text):
+    """They would be treatments of their own, shared by all compounds."""
+    labels = parse(text, control="DMSO_0", separator=separator)
+    assert labels.treatments == tuple(sorted(text[1:]))
+    assert labels.decisions.like_doses[-1] == tuple(sorted(text[1:3]))
+    assert not labels.decisions.like_guides
+    assert "look like doses or times of one treatment" in notes_of(labels)
+
+
+def test_combinations_of_doses():
+    text = ["DMSO", "JQ1_1uM", "JQ1_10uM", "BRD4_1uM", "JQ1_1uM_BRD4_1uM"]
+    sets = treatments_of(parse(text, control="DMSO", separator="_"))
+    assert sets["JQ1_1uM_BRD4_1uM"] == {"JQ1_1uM", "BRD4_1uM"}
+    # A star passes separators where these part no treatments.
+    timed = parse(["mock_24h", "mock_48h", "IL6_24h"], control="mock*", separator="_")
+    assert timed.treatments == ("IL6_24h",)
+
+
+@pytest.mark.parametrize(
+    ("control", "pair"), [("NT_NT", "KLF1_NT"), ("NegCtrl0_NegCtrl10", "NegCtrl10_KLF1")]
+)
+def test_a_control_of_two_controls_says_what_its_parts_are(control, pair):
+    text = [control, pair, "FAR2", "KLF1_FAR2"]
+    labels = parse(text, control=control, separator="_")
+    assert treatments_of(labels)[pair] == {"KLF1"} and labels.treatments == ("FAR2", "KLF1")
+    # The parts of other control labels are no names of controls.
+    other = parse(["non_targeting", "non", "KLF1"], control="non_targeting", separator="_")
+    assert "non" in other.treatments
+
+
 def test_several_control_labels_and_patterns():
     text = ["NT-1"] * 3 + ["NT-2"] * 4 + ["safe-harbor"] + ["KLF1"] * 2 + ["KLF1+NT-2"]
     labels = parse(text, control=["NT-*", "safe-harbor"])
@@ -262,6 +303,10 @@ def test_genes_of_guides():
         ["NT_g1", "KLF1_g1", "KLF1_g2"], control="NT", separator="_", guide_pattern=r"(.+)_g\d"
     )
     assert split.treatments == ("KLF1",)
+    short = parse(["NTg1", "NTg2", "ATF2g1", "ATF2g2"], control="NTg1")
+    assert short.decisions.like_guides == (("ATF2g1", "ATF2g2"),)
+    assert short.decisions.like_controls == ("NTg2",)
+    assert r"data.guide_pattern='(.+)g\d+'" in notes_of(short)
     for pattern, problem in (
         ("(.+)_x", "no label .* is like"),
         ("(", "no regular"),

@@ -33,6 +33,9 @@ def read(screen):
         ("_", "ctrl", ["ctrl", "KLF1_FAR2"], ["FAR2_KLF1", "FAR2_ctrl_KLF1", "FAR2+KLF1"]),
         ("-", "non-targeting", ["non-targeting", "KLF1-FAR2"], ["FAR2-KLF1-non-targeting"]),
         ("|", "ctrl", ["ctrl", "KLF1|FAR2"], ["FAR2|KLF1", "FAR2|Ctrl|KLF1"]),
+        ("--", "ctrl", ["ctrl", "KLF1--FAR2"], ["FAR2--KLF1", "FAR2 --KLF1"]),
+        # Labels are read with one blank where they have several.
+        ("  ", "ctrl", ["ctrl", "KLF1", "FAR2", "KLF1  FAR2"], ["FAR2  KLF1", "FAR2 KLF1"]),
         (" & ", "ctrl", ["ctrl", "KLF1 & FAR2"], ["FAR2 & KLF1"]),
         ("", "ctrl", ["ctrl", "KLF1", "FAR2"], ["FAR2+KLF1"]),
     ],
@@ -42,6 +45,22 @@ def test_any_order_with_every_separator(read, separator, control, labels, names)
     for treatments in asked(dataset, *names):
         assert treatments == {"KLF1", "FAR2"}
     assert asked(dataset, control, control.upper()) == [set(), set()]
+
+
+@pytest.mark.parametrize("separator", "+ _ - | ; , : / & . ~ # @ = % __ ::".split())
+@pytest.mark.parametrize("singles", [True, False])
+def test_the_other_order_is_the_same_condition_everywhere(read, separator, singles):
+    """In predictions, custom splits and the lists of keys and flags."""
+    pair, other = f"KLF1{separator}FAR2", f"FAR2{separator}KLF1"
+    alone = ["KLF1", "FAR2", "SET"] if singles else []
+    dataset = read(["ctrl", pair, *alone], separator=separator)
+    known = known_names(dataset)
+    assert asked(dataset, other, f"FAR2{separator}ctrl{separator}KLF1") == [{"KLF1", "FAR2"}] * 2
+    lists = {"test": [other], "train": ["KLF1", "FAR2"] if singles else ["ctrl"]}
+    assert custom(perturbed_genes(dataset), lists, dataset.label_rules).test == (pair,)
+    # As a key's joined text was divided.
+    assert listed(tuple(other.split(",")), known) == (other,)
+    assert conditions_asked(listed((*other.split(","), "ctrl"), known), known) == [pair, "ctrl"]
 
 
 def test_names_that_hold_the_separator(read):
