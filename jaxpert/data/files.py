@@ -107,6 +107,8 @@ def _usable(source: Any) -> Path:
         raise InputError(
             f"there is no file {path}, expected {READABLE}: check data.source{_near(path)}"
         ) from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         # A name with a zero byte in it is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)

@@ -17,12 +17,15 @@ from jaxpert.data.labels_table import Decisions, Labels, table_of, unmatched, wi
 
 TOTALS = frozenset(
     "n nguides number num count counts total sum umi umis numi numis reads nreads coverage moi"
-    " totalumis totalcounts umicount umicounts readcount".split()
+    " totalumi totalumis totalcounts nguide umicount umicounts readcount".split()
 )
 """Columns beside guides that sum them up."""
 UNEQUAL = 0.2
 """A guide with fewer counts than this share of the strongest one in its cell may be ambient."""
-TRUTH = {"True": 1, "False": 0, True: 1, False: 0}
+MAXIMA = frozenset("max top best major maxumi maxumis maxcount topumi topumis topcount".split())
+"""Columns beside guides that hold the strongest one; MAX is a gene too."""
+TRUTH = {"true": 1, "false": 0, "yes": 1, "no": 0, "positive": 1, "negative": 0, "+": 1, "-": 0}
+"""Calls in words."""
 WITHOUT = "without a guide"
 
 
@@ -40,15 +43,24 @@ def guide_columns(obs: Any, rules: LabelRules) -> tuple[list[str], tuple[str, ..
     """The columns of 0/1 or counts whose names start with `data.guide_prefix`, and notes on those
     left out."""
     prefix = rules.guide_prefix
-    guides, rest, doubtful = [], [], []
+    guides, rest, doubtful, alike = [], [], [], []
     for name in map(str, obs.columns):
         if not name.startswith(prefix):
             continue
         values = _numbers(obs[name])
         if values is None or _sums_up(name.removeprefix(prefix), values):
             rest.append(name)
+        elif not _are_counts(values):
+            doubtful.append(name)
         else:
-            (guides if _are_counts(values) else doubtful).append(name)
+            plain = _letters(name.removeprefix(prefix))
+            (alike if plain in TOTALS | MAXIMA else guides).append(name)
+    if guides:
+        sums = _summaries(obs, guides, alike, prefix)
+        rest += sums
+        # In the order of the file, in which guides of no cell are named.
+        chosen = {*guides, *alike} - {*sums}
+        guides = [name for name in map(str, obs.columns) if name in chosen]
     if not guides:
         raise InputError(
             f"no column of 0/1 or counts of the cells starts with {prefix!r}, expected one per "
@@ -154,7 +166,7 @@ def _numbers(values: Any) -> np.ndarray | None:
     if values.dtype.kind in "buif":
         return np.asarray(values, float)
     # Calls may be stored as texts or categories.
-    plain = values.astype(object).map(lambda value: TRUTH.get(value, value))
+    plain = values.astype(object).map(lambda value: TRUTH.get(str(value).casefold(), value))
     numbers = np.asarray(pd.to_numeric(plain, errors="coerce"), float)
     missing = np.isnan(numbers)
     if (missing & np.asarray(values.notna(), bool)).any() or missing.all():
@@ -169,8 +181,29 @@ def _are_counts(values: np.ndarray) -> bool:
 
 def _sums_up(name: str, values: np.ndarray) -> bool:
     """Whether a column is called like a sum over guides and holds more than 0 and 1."""
-    plain = "".join(filter(str.isalpha, name.casefold()))
-    return plain in TOTALS and bool((values > 1).any())
+    return _letters(name) in TOTALS and bool((values > 1).any())
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalpha, name.casefold()))
+
+
+def _summaries(obs: Any, guides: Sequence[str], alike: Sequence[str], prefix: str) -> list[str]:
+    """Which of the columns that are called like sums or maxima are what they are called."""
+    if not alike:
+        return []
+    top = np.zeros(len(obs))
+    for name in guides:
+        top = np.fmax(top, _numbers(obs[name]))
+    summaries = []
+    for name in alike:
+        values = _numbers(obs[name])
+        assert values is not None  # texts are no guide columns
+        # A sum is there where any guide is; a guide of the gene MAX is not the strongest in all.
+        is_sum = _letters(name.removeprefix(prefix)) in TOTALS and (values > 0)[top > 0].all()
+        if is_sum or (values >= top).all():
+            summaries.append(name)
+    return summaries
 
 
 def _refuse_hidden(
@@ -184,13 +217,15 @@ def _refuse_hidden(
     for name in doubtful:
         values = _numbers(obs[name])
         assert values is not None
-        # Of a guide most cells have nothing; a measure of the cell's quality is rarely 0.
-        hidden = without & ~(values == 0)
-        if hidden.any() and np.nanmean(values == 0) >= 0.5:
+        # Of a guide most cells have nothing (0, a gap or -1); a measure of the cell's quality is
+        # rarely 0.
+        has = values > 0
+        hidden = without & has
+        if hidden.any() and np.mean(has) <= 0.5:
             raise InputError(
                 f"column {name!r} begins like the guide columns but holds no whole counts, and "
                 f"{int(hidden.sum())} cells have something in it and no guide, expected 0/1 or "
-                "counts: mend the column, or rename it if it is no guide"
+                "counts, 0 in the place of gaps: mend the column, or rename it if it is no guide"
             )
 
 

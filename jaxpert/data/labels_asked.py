@@ -114,12 +114,15 @@ def listed(names: Sequence[str], known: Known) -> tuple[str, ...]:
     def is_name(text: str) -> bool:
         if fold(normal(text)) in spelled:
             return True
-        # A control beside treatments adds nothing, but would take any neighbour into the name.
         try:
             parts = understand(text)
         except InputError:
             return False
-        return len(parts.names) > 1 and not parts.unknown and frozenset(parts.names) in sets
+        # A control beside treatments adds nothing, so that its comma is one between names.
+        inside = sum(name.count(",") for name in parts.names)
+        between = (len(parts.names) - 1) * known.rules.separator.count(",")
+        whole = text.count(",") in (inside, inside + between)
+        return whole and not parts.unknown and frozenset(parts.names) in sets
 
     return rejoined(tuple(names), is_name)
 

@@ -20,6 +20,7 @@ from jaxpert.data.labels_split import (
     parts_of,
     pieces,
 )
+from jaxpert.data.labels_words import means_missing
 
 IN_NAMES = frozenset("-. ")
 """Characters that names of genes hold too (HLA-A, NKX2-1)."""
@@ -150,7 +151,7 @@ def _names(labels: Collection[str], rules: LabelRules, genes: Iterable[str]) -> 
 
 def _divided(label: str, names: _Names, evidence: _Evidence, strict: bool) -> tuple[str, ...]:
     """The parts of a label as far as it is understood by now; none where it stays open."""
-    if names.known(label):
+    if names.known(label) or means_missing(label):
         return (label,)
     best = parts_of(label, names.separator, names.known)
     if not best.unknown:

@@ -59,6 +59,10 @@ def name_match(labels: Iterable[str], separator: str) -> Match:
 
     def match(name: str) -> bool:
         name = normal(name).casefold()
+        # The same numbers may be texts in the file.
+        number = WHOLE_NUMBER.fullmatch(name)
+        if number and number[1] in exact:
+            return True
         return name in exact or any(pattern.fullmatch(name) for pattern in patterns)
 
     return match

@@ -13,7 +13,8 @@ MISSING = frozenset(
     (
         "na n/a #n/a nan none null <na> missing unassigned unknown undetermined undefined unmapped "
         "unlabeled unlabelled ambiguous multiplet multiplets doublet doublets nocall no_call "
-        "not_assigned not_available not_applicable - -- ? . *"
+        "not_assigned not_available not_applicable not_determined not_detected n.a. n.d. nd unk "
+        "undef multi multiple ambient debris filtered tbd - -- ? . *"
     ).split()
 )
 """Words for a missing label, in small letters and with _ for blanks."""
@@ -24,6 +25,11 @@ GUIDE = re.compile(
     re.IGNORECASE,
 )
 """A gene and the number of its guide: KLF1_g1, KLF1_2, KLF1-sg3, KLF1#1, KLF1g1."""
+TAILS = (r"_[+-]_\d+\.\d+-\S+", "[_-][ACGT]{6,}", r"[- ]\d+", "_[a-hA-H]")
+"""What follows the gene in names of guides that are told by their number alone: `KLF1-1`,
+`KLF1_ACGTACGT`, `KLF1_+_129.23-P1`."""
+MOST_NAMES = 0.75
+"""Of all names, the share that has such a tail where it is one of guides."""
 DOSE = re.compile(
     r"(.+?)(?:\s*@\s*|[_ :-])((?<=@)[\d.,]+|[\d.,]+\s*(?:[fpnuµμm]?m|[npuµμm]?g(?:/ml)?|%|h|hr|d|x)"
     r"|\d+[.]\d+)\s*\w*",
@@ -34,15 +40,30 @@ OTHER_SEPARATORS = "+_|;&,/:-"
 
 
 def means_missing(name: str) -> bool:
-    """Whether a name is a word for a missing label, or empty."""
-    return not name or normal(name).casefold().replace(" ", "_") in MISSING
+    """Whether a name is a word for a missing label, or several of them (`NA|NA`), or empty."""
+    plain = normal(name).casefold().replace(" ", "_")
+    if not plain or plain in MISSING:
+        return True
+    parts = re.split(r"[+_|;&,/:-]+", plain)
+    return all(part in MISSING for part in parts)
 
 
-def guides_of_genes(names: Iterable[str], is_control: Match) -> dict[str, list[str]]:
+def guides_of_genes(names: Collection[str], is_control: Match) -> dict[str, list[str]]:
     """Gene -> names that look like its guides, where there are two or more."""
+    for tail in TAILS:
+        named = [name for name in names if re.fullmatch(f".+{tail}", name)]
+        # Names of some genes end so (NKX2-1), but not those of most.
+        if len(named) >= MOST_NAMES * len(names):
+            return _grouped(named, re.compile(f"(.+?){tail}"), is_control)
+    return _grouped(names, GUIDE, is_control)
+
+
+def _grouped(
+    names: Iterable[str], form: re.Pattern[str], is_control: Match
+) -> dict[str, list[str]]:
     by_gene: dict[str, list[str]] = {}
     for name in sorted(names):
-        guide = GUIDE.fullmatch(name)
+        guide = form.fullmatch(name)
         if guide:
             by_gene.setdefault(guide[1], []).append(name)
     # One name with a number may be a gene; numbers of one stem are what tells guides.
@@ -65,6 +86,9 @@ def doses_of_compounds(names: Iterable[str]) -> dict[str, list[str]]:
 
 def pattern_of_tail(name: str) -> str:
     r"""What follows the gene in a guide's name, as a regular expression: `_g\d+` for `KLF1_g1`."""
+    for tail in TAILS:
+        if re.fullmatch(f".+{tail}", name) and not GUIDE.fullmatch(name):
+            return tail
     guide = GUIDE.fullmatch(name)
     tail = "" if guide is None else name[len(guide[1]) :].rstrip("0123456789")
     return re.escape(tail).replace(r"\-", "-") + r"\d+"

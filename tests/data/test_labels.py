@@ -247,7 +247,10 @@ def test_case_and_blanks():
 
 @pytest.mark.parametrize(
     "word",
-    ["NA", "None", "<NA>", "unassigned", "nan", "n/a", "Unknown", "NULL", "", "not assigned"],
+    [
+        *("NA", "None", "<NA>", "unassigned", "nan", "n/a", "Unknown", "NULL", "", "not assigned"),
+        *("None_None", "NA|NA", "N.D.", "multiple", "None+None", "ambient"),
+    ],
 )
 def test_words_for_missing(word):
     text = ["ctrl"] * 3 + [word] * 2 + ["KLF1"]
@@ -303,6 +306,20 @@ def test_genes_of_guides():
         ["NT_g1", "KLF1_g1", "KLF1_g2"], control="NT", separator="_", guide_pattern=r"(.+)_g\d"
     )
     assert split.treatments == ("KLF1",)
+    for guides, tail in (
+        (["KLF1-1", "KLF1-2", "FAR2-1"], r"[- ]\d+"),
+        (["sgKLF1 1", "sgKLF1 2"], r"[- ]\d+"),
+        (["KLF1_ACGTAC", "KLF1_GGGTTT", "FAR2_ACGTCC"], "[_-][ACGT]{6,}"),
+        (["KLF1_+_559.23-P1P2", "KLF1_-_7.23-P1", "FAR2_+_1.23-P1"], r"_[+-]_\d+\.\d+-\S+"),
+        (["KLF1_a", "KLF1_b"], "_[a-hA-H]"),
+    ):
+        by_tail = parse(["NT", *guides], control="NT")
+        assert by_tail.decisions.like_guides == (tuple(sorted(guides[:2])),)
+        assert f"data.guide_pattern='(.+){tail}' would join them" in notes_of(by_tail)
+        joined = parse(["NT", *guides], control="NT", guide_pattern=f"(.+){tail}")
+        assert len(joined.treatments) == len(guides) - 1
+    families = ["NKX2-1", "NKX2-5", "KLF1", "FAR2", "HLA-A", "HLA-B"]
+    assert not parse(["NT", *families], control="NT").decisions.like_guides
     short = parse(["NTg1", "NTg2", "ATF2g1", "ATF2g2"], control="NTg1")
     assert short.decisions.like_guides == (("ATF2g1", "ATF2g2"),)
     assert short.decisions.like_controls == ("NTg2",)
