@@ -18,7 +18,7 @@ import numpy as np
 from jaxpert.core.errors import InputError
 
 PART = re.compile(r"\..+\.[0-9]+\.part(\.[^.]+)?")
-"""Names of files that `whole` has not finished."""
+"""Names of files and folders that `whole` and `whole_folder` have not finished."""
 
 
 @contextlib.contextmanager
@@ -47,7 +47,11 @@ def file_name(text: str) -> str:
 def remove_parts(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder that nobody else writes to."""
     for path in folder.iterdir():
-        if PART.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+        if not PART.fullmatch(path.name) or path.is_symlink():
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -1,5 +1,5 @@
-"""Situations that users meet, and others like them, through the commands: what is right is read right,
-the rest is refused in one sentence, and nothing is misread in silence."""
+"""Situations that users meet, and others like them, through the commands: what is right is read
+right, the rest is refused in one sentence, and nothing is misread in silence."""
 
 import shutil
 

@@ -76,10 +76,14 @@ def test_what_a_killed_process_left_half_written_is_removed(finished):
     left = [finished / ".metrics.1234.part.json", finished / "figures" / ".scores.99.part.png"]
     left[1].parent.mkdir(exist_ok=True)
     kept = [finished / ".notes", finished / "mine.part.txt"]
+    # Figures are drawn into a folder, which takes its place when all are there.
+    left.append(finished / ".figures.99.part" / "loss_curves.png")
+    left[2].parent.mkdir()
     for path in (*left, *kept):
         path.write_text("x")
     run.run(finished_run.config(), finished)
-    assert [path.exists() for path in (*left, *kept)] == [False, False, True, True]
+    assert not any(path.exists() for path in (*left, left[2].parent))
+    assert all(path.exists() for path in kept)
 
 
 def test_one_process_at_a_time(finished, capsys):

@@ -64,6 +64,9 @@ def environment() -> dict[str, str]:
 def prepare() -> None:
     """Import what commands need."""
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # Most of a reference is compiling; bits are compared between programs compiled alike alone.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
     for name in IMPORTED:
         importlib.import_module(name)
     families = importlib.import_module("jaxpert.app.families")

@@ -83,10 +83,10 @@ def test_the_time_is_shared_out(monkeypatch, capsys):
         return {"cases": 1}
 
     monkeypatch.setattr(campaigns, "run", run)
-    campaigns.share_out(["fuzz_h5ad", "kills", "tables", "disk"], 320, 0)
+    campaigns.share_out(["fuzz_h5ad", "kills", "tables", "disk"], 420, 0)
     assert asked == {
         "fuzz_h5ad": 20,
-        "kills": 200,
+        "kills": 300,
         "tables": campaigns.LEAST,
         "disk": campaigns.LEAST,
     }
