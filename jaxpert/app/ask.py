@@ -49,7 +49,11 @@ def predict_to_files(
             f"--particles is for models that generate cells, which {finished.family.title} does "
             "not, expected no such flag for it: leave it out"
         )
-    predicted = predict(finished, names, **options)
+    return write_predictions(predict(finished, names, **options), output)
+
+
+def write_predictions(predicted: Any, output: Path) -> list[Path]:
+    """The AnnData of `predict` as .h5ad, and as .csv beside it."""
     table = output.with_suffix(".csv")
     with workdir.readable_errors(output, "--output"):
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ HELP = """What will these cells look like under a perturbation nobody has measur
   jaxpert check FILE ...                      what is understood of a file, before any training
   jaxpert train --config=NAME[:VARIANT] ...   train, evaluate and report one model
   jaxpert predict RUN PERTURBATION ...        predict perturbations with a finished run
+  jaxpert predict FILE ... --model=additive   predict them with a baseline, from a file
   jaxpert evaluate RUN                        score a finished run again
   jaxpert score --real=FILE --pred=FILE ...   score the predictions of any tool
   jaxpert compare RUN|FILE ...                runs and predictions side by side
@@ -141,26 +142,10 @@ def _check_config(arguments: Sequence[str]) -> int:
 
 
 def predict(arguments: Sequence[str]) -> int:
-    """`jaxpert predict RUN PERTURBATION ...`."""
-    parser = Parser("jaxpert predict", description="Predict perturbations, seen or not.")
-    parser.add_argument("run", help="work directory of a finished run")
-    parser.add_argument("perturbations", nargs="*", help="such as KLF1 or KLF1+FAR2")
-    parser.add_argument("--list", metavar="FILE", help="a text file with one perturbation a line")
-    parser.add_argument(
-        "--output",
-        default="predicted.h5ad",
-        metavar="FILE",
-        help="the .h5ad file; a .csv of the same name goes beside it (default: predicted.h5ad)",
-    )
-    parser.add_argument("--particles", help="generated cells behind each mean (default: the run's)")
-    parser.add_argument("--seed", default="0", help="of generated cells (default: 0)")
-    parser.add_argument(
-        "--format",
-        choices=("jaxpert", "cell-eval"),
-        default="jaxpert",
-        help="cell-eval: cells on log1p, control included, in place of means (default: jaxpert)",
-    )
-    parser.add_argument("--cells", help="of each perturbation, for --format=cell-eval (100)")
+    """`jaxpert predict RUN PERTURBATION ...`, or `jaxpert predict FILE ... --model=NAME`."""
+    # A baseline needs no run; the columns of its file are flags then.
+    anew = any(a == "--model" or a.startswith("--model=") for a in arguments)
+    parser = _predict_parser(anew)
     # Flags may stand between names, which the plain parser does not understand.
     parsed = parser.parse_intermixed_args(arguments)
     names = list(parsed.perturbations)
@@ -178,6 +163,8 @@ def predict(arguments: Sequence[str]) -> int:
             f"--output is {parsed.output!r}, expected the name of an .h5ad file: choose such a name"
         )
     options = {"seed": _whole("--seed", parsed.seed, 0)}
+    if anew:
+        return _predict_anew(parsed, names, output)
     if parsed.format == "cell-eval":
         return _predict_cells(parsed, names, output, options["seed"])
     if parsed.cells is not None:
@@ -191,6 +178,53 @@ def predict(arguments: Sequence[str]) -> int:
     from jaxpert.app import ask
 
     for path in ask.predict_to_files(parsed.run, names, output, **options):
+        print(path)
+    return 0
+
+
+def _predict_parser(anew: bool) -> Parser:
+    """The flags of a prediction, `anew` from a file."""
+    if anew:
+        from jaxpert.app.anew import parser as parser_anew
+
+        parser = parser_anew()
+    else:
+        parser = Parser(
+            "jaxpert predict",
+            description="Predict perturbations, seen or not.",
+            epilog="With --model=NAME of a baseline a file of cells takes the place of RUN "
+            "(jaxpert predict --model=additive --help).",
+        )
+        parser.add_argument("run", help="work directory of a finished run")
+    parser.add_argument("perturbations", nargs="*", help="such as KLF1 or KLF1+FAR2")
+    parser.add_argument("--list", metavar="FILE", help="a text file with one perturbation a line")
+    parser.add_argument(
+        "--output",
+        default="predicted.h5ad",
+        metavar="FILE",
+        help="the .h5ad file; a .csv of the same name goes beside it (default: predicted.h5ad)",
+    )
+    parser.add_argument("--particles", help="generated cells behind each mean (default: the run's)")
+    parser.add_argument("--seed", default="0", help="of generated cells (default: 0)")
+    parser.add_argument(
+        "--format",
+        choices=("jaxpert", "cell-eval"),
+        default="jaxpert",
+        help="cell-eval: cells on log1p, control included, in place of means (default: jaxpert)",
+    )
+    parser.add_argument("--cells", help="of each perturbation, for --format=cell-eval (100)")
+    return parser
+
+
+def _predict_anew(parsed: Any, names: Sequence[str], output: Any) -> int:
+    if parsed.format != "jaxpert" or parsed.cells is not None or parsed.particles is not None:
+        raise InputError(
+            "--format, --cells or --particles was given beside --model, expected none of them, "
+            "since a baseline predicts means and generates no cells: leave it out"
+        )
+    from jaxpert.app.anew import predict_to_files
+
+    for path in predict_to_files(parsed, names, output):
         print(path)
     return 0
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import types
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jaxpert.core.config import ModelEntry
@@ -22,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "gears": "jaxpert.models.gears",
     "cycseq": "jaxpert.models.cycseq",
     "scgen": "jaxpert.models.scgen",
+    "baselines": "jaxpert.models.baselines",
 }
 """{name: package}."""
 
@@ -57,8 +60,13 @@ def keys_of(model: str) -> type:
 
 
 def module_of(model: str) -> Any:
-    """The module whose `build` makes the model."""
-    return importlib.import_module(entry_of(model).module)
+    """The module whose `build` makes the model, or what has such a `build` for this model of
+    several that a module makes."""
+    entry = entry_of(model)
+    module = importlib.import_module(entry.module)
+    if not entry.named:
+        return module
+    return types.SimpleNamespace(__doc__=module.__doc__, build=partial(module.build, model))
 
 
 # Cached, since a family is asked for many times and imports much.

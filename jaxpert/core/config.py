@@ -45,6 +45,9 @@ class ModelEntry(NamedTuple):
     """Its settings dataclass."""
     variants: Mapping[str, Mapping[str, Any]] = {}
     """What a variant of the configs changes of the settings."""
+    named: bool = False
+    """Whether the module makes several models, so that its `build` takes the model's name
+    first."""
 
 
 @dataclass(frozen=True)

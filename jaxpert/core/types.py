@@ -311,6 +311,10 @@ class Dataset:
     perturbation; some may be empty."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
     """Named `graphs.NamedGraph`s between genes (`data.add_graphs`)."""
+    terms: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Annotation terms of the perturbed genes that have some (`data.add_graphs`)."""
+    other_screen: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Effects of perturbed genes in another screen, all over the same genes there."""
     var: Any = None
     """The file's gene table (`pandas.DataFrame` of G rows): its own names as the index, other names
     and flags as columns; None where there is none."""

@@ -70,6 +70,24 @@ def read_effects(path: str | Path, *, scale: str) -> Effects:
     )
 
 
+def effects_elsewhere(path: str | Path) -> dict[str, Float[np.ndarray, "g"]]:
+    """{gene: its effects} of the single perturbations of another screen, whatever genes were
+    measured there (the baseline `linear_other_screen`)."""
+    # The unit of the logarithm is the same for all, and no matter to directions.
+    read = read_effects(path, scale="log2")
+    alone = {}
+    for name, effects in zip(read.conditions, read.log_fold, strict=True):
+        members = members_of(name)
+        if len(members) == 1:
+            alone[members[0]] = effects
+    if not alone:
+        raise InputError(
+            f"{path} has {len(read.conditions)} combinations and no single perturbation, expected "
+            "some singles such as A or A+ctrl: add their effects"
+        )
+    return alone
+
+
 def read_profile(path: str | Path, effects: Effects) -> Profile:
     """Mean expression of the control, over the genes of the effects.
 

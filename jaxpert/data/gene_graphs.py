@@ -15,7 +15,7 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.aliases import Aliases, annotation_advice, resolve
 from jaxpert.data.files import shown
 from jaxpert.data.moments import log_normalised_blocks
-from jaxpert.data.ontology import read_edges
+from jaxpert.data.ontology import read_edges, terms_of
 from jaxpert.data.subset import keep_cells
 from jaxpert.nn.graphs import NamedGraph, from_edges, named_graph
 
@@ -89,7 +89,10 @@ def add_graphs(
     for name, graph in linked.items():
         number = len(np.asarray(graph.graph.senders))
         notes.append(f"graph {name}: {len(graph.names):,} genes, {number:,} edges")
-    return replace(dataset, graphs={**dataset.graphs, **linked}, notes=(*dataset.notes, *notes))
+    # All terms, since a graph holds the nearest neighbours alone.
+    known = terms_of(dataset.treatments, terms or dataset.terms)
+    graphs, notes = {**dataset.graphs, **linked}, [*dataset.notes, *notes]
+    return replace(dataset, graphs=graphs, terms=known, notes=tuple(notes))
 
 
 def _edges_graph(

@@ -78,6 +78,13 @@ def invert(sets: Mapping[str, Iterable[str]]) -> Terms:
     return _frozen(inverted)
 
 
+def terms_of(
+    genes: Iterable[str], terms: Mapping[str, Collection[str]]
+) -> dict[str, frozenset[str]]:
+    """Terms of those of the genes that have some."""
+    return {gene: frozenset(terms[gene]) for gene in genes if gene in terms}
+
+
 def _frozen(terms: Mapping[str, Iterable[str]]) -> Terms:
     return {gene: frozenset(names) for gene, names in terms.items()}
 

@@ -128,18 +128,20 @@ def _interval(difference: Difference) -> str:
 
 
 def _baseline_by_baseline(result: Mapping[str, Any], subset: str) -> str:
-    parts = []
+    # Baselines with the same outcomes share a part, else the sentence would have no end.
+    alike: dict[str, list[str]] = {}
     for baseline in result["baselines"]:
         outcomes = []
         for name in _shown(result, subset):
             difference = result["comparison"][subset][name][baseline]
             if math.isfinite(difference.difference):
                 outcomes.append(outcome(name, difference))
-        parts.append(
-            f"against {baseline} it is better on {outcomes.count('better')} of {len(outcomes)} "
-            f"scores, worse on {outcomes.count('worse')} and undecided on "
-            f"{outcomes.count('undecided')}"
+        text = (
+            f"it is better on {outcomes.count('better')} of {len(outcomes)} scores, worse on "
+            f"{outcomes.count('worse')} and undecided on {outcomes.count('undecided')}"
         )
+        alike.setdefault(text, []).append(baseline)
+    parts = [f"against {', '.join(baselines)} {text}" for text, baselines in alike.items()]
     return "Baseline by baseline, each score by itself, " + "; ".join(parts)
 
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxpert.core.errors import InputError
-from jaxpert.evaluation import baselines
+from jaxpert.evaluation.baseline_names import BASELINES as MEANINGS
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report.layout import QCPR, QCPR_RESAMPLED, Layout, Study
 from jaxpert.report.published import read
 from jaxpert.study.ledger import Cell, Row
 
-BASELINES = tuple(baselines.BASELINES)
+BASELINES = tuple(MEANINGS)
 OBSERVED = "observed"
 """The measurement itself, as a prediction of the planted effects."""
 LIBRARIES = {QCPR: "fixed_library", QCPR_RESAMPLED: "resampled_library"}
@@ -168,10 +168,10 @@ def _places(
     layout: Layout, study: Study, asked: Asked, rows: Mapping[Cell, Row]
 ) -> Iterator[Place]:
     """The cells of a table in order."""
-    models = layout.models
-    if layout.baselines:
-        models = (*models, *BASELINES)
     for data in asked.data:
+        models = layout.models
+        if layout.baselines:
+            models = (*models, *baselines_of(data, rows))
         subsets = subsets_of(study, data, rows)
         if layout.table == TRUTH:
             # The planted effects have no split of their own, so one subset is enough.
@@ -181,6 +181,16 @@ def _places(
                 # Baselines predict means and generate no cells.
                 if model not in BASELINES or metric not in LIBRARIES:
                     yield Place(layout.table, data, subset, multiplier, model, metric)
+
+
+def baselines_of(data: str, rows: Mapping[Cell, Row]) -> tuple[str, ...]:
+    """Baselines that any run on a data set stands beside; all of them before there is one."""
+    made: set[str] = set()
+    for cell, row in rows.items():
+        if cell.data == data:
+            made |= set(row.get("baselines", ()))
+    # What a data set allows, and what an older run knew, shows in its rows.
+    return tuple(name for name in BASELINES if name in made or not made)
 
 
 def _has_truth(data: str, rows: Mapping[Cell, Row]) -> bool:
@@ -232,7 +242,9 @@ def _value(row: Row, place: Place) -> float | str | None:
         return "not measured" if rate is None else rate
     scores = row["scores"]
     if model in BASELINES:
-        scores = row["baselines"][model]
+        scores = row["baselines"].get(model)
+        if scores is None:
+            return "not made"
     return scores.get(subset, {}).get(metric)
 
 

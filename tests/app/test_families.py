@@ -18,6 +18,7 @@ RUNS = {
     "cradle_baselines:svae_plus,test": (*LEAN, "--config.quality.doublets=none", *SEVERAL),
     "gears_norman:test": GEARS_SHIPPED,
     "scgen:test": (),
+    "baselines:test": (),
     "cycseq_pretrain:test": (),
     "cycseq_dose:test": (),
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxpert.evaluation.baselines.rule import rule_of
 from jaxpert.evaluation.baselines.training import (
     Baseline,
     Training,
+    alone_in,
+    baseline,
     control_of,
-    keep_control,
-    note_on,
-    seen_in,
+    note_on_stand_ins,
     uses,
 )
 
@@ -23,22 +24,8 @@ def additive(training: Training) -> Baseline:
     where there are no singles) stands in; such treatments are named in the notes and the conditions
     marked in `fallback`.
     """
-    control, seen = control_of(training), seen_in(training)
-    sizes = training.condition_treatments.sum(1)
-    singles = seen[sizes[seen] == 1]
-    alone = training.condition_treatments[singles].argmax(1)
-    averaged, source = singles, "the single perturbations"
-    if not len(singles):
-        averaged, source = seen, "all perturbations"
-    stand_in = training.means[averaged].mean(0) - control
-    # All begin with the stand-in; those given alone then get an effect of their own.
-    effect = np.tile(stand_in, (training.condition_treatments.shape[1], 1))
-    effect[alone] = training.means[singles] - control
-    never = np.setdiff1d(np.arange(len(effect)), alone)
-    fallback = uses(training, never)
-    note = f"never given alone in training, so the mean effect of {source} stands in"
-    # A note is worth writing only for treatments that some condition has.
-    used = never[training.condition_treatments[:, never].any(0)]
+    alone = alone_in(training)
     # c + sum_t effect_t (docs/evaluation.md, "Baselines").
-    means = keep_control(training, control + training.condition_treatments @ effect)
-    return Baseline(means, fallback, note_on("additive", used, training.treatments, note))
+    rule = rule_of(control_of(training), len(training.treatments), treatment=alone.effect)
+    fallback = uses(training, np.flatnonzero(~alone.given))
+    return baseline(training, rule, fallback, note_on_stand_ins(training, "additive", alone))

@@ -1,15 +1,16 @@
-"""The linear model between gene and perturbation embeddings."""
+"""The linear model between gene and perturbation embeddings, as published."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxpert.evaluation.baselines.rule import for_all, rule_of
 from jaxpert.evaluation.baselines.training import (
     Baseline,
     Training,
+    baseline,
     control_of,
-    keep_control,
     note_on,
     seen_in,
     uses,
@@ -28,24 +29,40 @@ def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> B
     control, seen = control_of(training), seen_in(training)
     # G: rows are genes, so that a perturbation is embedded by the row of its own gene.
     genes = _principal_scores(training.means[training.cells > 0].T, components)
-    column = {name: g for g, name in enumerate(training.genes)}
-    measured = np.isin(training.treatments, training.genes)
-    treatment = np.zeros((len(training.treatments), genes.shape[1]))
-    for t in np.flatnonzero(measured).tolist():
-        treatment[t] = genes[column[training.treatments[t]]]
+    treatment = rows_of_genes(training, genes)
     perturbation = training.condition_treatments @ treatment
     y = (training.means[seen] - control).T
     b = y.mean(1, keepdims=True)
     # W = (G'G + r I)^-1 G' (Y - b) P (P'P + r I)^-1, the two ridge regressions one after the other.
     w = _ridge(genes, ridge) @ (y - b) @ _ridge(perturbation[seen], ridge).T
-    # c + b + G W P' (docs/evaluation.md, "Baselines"), with conditions as rows.
-    means = control + b.T + perturbation @ w.T @ genes.T
-    fallback = uses(training, np.flatnonzero(~measured))
-    note = (
+    # c + b + G W P' (docs/evaluation.md, "Baselines"), with treatments as rows.
+    rule = rule_of(
+        control,
+        len(training.treatments),
+        shared=for_all(b[:, 0]),
+        treatment=treatment @ w.T @ genes.T,
+    )
+    lost = unmeasured(training)
+    what = (
         "not among the measured genes, so it has no embedding and adds nothing to the mean effect"
     )
-    notes = note_on("linear", np.flatnonzero(~measured), training.treatments, note)
-    return Baseline(keep_control(training, means), fallback, notes)
+    notes = note_on(training, "linear", lost, what)
+    return baseline(training, rule, uses(training, lost), notes)
+
+
+def unmeasured(training: Training) -> np.ndarray:
+    """Numbers of the treatments that are no measured gene."""
+    return np.flatnonzero(~np.isin(training.treatments, training.genes))
+
+
+def rows_of_genes(training: Training, genes: Float[np.ndarray, "G K"]) -> Float[np.ndarray, "T K"]:
+    """The embedding of each treatment: that of its gene, 0 where it is no measured one."""
+    column = {name: g for g, name in enumerate(training.genes)}
+    rows = np.zeros((len(training.treatments), genes.shape[1]))
+    for t, name in enumerate(training.treatments):
+        if name in column:
+            rows[t] = genes[column[name]]
+    return rows
 
 
 def _principal_scores(x: Float[np.ndarray, "G C"], components: int) -> Float[np.ndarray, "G K"]:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import InputError
+from jaxpert.evaluation.baselines.rule import Rule, predicted
+from jaxpert.evaluation.noise import Noise
 
 Means = Float[np.ndarray, "C G"]
 
@@ -26,6 +28,14 @@ class Training(NamedTuple):
     conditions: Sequence[str]
     treatments: Sequence[str]
     genes: Sequence[str]
+    noise: Noise | None = None
+    """Squared standard errors of the means; None where they are not known."""
+    similarity: Float[np.ndarray, "T T"] | None = None
+    """How much of their annotation each two treatments share, from 0 to 1; None without
+    annotations."""
+    embeddings: Float[np.ndarray, "T K"] | None = None
+    """Of the treatments, from another screen, with rows of NaN for those it lacks; None without
+    one."""
 
 
 class Baseline(NamedTuple):
@@ -35,8 +45,44 @@ class Baseline(NamedTuple):
     fallback: Bool[np.ndarray, "C"]
     """Conditions for which training held too little, so that (part of) the mean effect stands
     in."""
+    rule: Rule
+    """What predicts any other set of treatments too."""
     notes: tuple[str, ...] = ()
-    """One sentence for each thing that had to be replaced."""
+    """One sentence for each thing that had to be replaced or was chosen."""
+
+
+class Inapplicable(NamedTuple):
+    """In place of a baseline that these data do not allow."""
+
+    why: str
+    """What is missing; a part of a sentence."""
+
+
+class Alone(NamedTuple):
+    """What each treatment does alone."""
+
+    effect: Float[np.ndarray, "T G"]
+    """Where it was never given alone, the stand-in."""
+    given: Bool[np.ndarray, "T"]
+    """Whether training has it alone."""
+    stand_in: Float[np.ndarray, "G"]
+    averaged: Int[np.ndarray, "_"]
+    """Conditions whose mean effect the stand-in is."""
+    source: str
+    """These in words."""
+
+
+def baseline(
+    training: Training,
+    rule: Rule,
+    fallback: Bool[np.ndarray, "C"] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Baseline:
+    """The baseline of a rule, with its predictions of all conditions."""
+    means = np.asarray(predicted(rule, training.condition_treatments))
+    if fallback is None:
+        fallback = np.zeros(len(means), bool)
+    return Baseline(means, fallback, rule, notes)
 
 
 def control_of(training: Training) -> np.ndarray:
@@ -62,29 +108,52 @@ def seen_in(training: Training) -> np.ndarray:
     return seen
 
 
+def sizes_of(training: Training) -> Int[np.ndarray, "C"]:
+    """Treatments of each condition."""
+    return training.condition_treatments.sum(1).astype(np.int64)
+
+
+def alone_in(training: Training) -> Alone:
+    """What each treatment does alone in training, and what stands in where it was never given
+    alone: the mean effect of the singles, or of all perturbations where there are none."""
+    control, seen = control_of(training), seen_in(training)
+    singles = seen[sizes_of(training)[seen] == 1]
+    treatment = training.condition_treatments[singles].argmax(1)
+    averaged, source = singles, "the single perturbations"
+    if not len(singles):
+        averaged, source = seen, "all perturbations"
+    stand_in = training.means[averaged].mean(0) - control
+    # All begin with the stand-in; those given alone then get an effect of their own.
+    effect = np.tile(stand_in, (training.condition_treatments.shape[1], 1))
+    effect[treatment] = training.means[singles] - control
+    given = np.zeros(len(effect), bool)
+    given[treatment] = True
+    return Alone(effect, given, stand_in, averaged, source)
+
+
+def has_combinations(training: Training) -> bool:
+    """Whether any condition, trained or not, has several treatments."""
+    return bool((sizes_of(training) > 1).any())
+
+
 def uses(training: Training, treatments: Int[np.ndarray, "_"]) -> Bool[np.ndarray, "C"]:
     """Conditions that contain any of the treatments."""
     return training.condition_treatments[:, treatments].sum(1) > 0
 
 
-def constant(training: Training, profile: np.ndarray) -> Baseline:
-    """One profile `[G]` for every perturbation, and the control for itself."""
-    means = np.tile(profile, (len(training.cells), 1))
-    return Baseline(keep_control(training, means), np.zeros(len(training.cells), bool))
-
-
-def keep_control(training: Training, means: np.ndarray) -> np.ndarray:
-    """The control row is always the training control itself, so that effects are differences to
-    it."""
-    means[training.control] = control_of(training)
-    return means
-
-
 def note_on(
-    baseline: str, which: np.ndarray, treatments: Sequence[str], what: str
+    training: Training, baseline: str, which: Int[np.ndarray, "_"], what: str
 ) -> tuple[str, ...]:
-    """One sentence that names the treatments of which `what` holds; none where there are none."""
-    if not len(which):
+    """One sentence that names those of the treatments that some condition has, and of which `what`
+    holds; none where there are none."""
+    used = which[training.condition_treatments[:, which].any(0)]
+    if not len(used):
         return ()
-    names = ", ".join(np.asarray(treatments, str)[which])
-    return (f"baseline {baseline}: {len(which)} treatments are {what}: {names}",)
+    names = ", ".join(np.asarray(training.treatments, str)[used])
+    return (f"baseline {baseline}: {len(used)} treatments are {what}: {names}",)
+
+
+def note_on_stand_ins(training: Training, baseline: str, alone: Alone) -> tuple[str, ...]:
+    """The sentence on treatments that training never gave alone."""
+    what = f"never given alone in training, so the mean effect of {alone.source} stands in"
+    return note_on(training, baseline, np.flatnonzero(~alone.given), what)

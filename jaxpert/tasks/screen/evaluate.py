@@ -16,7 +16,7 @@ from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, InputError
 from jaxpert.data.doublets import parts_of, too_few
 from jaxpert.evaluation import compare, pseudobulk, quality_pass
-from jaxpert.tasks.screen.measured import Measured, duplicates, measure
+from jaxpert.tasks.screen.measured import Measured, beside_itself, duplicates, measure
 from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effects
 
 
@@ -48,7 +48,8 @@ def evaluate(
     if controls is not None:
         dataset = replace(dataset, controls=controls)
     prediction = predict_effects(fitted, dataset, dataset.conditions, seed=seed, **options)
-    return score(measure(dataset), prediction, seed)
+    effects = prediction.effects_of(dataset)
+    return score(beside_itself(measure(dataset), fitted.model.name, effects), prediction, seed)
 
 
 def score(measured: Measured, prediction: Prediction, seed: int) -> dict[str, Any]:

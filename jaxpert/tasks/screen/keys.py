@@ -312,6 +312,11 @@ class EvaluationKeys:
     umap_cells: int = setting(
         5000, "cells in the UMAP of the basal latent; 0: skip it", at_least=0, at_most=MOST
     )
+    other_screen: str = setting(
+        "",
+        "effects of the same genes in another screen (conditions x genes), which the baseline "
+        "linear_other_screen knows; empty: none",
+    )
     scores_of: tuple[str, ...] = setting(
         (),
         "families of models whose paper's scores are computed too, joined by commas",

@@ -13,7 +13,7 @@ from jaxpert import data
 from jaxpert.core.family import Family, Problem
 from jaxpert.core.ranges import brief, number
 from jaxpert.core.types import SPLITS, Dataset, InputError
-from jaxpert.data.effects_file import simulate_files
+from jaxpert.data.effects_file import effects_elsewhere, simulate_files
 from jaxpert.data.gene_graphs import ONTOLOGY
 from jaxpert.data.labels_asked import known_names, listed, sets_asked
 from jaxpert.tasks.screen import audit, feeds, figures, understood
@@ -71,6 +71,8 @@ def load_dataset(config: ScreenConfig) -> tuple[Dataset, Any]:
     if wanted:
         # Co-expression is that of training cells, so graphs come after the split.
         dataset = link(dataset, config.graphs, wanted, terms)
+    if config.evaluation.other_screen:
+        dataset = replace(dataset, other_screen=effects_elsewhere(config.evaluation.other_screen))
     return dataset, truth
 
 

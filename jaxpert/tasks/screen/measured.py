@@ -4,7 +4,7 @@ files alike."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from jaxpert.core.types import Dataset
 from jaxpert.data.moments import Pseudobulk
 from jaxpert.evaluation import baselines, compare, pseudobulk, strata
+from jaxpert.evaluation.baselines.seen import training_of
 from jaxpert.evaluation.noise import noise_of
 
 SPLITS = 5
@@ -31,9 +32,9 @@ class Measured:
     training: baselines.Training
     """What the baselines see: QC-passed training cells."""
     baselines: Mapping[str, Float[np.ndarray, "C G"]]
-    """Effects that each baseline predicts."""
+    """Effects that each baseline predicts, of those that the data allow."""
     notes: tuple[str, ...]
-    """Of the baselines."""
+    """Of the baselines, those that are not made included."""
     screen: compare.Screen
     """What scores need to know of the data set beside effects."""
     planted: Float[np.ndarray, "C G"] | None = None
@@ -43,15 +44,10 @@ class Measured:
 def measure(dataset: Dataset, truth: Any = None) -> Measured:
     """Measure a split data set; `truth` is that of simulated cells, pooled over lines."""
     # Baselines see training cells that pass quality, and nothing else.
-    seen = pseudobulk.observed_means(dataset, "train")
-    names = dataset.conditions, dataset.treatments, dataset.genes
-    training = baselines.Training(
-        seen.mean, seen.cells, dataset.condition_treatments, dataset.control, *names
-    )
-    predictions = {name: predict(training) for name, predict in baselines.BASELINES.items()}
+    training = training_of(dataset)
+    made = baselines.make(training)
     # Each baseline predicts a control of its own, from which its effects are taken.
-    effects = {name: of.means - of.means[dataset.control] for name, of in predictions.items()}
-    notes = [note for prediction in predictions.values() for note in prediction.notes]
+    effects = {name: of.means - of.means[dataset.control] for name, of in made.baselines.items()}
     # Variances tell what the noise of the cells allows (docs/evaluation.md, "Ceiling").
     whole = pseudobulk.observed_means(dataset, variance=True)
     tested = _tested(dataset, training)
@@ -61,13 +57,21 @@ def measure(dataset: Dataset, truth: Any = None) -> Measured:
         held_out=None if tested is None else pseudobulk.effects(tested, dataset.control),
         training=training,
         baselines=effects,
-        notes=tuple(notes),
+        notes=made.notes,
         screen=_screen(dataset, training)._replace(
             noise=noise_of(whole, dataset.control),
             noise_held_out=None if tested is None else noise_of(tested, dataset.control),
         ),
         planted=None if truth is None else planted_effects(dataset, truth),
     )
+
+
+def beside_itself(measured: Measured, model: str, effects: Float[np.ndarray, "C G"]) -> Measured:
+    """The same with the model's own effects for the baseline of its name, if it is one of them: as
+    they agree but for rounding, which a comparison could else take for a difference."""
+    if model not in measured.baselines:
+        return measured
+    return replace(measured, baselines={**measured.baselines, model: effects})
 
 
 def duplicate(

@@ -250,9 +250,8 @@ def _measured(dataset: Dataset, truth: Any) -> Measured:
 
 
 def _without_training() -> str:
-    absent = [name for name in baselines.BASELINES if name != KNOWS_NOTHING]
     return (
-        f"what was trained on is not known, so that the baselines {', '.join(absent)} and the "
+        f"what was trained on is not known, so that all baselines but {KNOWS_NOTHING} and the "
         "Pearson delta with perturbed reference are missing and no perturbation is known to be "
         "new: give --train"
     )

@@ -17,7 +17,7 @@ from jaxpert.tasks.screen import files, recovery
 from jaxpert.tasks.screen.audit import labelled, multipliers_of
 from jaxpert.tasks.screen.evaluate import log_likelihood, quality_pass_rates, score
 from jaxpert.tasks.screen.keys import ScreenConfig
-from jaxpert.tasks.screen.measured import Measured, measure
+from jaxpert.tasks.screen.measured import Measured, beside_itself, measure
 from jaxpert.tasks.screen.predict import Prediction, predict_effects, to_anndata
 
 
@@ -78,6 +78,9 @@ def evaluate_run(
         for seed, single in seeds.items()
     }
     measured = {k: measure(labelled(dataset, k), truth) for k in multipliers_of(config)}
+    own, trained = next(iter(measured)), predictions[config.seed].effects_of(dataset)
+    # Only at the run's own labels does the model rest on the same cells as its namesake.
+    measured[own] = beside_itself(measured[own], fitted.model.name, trained)
     scored = _score_all(config, measured, seeds, predictions)
     first, prediction = next(iter(seeds.values())), predictions[config.seed]
     # Scores are made for the run's own threshold and first seed before all others.

@@ -1,38 +1,52 @@
 """Baselines: exact where their assumption holds, and open about what they fall back on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
+from jaxpert.evaluation import baselines
+from jaxpert.evaluation.baseline_names import BASELINES as MEANINGS
 from jaxpert.evaluation.baselines import (
     BASELINES,
-    Training,
+    Inapplicable,
     additive,
     linear,
+    make,
     mean_perturbation,
     no_change,
 )
+from jaxpert.evaluation.baselines.seen import training_of
+from support import toy
+from support.training_means import noise, training
 
-GENES = tuple(f"g{i}" for i in range(30))
-TREATMENTS = ("g0", "g1", "g2", "drug")
-SETS = ((), (0,), (1,), (2,), (0, 1), (1, 2), (0, 3))
-CONDITIONS = ("control", "g0", "g1", "g2", "g0+g1", "g1+g2", "g0+drug")
+RELATED = np.array([[1.0, 0.5, 0, 0.2], [0.5, 1, 0, 0.4], [0, 0, 1, 0], [0.2, 0.4, 0, 1]])
 
 
-def training(cells=(9, 5, 5, 5, 5, 0, 5), seed=0, effects=None):
-    """Additive truth; conditions without cells hold NaN, as a pseudobulk does."""
-    rng = np.random.default_rng(seed)
-    multi_hot = np.array([[t in s for t in range(4)] for s in SETS], float)
-    effects = rng.normal(size=(4, 30)) if effects is None else effects
-    truth = rng.gamma(1, 1, 30) + multi_hot @ effects
-    means = np.where(np.array(cells)[:, None] > 0, truth, np.nan)
-    return Training(means, np.array(cells), multi_hot, 0, CONDITIONS, TREATMENTS, GENES), truth
+def knowing_all():
+    """Training that every baseline can be made of, the one pair g1+g2 unseen."""
+    given, _ = training()
+    embeddings = np.random.default_rng(1).normal(size=(4, 3))
+    return given._replace(noise=noise(given), similarity=RELATED, embeddings=embeddings)
+
+
+def test_all_baselines_are_made_where_the_data_allow_them():
+    assert list(BASELINES) == list(MEANINGS)
+    made = make(knowing_all())
+    assert list(made.baselines) == list(BASELINES)
+    bare = make(training()[0])
+    absent = {"shrunken_additive", "annotation_weighted", "linear_annotations",
+              "linear_other_screen"}  # fmt: skip
+    assert set(BASELINES) - set(bare.baselines) == absent
+    told = "\n".join(bare.notes)
+    assert all(f"baseline {name} is not made: " in told for name in absent)
 
 
 def test_every_baseline_is_finite_and_keeps_the_control():
-    given, _ = training()
-    for name, baseline in BASELINES.items():
-        means = baseline(given).means
+    given = knowing_all()
+    for name, of in make(given).baselines.items():
+        means = of.means
         assert np.isfinite(means).all(), name
         np.testing.assert_array_equal(means[0], given.means[0])
 
@@ -119,7 +133,63 @@ def test_nothing_to_learn_from_is_said_in_one_sentence(cells, message):
 
 
 def test_held_out_cells_are_never_read():
-    given, _ = training()
+    given = knowing_all()
     other = given._replace(means=np.where(given.cells[:, None] > 0, given.means, 1e9))
-    for baseline in BASELINES.values():
-        np.testing.assert_array_equal(baseline(other).means, baseline(given).means)
+    before, after = make(given).baselines, make(other).baselines
+    for name in BASELINES:
+        np.testing.assert_array_equal(after[name].means, before[name].means, err_msg=name)
+
+
+def test_the_order_of_conditions_and_genes_does_not_matter():
+    given = knowing_all()
+    rows = np.array([0, 4, 6, 2, 1, 5, 3])
+    columns = np.random.default_rng(2).permutation(30)
+    assert given.noise is not None
+    moved = given._replace(
+        means=given.means[np.ix_(rows, columns)],
+        cells=given.cells[rows],
+        condition_treatments=given.condition_treatments[rows],
+        conditions=[given.conditions[row] for row in rows],
+        genes=[given.genes[column] for column in columns],
+        noise=given.noise._replace(
+            condition=given.noise.condition[np.ix_(rows, columns)],
+            control=given.noise.control[columns],
+        ),
+    )
+    before, after = make(given).baselines, make(moved).baselines
+    for name in BASELINES:
+        expected = before[name].means[np.ix_(rows, columns)]
+        np.testing.assert_allclose(after[name].means, expected, atol=1e-8, err_msg=name)
+
+
+def test_counts_of_test_cells_change_no_baseline():
+    """From cells on: other counts in cells that do not train leave every prediction alone."""
+    given = toy.dataset(cells=120)
+    split = np.where(np.arange(120) % 3 == 2, 2, 0)
+    given = replace(given, split=split)
+    counts = given.counts.toarray()
+    counts[split == 2] = np.random.default_rng(3).poisson(50, (int((split == 2).sum()), 12))
+    other = replace(given, counts=type(given.counts)(counts))
+    before, after = make(training_of(given)), make(training_of(other))
+    assert before.notes == after.notes and "shrunken_additive" in before.baselines
+    for name, of in before.baselines.items():
+        np.testing.assert_array_equal(after.baselines[name].means, of.means)
+
+
+def test_what_a_file_of_one_size_and_no_unseen_gene_does_not_allow():
+    """Baselines that would be another one over again are not made, so that no rival counts
+    twice."""
+    given, _ = training(cells=(9, 5, 5, 5, 0, 0, 0))
+    alone = given._replace(
+        means=given.means[:4],
+        cells=given.cells[:4],
+        condition_treatments=given.condition_treatments[:4, :3],
+        conditions=given.conditions[:4],
+        treatments=given.treatments[:3],
+        similarity=RELATED[:3, :3],
+    )
+    for name in ("mean_same_size", "scaled_additive", "matching_mean", "nearest_perturbation",
+                 "annotation_weighted", "linear_tuned"):  # fmt: skip
+        of = BASELINES[name](alone)
+        assert isinstance(of, Inapplicable) and of.why, name
+    assert "over again" in baselines.mean_same_size(alone).why  # pyright: ignore
