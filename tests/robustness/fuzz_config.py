@@ -35,6 +35,7 @@ CONFIGS = {
     "gears": "gears_norman:test",
     "cycseq": "cycseq_pretrain:test",
     "scgen": "scgen:test",
+    "shrunken_additive": "baselines:test",
 }
 OPTIONS = (
     "cradle.clean:CleanOptions",

@@ -198,3 +198,18 @@ def test_tables_do_not_depend_on_the_order_in_which_runs_finished(tmp_path, monk
     assert list(dict.fromkeys(rivals)) == ["cpa_vae", "sams_vae", "old_model", "no_change"]
     shown = [line.split(",")[1] for line in files["tables.csv"].decode().splitlines()[1:]]
     assert list(dict.fromkeys(shown)) == ["norman", "adamson", "own"]
+
+
+def test_baselines_are_those_that_the_runs_stand_beside(tmp_path):
+    """What the data do not allow has no row, and what an older run did not know is said."""
+    new, old = row("cradle_vae", 0, 0.1), row("cradle_vae", 1, 0.2)
+    new["baselines"] = {name: new["scores"] for name in ("no_change", "shrunken_additive")}
+    old["baselines"] = {"no_change": old["scores"]}
+    found = written(tmp_path, [new, old], Asked(("norman",), (5,), (0, 1)))
+    table = found[
+        "Table 2. Effects and quality of generated cells: norman, perturbations never trained"
+    ]
+    assert {"no change", "shrunken additive"} <= set(table)
+    assert not {"additive", "linear tuned"} & set(table)
+    cells = table["shrunken additive"].values()
+    assert any("not made" in cell or "1 of 2" in cell for cell in cells)

@@ -113,11 +113,14 @@ def test_scores_stand_beside_every_baseline():
     dataset, fitted = loaded(), trained()
     prediction = predict_effects(fitted, dataset, dataset.conditions)
     found = evaluate.scores(measure(dataset), prediction)
-    assert set(found["baselines"]) == {
+    assert set(found["baselines"]) >= {
         "no_change",
         "mean_perturbation",
         "additive",
+        "shrunken_additive",
+        "annotation_weighted",
         "linear",
+        "linear_annotations",
         "linear_propagation",
         "linear_propagation_script",
     }
