@@ -111,6 +111,14 @@ def test_a_copy_of_the_baseline_cannot_be_told_from_it(truth, screen):
     assert "not told from every baseline on ATE-rho" in result["verdict"]
 
 
+def test_baselines_with_the_same_outcomes_share_a_part_of_the_verdict(truth, screen):
+    given = baselines(truth)
+    given |= {"another_mean": given["mean_perturbation"].copy()}
+    result = compare(noisy(truth, 0.1), {"model": noisy(truth, 0.3, 5), **given}, screen)
+    assert "against mean_perturbation, another_mean it is better on " in result["verdict"]
+    assert result["verdict"].count("it is better on") == 2
+
+
 def test_halves_are_scored_as_they_are_and_corrected(truth, screen):
     halves = noisy(truth, 0.2, 7), noisy(truth, 0.2, 8)
     halves[0][3] = np.nan  # one cell only
