@@ -46,7 +46,7 @@ def _weights(graph: NamedGraph, names: tuple[str, ...]) -> Float[np.ndarray, "T 
     # Nodes that are no treatment go to one row more, which is cut off.
     node = np.array([place.get(name, len(names)) for name in graph.names], np.int64)
     weights = np.zeros((len(names) + 1,) * 2)
-    edges = np.abs(np.asarray(graph.graph.edges, np.float64))
+    edges = np.asarray(graph.graph.edges, np.float64)
     ends = node[np.asarray(graph.graph.senders)], node[np.asarray(graph.graph.receivers)]
     np.maximum.at(weights, ends, edges)
     weights = weights[:-1, :-1] / (edges.max(initial=0) or 1)

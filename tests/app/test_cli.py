@@ -105,7 +105,7 @@ def counts_with(value: float) -> sparse.csr_matrix:
         ([TEST, "train.epochs=1"], "'train.epochs=1' is not understood"),
         (
             [TEST, "--config.model.name=cradle"],
-            "model.name is 'cradle', expected one of conditional_vae, cpa_vae",
+            "model.name is 'cradle', expected one of additive, annotation_weighted",
         ),
         ([TEST, "--config.model.kwargs.compat=paper"], "expected one of default, reference"),
         ([TEST, "--config.data.preset=huge"], "'huge'"),

@@ -30,6 +30,6 @@ def test_a_data_set_keeps_the_terms_of_its_perturbed_genes():
 
 
 def test_edges_of_the_user_stand_in_for_terms():
-    edges = {"own": [("a", "b", 4.0), ("c", "a", -1.0), ("b", "elsewhere", 8.0)]}
+    edges = {"own": [("a", "b", 4.0), ("c", "a", 1.0), ("b", "elsewhere", 8.0)]}
     linked = data.add_graphs(toy.dataset(), edges=edges, coexpression=False)
     np.testing.assert_allclose(similarity_of(linked), [[0, 0.5, 0.125], [0.5, 0, 0], [0.125, 0, 0]])
