@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from jaxpert.app.flags import (
@@ -40,7 +41,7 @@ HELP = """What will these cells look like under a perturbation nobody has measur
   jaxpert simulate PRESET                     a simulated screen and its truth
   jaxpert simulate --effects=FILE ...         cells drawn around effects that were measured
 
-jaxpert COMMAND --help says more.
+jaxpert COMMAND --help says more, jaxpert --version which version this is.
 """
 OF_FAMILIES = ("figures", "tables", "interpret", "clean", "pairs")
 """Commands that a family has or has not."""
@@ -74,8 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return guarded(lambda: ask(name, arguments[1:]), UNDONE)
     if name in commands:
         return guarded(lambda: commands[name](arguments[1:]), UNDONE)
-    known = ", ".join(("train", "study", "benchmark", *commands, *OF_FAMILIES))
-    print(f"error: {name!r} is no command, expected one of {known}", file=sys.stderr)
+    if name == "--version":
+        from importlib.metadata import version
+
+        return _print(f"jaxpert {version('jaxpert')}")
+    known = ("train", "study", "benchmark", *commands, *OF_FAMILIES)
+    close = get_close_matches(name, known, n=1)
+    meant = f" (did you mean {close[0]!r}?)" if close else ""
+    print(
+        f"error: {name!r} is no command{meant}, expected one of {', '.join(known)}: see jaxpert "
+        "--help",
+        file=sys.stderr,
+    )
     return 2
 
 

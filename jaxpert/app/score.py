@@ -166,6 +166,7 @@ def write(scored: Scored, metrics: Mapping[str, Any], folder: Path) -> list[Path
 
 def check_output(folder: Path, sign: str = "scores.csv") -> None:
     """Refuse a folder that is not empty and has no `sign` of an earlier call."""
+    workdir.check_place(folder, "--output")
     if not folder.exists():
         return
     there = [path for path in folder.iterdir() if not path.name.startswith(".")]

@@ -48,10 +48,9 @@ def parse(arguments: Sequence[str]) -> tuple[Config, Path]:
     # Loaded once before the flags library does, which buries what a config file says.
     loaded = load_config(path, variant)
     chosen = f"--config={path}" + (f":{variant}" if variant else "")
-    argv = ["jaxpert"]
-    for argument in arguments:
-        # The flags library sees a path in place of the name.
-        argv.append(chosen if argument.startswith("--config=") else argument)
+    # The flags library sees a path in place of the name, and wants it before any key.
+    others = [argument for argument in arguments if not argument.startswith("--config=")]
+    argv = ["jaxpert", chosen, *others]
     # Values of their own, so that nothing of an earlier call is left.
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
@@ -122,6 +121,11 @@ def config_file(arguments: Sequence[str]) -> tuple[Path, str]:
         raise InputError(
             "no --config was given, expected e.g. --config=cradle_norman:demo: see --help for all"
         )
+    if len(given) > 1:
+        raise InputError(
+            f"--config was given {len(given)} times ({', '.join(given)}), expected one: leave the "
+            "others out"
+        )
     name, _, variant = given[0].partition(":")
     path = path_of(name)
     if path.is_file():
@@ -130,9 +134,11 @@ def config_file(arguments: Sequence[str]) -> tuple[Path, str]:
     # A bare name, or one in the folder of configs, is one of the project's.
     if path.stem in known and path.suffix in ("", ".py") and str(path.parent) in (".", "configs"):
         return known[path.stem], variant
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    meant = f" (did you mean {close[0]!r}?)" if close else ""
     raise InputError(
-        f"there is no config file {name!r}, expected a file or one of {', '.join(sorted(known))}: "
-        "check its path"
+        f"there is no config file {name!r}{meant}, expected a file or one of "
+        f"{', '.join(sorted(known))}: check its path"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,12 +65,25 @@ def alone(folder: Path, flag: str = "--workdir") -> Iterator[None]:
         yield
 
 
+def check_place(folder: Path, flag: str = "--workdir") -> None:
+    """Refuse a folder that nobody could make or write to, before anything is read for it."""
+    # What is there already of the path: the folder, or one above it.
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        kind = "is" if there == folder else f"lies in {there}, which is"
+        raise InputError(f"{flag}={folder} {kind} a file, expected a folder: choose another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{flag}={folder} cannot be written (there is no right to write in {there}), expected "
+            f"a place where this user may write: choose another {flag}"
+        )
+
+
 def check(config: Config, workdir: Path, defaults: Config | None = None) -> None:
     """Refuse a folder that belongs to another run; keys that its config did not have yet count as
     their `defaults`."""
     path = workdir / CONFIG
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"--workdir={workdir} is a file, expected a folder: choose another")
+    check_place(workdir)
     if not path.exists():
         # A run killed at its very start leaves nothing but a hidden part of its config.
         if workdir.exists() and any(not p.name.startswith(".") for p in workdir.iterdir()):

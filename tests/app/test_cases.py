@@ -1,110 +1,12 @@
 """Situations that users meet, and others like them, through the commands: what is right is read
 right, the rest is refused in one sentence, and nothing is misread in silence."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 from jaxpert.app import cli
 from support import finished_run
-from support.paths import SHARED
-
-INPUTS = SHARED / "cases/inputs"
-
-
-@pytest.fixture
-def write(screen, tmp_path):
-    """Factory: distinct labels (or columns of the cells) -> the path of a file of 12 cells each."""
-
-    def make(labels=(), genes=40, var=None, change=None, **columns):
-        some = next(iter(columns.values()), ())
-        adata = screen(np.repeat(list(labels), 12) if labels else ["x"] * len(some), genes=genes)
-        for name, values in columns.items():
-            adata.obs[name] = values
-        if var is not None:
-            adata.var_names = [*var, *adata.var_names[len(var) :]]
-        if change is not None:
-            change(adata)
-        adata.write_h5ad(tmp_path / "screen.h5ad")
-        return tmp_path / "screen.h5ad"
-
-    return make
-
-
-@pytest.fixture
-def check(capsys):
-    """Factory: what `jaxpert check` says of a file, page and error, and its status."""
-
-    def run(path, *flags):
-        status = cli.main(["check", str(path), *flags])
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err and status in (0, 2)
-        assert told.err.count("\n") <= 1 or status == 0
-        return status, told.out + told.err
-
-    return run
-
-
-def given(name):
-    path = INPUTS / name
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    return path
-
-
-CELLS = 60
-UMIS = {
-    "guide_KLF1": np.where(np.arange(CELLS) % 3 == 0, 7, 0),
-    "guide_FAR2": np.where(np.arange(CELLS) % 3 == 1, 3, 0),
-    "guide_NTC": np.where(np.arange(CELLS) % 3 == 2, 5, 0),
-}
-CALLS = {name: (counts > 0).astype(int) for name, counts in UMIS.items()}
-PREFIX = "--guide_prefix=guide_"
-FORMS = {
-    "counts": lambda column: column,
-    "floats": lambda column: column.astype(float),
-    "text": lambda column: column.astype(str),
-    "calls": lambda column: (column > 0).astype(int),
-    "words": lambda column: np.where(column > 0, "Yes", "no"),
-    "truth": lambda column: column > 0,
-    "categories": lambda column: pd.Categorical(column),
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("control", ["NTC", "ntc", "guide_NTC", "NT*"])
-def test_guide_columns_of_any_form_with_a_control_guide(form, control, write, check):
-    path = write(**{name: FORMS[form](column) for name, column in UMIS.items()})
-    status, said = check(path, PREFIX, f"--control={control}")
-    assert status == 0 and "20 cells" in said
-    assert "treatments: 2: FAR2, KLF1" in said
-
-
-def test_cells_without_a_guide_are_no_silent_controls(write, check):
-    few = {name: np.where(np.arange(CELLS) < 12, 0, column) for name, column in UMIS.items()}
-    status, said = check(write(**few), PREFIX, "--control=NTC")
-    assert status == 0 and "12 of 60 cells were left out, since no guide was called" in said
-    # A control guide that nobody named.
-    status, said = check(write(**UMIS), PREFIX)
-    assert status == 2 and "name the control guides in data.control" in said
-    assert "called like controls" in check(write(**few), PREFIX)[1]
-    # Sums are no guides, whatever they are called; MAX is a gene.
-    total = sum(UMIS.values())
-    sums = {"guide_n": (total > 0).astype(int), "guide_max": total, "guide_total_umi": total}
-    assert "treatments: 2: FAR2, KLF1" in check(write(**UMIS, **sums), PREFIX, "--control=NTC")[1]
-    gene = {"guide_MAX": UMIS["guide_KLF1"][::-1]}
-    assert "MAX" in check(write(**few, **gene), PREFIX, "--control=NTC")[1]
-    # Gaps, -1 and fractions in the place of counts.
-    for nothing in (np.nan, -1):
-        gaps = np.where(few["guide_KLF1"] == 0, nothing, few["guide_KLF1"])
-        status, said = check(write(**few | {"guide_KLF1": gaps}), PREFIX)
-        assert status == 2 and "0 in the place of gaps" in said
-    logged = few | {"guide_KLF1": np.log1p(few["guide_KLF1"])}
-    status, said = check(write(**logged), PREFIX)
-    assert status == 2 and "holds no whole counts" in said
 
 
 @pytest.mark.parametrize(
@@ -284,89 +186,40 @@ def test_perturbations_that_batches_confound_are_named(write, check):
     assert "strata without control: b2" in said and "evaluation.controls=pooled" in said
 
 
-STORED = {
-    "float16": lambda x: x.toarray().astype(np.float16),
-    "big-endian": lambda x: x.toarray().astype(">f4"),
-    "big-endian integers": lambda x: x.toarray().astype(">i2"),
-    "columns": lambda x: x.tocsc(),
-    "bytes": lambda x: x.toarray().astype(np.uint8),
-    "long": lambda x: x.astype(np.int64),
-    "double": lambda x: x.toarray().astype(float),
-}
-
-
-@pytest.mark.parametrize("name", STORED)
-def test_counts_of_any_type_are_the_same(name, write, check):
-    plain = check(write(["ctrl", "A"]))[1]
-
-    def change(adata):
-        adata.X = STORED[name](adata.X)
-
-    assert check(write(["ctrl", "A"], change=change))[1] == plain
-
-
 @pytest.mark.parametrize(
-    ("change", "part"),
+    ("batch", "named"),
     [
-        (lambda x: x.log1p(), "log"),
-        (lambda x: x / 2, "0.5"),
-        (lambda x: sparse.csr_matrix(x.toarray() - 1), "negative"),
+        # Without controls of their own, and with some of the controls alone.
+        (["b1"] * 36 + ["b2"] * 12, "1 perturbations (C)"),
+        (["b1", "b2"] * 6 + ["b1"] * 12 + ["b2"] * 24, "3 perturbations (A, B, C)"),
+        (["b1", "b2"] * 24, None),
     ],
 )
-def test_counts_that_are_none(change, part, write, check):
-    def changed(adata):
-        adata.X = change(adata.X)
-
-    status, said = check(write(["ctrl", "A"], change=changed))
-    assert status == 2 and part in said
-
-
-def test_files_of_other_kinds(write, check, tmp_path):
-    path = write(["ctrl", "A"])
-    plain = check(path)[1]
-    for name in ("screen.h5", "screen.hdf5"):
-        shutil.copy(path, tmp_path / name)
-        assert check(tmp_path / name)[1] == plain.replace("screen.h5ad", name)
-    (tmp_path / "table.csv").write_text("cell,G0\nc0,1\n")
-    shutil.copy(tmp_path / "table.csv", tmp_path / "table.h5ad")
-    (tmp_path / "empty.h5ad").touch()
-    (tmp_path / "folder").mkdir()
-    for name, part in (
-        ("table.csv", "expected"),
-        ("table.h5ad", "is not an HDF5 file"),
-        ("empty.h5ad", "is empty"),
-        ("folder", "expected"),
-        ("screem.h5ad", "there is no file"),
-    ):
-        status, said = check(tmp_path / name)
-        assert status == 2 and part in said and name in said
+def test_batches_that_nobody_named(batch, named, write, check):
+    path = write(["ctrl", "A", "B", "C"], cell_line=batch, guide_id=np.arange(48) // 12)
+    status, said = check(path)
+    assert status == 0 and ("set data.stratum=cell_line if they are batches" in said) == bool(named)
+    assert not named or f"ATTENTION: {named} have all of their cells in parts of column" in said
+    assert "data.stratum=guide_id" not in said
+    assert "ATTENTION: 3 perturbations" not in check(path, "--stratum=cell_line")[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "flags", "status", "part"),
-    [
-        ("guide_umis.h5ad", [PREFIX], 0, ""),
-        ("guide_calls.h5ad", [PREFIX, "--control=NTC"], 0, ""),
-        ("several_controls.h5ad", ["--control=NT-1"], 0, "called like controls"),
-        ("several_controls.h5ad", ["--control=NT-*,safe-harbor"], 0, "control cells are those of"),
-        ("na_text.h5ad", [], 2, "data.missing=drop"),
-        ("drugs_plus.h5ad", ["--control=DMSO"], 0, "(+)-JQ1"),
-        ("one_control_cell.h5ad", [], 0, "every effect is compared with 1 control"),
-        ("mouse_dying.h5ad", [], 0, "mt-"),
-        ("human_dying.h5ad", [], 0, "MT-"),
-        ("ensembl.h5ad", [], 0, "data.gene_names="),
-        ("dupcol.h5ad", [], 2, "dupcol.h5ad"),
-        ("half.h5ad", [], 0, ""),
-        ("pandas3.h5ad", [], 0, ""),
-        ("tenx.h5", [], 2, "a matrix of 10x"),
-        ("x.loom", [], 2, "loom"),
-        ("hard_names.h5ad", ["--control=DMSO"], 0, "2,3-DCPE"),
-        ("lines_confounded.h5ad", ["--stratum=line"], 0, "control"),
-    ],
-)
-def test_files_that_came_with_the_reports(name, flags, status, part, check):
-    found, said = check(given(name), *flags)
-    assert found == status and part in said, said
+def test_keys_of_another_kind_of_split_are_said(write, check):
+    config = ["--config=cradle_norman:test", "--config.data.perturbation=condition"]
+    lean = ["--config.quality.doublets=none", "--config.model.kwargs.cf_weight=0"]
+    path = write(["ctrl", "A", "B"])
+    # The file may stand before the config.
+    status, said = check(path, *config, *lean, "--config.split.file=lists.json")
+    assert status == 0 and "split.file is set but split.kind=auto does not use it" in said
+
+
+@pytest.mark.parametrize("command", ["score", "compare"])
+def test_results_in_the_place_of_a_file(command, write, check, tmp_path, capsys):
+    path, taken = write(["ctrl", "A", "B"]), tmp_path / "taken"
+    taken.touch()
+    names = [f"--pred={path}"] if command == "score" else [str(path), str(path)]
+    assert cli.main([command, *names, f"--real={path}", f"--output={taken}"]) == 2
+    assert f"--output={taken} is a file, expected a folder" in capsys.readouterr().err
 
 
 RUN = ["KLF1_FAR2", "KLF1", "FAR2", "SET", "=1+1", "-A"]

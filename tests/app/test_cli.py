@@ -85,6 +85,9 @@ def counts_with(value: float) -> sparse.csr_matrix:
     [
         ([], "no --config was given"),
         (["--config=configs/nowhere.py"], "there is no config file 'configs/nowhere.py'"),
+        (["--config=cradle_norma"], "did you mean 'cradle_norman'?"),
+        ([TEST, "--config=scgen:test"], "--config was given 2 times"),
+        (["--config.train.epochs=0", TEST], "train.epochs is 0"),
         (
             [f"--config={ROOT}/configs/cradle_norman.py:tset"],
             "'tset', expected one of full, demo, test",
@@ -310,6 +313,9 @@ def test_help_lists_every_key_of_the_family(capsys):
         assert f"jaxpert {command}" in capsys.readouterr().out
     assert cli.main([]) == 0 and cli.main(["fit"]) == 2
     assert "'fit' is no command, expected one of train, study, predict" in capsys.readouterr().err
+    assert cli.main(["chek", "screen.h5ad"]) == 2
+    assert "did you mean 'check'?" in capsys.readouterr().err
+    assert cli.main(["--version"]) == 0 and "jaxpert " in capsys.readouterr().out
 
 
 LONG = [

@@ -18,6 +18,18 @@ def test_what_fails_in_a_folder_is_said_of_it(tmp_path, name):
         raise OSError(errno.EACCES, "Permission denied", failed)
 
 
+def test_places_that_cannot_be_written_are_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    workdir.check_place(tmp_path / "new/folder")
+    for name, part in (("file", "is a file"), ("file/x/y", "file, which is a file")):
+        with pytest.raises(InputError, match=f"--output=.*{part}, expected a folder"):
+            workdir.check_place(tmp_path / name, "--output")
+    # A superuser may write anywhere.
+    monkeypatch.setattr(workdir.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match="no right to write in .*: choose another --workdir"):
+        workdir.check_place(tmp_path / "new")
+
+
 def test_what_fails_elsewhere_is_not(tmp_path):
     with pytest.raises(OSError, match="Read-only"), workdir.readable_errors(tmp_path / "work"):
         raise OSError(errno.EROFS, "Read-only file system", "/usr/lib/cache")

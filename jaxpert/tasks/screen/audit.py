@@ -19,7 +19,7 @@ from jaxpert.data.feeds import check_counts
 from jaxpert.data.files import shown
 from jaxpert.evaluation import compare, strata
 from jaxpert.evaluation.intervals import FEWEST_FOR_INTERVAL
-from jaxpert.tasks.screen import leaks
+from jaxpert.tasks.screen import leaks, unnamed_strata
 from jaxpert.tasks.screen.keys import ScreenConfig, TrainKeys
 
 FEWEST_CELLS = 10
@@ -108,6 +108,7 @@ def notes_of(config: ScreenConfig, dataset: Dataset) -> tuple[str, ...]:
         *_notes_of_controls(passed),
         *_notes_of_perturbations(passed),
         *_notes_of_strata(dataset),
+        *unnamed_strata.notes_of(dataset),
         *_notes_of_size(config, dataset),
         *filter(None, (leaks.trained_in_company(dataset), leaks.repeated_between_parts(dataset))),
     )

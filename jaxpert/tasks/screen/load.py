@@ -220,6 +220,8 @@ def label(quality: QualityKeys, dataset: Dataset) -> Dataset:
 def split(keys: SplitKeys, dataset: Dataset) -> Dataset:
     """With the split that a config asks for."""
     kind = keys.kind
+    if idle := _idle(keys):
+        dataset = replace(dataset, notes=(*dataset.notes, *idle))
     # Combinations are what the papers hold out; without them only cells are left.
     if kind == "auto":
         combined = int((dataset.condition_treatments.sum(1) > 1).sum())
@@ -238,6 +240,17 @@ def split(keys: SplitKeys, dataset: Dataset) -> Dataset:
         column=keys.column or None,
         **_split_options(keys, kind, dataset),
     )
+
+
+def _idle(keys: SplitKeys) -> list[str]:
+    """A note on each key that is set for another kind of split."""
+    kinds = {"column": "column", "file": "custom", "test_genes": "simulation"}
+    return [
+        f"ATTENTION: split.{name} is set but split.kind={keys.kind} does not use it: set "
+        f"split.kind={kind} if it is to count"
+        for name, kind in kinds.items()
+        if getattr(keys, name) and keys.kind != kind
+    ]
 
 
 def _split_options(keys: SplitKeys, kind: str, dataset: Dataset) -> dict[str, Any]:
