@@ -194,7 +194,9 @@ def _summaries(obs: Any, guides: Sequence[str], alike: Sequence[str], prefix: st
         return []
     top = np.zeros(len(obs))
     for name in guides:
-        top = np.fmax(top, _numbers(obs[name]))
+        values = _numbers(obs[name])
+        assert values is not None  # texts are no guide columns
+        top = np.maximum(top, values)
     summaries = []
     for name in alike:
         values = _numbers(obs[name])
