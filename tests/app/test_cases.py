@@ -5,7 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxpert import data
 from jaxpert.app import cli
+from jaxpert.tasks.screen import load
+from jaxpert.tasks.screen.keys import SplitKeys
 from support import finished_run
 
 
@@ -204,13 +207,13 @@ def test_batches_that_nobody_named(batch, named, write, check):
     assert "ATTENTION: 3 perturbations" not in check(path, "--stratum=cell_line")[1]
 
 
-def test_keys_of_another_kind_of_split_are_said(write, check):
-    config = ["--config=cradle_norman:test", "--config.data.perturbation=condition"]
-    lean = ["--config.quality.doublets=none", "--config.model.kwargs.cf_weight=0"]
-    path = write(["ctrl", "A", "B"])
-    # The file may stand before the config.
-    status, said = check(path, *config, *lean, "--config.split.file=lists.json")
-    assert status == 0 and "split.file is set but split.kind=auto does not use it" in said
+def test_keys_of_another_kind_of_split_are_said(screen, labels):
+    dataset = data.read(screen(labels))
+    for name, value in (("file", "lists.json"), ("column", "part"), ("test_genes", ("A",))):
+        divided = load.split(SplitKeys(**{name: value}), dataset)
+        said = f"ATTENTION: split.{name} is set but split.kind=auto does not use it"
+        assert [note for note in divided.notes if note.startswith(said)]
+    assert not [note for note in load.split(SplitKeys(), dataset).notes if "ATTENTION" in note]
 
 
 @pytest.mark.parametrize("command", ["score", "compare"])

@@ -1,6 +1,6 @@
 """Every campaign against the product, one after the other, and a table of what they found.
 
-    make campaign [SECONDS=3600] [SEED=0]
+    make campaign [SECONDS=4800] [SEED=0]
 
 Each is a process of its own: what it imports, or how it ends, touches no other. What one takes
 beyond its part of the time is taken from those that follow. The exit status is 1 where something
