@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
+import anndata
 import numpy as np
 import pytest
 
 from jaxpert.app import cli, run, training
 from jaxpert.app.check import check_config
-from jaxpert.core import checkpoint, workdir
+from jaxpert.core import checkpoint, fit, workdir
+from jaxpert.core.family import Results
 from jaxpert.core.types import InputError
 from jaxpert.tasks.screen import load
 from support import finished_run
@@ -197,3 +200,21 @@ def test_any_config_json_is_one_sentence(name, tmp_path):
     with pytest.raises(InputError) as refused:
         workdir.check(finished_run.config(), tmp_path)
     assert "\n" not in str(refused.value) and str(tmp_path) in str(refused.value)
+
+
+def test_without_drawing_there_are_results_and_no_figures(tmp_path, monkeypatch):
+    drawn = []
+    results = Results({"verdict": "better"}, anndata.AnnData(np.zeros((1, 1))), {})
+    task = SimpleNamespace(
+        evaluate=lambda *_: results, about=lambda _: {}, draw=lambda *_: drawn.append(1)
+    )
+    checked = SimpleNamespace(train=SimpleNamespace(seeds=1))
+    prepared = run.Prepared(checked, SimpleNamespace(task=task), SimpleNamespace(audit={}), None)
+    fitted = fit.Fitted._make([None] * len(fit.Fitted._fields))
+    monkeypatch.setattr(run, "about", lambda *_: {})
+    run.finish(prepared, fitted, tmp_path, draw=False)
+    assert (tmp_path / "metrics.json").exists() and (tmp_path / "predictions.h5ad").exists()
+    assert not (tmp_path / "figures").exists() and not drawn
+    # Drawn later, by the same call with figures.
+    run.finish(prepared, fitted, tmp_path)
+    assert (tmp_path / "figures").is_dir() and drawn
