@@ -8,15 +8,21 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxpert.app.flags import Parser, add_options, read_options, wants_help
 from jaxpert.core import settings
 from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
+from jaxpert.core.ranges import brief
 from jaxpert.core.settings import names
 from jaxpert.study.command import changes_of, whole_numbers
 from jaxpert.tasks.screen.keys import DataKeys
+
+# Imported for types only: flags are read before JAX is imported.
+if TYPE_CHECKING:
+    from jaxpert.study.contest import Contest
+    from jaxpert.study.leaderboard import Board
 
 HELP = """Train every model that fits the data and lay them out in one table with the baselines.
 
@@ -48,6 +54,8 @@ FLAGS = {
     ),
 }
 """{flag: (default, meaning)}."""
+REFUSED = "refused: "
+"""Begins the reason of a model that the data do not fit, in the ledger."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,9 +76,9 @@ def main(arguments: Sequence[str]) -> int:
         models=contest.check_models(names(flags.models)),
         splits=contest.splits_of(names(flags.splits), sections["split"]),
         seeds=contest.check_seeds(whole_numbers("seeds", flags.seeds)),
-        epochs=_epochs(flags.epochs),
+        epochs=_at_least_one("epochs", flags.epochs) if flags.epochs else None,
         changes=changes_of(flags.set),
-        at_once=flags.at_once,
+        at_once=_at_least_one("at_once", flags.at_once),
     )
     default = f"runs/benchmark_{label}"
     folder = path_of(flags.workdir or default).absolute()
@@ -81,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     return _compete(asked, folder, flags.only_tables, flags.figures)
 
 
-def _compete(asked: Any, folder: Path, only_tables: bool, figures: bool) -> int:
+def _compete(asked: Contest, folder: Path, only_tables: bool, figures: bool) -> int:
     """Train unless only tables are wanted, and write these."""
     from jaxpert.app import families, run
     from jaxpert.core import log, workdir
@@ -90,7 +98,7 @@ def _compete(asked: Any, folder: Path, only_tables: bool, figures: bool) -> int:
 
     jobs = contest.jobs_of(asked)
     status = 0
-    with load.shared_cells():
+    with load.shared_cells(), workdir.readable_errors(folder):
         if not only_tables:
             others = families.all_families()
             for split in asked.splits:
@@ -101,13 +109,27 @@ def _compete(asked: Any, folder: Path, only_tables: bool, figures: bool) -> int:
             with shared_programs():
                 train = partial(run.run, draw=figures)
                 status = runner.run_jobs(jobs, folder, run=train, flag="--workdir", may_refuse=True)
-    with workdir.readable_errors(folder):
-        for path in leaderboard.write(*boards_of(asked, folder), folder):
+        title, notes, boards = boards_of(asked, folder)
+        for path in leaderboard.write(title, notes, boards, folder):
             log.say(f"wrote {path}")
+    _check_trained(asked, boards)
     return status
 
 
-def boards_of(asked: Any, folder: Path) -> tuple[str, list[str], list[Any]]:
+def _check_trained(asked: Contest, boards: Sequence[Board]) -> None:
+    """Refuse data and settings with which every model that is asked for was refused."""
+    reasons = []
+    for board in boards:
+        reasons += [board.absent.get(model, "") for model in asked.models]
+    if all(reason.startswith(REFUSED) for reason in reasons):
+        first = reasons[0].removeprefix(REFUSED)
+        raise InputError(
+            f"no model could be trained ({asked.models[0]}: {first}), expected one that fits: mend "
+            "the flags or the data, the table names the reason of each"
+        )
+
+
+def boards_of(asked: Contest, folder: Path) -> tuple[str, list[str], list[Board]]:
     """Title, notes and the leaderboard of each split, from what is finished."""
     from jaxpert.core import log
     from jaxpert.study import contest, ledger, standing
@@ -127,7 +149,7 @@ def boards_of(asked: Any, folder: Path) -> tuple[str, list[str], list[Any]]:
     return f"Leaderboard: {asked.label}", notes, boards
 
 
-def _most(asked: Any) -> str:
+def _most(asked: Contest) -> str:
     from jaxpert.study import contest
 
     most = contest.most_epochs(asked)
@@ -167,8 +189,7 @@ def parser_of_flags() -> Parser:
         parser.add_argument(f"--{flag}", default=default, metavar=flag.upper(), help=meaning)
     parser.add_argument(
         "--at_once",
-        type=int,
-        default=1,
+        default="1",
         metavar="N",
         help="seeds trained together at most, in one work directory (default: 1)",
     )
@@ -196,8 +217,10 @@ def _given(flags: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in values.items() if getattr(flags, key, None) is not None}
 
 
-def _epochs(text: str) -> int | None:
-    if not text:
-        return None
-    (epochs,) = whole_numbers("epochs", text)[:1] or (0,)
-    return epochs
+def _at_least_one(flag: str, text: str) -> int:
+    numbers = whole_numbers(flag, text)
+    if len(numbers) != 1 or numbers[0] < 1:
+        raise InputError(
+            f"--{flag} is {brief(text)}, expected a whole number, at least 1: correct it"
+        )
+    return numbers[0]

@@ -59,6 +59,23 @@ def test_wrong_data_leave_nothing(monkeypatch, tmp_path, capsys):
     assert not folder.exists()
 
 
+def test_numbers_below_one_are_refused(stub, tmp_path, capsys):
+    for flag in ("--epochs=0", "--epochs=2,3", "--at_once=0"):
+        assert cli.main(["benchmark", "demo", flag, f"--workdir={tmp_path}/none"]) == 2
+        name, _, value = flag.partition("=")
+        said = capsys.readouterr().err
+        assert f"{name} is '{value}', expected a whole number, at least 1" in said
+    assert not stub.works
+
+
+def test_data_that_fit_no_model_are_refused_by_the_status(stub, tmp_path, capsys):
+    argv = ["benchmark", "demo", "--models=svae_plus", f"--workdir={tmp_path}"]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr().err
+    assert "no model could be trained (svae_plus: combinations were found, expected none" in said
+    assert (tmp_path / "leaderboard.md").exists()
+
+
 def test_compiled_programs_serve_the_next_run(monkeypatch):
     before = jax.config.jax_compilation_cache_dir
     try:
