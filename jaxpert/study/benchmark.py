@@ -98,18 +98,20 @@ def _compete(asked: Contest, folder: Path, only_tables: bool, figures: bool) -> 
 
     jobs = contest.jobs_of(asked)
     status = 0
-    with load.shared_cells(), workdir.readable_errors(folder):
+    with load.shared_cells():
         if not only_tables:
             others = families.all_families()
             for split in asked.splits:
                 # What is wrong with the data themselves is refused before anything is written.
                 any_family = next(iter(others.values()))
                 load.load(contest.data_config(asked, split), any_family, others)
-            folder.mkdir(parents=True, exist_ok=True)
+            with workdir.readable_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             with shared_programs():
                 train = partial(run.run, draw=figures)
                 status = runner.run_jobs(jobs, folder, run=train, flag="--workdir", may_refuse=True)
-        title, notes, boards = boards_of(asked, folder)
+    title, notes, boards = boards_of(asked, folder)
+    with workdir.readable_errors(folder):
         for path in leaderboard.write(title, notes, boards, folder):
             log.say(f"wrote {path}")
     _check_trained(asked, boards)
