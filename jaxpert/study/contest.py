@@ -172,7 +172,7 @@ def source_of(text: str, variant: str) -> tuple[str, Config, str]:
         return path_of(text).stem, sections, variant or "full"
     if name not in training.configs():
         raise InputError(
-            f"DATA is {brief(text)}, expected an .h5ad file, `{DEMO}`, a public screen "
+            f"the data are {brief(text)}, expected an .h5ad file, `{DEMO}`, a public screen "
             f"({', '.join(SOURCES)}) or a config ({', '.join(sorted(training.configs()))}): check "
             "its path"
         )

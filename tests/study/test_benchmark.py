@@ -53,7 +53,7 @@ def test_wrong_data_leave_nothing(monkeypatch, tmp_path, capsys):
     assert cli.main(["benchmark", "demo", f"--workdir={folder}"]) == 2
     assert "all 5 cells are control cells" in capsys.readouterr().err
     assert cli.main(["benchmark", "nowhere.h5ad", f"--workdir={folder}"]) == 2
-    assert "DATA is 'nowhere.h5ad'" in capsys.readouterr().err
+    assert "the data are 'nowhere.h5ad'" in capsys.readouterr().err
     assert cli.main(["benchmark", "demo", "--only_tables", f"--workdir={folder}"]) == 2
     assert "expected that of a benchmark" in capsys.readouterr().err
     assert not folder.exists()

@@ -64,7 +64,11 @@ def test_data_may_be_a_file_a_public_screen_or_a_config(tmp_path):
 @pytest.mark.parametrize(
     ("data", "variant", "words"),
     [
-        ("screem.h5ad", "", "DATA is 'screem.h5ad', expected an .h5ad file, `demo`, a public scr"),
+        (
+            "screem.h5ad",
+            "",
+            "the data are 'screem.h5ad', expected an .h5ad file, `demo`, a public scr",
+        ),
         ("cycseq_dose:test", "", "is one of cycseq, which answers another task"),
         ("demo", "small", "--variant is 'small', expected one of full, demo, test"),
     ],
