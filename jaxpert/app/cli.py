@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from importlib.metadata import version
 
         return _print(f"jaxpert {version('jaxpert')}")
-    known = ("train", "study", "benchmark", *commands, *OF_FAMILIES)
+    known = ("train", "study", *commands, "benchmark", *OF_FAMILIES)
     close = get_close_matches(name, known, n=1)
     meant = f" (did you mean {close[0]!r}?)" if close else ""
     print(
