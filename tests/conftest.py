@@ -65,6 +65,17 @@ def screen():
 
 
 @pytest.fixture
+def unchecked_shapes():
+    """No checks of shapes during the test, for what calls small functions by the ten thousand: there
+    they take two thirds of the time, and would find nothing that the first calls do not show."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def labels():
     """40 cells: control, two singles and their pair in both orders."""
     return ["ctrl"] * 12 + ["A+ctrl"] * 10 + ["ctrl+B"] * 8 + ["A+B"] * 7 + ["B+A"] * 3

@@ -85,6 +85,7 @@ def rates(n: int) -> dict[str, dict[str, float]]:
     return shares
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("n", [5, 10, 25, 100])
 def test_false_claims_are_as_rare_as_stated(n):
     found = rates(n)
