@@ -66,8 +66,8 @@ def screen():
 
 @pytest.fixture
 def unchecked_shapes():
-    """No checks of shapes during the test, for what calls small functions by the ten thousand: there
-    they take two thirds of the time, and would find nothing that the first calls do not show."""
+    """No checks of shapes during the test, for what calls small functions by the ten thousand:
+    there they take two thirds of the time, and find nothing that the first calls do not show."""
     import jaxtyping
 
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from jaxpert.core import settings, unforeseen
 from jaxpert.core.errors import InputError
-from jaxpert.core.ranges import brief, expected, number
+from jaxpert.core.ranges import LARGEST_WHOLE, brief, expected, number
 
 RESUMES = "the same command goes on from the last checkpoint"
 UNDONE = "nothing was written"
@@ -213,3 +213,17 @@ def with_config(arguments: Sequence[str]) -> list[str]:
 def wants_help(arguments: Sequence[str]) -> bool:
     """Whether help was asked for."""
     return bool({"--help", "-h", "--helpfull"} & set(arguments))
+
+
+def whole(flag: str, text: str, least: int) -> int:
+    """A whole number of at least so much."""
+    try:
+        value = number(int, text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value <= LARGEST_WHOLE:
+        raise InputError(
+            f"{flag} is {brief(text)}, expected a whole number, at least {least} and at most "
+            f"{LARGEST_WHOLE:,}: correct it"
+        )
+    return value
