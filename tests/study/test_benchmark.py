@@ -3,12 +3,18 @@
 import jax
 import pytest
 
-from jaxpert.app import cli
+from jaxpert.app import cli, families
 from jaxpert.app import run as app_run
 from jaxpert.core.errors import InputError
 from jaxpert.study import benchmark
 from jaxpert.tasks.screen import load
 from support.board_runs import Counting
+
+
+@pytest.fixture(autouse=True)
+def imported():
+    """Before anything is patched, since tasks take over what their modules hold on import."""
+    families.all_families()
 
 
 @pytest.fixture
