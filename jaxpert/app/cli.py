@@ -14,6 +14,7 @@ from jaxpert.app.flags import (
     guarded,
     read_options,
     wants_help,
+    whole,
     with_config,
 )
 from jaxpert.app.predict_command import predict
