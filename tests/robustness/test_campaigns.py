@@ -26,9 +26,11 @@ def test_commands_that_are_refused():
 def test_a_disk_that_fills_up_while_checkpoints_are_written():
     if reason := disk.why_not():
         pytest.skip(reason)
-    tally = disk_checkpoints.campaign(disk_checkpoints.SHARES)
+    # Every second size, for each takes two processes.
+    shares = (*disk_checkpoints.SHARES[:-1:2], disk_checkpoints.SHARES[-1])
+    tally = disk_checkpoints.campaign(shares)
     # The smallest disk takes none, and the largest both.
-    assert clean(tally) and 0 < tally["refused"] < tally["cases"] == len(disk_checkpoints.SHARES)
+    assert clean(tally) and 0 < tally["refused"] < tally["cases"] == len(shares)
 
 
 def test_other_numbers_and_tracebacks_are_faults(monkeypatch):

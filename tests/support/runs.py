@@ -12,6 +12,7 @@ import pytest
 
 from jaxpert.app import cli
 from jaxpert.report import plots
+from jaxpert.report.plots import style
 from support.paths import ROOT
 
 ONE_DEVICE = "--config.train.devices=1"
@@ -40,6 +41,8 @@ class Runs:
                 with pytest.MonkeyPatch.context() as patch:
                     # UMAP compiles for half a minute; tests/report/test_plots.py is where it runs.
                     patch.setattr(plots, "umap_embedding", lambda latent, seed: latent[:, :2])
+                    # Nobody looks at these figures, and fewer dots are packed sooner.
+                    patch.setitem(style.STYLE, "savefig.dpi", 50)
                     assert cli.main(["train", path, ONE_DEVICE, *flags, f"--workdir={work}"]) == 0
         return work
 

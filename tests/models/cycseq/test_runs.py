@@ -125,7 +125,7 @@ def test_fine_tuning_goes_on_from_a_finished_run(pretrained, tmp_path):
     link.symlink_to(pretrained)
     changes = {"epochs": 1, "learning_rate": 1e-8, "freeze": "critics", "start": str(link)}
     raw = raw_config("finetune", **{f"train__{name}": value for name, value in changes.items()})
-    assert run.run(raw, tuned) == 0
+    assert run.run(raw, tuned, draw=False) == 0
     own = run.read(raw)[0].model.kwargs
     before, after = start.read(pretrained, own), start.read(tuned, own)
     assert after.net.lines == ("line1", "line2", "line3") and after.net.settings.placeholders == 1
@@ -150,7 +150,7 @@ def test_fine_tuning_goes_on_from_a_finished_run(pretrained, tmp_path):
 
 def test_no_epochs_evaluate_a_run_on_a_new_line_as_it_is(pretrained, tmp_path):
     raw = raw_config("finetune", train__start=str(pretrained), train__epochs=0)
-    assert run.run(raw, tmp_path / "shot") == 0
+    assert run.run(raw, tmp_path / "shot", draw=False) == 0
     metrics = metrics_of(tmp_path / "shot")
     assert metrics["run"]["steps"] == 0 and metrics["cycseq"]["model"]["n2p all"]["mse"] > 0
 
