@@ -1,6 +1,5 @@
 """Settings for every test, inherited by the processes that tests start: compiling is most of the
-time, so compiled programs are kept between processes and runs, and the compiler does not try hard:
-the older of XLA's two emitters of fused loops takes half the time of the other.
+time, so compiled programs are kept between processes and runs, and the compiler does not try hard.
 
 Bits are only ever compared between programs compiled alike. A module whose programs run for long
 may set `jax_disable_most_optimizations` to False for itself. Eight devices, of which most tests use
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 
 from support import error_sites
+from support.compiler import emitter
 from support.paths import ROOT, SHARED
 
 CACHE = ROOT / ".cache/jax"
@@ -26,12 +26,9 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 # Threads of OpenMP spin while they wait: two workers on two cores took 13 s for a t-SNE, not 0.7.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(50_000, 20, 50)
-for flag, value in (
-    ("xla_cpu_use_fusion_emitters", "false"),
-    ("xla_force_host_platform_device_count", "8"),
-):
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={value}".strip()
+for flag in (emitter(), "--xla_force_host_platform_device_count=8"):
+    if flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
 if os.environ.get(error_sites.FOLDER):
     # Not above: what is imported before the session is configured has no checks of its shapes.

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from support.compiler import emitter
 from support.paths import ROOT
 
 IMPORTED = (
@@ -66,7 +67,7 @@ def prepare() -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Most of a reference is compiling; bits are compared between programs compiled alike alone.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault("XLA_FLAGS", emitter())
     for name in IMPORTED:
         importlib.import_module(name)
     families = importlib.import_module("jaxpert.app.families")
