@@ -107,9 +107,11 @@ def test_one_process_at_a_time(finished, capsys):
 
 def test_a_folder_that_another_process_took_while_data_were_read(tmp_path, monkeypatch):
     folder, read = tmp_path / "work", load.load_dataset
+    # Made before, since making it reads data too.
+    finished = finished_run.finished()[0]
 
     def slowly(config):
-        shutil.copytree(finished_run.finished()[0], folder)
+        shutil.copytree(finished, folder)
         (folder / "config.json").write_text(json.dumps({"format": 2, "seed": 1}))
         return read(config)
 

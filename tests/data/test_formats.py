@@ -45,14 +45,20 @@ def layered(screen, labels):
     return adata
 
 
+def write_zarr(adata, path, version):
+    """A store of this format; anndata warns of the older one, and of the setting itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with anndata.settings.override(zarr_write_format=version):
+            adata.write_zarr(path)
+
+
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, lambda x: x.toarray()])
 def test_zarr(layered, tmp_path, version, form):
     expected = layered.copy()
     layered.X = form(layered.X)
-    with anndata.settings.override(zarr_write_format=version), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        layered.write_zarr(tmp_path / "mine.zarr")
+    write_zarr(layered, tmp_path / "mine.zarr", version)
     dataset = data.read(tmp_path / "mine.zarr")
     check_same(dataset, expected)
     assert dataset.name == "mine"
@@ -63,9 +69,7 @@ def test_zarr(layered, tmp_path, version, form):
 
 
 def test_a_zarr_store_without_a_piece_is_refused(screen, labels, tmp_path):
-    with anndata.settings.override(zarr_write_format=2), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        screen(labels).write_zarr(tmp_path / "mine.zarr")
+    write_zarr(screen(labels), tmp_path / "mine.zarr", 2)
     # zarr reads as zeros what is not there: all entries would be of the first gene.
     (tmp_path / "mine.zarr/X/indices/0").unlink()
     assert "lacks 1 of the 1 pieces" in complaint(tmp_path / "mine.zarr")

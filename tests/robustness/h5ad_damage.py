@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import random
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -176,7 +177,9 @@ def _sound_store(form: str, version: int) -> dict[str, bytes]:
     """The files of a sound store by their names; writing one takes longer than reading it."""
     cells = screen(FORMS[form](counts().astype(np.float32)))
     with tempfile.TemporaryDirectory() as folder:
-        with anndata.settings.override(zarr_write_format=version):
-            cells.write_zarr(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with anndata.settings.override(zarr_write_format=version):
+                cells.write_zarr(folder)
         parts = [part for part in sorted(Path(folder).rglob("*")) if part.is_file()]
         return {str(part.relative_to(folder)): part.read_bytes() for part in parts}

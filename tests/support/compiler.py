@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 OLDER_EMITTER = "--xla_cpu_use_fusion_emitters=false"
 """The older of XLA's two emitters of fused loops takes half the time of the other."""
-GONE = 0, 11
+GONE = 0, 12
 """First version of jaxlib that has it no more, and ends the process on the flag."""
 
 

@@ -119,9 +119,16 @@ def test_cpa_vae_is_sams_vae_with_every_mask_entry_one():
 
 
 def test_masks_of_svae_plus_cost_nothing_beyond_their_probabilities():
-    model, batch = minibatch.built("svae_plus"), minibatch.batch()
-    _, (_, terms) = jax.jit(model.loss)(started(model), {}, jax.random.key(0), batch)
-    assert terms["mask"] == 0 and terms["mask_prob"] != 0
+    def of_prior(beta):
+        model = small(svae_plus, "svae_plus", mask_beta=beta)
+        key, batch = jax.random.key(0), minibatch.batch()
+        _, (_, terms) = jax.jit(model.loss)(started(model), {}, key, batch)
+        assert terms["mask"] == 0
+        return terms["mask_prob"]
+
+    # -log Beta(p; 1, b) = -log b - (b - 1) log(1 - p), and at the start p = 1 / 2 everywhere.
+    few, many = (-np.log(beta) - (beta - 1) * np.log(0.5) for beta in (3.0, 6.0))
+    np.testing.assert_allclose(of_prior(6.0) / of_prior(3.0), many / few, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
