@@ -88,7 +88,7 @@ def upgraded(old: Config) -> Config:
     return new
 
 
-def _completed(raw: Config, folder: Path) -> Config:
+def completed_config(raw: Config, folder: Path) -> Config:
     """The config of a run with the keys that its version did not have yet."""
     name = raw.get("model", {}).get("name", "")
     defaults = every_default(families.keys_of(name), families.entry_of(name))
@@ -101,7 +101,7 @@ def _completed(raw: Config, folder: Path) -> Config:
 def _prepare_again(kept: workdir.Kept, folder: Path) -> Prepared:
     try:
         raw = kept.config if kept.format >= workdir.FORMAT else upgraded(kept.config)
-        raw = _completed(raw, folder)
+        raw = completed_config(raw, folder)
         if raw["train"].get("start"):
             # What it went on from may be gone; what it took from there stands in the run itself.
             raw = {**raw, "train": {**raw["train"], "start": str(folder)}}

@@ -19,3 +19,5 @@ BASELINES: dict[str, str] = {
     "linear_other_screen": "the same, perturbations embedded by another screen",
 }
 """{name: what it predicts}, in the order of tables."""
+NOT_MADE = " is not made: "
+"""Between "baseline NAME" and the reason, in the note on one that the data do not allow."""

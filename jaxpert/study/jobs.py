@@ -9,7 +9,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxpert.core.config import Config, flatten
+from jaxpert.app import families
+from jaxpert.core.config import Config, every_default, flatten
 from jaxpert.study.ledger import Cell
 
 NEUTRAL = (
@@ -100,3 +101,11 @@ def settings_of(config: Config, vary: str) -> Config:
     kept = {key: value for key, value in flatten(config).items() if key not in {*NEUTRAL, seed}}
     # Through JSON, so that a tuple equals the list that a row of an earlier run holds.
     return json.loads(json.dumps(kept))
+
+
+def with_later_keys(settings: Config, vary: str) -> Config:
+    """Settings of `settings_of`, of a run of an older version, with the keys that came later: their
+    defaults leave everything as it was without them."""
+    model = settings["model.name"]
+    defaults = every_default(families.keys_of(model), families.entry_of(model))
+    return settings_of(defaults, vary) | settings

@@ -78,8 +78,9 @@ class Section(NamedTuple):
     notes: list[str]
     header: list[str]
     lines: list[Line]
+    against_header: list[str]
     against: list[list[str]]
-    """Model, score, hardest baseline, difference with interval, claim."""
+    """Each model minus the baseline that is hardest to beat, with interval and claim, by score."""
 
     def kind_of(self, column: int, text: str) -> str:
         """How a cell of the page looks."""
@@ -89,9 +90,6 @@ class Section(NamedTuple):
             if mark and text.endswith(mark):
                 return outcome
         return ""
-
-
-AGAINST = ["model", "score", "hardest baseline", "model minus it (95 % interval)", "claim"]
 
 
 def write(title: str, notes: Sequence[str], boards: Sequence[Board], folder: Path) -> list[Path]:
@@ -104,7 +102,6 @@ def write(title: str, notes: Sequence[str], boards: Sequence[Board], folder: Pat
             notes=notes,
             how=HOW,
             sections=sections,
-            against=AGAINST,
         ),
         "md": markdown(title, notes, sections),
         "csv": rows_text(COLUMNS, csv_rows(boards)),
@@ -124,17 +121,20 @@ def section_of(board: Board) -> Section:
         cells = [plain.NOTHING] * len(HEADLINE)
         absent.append(Line("absent", [model, *cells, _why(reason), "0", plain.NOTHING]))
     if of is None:
-        return Section(f"Split {board.split}", ["Nothing is trained yet."], header, absent, [])
+        return Section(f"Split {board.split}", ["Nothing is trained yet."], header, absent, [], [])
     digits = {name: _digits(of, name) for name in HEADLINE}
     limit = [_text(of.ceiling[name], digits[name]) for name in HEADLINE]
     lines = [Line("ceiling", [CEILING, *limit, "", "", ""])]
     for place in of.places:
         lines.append(_line(place, of, digits))
+    counted = [name for name in HEADLINE if name not in of.uncounted]
     against = []
     for place in of.places:
-        for name, rival in place.against.items():
-            against.append(_against_row(place.name, name, rival, digits[name]))
-    return Section(_title(board), _notes(of), header, [*lines, *absent], against)
+        if place.seeds:
+            cells = [_against(place.against.get(name), digits[name]) for name in counted]
+            against.append([place.name, *cells])
+    heads = ["model minus baseline (95 % interval)", *map(_head, counted)]
+    return Section(_title(board), _notes(of), header, [*lines, *absent], heads, against)
 
 
 def _title(board: Board) -> str:
@@ -158,6 +158,9 @@ def _notes(of: Standing) -> list[str]:
             f"Not counted, since it cannot tell a perfect model from the mean baseline on these "
             f"data: {named}."
         )
+    if of.unmade:
+        reasons = "; ".join(f"{label(name)} ({why})" for name, why in of.unmade.items())
+        notes.append(f"Baselines that cannot be made of these data: {reasons}.")
     return notes
 
 
@@ -198,13 +201,15 @@ def verdict(place: Place, of: Standing) -> str:
     return f"{', '.join(parts)} of {total}"
 
 
-def _against_row(model: str, name: str, against: Against, digits: int) -> list[str]:
+def _against(against: Against | None, digits: int) -> str:
+    """A model minus the baseline that is hardest to beat on a score."""
+    if against is None:
+        return plain.NOTHING
     gap = against.difference
     text = fixed(gap.difference, digits, "+") if finite(gap.difference) else plain.NOTHING
     if finite(gap.low):
         text += f" ({fixed(gap.low, digits, '+')} to {fixed(gap.high, digits, '+')})"
-    claim = against.claim.outcome if against.claim.counted else "not counted"
-    return [model, METRICS[name].label, label(against.rival), text, claim]
+    return f"{text} {label(against.rival)} {MARKS[against.claim.outcome]}".rstrip()
 
 
 def _head(name: str) -> str:
@@ -237,7 +242,7 @@ def markdown(title: str, notes: Sequence[str], sections: Sequence[Section]) -> s
         lines += [markdown_table(section.header, [line.cells for line in section.lines]), ""]
         if section.against:
             lines += ["Against the baseline that is hardest to beat:", ""]
-            lines += [markdown_table(AGAINST, section.against), ""]
+            lines += [markdown_table(section.against_header, section.against), ""]
     return "\n".join(lines)
 
 
@@ -255,6 +260,8 @@ def csv_rows(boards: Sequence[Board]) -> list[list[object]]:
             for place in of.places:
                 for name in HEADLINE:
                     rows.append(_score_row(head, place, name, of))
+            for name, why in of.unmade.items():
+                rows.append(_padded([*head, name, "absent"], "", why))
         for model, reason in board.absent.items():
             rows.append(_padded([*head, model, "absent"], "", _why(reason)))
     return rows

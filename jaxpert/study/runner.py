@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxpert.app import reopen
 from jaxpert.app import run as single
 from jaxpert.core import log, workdir
 from jaxpert.core.config import Config
@@ -21,6 +22,7 @@ from jaxpert.study.jobs import (
     folder_of,
     runs_of,
     settings_of,
+    with_later_keys,
 )
 from jaxpert.study.ledger import ROWS, Cell, Row
 
@@ -128,11 +130,11 @@ def _summary(problems: Sequence[str], elsewhere: Sequence[str], may_refuse: bool
 def _check_settings(job: Job, rows: Mapping[Cell, Row], results: Path) -> None:
     """Refuse rows of the same cell, or of other models on the same data, that were made with other
     settings."""
-    now = settings_of(job.config, job.vary) | {"vary": job.vary}
+    now = _comparable(job.config, job.vary) | {"vary": job.vary}
     for cell, row in rows.items():
         if cell.data != job.data or "failed" in row:
             continue
-        before = row["settings"] | {"vary": row["vary"]}
+        before = with_later_keys(row["settings"], row["vary"]) | {"vary": row["vary"]}
         # Models differ in their settings, and share only those of the data.
         if cell in cells_of(job, cell.seed):
             differing = ledger.differences(before, now)
@@ -143,6 +145,11 @@ def _check_settings(job: Job, rows: Mapping[Cell, Row], results: Path) -> None:
                 f"{results} holds {cell} with other settings ({ledger.shown(differing)}), expected "
                 "the same: choose another folder"
             )
+
+
+def _comparable(config: Config, vary: str) -> Config:
+    """What two configs of one job must agree in, one of which may be of an older version."""
+    return with_later_keys(settings_of(config, vary), vary)
 
 
 def _of_data(settings: Config) -> Config:
@@ -191,7 +198,7 @@ def _recovered(job: Job, seed: int, results: Path) -> bool:
         if not (work / workdir.METRICS).exists():
             continue
         config = workdir.read_config(work).config
-        if settings_of(config, job.vary) != settings_of(job.config, job.vary):
+        if _comparable(config, job.vary) != _comparable(job.config, job.vary):
             continue
         # Seeds of one run are numbered on from the first.
         first = first_seed(config, job.vary)
@@ -207,8 +214,8 @@ def _config_begun(config: Config, vary: str, work: Path) -> Config:
     matters."""
     if not (work / workdir.CONFIG).exists():
         return config
-    begun = workdir.read_config(work).config
-    differing = ledger.differences(settings_of(begun, vary), settings_of(config, vary))
+    begun = reopen.completed_config(workdir.read_config(work).config, work)
+    differing = ledger.differences(_comparable(begun, vary), _comparable(config, vary))
     if differing:
         raise InputError(
             f"{work} was begun with other settings ({ledger.shown(differing)}), expected the same: "

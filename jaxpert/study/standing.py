@@ -12,17 +12,20 @@ import numpy as np
 
 from jaxpert.core import workdir
 from jaxpert.evaluation import intervals, scoring
+from jaxpert.evaluation.baseline_names import NOT_MADE
 from jaxpert.evaluation.claims import HEADLINE, Claim, claims
 from jaxpert.evaluation.intervals import Difference
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.study.ledger import Cell, Row
 from jaxpert.tasks.screen import entries
-from jaxpert.tasks.screen.entries import Entry
+from jaxpert.tasks.screen.entries import Entry, Scores
 
 ORDER = HEADLINE[0]
 """The score that rows are ordered by, fixed before anything is trained."""
 DRAWS = 1000
 """Resamples of the perturbations behind every interval."""
+ALIKE = 1e-3
+"""By which scores of one baseline may differ between runs: what tables show."""
 
 
 class Value(NamedTuple):
@@ -69,6 +72,8 @@ class Standing(NamedTuple):
     places: list[Place]
     """In the order of ORDER, models and baselines together."""
     notes: list[str]
+    unmade: dict[str, str]
+    """{baseline: why no run has it}."""
 
 
 def standing(
@@ -90,16 +95,19 @@ def standing(
     }
     runs = {model: _entries(model, of_seed) for model, of_seed in folders.items()}
     # Every run, since the data may have changed between two seeds of a model.
-    subsets, notes = entries.common_subsets(sum(runs.values(), []))
-    read = [_joined(of_model) for of_model in runs.values()]
-    # What was measured is the same for all, so the first run of the first model tells.
-    first = workdir.read_metrics(next(iter(next(iter(folders.values())).values())))
+    every = sum(runs.values(), [])
+    subsets, notes = entries.common_subsets(every)
     subset = subsets[0]
+    read = [_joined(of_model) for of_model in runs.values()]
+    baselines, differing = all_baselines(every, subset, scores)
+    metrics = {entry.source: workdir.read_metrics(Path(entry.source)) for entry in every}
+    # What was measured is the same for all, so the first run of the first model tells.
+    first = metrics[every[0].source]
     counted = first["calibration"].get(subset, {})
     uncounted = tuple(name for name in scores if not counted.get(name, {}).get("counted", True))
-    places = [_baseline(name, of[subset], scores) for name, of in read[0].baselines.items()]
+    places = [_baseline(name, of[subset], scores) for name, of in baselines.items()]
     for entry in read:
-        against = _against(entry, read[0].baselines, subset, scores, uncounted)
+        against = _against(entry, baselines, subset, scores, uncounted)
         seconds = [row["seconds"] or 0.0 for row in finished[entry.label].values()]
         values = {name: _over_seeds(entry, subset, name) for name in scores}
         places.append(Place(entry.label, values, against, len(entry.seeds), sum(seconds)))
@@ -110,7 +118,8 @@ def standing(
         ceiling={name: _number(first, subset, name) for name in scores},
         uncounted=uncounted,
         places=sorted(places, key=_rank),
-        notes=notes,
+        notes=[*notes, *differing],
+        unmade=_unmade(every, metrics, baselines),
     )
 
 
@@ -131,6 +140,64 @@ def finished_of(
         failed = [row["failed"] for row in asked.values()]
         reasons[model] = failed[0] if failed else "not run yet"
     return finished, reasons
+
+
+def all_baselines(
+    runs: Sequence[Entry], subset: str, scores: Sequence[str]
+) -> tuple[dict[str, Scores], list[str]]:
+    """Every baseline that any of the runs has, and notes on those that runs do not agree on.
+
+    Some need what only some models ask for, such as annotations. What is claimed of a model must
+    not depend on what it asks for, so that each is held against all of them.
+    """
+    found: dict[str, tuple[str, Scores]] = {}
+    notes: dict[str, None] = {}
+    for run in runs:
+        for name, of in run.baselines.items():
+            if subset not in of:
+                continue
+            folder, before = found.setdefault(name, (run.source, of))
+            if not _alike(before[subset], of[subset], scores):
+                notes[
+                    f"The baseline {name} of {Path(run.source).name} is not that of "
+                    f"{Path(folder).name}, which is shown: they were evaluated by different "
+                    "versions; delete the metrics.json of the runs and rows.jsonl, and the same "
+                    "command evaluates them again without training."
+                ] = None
+    return {name: of for name, (_, of) in found.items()}, list(notes)
+
+
+def _alike(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], scores: Sequence[str]
+) -> bool:
+    """Whether two evaluations of a baseline show the same scores."""
+    one, other = _baseline("", first, scores).scores, _baseline("", second, scores).scores
+    return np.allclose(
+        [one[name].mean for name in scores],
+        [other[name].mean for name in scores],
+        rtol=0,
+        atol=ALIKE,
+        equal_nan=True,
+    )
+
+
+def _unmade(
+    runs: Sequence[Entry], metrics: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any]
+) -> dict[str, str]:
+    """Why no run has a baseline, in the words of the runs."""
+    reasons: dict[str, dict[str, str]] = {}
+    for run in runs:
+        for note in metrics[run.source].get("notes", ()):
+            name, _, why = note.removeprefix("baseline ").partition(NOT_MADE)
+            if why and name not in made:
+                # The first model that says so stands for all that do.
+                reasons.setdefault(name, {}).setdefault(why, run.label)
+    told = {}
+    for name, by in reasons.items():
+        told[name] = next(iter(by))
+        if len(by) > 1:
+            told[name] = "; ".join(f"{model}: {why}" for why, model in by.items())
+    return told
 
 
 def _entries(model: str, folders: Mapping[int, Path]) -> list[Entry]:

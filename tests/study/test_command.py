@@ -14,8 +14,9 @@ from support.study_runs import Counting, get_config
 @pytest.fixture(autouse=True)
 def families(monkeypatch):
     """Two families, one of which has a study."""
+    packages = {name: f"jaxpert.models.{name}" for name in ("cradle", "gears")}
     known = {"cradle": SimpleNamespace(study=STUDY), "gears": SimpleNamespace(study=None)}
-    monkeypatch.setattr(command.families, "FAMILIES", known)
+    monkeypatch.setattr(command.families, "FAMILIES", packages)
     monkeypatch.setattr(command.families, "load", known.__getitem__)
 
 

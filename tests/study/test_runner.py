@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jaxpert.core import workdir
+from jaxpert.core import config, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.train import NonFiniteLoss
 from jaxpert.study import jobs as of_jobs
@@ -120,6 +120,31 @@ def test_rows_with_other_settings_are_refused_with_the_difference(tmp_path):
     assert study.run_jobs(jobs_for(changes={"train.save_seconds": "1"}), tmp_path, run=finish) == 0
 
 
+def test_runs_and_rows_of_before_a_key_was_added_count_its_default(tmp_path, capsys):
+    (job,) = jobs_for()
+    begun = of_jobs.config_of(job)
+    del begun["split"]["kind"]
+    work = of_jobs.folder_of(job, tmp_path)
+    work.mkdir(parents=True)
+    workdir.write_config(work, begun)
+    given = []
+    assert study.run_jobs([job], tmp_path, run=lambda c, _: given.append(c) or 0) == 0
+    assert given[0]["split"]["kind"] == of_jobs.config_of(job)["split"]["kind"] == "auto"
+    said = capsys.readouterr().err
+    assert f"config.json of {work} lacks " in said and "the defaults are taken" in said
+    # Finished by the older version, whose rows lack the key too.
+    shutil.rmtree(work)
+    finish(begun, work)
+    counting = Counting()
+    assert study.run_jobs([job], tmp_path, run=counting) == 0 and not counting.works
+    rows = ledger.read(tmp_path / "rows.jsonl").rows
+    assert all("split.kind" not in row["settings"] for row in rows.values())
+    assert study.run_jobs([job], tmp_path, run=counting) == 0 and not counting.works
+    changed = jobs_for(changes={"split.kind": "cells"})
+    with pytest.raises(InputError, match=r"split.kind was 'auto' and is now 'cells'"):
+        study.run_jobs(changed, tmp_path, run=counting)
+
+
 def test_a_run_begun_with_other_settings(tmp_path):
     begun = of_jobs.config_of(jobs_for()[0])
     work = of_jobs.folder_of(jobs_for()[0], tmp_path)
@@ -136,7 +161,9 @@ def test_a_run_begun_with_other_settings(tmp_path):
         tmp_path,
         run=lambda c, _: given.append(c) or 0,
     )
-    assert given == [begun]
+    # The keys that the folder's run lacks have their defaults, and all others are its own.
+    kept = config.flatten(given[0])
+    assert {key: kept[key] for key in config.flatten(begun)} == config.flatten(begun)
     (work / "config.json").write_text("{")
     with pytest.raises(InputError, match="config.json cannot be read"):
         study.run_jobs(jobs_for(), tmp_path, run=finish)

@@ -173,3 +173,59 @@ def test_runs_on_other_cells_are_refused(tmp_path):
     )
     with pytest.raises(InputError, match="were scored on other perturbations of 'test'"):
         board(tmp_path, models=("cradle_vae", "scgen"), seeds=(0,))
+
+
+def with_related(config, work, **_):
+    """A run of one model has a baseline that the other lacks, as for models of annotated graphs."""
+    notes = ["baseline linear_tuned is not made: too few", "the model saw this"]
+    if config["model"]["name"] == "conditional_vae":
+        # Nearer to the truth than any model here.
+        related = BASELINES | {"related": 0.9 * TRUTH}
+        return board_runs.finish(config, work, baselines=related, notes=notes)
+    notes += ["baseline related is not made: no annotations"]
+    return board_runs.finish(config, work, notes=notes)
+
+
+def test_a_baseline_that_one_run_has_stands_against_every_model(tmp_path):
+    models = ("cradle_vae", "conditional_vae")
+    runner.run_jobs(jobs(models), tmp_path, run=with_related)
+    for order in (models, models[::-1]):
+        of = board(tmp_path, models=order)
+        assert of.standing is not None
+        assert [p.name for p in of.standing.places if not p.seeds].count("related") == 1
+        outcomes = {p.name: p.against["mse"] for p in of.standing.places if p.seeds}
+        assert {against.rival for against in outcomes.values()} == {"related"}
+        assert {against.claim.outcome for against in outcomes.values()} == {"worse"}
+        # What some run has is made, whatever the others say of it.
+        assert of.standing.unmade == {"linear_tuned": "too few"} and not of.standing.notes
+        said = leaderboard.section_of(of).notes
+        assert "Baselines that cannot be made of these data: linear tuned (too few)." in said
+        absent = [row for row in leaderboard.csv_rows([of]) if row[4] == "absent"]
+        assert [(row[3], row[-1]) for row in absent] == [("linear_tuned", "too few")]
+    alone = board(tmp_path, models=("cradle_vae",)).standing
+    assert alone is not None and alone.unmade["related"] == "no annotations"
+
+
+def test_reasons_that_differ_between_models_are_all_told(tmp_path):
+    def run(config, work, **_):
+        why = f"as {config['model']['name']} says"
+        note = f"baseline linear_tuned is not made: {why}"
+        return board_runs.finish(config, work, notes=[note])
+
+    models = ("cradle_vae", "scgen")
+    runner.run_jobs(jobs(models), tmp_path, run=run)
+    of = board(tmp_path, models=models).standing
+    assert of is not None
+    told = "cradle_vae: as cradle_vae says; scgen: as scgen says"
+    assert of.unmade == {"linear_tuned": told}
+
+
+def test_baselines_of_different_versions_are_named(tmp_path):
+    def run(config, work, **_):
+        shrunken = TRUTH / (2 + config["seed"])
+        return board_runs.finish(config, work, baselines=BASELINES | {"half": shrunken})
+
+    runner.run_jobs(jobs(("cradle_vae",)), tmp_path, run=run)
+    of = board(tmp_path, models=("cradle_vae",)).standing
+    assert of is not None and len(of.notes) == 1
+    assert "The baseline half of demo__auto-cradle_vae-5mad-trainseeds1 is not" in of.notes[0]

@@ -24,7 +24,7 @@ def predicted(model: str, seed: int) -> np.ndarray:
     return TRUTH + SD[model] * rng.normal(size=TRUTH.shape)
 
 
-def finish(config, work, tested=TESTED, **_):
+def finish(config, work, tested=TESTED, baselines=BASELINES, notes=(), **_):
     """Stands for `app.run.run`: leaves what a leaderboard reads."""
     model, seed = config["model"]["name"], config["seed"]
     if model not in SD:
@@ -34,7 +34,7 @@ def finish(config, work, tested=TESTED, **_):
     subsets = {"all": np.arange(1, P), "test": np.arange(P - tested, P)}
     screen = compare.Screen(list(NAMES), 0, subsets, reference=TRUTH[1 : P - tested].mean(0))
     predictions = {"model|0": predicted(model, seed)}
-    predictions |= {f"{name}|any": values for name, values in BASELINES.items()}
+    predictions |= {f"{name}|any": values for name, values in baselines.items()}
     conditions, sums = compare.statistics(TRUTH, predictions, screen)
     arrays = {f"conditions|5|{name}": np.array(rows) for name, rows in conditions.items()}
     arrays["measured|5"] = np.array("same")
@@ -53,6 +53,7 @@ def finish(config, work, tested=TESTED, **_):
     metrics = {
         "scores": [scores],
         "run": about,
+        "notes": list(notes),
         "ceiling": {"test": CEILING},
         "calibration": {"test": {"jaccard_top50": {"counted": False}}},
         "subsets": {"test": "perturbations never trained"},

@@ -17,7 +17,7 @@ def get_config(file: str, variant: str):
         "data": data | {"simulation": ""},
         "quality": {"multiplier": 5, "training_cells": "all"},
         "split": {"kind": "auto", "seed": 0},
-        "model": {"name": file if kwargs else variant.split(",")[0], "kwargs": kwargs},
+        "model": {"name": "cradle_vae" if kwargs else variant.split(",")[0], "kwargs": kwargs},
         "train": {"epochs": 3, "seeds": 1, "learning_rate": 1e-3, "save_seconds": 60.0},
         "evaluation": {"multipliers": "", "umap_cells": 0, "shown": ""},
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from jaxpert.evaluation.baseline_names import NOT_MADE
 from jaxpert.evaluation.baselines.additive import additive
 from jaxpert.evaluation.baselines.annotation_weighted import annotation_weighted
 from jaxpert.evaluation.baselines.linear import linear
@@ -59,7 +60,7 @@ def make(training: Training) -> Made:
     for name, predict in BASELINES.items():
         of = predict(training)
         if isinstance(of, Inapplicable):
-            notes.append(f"baseline {name} is not made: {of.why}")
+            notes.append(f"baseline {name}{NOT_MADE}{of.why}")
             continue
         made[name] = of
         notes += of.notes
