@@ -46,7 +46,7 @@ FLAGS = {
         "kinds of split.kind joined by commas, with a seed as in combinations:1 (default: the "
         "data's own)",
     ),
-    "seeds": ("0,1", "of training, joined by commas (default: 0,1)"),
+    "seeds": ("", "of training, joined by commas (default: 0 for demo, else 0,1)"),
     "epochs": ("", "most epochs of every model (default: 30 for demo, else the models' own)"),
     "variant": (
         "",
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         variant=variant,
         models=contest.check_models(names(flags.models)),
         splits=contest.splits_of(names(flags.splits), sections["split"]),
-        seeds=contest.check_seeds(whole_numbers("seeds", flags.seeds)),
+        seeds=contest.seeds_of(whole_numbers("seeds", flags.seeds) if flags.seeds else (), label),
         epochs=_at_least_one("epochs", flags.epochs) if flags.epochs else None,
         changes=changes_of(flags.set),
         at_once=_at_least_one("at_once", flags.at_once),
@@ -148,6 +148,8 @@ def boards_of(asked: Contest, folder: Path) -> tuple[str, list[str], list[Board]
         boards.append(Board(str(split), where, reasons | contest.strangers()))
     seeds = ", ".join(map(str, asked.seeds))
     notes = [f"Training seeds {seeds}; settings of the variant {asked.variant}{_most(asked)}."]
+    if len(asked.seeds) == 1:
+        notes.append("With one seed nothing tells how much seeds differ: no interval includes it.")
     return f"Leaderboard: {asked.label}", notes, boards
 
 

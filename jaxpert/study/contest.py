@@ -28,9 +28,12 @@ cells."""
 OF_CONFIG = ("data", "graphs", "quality", "split")
 """Those that are taken from a config which is named as the data."""
 SMALL_DEMO = "cells=4000,genes=500"
-"""Settings of the simulated screen: all models twice take a few minutes on two cores."""
+"""Settings of the simulated screen: all models once take a few minutes on two cores."""
 FEW_EPOCHS = {DEMO: 30}
 """Most epochs where none are given, for the same reason."""
+FEW_SEEDS = {DEMO: (0,)}
+"""Training seeds where none are given, for the same reason; else those of SEEDS."""
+SEEDS = (0, 1)
 VARIED = {
     "seed",
     "split.seed",
@@ -124,6 +127,11 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
             f"from 0 to {LARGEST_SEED}: correct it"
         )
     return tuple(sorted(seeds))
+
+
+def seeds_of(given: Sequence[int], label: str) -> tuple[int, ...]:
+    """The training seeds that are given, or those that stand for none, by the name of the data."""
+    return check_seeds(given or FEW_SEEDS.get(label, SEEDS))
 
 
 def splits_of(texts: Sequence[str], own: Mapping[str, Any]) -> tuple[Split, ...]:

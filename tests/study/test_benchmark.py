@@ -35,6 +35,7 @@ def test_help_names_flags_of_its_own_and_of_the_data(capsys):
 
 def test_what_is_missing_is_trained_and_laid_out(stub, tmp_path, capsys):
     argv = ["benchmark", "demo", "--models=cradle_vae,scgen,svae_plus", f"--workdir={tmp_path}"]
+    argv.append("--seeds=0,1")
     assert cli.main(argv) == 0
     assert len(stub.works) == 4 + 2 and len(set(stub.works)) == 4 + 2
     said = capsys.readouterr().err
@@ -48,6 +49,16 @@ def test_what_is_missing_is_trained_and_laid_out(stub, tmp_path, capsys):
     assert cli.main(argv) == 0 and len(stub.works) == 6 + 2
     assert cli.main([*argv, "--only_tables"]) == 0 and len(stub.works) == 6 + 2
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_demo_trains_one_seed_and_says_so(stub, tmp_path):
+    argv = ["benchmark", "demo", "--models=cradle_vae,scgen", f"--workdir={tmp_path}"]
+    assert cli.main(argv) == 0 and len(stub.works) == 2
+    table = (tmp_path / "leaderboard.md").read_text()
+    assert "With one seed nothing tells how much seeds differ" in table
+    more = [*argv, "--seeds=0,1"]
+    assert cli.main(more) == 0 and len(stub.works) == 4
+    assert "With one seed" not in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_wrong_data_leave_nothing(monkeypatch, tmp_path, capsys):

@@ -38,6 +38,11 @@ def test_models_keep_their_schedule_up_to_the_epochs_asked_for():
     assert {job.config["train"]["epochs"] for job in few} == {3}
 
 
+def test_seeds_that_are_not_given_depend_on_the_data():
+    assert contest.seeds_of((), "demo") == (0,) and contest.seeds_of((), "screen") == (0, 1)
+    assert contest.seeds_of((3, 2), "demo") == (2, 3)
+
+
 def test_cells_without_annotation_stay_and_are_predicted():
     for job in contest.jobs_of(asked()):
         assert job.config["graphs"]["unannotated"] == "keep"
