@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_WORKERS ?= 2
 # of `make campaign`: damaged files, kills and full disks, for about so many seconds
-SECONDS ?= 4800
+SECONDS ?= 3600
 SEED ?= 0
 
 .PHONY: demo test quick lint bench errors campaign clean

@@ -1,6 +1,9 @@
 """Samples of the campaigns that damage, kill and fill up, and that each sees a fault where there is
 one; `make campaign` runs them whole."""
 
+import threading
+from pathlib import Path
+
 import pytest
 
 from jaxpert.core import checkpoint
@@ -56,8 +59,8 @@ def test_the_table_and_the_exit_status(monkeypatch, capsys):
     rows = [line.split() for line in shown.splitlines()[-3:]]
     assert rows[0] == ["campaign", *faults.COLUMNS, "seconds"]
     assert rows[1:] == [
-        ["fuzz_text", "5", "0", "2", "0", "0", "0", "0"],
         ["kills", "3", "0", "0", "0", "9", "0", "0"],
+        ["fuzz_text", "5", "0", "2", "0", "0", "0", "0"],
     ]
     del tallies["fuzz_text"]
     assert campaigns.main(10, 0) == 0
@@ -85,7 +88,7 @@ def test_the_time_is_shared_out(monkeypatch, capsys):
         return {"cases": 1}
 
     monkeypatch.setattr(campaigns, "run", run)
-    campaigns.share_out(["fuzz_h5ad", "kills", "tables", "disk"], 420, 0)
+    campaigns.share_out({"fuzz_h5ad": 2, "kills": 30, "tables": 6, "disk": 4}, 420, 0)
     assert asked == {
         "fuzz_h5ad": 20,
         "kills": 300,
@@ -93,3 +96,29 @@ def test_the_time_is_shared_out(monkeypatch, capsys):
         "disk": campaigns.LEAST,
     }
     capsys.readouterr()
+
+
+def test_kills_go_on_beside_the_others(monkeypatch, capsys):
+    """Each waits for the other to have begun, which two that follow each other would never see."""
+    both, asked = threading.Barrier(2, timeout=30), {}
+
+    def run(name, seconds, seed):
+        asked[name] = seconds
+        if name in ("kills", "fuzz_text"):
+            both.wait()
+        return {"cases": 1, "kills": 1}
+
+    monkeypatch.setattr(campaigns, "run", run)
+    assert campaigns.main(3600, 0) == 0
+    assert asked["kills"] > 3590
+    assert set(asked) == {name for lane in campaigns.LANES for name in lane}
+    capsys.readouterr()
+
+
+def test_every_campaign_is_one_of_a_lane():
+    """Whatever can be run for so many seconds is run by `make campaign`."""
+    files = Path(campaigns.__file__).parent.glob("*.py")
+    runnable = {path.stem for path in files if "\ndef main(seconds" in path.read_text()}
+    lanes = [name for lane in campaigns.LANES for name in lane]
+    assert runnable - {"__main__"} == set(lanes)
+    assert len(lanes) == len(set(lanes))
