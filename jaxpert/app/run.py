@@ -170,12 +170,13 @@ def train(prepared: Prepared, raw: Config, folder: Path, feeds: Feeds | None = N
             for write in writers:
                 write(row)
 
+        should_stop = stack.enter_context(log.catch_signals())
         hooks = Hooks(
             save=lambda state, at: checkpoint.save(manager, state, belongs | at),
             report=report,
-            should_stop=stack.enter_context(log.catch_signals()),
+            should_stop=should_stop,
         )
-        return fit.fit(
+        fitted = fit.fit(
             ready.model,
             problem.dataset,
             feeds or problem.feeds(ready.model, checked.train),
@@ -184,6 +185,13 @@ def train(prepared: Prepared, raw: Config, folder: Path, feeds: Feeds | None = N
             seeds=vmapped_seeds(checked),
             loop=fit.Loop(restore, hooks),
         )
+        # Too late for the loop, which has saved everything.
+        return _interrupted(fitted) if should_stop() else fitted
+
+
+def _interrupted(fitted: fit.Fitted) -> fit.Fitted:
+    assert fitted.outcome is not None
+    return fitted._replace(outcome=fitted.outcome._replace(reason="interrupted"))
 
 
 def vmapped_seeds(checked: Any) -> int | None:

@@ -266,11 +266,10 @@ def _loop(
             saved, saved_at = step, time.monotonic()
         if stop or done:
             break
-    if step == plan.last:
-        return live, step, "finished"
-    if done:
-        return live, step, "patience"
-    return live, step, "interrupted"
+    # First, since whoever stops a run in its last stretch waits for no evaluation either.
+    if stop:
+        return live, step, "interrupted"
+    return live, step, "finished" if step == plan.last else "patience"
 
 
 def _recorder(

@@ -17,6 +17,7 @@ from jaxpert.app import cli, run, training
 from jaxpert.app.check import check_config
 from jaxpert.core import checkpoint, fit, workdir
 from jaxpert.core.family import Results
+from jaxpert.core.train import Outcome
 from jaxpert.core.types import InputError
 from jaxpert.tasks.screen import load
 from support import finished_run
@@ -73,6 +74,20 @@ def test_other_data_are_refused(state, change, said, request, monkeypatch):
 def test_the_same_data_are_finished(finished, capsys):
     assert run.run(finished_run.config(), finished) == 0
     assert "this run is finished" in capsys.readouterr().err
+
+
+def test_ctrl_c_at_the_end_of_training_waits_for_no_evaluation(half, monkeypatch, capfd):
+    """Evaluating takes as long as training, and so is left to the same command."""
+
+    def interrupted(model, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return fit.Fitted(model, {}, {}, None, Outcome("finished", 3, 21))
+
+    monkeypatch.setattr(fit, "fit", interrupted)
+    assert run.run(finished_run.config(), half) == 0
+    said = capfd.readouterr().err
+    assert "SIGINT: stopping" in said and "stopped at step 21 and saved; the same command" in said
+    assert not (half / "metrics.json").exists()
 
 
 def test_what_a_killed_process_left_half_written_is_removed(finished):

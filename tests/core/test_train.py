@@ -166,7 +166,7 @@ def test_without_validation_the_best_is_the_latest():
         go(state, (feed, None), patience=2)
 
 
-@pytest.mark.parametrize(("stretches", "stop"), [(1, 3), (2, 5), (7, 18)])
+@pytest.mark.parametrize(("stretches", "stop"), [(1, 3), (2, 5), (7, 18), (40, 100)])
 def test_a_run_resumed_at_any_stretch_is_bit_identical(tmp_path, whole, stretches, stop):
     _, outcome, _ = toy.run(tmp_path, stretches=stretches)
     assert outcome == ("interrupted", stop // 5, stop)
