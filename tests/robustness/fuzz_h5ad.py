@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from robustness.h5ad_base import Case
 from robustness.h5ad_cases import named_cases
-from robustness.h5ad_damage import damaged_cases
+from robustness.h5ad_damage import damaged_cases, prepare
 from robustness.h5ad_plain import Screen, Unreadable, plain_reading
 
 LONGEST_MESSAGE = 800
@@ -130,8 +130,11 @@ def until(seconds: float, cases: Iterable[Case]) -> Iterator[Case]:
 def campaign(cases: Iterable[Case]) -> dict[str, int]:
     """Judge cases one after the other, print the faults, and count."""
     # Once here, not in every child: imports take longer than a case.
+    import zarr  # noqa: F401
+
     import jaxpert.data.read  # noqa: F401
 
+    prepare()
     counted: Counter[str] = Counter()
     for case in cases:
         verdict = judge_apart(case)

@@ -3,7 +3,7 @@ random numbers makes the same cases again."""
 
 from __future__ import annotations
 
-import functools
+import multiprocessing
 import random
 import tempfile
 import warnings
@@ -25,7 +25,19 @@ FORMS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 TYPES = "f2 f4 f8 g i1 i2 i4 i8 u1 u2 u4 u8 ? >f4 >i4 >u8".split()
 PLACES = ("X/data", "X/indices", "X/indptr", "obs/condition/codes")
+STORES: dict[tuple[str, int], dict[str, bytes]] = {}
+"""{(form of the matrix, version of zarr): files of a sound store}, once `prepare` was called."""
 ENTRIES = (0, 1, -1, 2, 8, 9, 24, 255, 256, 2**16, 2**31, 2**32, -(2**32), 2**63, 0.5, np.nan)
+
+
+def prepare() -> None:
+    """Write the sound files once, where the process of a case would write them for itself alone."""
+    for packed in (False, True):
+        _whole(packed)
+    kinds = [(form, version) for form in FORMS for version in (2, 3)]
+    # In a process of its own, since those forked from this one must not have zarr's threads.
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        STORES.update(zip(kinds, pool.starmap(_sound_store, kinds), strict=True))
 
 
 def damaged_cases(rng: random.Random) -> Iterator[Case]:
@@ -156,11 +168,12 @@ def _zarr(rng: random.Random) -> Case:
 def _write_zarr(form: str, version: int, seed: int, path: Path) -> None:
     """A zarr store of which one file is gone or wrong."""
     rng = random.Random(seed)
-    for name, content in _sound_store(form, version).items():
+    store = STORES.get((form, version)) or _sound_store(form, version)
+    for name, content in store.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
     # Only of what is read: the matrix, the tables and what describes them.
-    names = [name for name in _sound_store(form, version) if not name.startswith("uns")]
+    names = [name for name in store if not name.startswith("uns")]
     chosen = path / rng.choice(names)
     content = bytearray(chosen.read_bytes())
     if not content or rng.random() < 0.3:
@@ -172,14 +185,13 @@ def _write_zarr(form: str, version: int, seed: int, path: Path) -> None:
     chosen.write_bytes(content)
 
 
-@functools.cache
 def _sound_store(form: str, version: int) -> dict[str, bytes]:
     """The files of a sound store by their names; writing one takes longer than reading it."""
     cells = screen(FORMS[form](counts().astype(np.float32)))
-    with tempfile.TemporaryDirectory() as folder:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with anndata.settings.override(zarr_write_format=version):
-                cells.write_zarr(folder)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # What later versions of zarr will do by themselves is asked for here.
+        warnings.simplefilter("ignore")
+        with anndata.settings.override(zarr_write_format=version):
+            cells.write_zarr(folder)
         parts = [part for part in sorted(Path(folder).rglob("*")) if part.is_file()]
         return {str(part.relative_to(folder)): part.read_bytes() for part in parts}
