@@ -3,7 +3,7 @@
 import pytest
 
 from robustness import fuzz_config
-from robustness.config_rules import Key, Rule, allows
+from robustness.config_rules import NEEDED, Key, Rule, allows
 
 FAULTS = ("tracebacks", "silent", "differences")
 
@@ -48,6 +48,18 @@ def test_rules_of_texts():
     assert allows(keys["data.source"], "x" * 5_000) and not allows(keys["data.source"], " ")
     assert allows(keys["data.layer"], "") and not allows(keys["data.layer"], "a\tb")
     assert not allows(keys["graphs.aspects"], "") and allows(keys["graphs.aspects"], "P,C")
+
+
+def test_lists_without_which_nothing_is_read_are_refused_empty():
+    tried = [
+        case
+        for case in fuzz_config.cases()
+        if case.key.many and case.key.name in NEEDED and case.value in ("", " ")
+    ]
+    assert {"data.control", "data.vehicle"} <= {case.key.path for case in tried}
+    for case in tried:
+        kind, said = fuzz_config.verdict(case)
+        assert not kind and "expected" in said, (case.road, case.key.path)
 
 
 def raw():

@@ -88,7 +88,10 @@ class DataKeys(LabelKeys):
     compound: str = setting("", "column of the compound in a screen of doses; empty: no doses")
     dose: str = setting("dose", "column of the dose, a number in one unit", filled=True)
     vehicle: tuple[str, ...] = setting(
-        ("vehicle",), "compound labels of untreated cells, joined by commas", joined=True
+        ("vehicle",),
+        "compound labels of untreated cells, joined by commas",
+        joined=True,
+        filled=True,
     )
     targets: str = setting(
         "", "table of compounds and their target genes (.csv or tab-separated); empty: simulated"
