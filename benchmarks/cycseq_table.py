@@ -110,6 +110,9 @@ def run() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     """Seconds and peak memory beyond the counts of each stage, and numbers about the table."""
     import jax
 
+    from jaxpert.tasks.translation.feed import make_feeds
+    from jaxpert.tasks.translation.prepare import prepare
+
     dataset = simulate()
     jax.device_put(np.zeros(1)).block_until_ready()
     stages: list[tuple[str, float, float]] = []

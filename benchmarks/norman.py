@@ -79,24 +79,16 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         state = loop.init(model, optimizer, feed, jax.random.key(0))
     rows: list[dict] = []
     with _stage(stages, f"compile and {STEPS} steps"):
-        loop.fit(
-            model,
-            optimizer,
-            state,
-            feed,
-            None,
-            epochs=1,
-            max_steps=STEPS,
-            log_every=10,
-            report=rows.append,
-        )
+        schedule = loop.Schedule(epochs=1, max_steps=STEPS, log_every=10)
+        hooks = loop.Hooks(report=rows.append)
+        loop.fit(model, optimizer, state, (feed, None), schedule, hooks)
     seconds = [row["seconds"] for row in rows if "train/loss" in row]
     facts = {
         "cells": len(dataset.cells),
         "genes": len(dataset.genes),
         "conditions": len(dataset.conditions),
         "counts": dataset.counts.nnz,
-        "particles": kwargs["particles"],
+        "particles": model.settings.particles,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": feed.steps,
         "ms": 1e3 * (seconds[-1] - seconds[0]) / (STEPS - 10),

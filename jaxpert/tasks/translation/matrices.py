@@ -50,12 +50,11 @@ def _read_values(table: Table) -> Any:
     return sparse.vstack(blocks, format="csr")
 
 
-def stack(parts: Sequence[Part]) -> Any:
+def stack(matrices: Sequence[Any]) -> Any:
     """All cells in one CSR matrix of the smallest type, aligned so that JAX on CPU can use it in
     place."""
     from scipy import sparse
 
-    matrices = [part.counts for part in parts]
     entries = sum(matrix.nnz for matrix in matrices)
     kind = np.dtype(np.float32)
     if all(matrix.dtype.kind == "u" for matrix in matrices):

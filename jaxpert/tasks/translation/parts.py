@@ -185,7 +185,8 @@ def join(parts: list[Part], genes: tuple[str, ...], labels: Labels, s: SourceSet
         obs.index = pd.Index(file.astype(object) + "/" + obs.index.astype(str))
     title = s.name or "+".join(titles)
     strata_of_cells = (strata, stratum)
-    return make_dataset(title, stack(parts), obs, genes, labels, strata_of_cells, parts[0].var)
+    counts = stack([part.counts for part in parts])
+    return make_dataset(title, counts, obs, genes, labels, strata_of_cells, parts[0].var)
 
 
 def _taken(part: Part) -> dict[str, str]:
