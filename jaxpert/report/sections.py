@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxpert.report.numbers import digits_for, finite
-from jaxpert.report.tables import ARROWS, Row, Table, score_cell
+from jaxpert.report.tables import ARROWS, Row, Table, best_baseline, named, score_cells
 
 
 class Score(NamedTuple):
@@ -75,7 +75,8 @@ def _tables(scores: Mapping[str, Any], section: Section) -> list[Table]:
     tables = []
     for group in scores["model"]:
         # A method may be scored on some groups only, such as one direction of a translation.
-        here = {name: of[group] for name, of in methods.items() if of.get(group)}
+        here = {"model": scores["model"][group]}
+        here |= {name: of[group] for name, of in methods.items() if of.get(group)}
         tables.append(Table(group, sizes.get(group), list(here), _rows(here, section), []))
     return tables
 
@@ -85,22 +86,14 @@ def _rows(methods: Mapping[str, Mapping[str, Any]], section: Section) -> list[Ro
     rows = []
     for name, score in section.scores.items():
         if any(name in scores for scores in methods.values()):
-            rows.append(_row(score, [scores.get(name) for scores in methods.values()]))
+            rows.append(_row(score, {of: scores.get(name) for of, scores in methods.items()}))
     return rows
 
 
-def _row(score: Score, values: list[Any]) -> Row:
+def _row(score: Score, values: Mapping[str, Any]) -> Row:
     """A score of every method, the best of them marked."""
-    defined = list(filter(finite, values))
     # Digits are shared along a row, so that its numbers can be compared.
-    digits = digits_for(defined)
-    best = None
-    # Alone, a score has nothing to be the best of.
-    if len(defined) > 1:
-        best = max(defined, key=lambda value: score.sign * value)
-    cells = []
-    for value in values:
-        # Equal scores are all the best.
-        kind = "best" if finite(value) and value == best else ""
-        cells.append(score_cell(value, digits, kind, why="no value"))
-    return Row(score.label, ARROWS[score.sign], score.meaning, cells, None)
+    digits = digits_for(list(filter(finite, values.values())))
+    cells = score_cells(values, score.sign, digits, why="no value")
+    rival = named(best_baseline(values, score.sign), cells)
+    return Row(score.label, ARROWS[score.sign], score.meaning, list(cells.values()), rival)

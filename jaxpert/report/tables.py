@@ -1,4 +1,4 @@
-"""Scores of the model, its baselines and the ceiling as tables, the best of each row marked."""
+"""Scores of the model, its baselines and the ceiling as tables, the best of each score marked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.evaluation.subset_names import HELD_OUT
-from jaxpert.report.numbers import digits_for, finite, fixed, label
+from jaxpert.report.numbers import digits_for, finite, fixed, heading, label
 from jaxpert.report.words import MEANINGS
 
 SUBSETS = (HELD_OUT, "test", "val", "train", "all")
@@ -33,7 +33,12 @@ class Row(NamedTuple):
     arrow: str
     meaning: str
     cells: list[Cell]
-    lead: Cell | None
+    """Of the methods of the table, the model first."""
+    rival: Cell | None
+    """The best baseline, with its name; None where no direction is better."""
+    limit: Cell | None = None
+    """What the model is held against beside the baselines, and is no rival: the ceiling."""
+    lead: Cell | None = None
     way: Cell | None = None
     counted: bool = True
     """Whether the score tells a perfect model from the mean baseline."""
@@ -46,14 +51,16 @@ class Table(NamedTuple):
     """In words."""
     perturbations: int | None
     methods: list[str]
+    """The model and its baselines."""
     rows: list[Row]
     reasons: list[str]
     """Why scores are undefined, each reason once."""
+    limit: str = ""
+    """What `Row.limit` is; empty where there is none."""
 
 
 def tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """One table for each subset of `metrics.json`: scores down, methods across, the best of each
-    row marked."""
+    """One table for each subset of `metrics.json`, the best of each score marked."""
     methods = {"model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
     shown = []
     for subset in ordered_subsets(methods.values()):
@@ -76,12 +83,15 @@ def subset_words(metrics: Mapping[str, Any], subset: str) -> str:
 def truth_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """The same against the planted effects of a simulated screen; the measurement itself is scored
     beside."""
-    methods = metrics.get("truth") or {}
+    truth = metrics.get("truth") or {}
+    methods = {"model": truth.get("model") or {}} | _without(truth, "observed")
     # One subset is enough: the truth has no split of its own.
-    subsets = ordered_subsets(methods.values())[:1]
+    subsets = ordered_subsets(truth.values())[:1]
     shown = []
     for subset in subsets:
-        shown.append(_table(_beside_of({}, ""), subset, _scores_on(subset, methods)))
+        observed = (truth.get("observed") or {}).get(subset) or {}
+        beside = _beside_of({}, "")._replace(limit="observed", limits=observed)
+        shown.append(_table(beside, subset, _scores_on(subset, methods)))
     return shown
 
 
@@ -98,6 +108,10 @@ def _known_first(tables: Iterable[Mapping[str, Any]], known: Iterable[str]) -> l
     return first + sorted(present.difference(first))
 
 
+def _without(methods: Mapping[str, Any], left_out: str) -> dict[str, Any]:
+    return {method: scores for method, scores in methods.items() if method != left_out}
+
+
 def _scores_on(subset: str, methods: Mapping[str, Any]) -> dict[str, Any]:
     return {method: scores.get(subset) or {} for method, scores in methods.items()}
 
@@ -106,8 +120,10 @@ class _Beside(NamedTuple):
     """What stands beside the scores of a subset, by score."""
 
     perturbations: int | None
-    ceiling: Mapping[str, Any]
+    limit: str
+    limits: Mapping[str, Any]
     ends: Mapping[str, Any]
+    """Of the intervals of `limits`."""
     compared: Mapping[str, Any]
     claims: Mapping[str, Any]
     progress: Mapping[str, Any]
@@ -118,60 +134,88 @@ def _beside_of(metrics: Mapping[str, Any], subset: str) -> _Beside:
     names = ("ceiling_interval", "comparison", "claims", "progress")
     parts = [(metrics.get(name) or {}).get(subset) or {} for name in names]
     ceiling = ceiling_of(metrics).get(subset) or {}
-    return _Beside((metrics.get("perturbations") or {}).get(subset), ceiling, *parts)
+    perturbations = (metrics.get("perturbations") or {}).get(subset)
+    return _Beside(perturbations, "ceiling", ceiling, *parts)
 
 
 def _table(beside: _Beside, words: str, methods: Mapping[str, Any]) -> Table:
     rows: list[Row] = []
     # A dict keeps each reason once, in the order of the rows.
     reasons: dict[str, None] = {}
-    for name in _known_first((*methods.values(), beside.ceiling), METRICS):
+    for name in _known_first((*methods.values(), beside.limits), METRICS):
         rows.append(_row(name, methods, beside))
-        for cell in rows[-1].cells:
-            if cell.why:
+        for cell in (*rows[-1].cells, rows[-1].limit):
+            if cell is not None and cell.kind == "undefined":
                 reasons[cell.why] = None
-    heads = list(methods)
-    if beside.ceiling:
-        heads.append("ceiling")
-    return Table(words, beside.perturbations, heads, rows, list(reasons))
+    limit = beside.limit if beside.limits else ""
+    return Table(words, beside.perturbations, list(methods), rows, list(reasons), limit)
 
 
 def _row(name: str, methods: Mapping[str, Any], beside: _Beside) -> Row:
     """Scores of one metric; a metric that evaluation does not know is shown without a best."""
     sign = _sign(name)
     values = {method: scores.get(name) for method, scores in methods.items()}
+    limit = beside.limits.get(name)
+    # The limit shares the digits of its row.
+    digits = digits_for(list(filter(finite, [*values.values(), limit])))
+    cells = score_cells(values, sign, digits, _why(name))
+    rival = best_baseline(values, sign)
+    claim, row_limit = beside.claims.get(name) or {}, None
+    if beside.limits:
+        row_limit = _limit(beside.limit, limit, beside.ends.get(name) or {}, digits)
+    return Row(
+        label(name),
+        ARROWS[sign],
+        MEANINGS.get(name, ""),
+        list(cells.values()),
+        rival=named(rival, cells),
+        limit=row_limit,
+        lead=_lead(sign, rival, beside.compared.get(name), claim, digits),
+        way=_way(beside.progress.get(name)),
+        counted=bool(claim.get("counted", True)),
+    )
+
+
+def score_cells(values: Mapping[str, Any], sign: int, digits: int, why: str) -> dict[str, Cell]:
+    """The same score of every method, the best of them marked."""
     # Undefined scores take no part in the choice of the best.
     defined = list(filter(finite, values.values()))
-    limit = beside.ceiling.get(name)
-    # The ceiling shares the digits of its row.
-    digits = digits_for(list(filter(finite, [*values.values(), limit])))
     best = None
+    # Without a known direction, or alone, nothing is best.
     if defined and sign and len(values) > 1:
-        # Without a known direction, or alone, nothing is best.
         best = max(defined, key=lambda value: sign * value)
-    why = _why(name)
-    cells = []
-    for value in values.values():
+    cells = {}
+    for method, value in values.items():
         # Equal scores are all marked.
         kind = "best" if value == best else ""
-        cells.append(score_cell(value, digits, kind, why))
-    if beside.ceiling:
-        cells.append(_limit(limit, beside.ends.get(name) or {}, digits))
-    claim = beside.claims.get(name) or {}
-    lead = _lead(sign, values, beside.compared.get(name), claim, digits)
-    way = _way(beside.progress.get(name))
-    counted = bool(claim.get("counted", True))
-    return Row(label(name), ARROWS[sign], MEANINGS.get(name, ""), cells, lead, way, counted)
+        cells[method] = score_cell(value, digits, kind, why)
+    return cells
 
 
-def _limit(value: Any, ends: Mapping[str, Any], digits: int) -> Cell:
-    """The ceiling with its interval."""
-    why = "The ceiling of this score is not defined: too few cells, no signal, or no way to it."
+def best_baseline(values: Mapping[str, Any], sign: int) -> str | None:
+    """The method other than the model with the best value; None where none can be told."""
+    rivals = {}
+    for method, value in values.items():
+        if method != "model" and finite(value):
+            # The sign makes higher better for every score.
+            rivals[method] = sign * value
+    if not rivals or not sign:
+        return None
+    return max(rivals, key=rivals.__getitem__)
+
+
+def named(method: str | None, cells: Mapping[str, Cell]) -> Cell | None:
+    """The cell of a method, with its name."""
+    return None if method is None else cells[method]._replace(why=label(method))
+
+
+def _limit(what: str, value: Any, ends: Mapping[str, Any], digits: int) -> Cell:
+    """The ceiling, or what is in its place, with its interval."""
+    why = f"{heading(what)} has no value for this score: too few cells, no signal, or no way to it."
     cell = score_cell(value, digits, "ceiling", why)
     if not finite(value) or not (finite(ends.get("low")) and finite(ends.get("high"))):
         return cell
-    low, high = fixed(ends["low"], digits), fixed(ends["high"], digits)
-    return cell._replace(text=f"{cell.text} ({low} to {high})")
+    return cell._replace(why=f"{fixed(ends['low'], digits)} to {fixed(ends['high'], digits)}")
 
 
 def _way(progress: Mapping[str, Any] | None) -> Cell | None:
@@ -199,18 +243,13 @@ def score_cell(value: Any, digits: int, kind: str, why: str) -> Cell:
 
 
 def _lead(
-    sign: int, values: Mapping[str, Any], compared: Any, claim: Mapping[str, Any], digits: int
+    sign: int, rival: str | None, compared: Any, claim: Mapping[str, Any], digits: int
 ) -> Cell | None:
     """Model minus the best baseline with its interval; "better" or "worse" as the run claims it,
     which looks at all baselines and all headline scores."""
-    rivals = {}
-    for method, value in values.items():
-        if method != "model" and finite(value):
-            # The sign makes higher better for every score.
-            rivals[method] = sign * value
-    if not compared or not rivals or not sign:
+    if not compared or rival is None:
         return None
-    gap = compared.get(max(rivals, key=rivals.__getitem__)) or {}
+    gap = compared.get(rival) or {}
     if not finite(gap.get("difference")):
         return None
     text = fixed(gap["difference"], digits, "+")

@@ -17,7 +17,7 @@ from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report import numbers
 from jaxpert.report.page import write_report
 from jaxpert.report.sections import Score, Section
-from jaxpert.report.tables import tables
+from jaxpert.report.tables import tables, truth_tables
 from jaxpert.report.words import CAPTIONS, MEANINGS
 
 EVIL = "<script>alert('gene')</script>"
@@ -227,7 +227,10 @@ def test_scores_of_one_paper_have_a_section_of_their_own(workdir):
     assert page.text.count("Scores of the paper") == 1 and "All are means." in page.text
     assert "7 perturbations" in page.text and "condition X has a single cell" in page.text
     assert "MSE of the paper" in page.text and "absent score" not in page.text
-    assert '<td class="best"><strong>0.250</strong></td><td class="">0.500</td>' in html
+    best, mean = '<td class="best"><strong>0.250</strong></td>', '<td class="">0.500'
+    assert f'{best}<td class="">0.500 <small>mean</small></td>' in html
+    assert html.index(best) < html.index("All baselines (1)") < html.rindex(best)
+    assert html.rindex(mean) > html.rindex(best)
     # Without its section the part is listed at the end as it is.
     _, page = read(workdir)
     assert "Scores of the paper" not in page.text and "condition X has a single cell" in page.text
@@ -278,10 +281,68 @@ def test_no_work_directory(tmp_path):
 
 def test_the_best_of_a_row_is_marked_by_the_direction_of_the_score():
     table = tables(metrics())[0]
-    assert table.subset == "test" and table.methods == ["model", "mean", "no_change", "ceiling"]
+    assert table.subset == "test" and table.methods == ["model", "mean", "no_change"]
     kinds = {row.label: [cell.kind for cell in row.cells] for row in table.rows}
-    assert kinds[METRICS["ate_pearson"].label] == ["best", "", "undefined", "ceiling"]
-    assert kinds[METRICS["mse"].label] == ["", "best", "undefined", "undefined"]
+    assert kinds[METRICS["ate_pearson"].label] == ["best", "", "undefined"]
+    assert kinds[METRICS["mse"].label] == ["", "best", "undefined"]
+    limits = {row.label: row.limit and row.limit.kind for row in table.rows}
+    assert limits[METRICS["ate_pearson"].label] == "ceiling"
+    assert limits[METRICS["mse"].label] == "undefined"
+
+
+def test_the_best_baseline_is_named_score_by_score():
+    rivals = {row.label: row.rival for row in tables(metrics())[0].rows}
+    shown = {name: rival and (rival.text, rival.kind, rival.why) for name, rival in rivals.items()}
+    assert shown == {
+        METRICS["ate_pearson"].label: ("0.610", "", "mean"),
+        METRICS["ate_r2"].label: ("0.000", "", "no change"),
+        METRICS["mse"].label: ("0.00410", "best", "mean"),
+    }
+    # A score whose direction nobody knows has no best baseline.
+    whole = metrics()
+    for scores in (whole["model"], *whole["baselines"].values()):
+        scores["test"]["of a later version"] = 1.0
+    assert tables(whole)[0].rows[-1].rival is None
+
+
+def test_no_table_grows_with_the_number_of_baselines_or_is_cut(workdir):
+    whole = metrics()
+    for number in range(20):
+        whole["baselines"][f"baseline_{number}"] = whole["baselines"]["mean"]
+    whole["progress"] = {"test": {"ate_pearson": {"baseline": "mean", "share": 0.5}}}
+    whole["truth"] = {"observed": whole["model"], **whole["baselines"], "model": whole["model"]}
+    whole["schools"] = {"perturbations": 3, "subset": "test", "notes": [], "scores": {}}
+    for score in ("a", "b"):
+        whole["schools"]["scores"][score] = dict.fromkeys(whole["baselines"], 0.5)
+    (workdir / "metrics.json").write_text(json.dumps(whole))
+    html, _ = read(workdir)
+    beside, folded = [], []
+    for start in re.finditer(r'<table class="scores( all)?">', html):
+        head = html[start.start() : html.index("</thead>", start.start())]
+        (folded if start[1] else beside).append(re.sub(r"<[^>]*>", " ", head))
+    assert len(beside) == len(folded) == 3, "two subsets and the planted truth"
+    words = "score this model best baseline model − best baseline ceiling way to the ceiling"
+    assert beside[0].split() == words.split()
+    assert beside[2].split() == "score this model best baseline observed".split()
+    # The baselines are rows of the folded tables, and each of these lies behind its heading.
+    assert not any("baseline 7" in head for head in (*beside, *folded))
+    assert html.count('<th scope="row">baseline 7</th>') == 3
+    assert html.count('<details class="all">') == html.count("All baselines (22)") == 3
+    # Whatever may be wider than the window scrolls in a box of its own.
+    tables_in_all, facts = html.count("<table"), html.count('<table class="facts">')
+    assert html.count('<div class="scroll"><table') == tables_in_all - facts
+    assert re.search(r"\.scroll \{ overflow-x: auto;", html)
+
+
+def test_what_was_observed_is_no_rival(workdir):
+    truth = {"observed": {"test": {"ate_pearson": 0.95}}, "mean": {"test": {"ate_pearson": 0.5}}}
+    truth["model"] = {"test": {"ate_pearson": 0.75}}
+    (table,) = truth_tables({"truth": truth})
+    assert table.methods == ["model", "mean"] and table.limit == "observed"
+    (row,) = table.rows
+    assert [cell.text for cell in row.cells] == ["0.750", "0.500"] and row.cells[0].kind == "best"
+    assert row.limit is not None and row.limit.text == "0.950"
+    assert row.rival is not None and row.rival.text == "0.500"
 
 
 def test_the_lead_is_judged_by_the_direction_of_the_score():
@@ -319,13 +380,15 @@ def test_the_ceiling_has_its_range_and_the_way_there_is_shown(workdir):
     way = {"baseline": "mean", "share": 0.5}
     whole["progress"] = {"test": {"ate_pearson": way, "mse": way | {"share": -30.0}}}
     rows = {row.label: row for row in tables(whole)[0].rows}
-    assert rows["ATE-rho"].cells[-1].text == "0.970 (0.930 to 0.990)"
+    limit = rows["ATE-rho"].limit
+    assert limit is not None and (limit.text, limit.why) == ("0.970", "0.930 to 0.990")
     assert rows["ATE-rho"].way is not None and rows["ATE-rho"].way.text == "50 %"
     assert rows["MSE"].way is not None and rows["MSE"].way.text == "far behind"
     (workdir / "metrics.json").write_text(json.dumps(whole))
     assert "way to the ceiling" in read(workdir)[1].text
     # What runs of before called a ceiling is none.
-    assert tables(whole | {"ceiling_interval": None})[0].methods == ["model", "mean", "no_change"]
+    (before, *_) = tables(whole | {"ceiling_interval": None})
+    assert before.limit == "" and all(row.limit is None for row in before.rows)
 
 
 def test_a_score_that_is_not_counted_is_marked(workdir):
@@ -334,7 +397,9 @@ def test_a_score_that_is_not_counted_is_marked(workdir):
     whole["claims"] = {"test": {"mse": {"outcome": "undecided", "counted": False}}}
     (workdir / "metrics.json").write_text(json.dumps(whole))
     _, page = read(workdir)
-    assert "Not counted in the verdict" in page.text and page.text.count("†") == 2
+    assert "Not counted in the verdict" in page.text and page.text.count("†") == 3, (
+        "both tables and the note"
+    )
 
 
 def test_every_score_is_explained():
