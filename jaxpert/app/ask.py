@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,9 @@ def predict_to_files(
     """Predictions of a finished run as .h5ad, and as .csv with one row for each perturbation and
     gene."""
     finished = reopen(folder)
+    given, model = options, finished.fitted.model
+    # A model that shifts control cells takes as many of them as particles.
+    used = {"seed": model.stochastic, "particles": model.stochastic or model.needs_control}
     # A config with particles belongs to models that generate cells.
     keys = getattr(finished.config.evaluation, "particles", None)
     if keys is not None:
@@ -49,7 +52,18 @@ def predict_to_files(
             f"--particles is for models that generate cells, which {finished.family.title} does "
             "not, expected no such flag for it: leave it out"
         )
+    _refuse_idle(finished, given, used)
     return write_predictions(predict(finished, names, **options), output)
+
+
+def _refuse_idle(finished: Finished, given: Mapping[str, Any], used: Mapping[str, bool]) -> None:
+    """Refuse flags of drawn cells that change nothing in what the model predicts."""
+    for flag, value in given.items():
+        if not used[flag]:
+            raise InputError(
+                f"--{flag} is {value}, which changes nothing in predictions of "
+                f"{finished.config.model.name}, expected no such flag for it: leave it out"
+            )
 
 
 def write_predictions(predicted: Any, output: Path) -> list[Path]:
@@ -64,10 +78,10 @@ def write_predictions(predicted: Any, output: Path) -> list[Path]:
 
 
 def cells_to_file(
-    folder: str | Path, names: Sequence[str], output: Path, *, cells: int, seed: int
+    folder: str | Path, names: Sequence[str], output: Path, **options: int
 ) -> list[Path]:
     """Predicted cells of a finished run as an .h5ad file in the form of cell-eval; of a run of
-    several seeds those of the first."""
+    several seeds those of the first. The options are those of `cell_eval.predict_cells`."""
     from jaxpert.tasks.screen.cell_eval import predict_cells
 
     finished = reopen(folder, seed=0)
@@ -76,8 +90,13 @@ def cells_to_file(
             f"{folder} is a run of the task {finished.family.task.name}, whose rows are no cells, "
             "expected a run of a screen: leave --format out"
         )
-    dataset = finished.problem.dataset
-    predicted = predict_cells(finished.fitted, dataset, names, cells=cells, seed=seed)
+    model, dataset = finished.fitted.model, finished.problem.dataset
+    counts = model.stochastic and model.scale == "counts"
+    used = {"seed": model.stochastic, "cells": counts}
+    # Control cells to shift are drawn as well.
+    used = {flag: drawn or model.needs_control for flag, drawn in used.items()}
+    _refuse_idle(finished, options, used)
+    predicted = predict_cells(finished.fitted, dataset, names, **options)
     for note in predicted.uns["notes"]:
         log.say(f"note: {note}")
     with workdir.readable_errors(output, "--output"):

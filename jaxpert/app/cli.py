@@ -189,7 +189,8 @@ def compare(arguments: Sequence[str]) -> int:
     parser.add_argument("entries", nargs="+", metavar="RUN|FILE", help="the first is compared with")
     parser.add_argument("--real", help="cells (.h5ad) that files are scored against")
     parser.add_argument("--output", metavar="FOLDER", default="compared", help="default: compared")
-    add_options(parser, ScoreKeys)
+    # Scores of other schools stand in no comparison.
+    add_options(parser, ScoreKeys, leave_out=("schools",))
     parsed = parser.parse_intermixed_args(arguments)
     keys = read_options(ScoreKeys, parsed)
     from jaxpert.app.sidebyside import command_line

@@ -32,16 +32,16 @@ def predict(arguments: Sequence[str]) -> int:
         raise InputError(
             f"--output is {parsed.output!r}, expected the name of an .h5ad file: choose such a name"
         )
-    options = {"seed": whole("--seed", parsed.seed, 0)}
     if anew:
         return _with_baseline(parsed, names, output)
     if parsed.format == "cell-eval":
-        return _cells_of_run(parsed, names, output, options["seed"])
+        return _cells_of_run(parsed, names, output)
     if parsed.cells is not None:
         raise InputError(
             "--cells is of the form of cell-eval, expected --format=cell-eval beside it: add that, "
             "or take --particles for the cells behind a mean"
         )
+    options = _seed(parsed)
     if parsed.particles is not None:
         options["particles"] = whole("--particles", parsed.particles, 2)
     # Imported after all flags were checked: it pulls in JAX.
@@ -75,7 +75,7 @@ def _parser(anew: bool) -> Parser:
         help="the .h5ad file; a .csv of the same name goes beside it (default: predicted.h5ad)",
     )
     parser.add_argument("--particles", help="generated cells behind each mean (default: the run's)")
-    parser.add_argument("--seed", default="0", help="of generated cells (default: 0)")
+    parser.add_argument("--seed", help="of generated cells (default: 0)")
     parser.add_argument(
         "--format",
         choices=("jaxpert", "cell-eval"),
@@ -87,10 +87,11 @@ def _parser(anew: bool) -> Parser:
 
 
 def _with_baseline(parsed: Any, names: Sequence[str], output: Any) -> int:
-    if parsed.format != "jaxpert" or parsed.cells is not None or parsed.particles is not None:
+    generating = (parsed.cells, parsed.particles, parsed.seed)
+    if parsed.format != "jaxpert" or any(text is not None for text in generating):
         raise InputError(
-            "--format, --cells or --particles was given beside --model, expected none of them, "
-            "since a baseline predicts means and generates no cells: leave it out"
+            "--format, --cells, --particles or --seed was given beside --model, expected none of "
+            "them, since a baseline predicts means and generates no cells: leave it out"
         )
     from jaxpert.app.anew import predict_to_files
 
@@ -99,15 +100,22 @@ def _with_baseline(parsed: Any, names: Sequence[str], output: Any) -> int:
     return 0
 
 
-def _cells_of_run(parsed: Any, names: Sequence[str], output: Any, seed: int) -> int:
+def _seed(parsed: Any) -> dict[str, int]:
+    """The seed where one was given, so that it can be refused where nothing is drawn."""
+    return {} if parsed.seed is None else {"seed": whole("--seed", parsed.seed, 0)}
+
+
+def _cells_of_run(parsed: Any, names: Sequence[str], output: Any) -> int:
     if parsed.particles is not None:
         raise InputError(
             "--particles is the number of cells behind a mean, expected --cells with "
             "--format=cell-eval: name that"
         )
-    cells = 100 if parsed.cells is None else whole("--cells", parsed.cells, 1)
+    options = _seed(parsed)
+    if parsed.cells is not None:
+        options["cells"] = whole("--cells", parsed.cells, 1)
     from jaxpert.app import ask
 
-    for path in ask.cells_to_file(parsed.run, names, output, cells=cells, seed=seed):
+    for path in ask.cells_to_file(parsed.run, names, output, **options):
         print(path)
     return 0

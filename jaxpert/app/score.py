@@ -29,6 +29,8 @@ from jaxpert.tasks.screen.real_cells import Real, read_real
 from jaxpert.tasks.screen.score_keys import ScoreKeys
 
 MULTIPLIER = 0
+OF_REAL = ("stratum", "layer", "real_scale", "train", "controls")
+"""Keys of how a file of real cells is read, beside those of its labels."""
 """Of quality labels, which cells from outside do not have."""
 
 
@@ -81,6 +83,7 @@ def score(
 def open_real(real: Any, keys: ScoreKeys, train: Any = None) -> Real:
     """Real cells from a file, an AnnData or the folder of a run."""
     if is_run(real):
+        _refuse_idle(keys, train)
         return real_of_run(path_of(real))
     rules = rules_of(**label_options(keys))
     cells = read_real(
@@ -93,6 +96,20 @@ def open_real(real: Any, keys: ScoreKeys, train: Any = None) -> Real:
         controls=keys.controls,
     )
     return cells
+
+
+def _refuse_idle(keys: ScoreKeys, train: Any) -> None:
+    """Refuse what says how real cells are read, where a run has read and split them."""
+    given, default = settings.plain(keys), settings.plain(ScoreKeys())
+    idle = [name for name in (*label_options(keys), *OF_REAL) if given[name] != default[name]]
+    if train is not None and "train" not in idle:
+        idle.append("train")
+    if idle:
+        raise InputError(
+            f"--{idle[0]} was given, and the real cells are those of a run, which knows their "
+            "labels, scale and split, expected no such flag with them: leave it out, or name the "
+            "file of the cells"
+        )
 
 
 def is_run(source: Any) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxpert.app.score import asked_of, check_output, is_run, open_real
-from jaxpert.core import files, workdir
+from jaxpert.core import files, settings, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
 from jaxpert.core.spreadsheets import write_table
@@ -63,6 +63,8 @@ def compare(
             "another run or file"
         )
     keys = ScoreKeys() if keys is None else keys
+    if all(_is_folder(source) for source in sources):
+        _refuse_idle(real, keys)
     labels = _labels(sources)
     # Only sums per perturbation are compared, which other schools do not leave.
     asked = asked_of(keys)._replace(schools=False)
@@ -82,6 +84,19 @@ def compare(
     subsets, more = entries.common_subsets(made)
     rows = entries.compared(made, subsets, seed=keys.seed)
     return SideBySide(made, rows, [*notes, *more])
+
+
+def _refuse_idle(real: Any, keys: ScoreKeys) -> None:
+    """Refuse what says how files are scored, where there are none."""
+    given, default = settings.plain(keys), settings.plain(ScoreKeys())
+    idle = [name for name in given if name != "seed" and given[name] != default[name]]
+    if real is not None:
+        idle.insert(0, "real")
+    if idle:
+        raise InputError(
+            f"--{idle[0]} was given, and every entry is a folder, which is scored already, "
+            "expected no such flag without a file of predictions: leave it out"
+        )
 
 
 def write(found: SideBySide, folder: Path) -> list[Path]:

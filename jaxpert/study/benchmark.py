@@ -86,6 +86,11 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(
             f"there is no folder {folder}, expected that of a benchmark: give its --workdir"
         )
+    if flags.only_tables and flags.figures:
+        raise InputError(
+            "--figures was given beside --only_tables, which trains and draws nothing, expected "
+            "one of them: leave the other out"
+        )
     return _compete(asked, folder, flags.only_tables, flags.figures)
 
 

@@ -73,6 +73,10 @@ def test_wrong_data_leave_nothing(monkeypatch, tmp_path, capsys):
     assert "the data are 'nowhere.h5ad'" in capsys.readouterr().err
     assert cli.main(["benchmark", "demo", "--only_tables", f"--workdir={folder}"]) == 2
     assert "expected that of a benchmark" in capsys.readouterr().err
+    (tmp_path / "there").mkdir()
+    asked = ["benchmark", "demo", "--only_tables", "--figures", f"--workdir={tmp_path}/there"]
+    assert cli.main(asked) == 2
+    assert "--figures was given beside --only_tables" in capsys.readouterr().err
     assert not folder.exists()
 
 

@@ -13,7 +13,7 @@ from jaxpert.core import log
 from jaxpert.core.family import Finished, Run
 from jaxpert.core.ranges import LARGEST_SEED, MOST
 from jaxpert.core.settings import setting
-from jaxpert.core.types import Dataset
+from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import known_names, listed
 from jaxpert.data.transfer import like_training
 from jaxpert.models.cradle import artifact_recovery
@@ -65,6 +65,11 @@ def clean(runs: Sequence[Run], folder: Path, options: CleanOptions) -> None:
         dataset = read_like(finished, options.data)
         for note in dataset.notes:
             log.say(f"note: {note}")
+    if not options.perturbations and options.generated_cells != CleanOptions().generated_cells:
+        raise InputError(
+            f"--generated_cells is {options.generated_cells}, and no perturbations are named, "
+            "expected --perturbations beside it: add that, or leave it out"
+        )
     # What is named wrongly is refused before the longer work.
     tables: dict[str, AnnData] = {}
     if options.perturbations:

@@ -43,6 +43,7 @@ def test_command_writes_all_it_says(capsys, tmp_path):
         ({"cells": "some"}, "'some', expected one of failed, all"),
         ({"library": -1.0}, "library is -1"),
         ({"generated_cells": 0}, "generated_cells is 0"),
+        ({"generated_cells": 6}, "--generated_cells is 6, and no perturbations are named"),
     ],
 )
 def test_what_is_refused_writes_nothing(flag, said, runs, tmp_path):
