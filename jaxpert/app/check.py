@@ -92,6 +92,8 @@ def _checked(config: ScreenConfig, dataset: Dataset) -> Checked:
     facts = understood.facts_of(dataset)
     try:
         audit.check_cells(dataset)
+        if config.data.variable_genes:
+            dataset = data.keep_variable(dataset, config.data.variable_genes)
         dataset = load.label(config.quality, dataset)
     except InputError as error:
         return Checked(facts, dataset.notes, error)

@@ -62,11 +62,7 @@ def guide_columns(obs: Any, rules: LabelRules) -> tuple[list[str], tuple[str, ..
         chosen = {*guides, *alike} - {*sums}
         guides = [name for name in map(str, obs.columns) if name in chosen]
     if not guides:
-        raise InputError(
-            f"no column of 0/1 or counts of the cells starts with {prefix!r}, expected one per "
-            "guide: set data.guide_prefix to the start of the guide columns' names (columns: "
-            f"{shown(obs.columns, 20)})"
-        )
+        raise _no_guides(obs, doubtful, prefix)
     _refuse_hidden(obs, guides, doubtful, rules)
     rest += doubtful
     if not rest:
@@ -76,6 +72,21 @@ def guide_columns(obs: Any, rules: LabelRules) -> tuple[list[str], tuple[str, ..
         f"guides: {shown(rest)}"
     )
     return guides, (note,)
+
+
+def _no_guides(obs: Any, doubtful: Sequence[str], prefix: str) -> InputError:
+    """Say what the columns that start with the prefix hold instead of counts, if there are any."""
+    if doubtful:
+        return InputError(
+            f"columns {shown(doubtful)} start with {prefix!r} but hold fractions, negative numbers "
+            "or gaps, expected 0/1 or counts of a guide in each: give the counts as they were "
+            "before they were normalised, with 0 in the place of gaps"
+        )
+    return InputError(
+        f"no column of 0/1 or counts of the cells starts with {prefix!r}, expected one per guide: "
+        "set data.guide_prefix to the start of the guide columns' names (columns: "
+        f"{shown(obs.columns, 20)})"
+    )
 
 
 def parse_guides(

@@ -243,7 +243,7 @@ def _unmeasured_note(genes: Sequence[str], var: Any, perturbed: Collection[str])
     better = advice(genes, var, perturbed)
     note = (
         f"{len(missing)} of {len(perturbed)} perturbations are not named as any of the "
-        f"{len(genes)} genes (perturbations {shown(missing, 5)}; genes {shown(genes, 2)})"
+        f"{len(genes)} genes (perturbations {shown(missing)}; genes {shown(genes, 2)})"
     )
     return f"ATTENTION: {note}: {better}" if better else note
 

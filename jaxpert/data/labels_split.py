@@ -11,6 +11,8 @@ from jaxpert.core.types import InputError, LabelRules
 from jaxpert.data.labels_controls import looks_like_control
 
 BRACKETS = {"(": ")", "[": "]", "{": "}"}
+UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))
+"""Characters without a width that come with copied text and join or change no letters."""
 WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
 
 Match = Callable[[str], bool]
@@ -25,8 +27,11 @@ class Parts(NamedTuple):
 
 
 def normal(text: str) -> str:
-    """A name without blanks at its ends, and with one blank where it has several."""
-    return " ".join(text.split())
+    """A name without blanks at its ends, with one blank where it has several, and without
+    characters that nobody sees."""
+    # Few names have other letters than ASCII's, and these nothing to take out.
+    seen = text if text.isascii() else text.translate(UNSEEN)
+    return " ".join(seen.split())
 
 
 def folded(rules: LabelRules) -> Callable[[str], str]:

@@ -11,10 +11,12 @@ from jaxpert.data.labels_split import Match, normal, pieces
 
 MISSING = frozenset(
     (
-        "na n/a #n/a nan none null <na> missing unassigned unknown undetermined undefined unmapped "
-        "unlabeled unlabelled ambiguous multiplet multiplets doublet doublets nocall no_call "
-        "not_assigned not_available not_applicable not_determined not_detected n.a. n.d. nd unk "
-        "undef multi multiple ambient debris filtered tbd - -- ? . *"
+        # The errors of spreadsheets are no names either.
+        "na n/a #n/a #name? #ref! #value! #div/0! #num! #null! nan none null <na> missing "
+        "unassigned unknown undetermined undefined unmapped unlabeled unlabelled ambiguous "
+        "multiplet multiplets doublet doublets nocall no_call not_assigned not_available "
+        "not_applicable not_determined not_detected n.a. n.d. nd unk undef multi multiple ambient "
+        "debris filtered tbd - -- ? . *"
     ).split()
 )
 """Words for a missing label, in small letters and with _ for blanks."""

@@ -17,6 +17,8 @@ from jaxpert.tasks.screen.keys import SPLIT_KINDS, ScreenConfig
 
 NAMED = 8
 """Conditions and strata that are listed by name."""
+MOST_NAMED = 40
+"""Treatments that are."""
 ASKED = ("auto", "column", "custom")
 """Kinds of split that need more than the data to be tried, or stand for another kind."""
 
@@ -28,7 +30,7 @@ def facts_of(dataset: Dataset) -> dict[str, Any]:
         "control": _control(dataset),
         "perturbations": _perturbations(dataset),
         "cells of each perturbation": _sizes(dataset),
-        "treatments": f"{len(dataset.treatments)}: {shown(dataset.treatments, NAMED)}",
+        "treatments": f"{len(dataset.treatments)}: {shown(dataset.treatments, MOST_NAMED)}",
         "genes": _genes(dataset),
         "gene names": _gene_names(dataset),
         "counts of a cell": _range(np.asarray(dataset.counts.sum(1)).ravel()),
@@ -106,11 +108,14 @@ def _sizes(dataset: Dataset) -> str:
 
 
 def _genes(dataset: Dataset) -> str:
-    measured = sorted(set(dataset.treatments) & set(dataset.genes))
-    return (
-        f"{len(dataset.genes)} ({shown(dataset.genes, 4)}); {len(measured)} of the "
+    others = sorted(set(dataset.treatments) - set(dataset.genes))
+    measured = len(dataset.treatments) - len(others)
+    text = (
+        f"{len(dataset.genes)} ({shown(dataset.genes, 4)}); {measured} of the "
         f"{len(dataset.treatments)} treatments are measured genes"
     )
+    # Where none is, as in screens of drugs, they are the treatments that are listed anyway.
+    return f"{text}, not {shown(others, MOST_NAMED)}" if measured and others else text
 
 
 def _gene_names(dataset: Dataset) -> str:

@@ -12,11 +12,13 @@ from jaxpert.core.types import Dataset
 from jaxpert.data.files import shown
 
 BATCHES = frozenset(
-    "batch line cellline celltype gemgroup gem lane plate replicate rep donor sample sampleid "
+    "batch line cellline celltype gemgroup gem lane plate replicate rep donor sample "
     "library channel run experiment dataset pool tissue patient organoid day time timepoint "
-    "context species".split()
+    "context species origident biorep techrep biologicalreplicate technicalreplicate".split()
 )
 """What such columns are called, without signs and numbers."""
+ENDINGS = ("id", "ids", "name", "number", "no", "nr", "num", "label", "key", "index", "idx", "code")
+"""What may follow: `batch_id`, `Plate.No`."""
 MOST = 500
 """More values are no batches."""
 FEWEST = 5
@@ -47,7 +49,7 @@ def _tables(dataset: Dataset) -> Iterator[tuple[str, Int[np.ndarray, "C S"]]]:
     import pandas as pd
 
     for name in map(str, dataset.obs.columns):
-        if "".join(filter(str.isalpha, name.casefold())) not in BATCHES:
+        if not _is_called_batch(name):
             continue
         value, distinct = pd.factorize(dataset.obs[name])
         if not 1 < len(distinct) <= MOST:
@@ -56,6 +58,12 @@ def _tables(dataset: Dataset) -> Iterator[tuple[str, Int[np.ndarray, "C S"]]]:
         # A missing value is -1.
         np.add.at(cells, (dataset.condition[value >= 0], value[value >= 0]), 1)
         yield name, cells
+
+
+def _is_called_batch(name: str) -> bool:
+    """Whether a column's name is one of BATCHES, by itself or before one of ENDINGS."""
+    plain = "".join(filter(str.isalpha, name.casefold()))
+    return plain in BATCHES or any(plain.removesuffix(end) in BATCHES for end in ENDINGS)
 
 
 def _apart(cells: Int[np.ndarray, "C S"], control: int) -> Bool[np.ndarray, "C"]:

@@ -80,10 +80,11 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         }
     pairs = [f"{name} {len(prepared.pair_numbers(name))}" for name in SPLITS[:3]]
     measured = sorted(set(dataset.treatments) & set(dataset.genes))
+    perturbed = [name for name in dataset.conditions if name != dataset.conditions[dataset.control]]
     return {
         "cells": len(dataset.cells),
         "control": repr(dataset.conditions[dataset.control]),
-        "perturbations": f"{len(dataset.conditions) - 1}: {shown(dataset.conditions, 8)}",
+        "perturbations": f"{len(perturbed)}: {shown(perturbed, 8)}",
         "genes": (
             f"{len(dataset.genes)} ({shown(dataset.genes, 4)}); {len(measured)} of the "
             f"{len(dataset.treatments)} treatments are measured genes"

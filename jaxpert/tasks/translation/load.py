@@ -251,7 +251,7 @@ def _keep_lines(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
     if unknown:
         raise InputError(
             f"data.lines names {unknown[0]!r}, expected some of the lines of {dataset.name!r} "
-            f"({shown(np.unique(line))}): correct it"
+            f"({shown(np.unique(line))}): correct it, or leave it empty to take all"
         )
     kept = keep_cells(dataset, np.isin(line, lines), f"data.lines={','.join(lines)}")
     # Batch columns of lines that are left out go too, since networks have one input for each.

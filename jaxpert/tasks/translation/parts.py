@@ -156,6 +156,12 @@ def _part(
     counts = read_matrix(table, genes, normalised)
     of_line = np.full(len(table.obs), name)
     if line is not None:
+        if line not in table.obs.columns:
+            raise InputError(
+                f"the cells of {table.name} have no column {line!r}, expected one of "
+                f"{shown(table.obs.columns, 20)}: set data.line to the one that names the line of "
+                "each cell, or to nothing where each file is one line"
+            )
         of_line = _labels(table, line, "data.line")
     of_batch = None
     if batch is not None:

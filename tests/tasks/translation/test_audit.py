@@ -33,6 +33,8 @@ def test_rows_that_carry_a_run(cells):
     assert set(facts["lines"]) == set(prepared.pseudobulk.lines)
     total = sum(line["cells"] for line in facts["lines"].values())
     assert total == facts["cells"] == len(prepared.dataset.cells)
+    named = facts["perturbations"].split(": ")[1].split(", ")
+    assert "ctrl" not in named and facts["perturbations"].startswith(f"{len(named)}: ")
     control = sum(line["control cells"] for line in facts["lines"].values())
     assert control == (prepared.dataset.condition == prepared.dataset.control).sum()
 
