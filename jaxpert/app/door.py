@@ -50,6 +50,9 @@ def enter(work: Callable[[], int]) -> NoReturn:
         # The output is closed, and flushing it at the end would raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where nothing was cached in a temporary folder there is no such module.
+    if status and (caches := sys.modules.get("jaxpert.core.caches")):
+        caches.remove_temporary()
     # After a failure, threads of libraries would print tracebacks while the interpreter closes.
     os._exit(status) if status else sys.exit(0)
 

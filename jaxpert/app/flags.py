@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxpert.core import settings, unforeseen
+from jaxpert.core import interrupts, settings, unforeseen
 from jaxpert.core.errors import InputError
 from jaxpert.core.ranges import LARGEST_WHOLE, brief, expected, number
 
@@ -59,7 +59,7 @@ def guarded(work: Callable[[], int], interrupted: str = RESUMES) -> int:
 
     A second signal ends the process at once.
     """
-    caught: list[int] = []
+    caught = interrupts.CAUGHT
 
     def end() -> int:
         word, status = SIGNALS[caught[0]]
@@ -83,7 +83,9 @@ def guarded(work: Callable[[], int], interrupted: str = RESUMES) -> int:
     unforeseen.FOLDER.set(None)
     with _handlers(stop, ended):
         try:
-            return work()
+            status = work()
+            # What swallowed the interrupt may have left something out.
+            return end() if caught else status
         except SystemExit as exit_:  # argparse ends the process once it has shown its help
             return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
         except BrokenPipeError:  # the reader of the output has had enough, which is no error
@@ -94,6 +96,9 @@ def guarded(work: Callable[[], int], interrupted: str = RESUMES) -> int:
         except Exception as error:
             # Libraries turn an interrupt into errors of theirs, such as a failed import.
             return end() if caught else explained(error)
+        finally:
+            # Signals of this command are not those of the next one of this process.
+            caught.clear()
 
 
 def explained(error: Exception) -> int:

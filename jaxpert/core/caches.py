@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
 
 NUMBA, MATPLOTLIB = "NUMBA_CACHE_DIR", "MPLCONFIGDIR"
@@ -25,7 +26,9 @@ def ensure_writable() -> None:
     folders cannot be written; to be called before either is imported.
 
     Without a folder Numba refuses to import what it is to cache, and matplotlib makes a new one
-    with a warning. A variable that the user has set stays as it is.
+    with a warning. A variable that the user has set stays as it is where its folder can be written.
+
+    Raises InputError where no temporary folder can be made either.
     """
     home = path_of("~")
     caches = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
@@ -33,13 +36,26 @@ def ensure_writable() -> None:
     # Numba writes beside the source first, and only then to the user's own folder.
     beside = importlib.util.find_spec("numba")
     sources = Path(beside.origin).parents[1] if beside and beside.origin else caches
-    if NUMBA not in os.environ and not (_writable(sources) or _writable(caches / "numba")):
+    if not _any_writable(NUMBA, sources, caches / "numba"):
         os.environ[NUMBA] = _temporary()
         # A notebook may have imported it already, when it no longer reads the variable.
         if "numba" in sys.modules:
             sys.modules["numba"].config.CACHE_DIR = os.environ[NUMBA]
-    if MATPLOTLIB not in os.environ and not _writable(settings / "matplotlib"):
+    if not _any_writable(MATPLOTLIB, settings / "matplotlib"):
         os.environ[MATPLOTLIB] = _temporary()
+
+
+def remove_temporary() -> None:
+    """Remove the temporary folder, if there is one; for a process that ends without its exit
+    functions."""
+    if _temporary.cache_info().currsize:
+        shutil.rmtree(_temporary(), ignore_errors=True)
+
+
+def _any_writable(variable: str, *usual: Path) -> bool:
+    """Whether a library can write to the folder that its variable names, or else to a usual one."""
+    given = os.environ.get(variable)
+    return any(map(_writable, (path_of(given),) if given else usual))
 
 
 def _writable(folder: Path) -> bool:
@@ -58,6 +74,12 @@ def _writable(folder: Path) -> bool:
 def _temporary() -> str:
     """A folder of this process alone: cached programs are read back and run, so nobody else may
     write there."""
-    folder = tempfile.mkdtemp(prefix="jaxpert-cache-")
+    try:
+        folder = tempfile.mkdtemp(prefix="jaxpert-cache-")
+    except OSError as error:
+        raise InputError(
+            f"no folder for temporary files can be written ({error}), expected one in which Numba "
+            f"and matplotlib keep theirs: set TMPDIR to one, or {NUMBA} and {MATPLOTLIB}"
+        ) from error
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from jaxpert.core import caches
+from jaxpert.core import caches, interrupts
 
 METHODS = ("scrublet", "scanpy", "none")
 EXPECTED_RATE = 0.05
@@ -114,6 +114,7 @@ def _largest_embedding(call: Any, counts: Any, seed: int) -> tuple[np.ndarray | 
         try:
             calls = call(counts, seed, components)
         except DEGENERATE as error:
+            interrupts.raise_again(error)
             problem = f"it stopped with {type(error).__name__}: {' '.join(str(error).split())}"
             continue
         # No threshold is an answer and no failure, so fewer components are not tried.

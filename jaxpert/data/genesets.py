@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jaxpert.core import log
@@ -18,6 +18,8 @@ FEWEST_GENES, LARGEST_SET = 2, 500
 in GSEA)."""
 DECIMAL = re.compile(r"[+-]?[0-9]*[.,][0-9]+")
 """Weights, as tables of edges have them: such a file is no GMT."""
+WEIGHTED = re.compile(r".+,[+-]?[0-9]*\.[0-9]+")
+"""A gene and its weight, as some files of Enrichr have them: KLF1,1.0."""
 
 
 def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
@@ -31,6 +33,7 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
     # A semicolon may stand in a description, so it separates only where no tab does.
     separator = "\t" if "\t" in text else ";"
     sets: dict[str, frozenset[str]] = {}
+    descriptions: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
         # Spreadsheets fill short lines up with separators, so that blank ones hold some.
         if not line.strip(f" {separator}"):
@@ -38,22 +41,46 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
         name, *rest = [_cell(cell) for cell in line.split(separator)]
         # The second field is a description, and trailing separators make empty names.
         genes = frozenset(rest[1:]) - {""}
-        if not name or not genes or any(map(DECIMAL.fullmatch, genes)):
+        if not name or not genes or any(map(_is_weighted, genes)):
             raise InputError(
                 f"line {number} of {path} is no gene set ({line[:40]!r}), expected a name, a "
                 f"description and genes, separated by tabs: {_fix(line, separator)}"
             )
         sets[name] = sets.get(name, frozenset()) | genes
+        descriptions.append(rest[0])
     if not sets:
         raise InputError(
             f"{path} holds no gene set, expected a GMT file with one in each line: check the path"
         )
-    warn_of_spoiled(frozenset().union(*sets.values()), path)
+    genes = frozenset().union(*sets.values())
+    warn_of_spoiled(genes, path)
+    _warn_of_descriptions(descriptions, genes, path)
     return sets
+
+
+def _is_weighted(cell: str) -> bool:
+    return bool(DECIMAL.fullmatch(cell) or WEIGHTED.fullmatch(cell))
+
+
+def _warn_of_descriptions(
+    descriptions: Sequence[str], genes: frozenset[str], path: str | Path
+) -> None:
+    """Say that the first gene of each set is lost in a file that was made without descriptions."""
+    # Genes of one set are those of another, too; a description is rarely a gene.
+    alike = [text for text in descriptions if text in genes]
+    if len(alike) > len(descriptions) / 2:
+        log.say(
+            f"note: ATTENTION: the second field of {len(alike)} of {len(descriptions)} sets of "
+            f"{path} is a gene ({shown(dict.fromkeys(alike), 4)}), where GMT files have a "
+            "description, so it counts as none: if it is one of the set, put a description before "
+            "it"
+        )
 
 
 def _fix(line: str, separator: str) -> str:
     """What to do about a line that is no gene set."""
+    if any(WEIGHTED.fullmatch(cell.strip()) for cell in line.split(separator)):
+        return "leave out the weights behind its genes"
     # Commas are no separator of ours, since descriptions are sentences that hold some.
     if separator not in line and line.count(",") > 1:
         return "its commas separate nothing here, so save the file again with tabs in their place"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxpert.core import files, log
+from jaxpert.core import files, interrupts, log
 from jaxpert.core.errors import InputError
 
 NOT_DRAWN = "not_drawn.json"
@@ -29,11 +29,13 @@ def attempt(missing: Missing, figure: str, work: Callable[..., Any], *arguments:
     try:
         return work(*arguments)
     except OSError as error:
+        interrupts.raise_again(error)
         if error.errno in FULL:
             raise
         _note(missing, figure, error)
     # Whatever a plotting library raises: it must not cost a run.
     except Exception as error:
+        interrupts.raise_again(error)
         _note(missing, figure, error)
     return None
 

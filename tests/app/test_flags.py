@@ -1,6 +1,7 @@
 """How commands end: by an exit status and one sentence, whatever happens."""
 
 import ast
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from jaxpert.app import flags
 from jaxpert.core import unforeseen
 from jaxpert.core.errors import InputError
+from jaxpert.data.doublets import _largest_embedding
+from jaxpert.report import attempts
 from support.paths import ROOT
 
 
@@ -80,6 +83,44 @@ def test_handlers_are_put_back(capfd):
     assert flags.guarded(lambda: os.kill(os.getpid(), signal.SIGTERM), flags.UNDONE) == 143
     assert capfd.readouterr().err.endswith(f"terminated; {flags.UNDONE}\n")
     assert before == ([signal.getsignal(number) for number in flags.SIGNALS], sys.unraisablehook)
+
+
+def test_an_interrupt_that_a_library_swallows_ends_the_command(capfd):
+    """Else a figure is noted as one that cannot be drawn, or doublets as too few to call."""
+    reached = []
+
+    def broken(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(9)
+        except KeyboardInterrupt:
+            raise RuntimeError("the import failed") from None
+
+    def figures():
+        attempts.attempt({}, "umap.png", broken)
+        reached.append("what follows")
+        return 0
+
+    def doublets():
+        _largest_embedding(broken, None, 0)
+        reached.append("what follows")
+        return 0
+
+    for work in (figures, doublets):
+        assert flags.guarded(work) == 130 and not reached
+        assert capfd.readouterr().err == f"interrupted; {flags.RESUMES}\n"
+
+    def swallowed():
+        with contextlib.suppress(RuntimeError):
+            broken()
+        return 0
+
+    assert flags.guarded(swallowed) == 130
+    # Nothing of it is left for what this process does next.
+    missing = {}
+    attempts.attempt(missing, "umap.png", raising(RuntimeError("no memory")))
+    assert "no memory" in missing["umap.png"]
+    assert flags.guarded(lambda: 0) == 0
 
 
 KILL = "os.kill(os.getpid(), signal.SIGINT)"

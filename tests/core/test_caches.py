@@ -47,8 +47,50 @@ def test_a_home_that_cannot_be_written(tmp_path):
 
 def test_a_home_that_can_be_written_and_words_of_the_user(tmp_path):
     assert folders(HOME=str(tmp_path)) == ["unset", "unset"]
-    given = {"NUMBA_CACHE_DIR": "/mine", "MPLCONFIGDIR": "/too"}
-    assert folders(HOME="/proc/nohome", **given) == ["/mine", "/too"]
+    given = {"NUMBA_CACHE_DIR": str(tmp_path / "mine"), "MPLCONFIGDIR": str(tmp_path / "too")}
+    assert folders(HOME="/proc/nohome", **given) == list(given.values())
+
+
+def test_words_of_the_user_that_name_no_folder_to_write_in(tmp_path):
+    given = {"NUMBA_CACHE_DIR": "/proc/mine", "MPLCONFIGDIR": "/proc/too"}
+    numba, matplotlib = folders(HOME=str(tmp_path), TMPDIR=str(tmp_path), **given)
+    assert numba == matplotlib and pathlib.Path(numba).parent == tmp_path
+
+
+FAILING = """
+import sys
+from jaxpert.app import door
+from jaxpert.core import caches
+
+caches._writable = lambda folder: False
+if sys.argv[1] == "without":
+    caches.tempfile.mkdtemp = lambda **_: (_ for _ in ()).throw(FileNotFoundError("no folder"))
+
+def work():
+    from jaxpert.core.errors import InputError
+
+    try:
+        caches.ensure_writable()
+    except InputError as error:
+        print(error)
+    return 2
+
+door.enter(work)
+"""
+
+
+@pytest.mark.parametrize("temporary", ["with", "without"])
+def test_a_command_that_fails_leaves_no_folder(temporary, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING, temporary],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2 and not done.stderr and not list(tmp_path.iterdir())
+    # Numba and matplotlib cannot do without one.
+    assert ("set TMPDIR to one" in done.stdout) == (temporary == "without")
 
 
 UMAP = """

@@ -24,6 +24,7 @@ def test_plain_and_gzipped(tmp_path, pack):
         (b"SET\tdescription\n", "line 1"),
         (b"SET,description,A,B\n", "line 1 .*its commas .* save the file again with tabs"),
         (b"SET\td\n", "line 1 .*give a GMT file"),
+        (b"SET\td\tA,1.0\tB,0.5\n", "line 1 .*leave out the weights behind its genes"),
         (b"\td\tA\n", "line 1"),
         (b"\n", "no gene set"),
         (b"\xff\xfe\x00", "cannot be read"),
@@ -35,6 +36,7 @@ def test_plain_and_gzipped(tmp_path, pack):
         "nogene",
         "commas",
         "nogenes",
+        "weights",
         "noname",
         "empty",
         "binary",
@@ -48,6 +50,34 @@ def test_files_that_are_no_gmt(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as error:
         read_gmt(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfPATH_A\tna\tKLF1\tFAR2\t\t\r\nPATH_B\tna\tSPI1\tCEBPA\t\t\r\n",
+        b"PATH_A;na;KLF1;FAR2\r\nPATH_B;;SPI1;CEBPA\r\n",
+        b"PATH_A\tna\tKLF1\tFAR2\rPATH_B\t\tSPI1\tCEBPA\r",
+        b'"PATH_A"\t"a, b"\t"KLF1" \t FAR2\n\t\t\nPATH_B\tna\tSPI1\tCEBPA\n',
+    ],
+    ids=["mark", "semicolons", "returns", "quotes"],
+)
+def test_files_that_spreadsheets_write(tmp_path, content, capsys):
+    path = tmp_path / "sets.gmt"
+    path.write_bytes(content)
+    assert read_gmt(path) == {"PATH_A": {"KLF1", "FAR2"}, "PATH_B": {"SPI1", "CEBPA"}}
+    assert not capsys.readouterr().err
+
+
+def test_files_without_descriptions_are_said(tmp_path, capsys):
+    path = tmp_path / "sets.gmt"
+    path.write_text("ONE\tA\tB\tC\nTWO\tB\tA\tD\nTHREE\tC\tB\n")
+    assert read_gmt(path)["ONE"] == {"B", "C"}
+    assert "second field of 3 of 3 sets" in capsys.readouterr().err
+    # One that is a gene's name by chance is none.
+    path.write_text("ONE\tA\tB\tC\nTWO\tna\tA\tD\n")
+    read_gmt(path)
+    assert not capsys.readouterr().err
 
 
 def test_absent_file(tmp_path):
