@@ -12,7 +12,17 @@ import jax
 import numpy as np
 
 from jaxpert.app import families
-from jaxpert.core import checkpoint, config, files, fit, log, settings, unforeseen, workdir
+from jaxpert.core import (
+    checkpoint,
+    config,
+    files,
+    fit,
+    log,
+    parallel,
+    settings,
+    unforeseen,
+    workdir,
+)
 from jaxpert.core.about import about
 from jaxpert.core.config import Config
 from jaxpert.core.errors import InputError
@@ -84,7 +94,8 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
             stack.enter_context(_alone(folder))
             # Another process may have been here while data were read.
             workdir.check(raw, folder, defaults)
-        _claim(raw, folder, prepared.problem.truth)
+        with _lost_processes():
+            _claim(raw, folder, prepared.problem.truth)
         unforeseen.FOLDER.set(folder)
         _check_data(prepared.problem.dataset, folder)
         return _go_on(prepared, feeds, raw, folder, draw)
@@ -294,8 +305,14 @@ def _alone(folder: Path) -> contextlib.AbstractContextManager:
 def _claim(raw: Config, folder: Path, truth: Any) -> None:
     """Make the work directory this run's own, the planted truth beside it."""
     # Several processes would write the same files.
-    if jax.process_index() != 0:
-        return
+    if jax.process_index() == 0:
+        _write_claim(raw, folder, truth)
+    # No other process leaves checkpoints in a folder that nobody has claimed: if this one dies
+    # here, they would stand there without a config, and no command could go on.
+    parallel.wait_for_all("claimed")
+
+
+def _write_claim(raw: Config, folder: Path, truth: Any) -> None:
     for place in (folder, folder / "figures"):
         if place.is_dir():
             files.remove_parts(place)

@@ -18,6 +18,15 @@ def _inside_pmap() -> bool:
     return True
 
 
+def wait_for_all(moment: str) -> None:
+    """Wait until every process has come to a moment of this name; at once where there is one."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices(moment)
+
+
 def psum(tree: Any) -> Any:
     """Sum over devices inside the training loop's pmap; unchanged elsewhere."""
     if not _inside_pmap():

@@ -86,12 +86,15 @@ def check(config: Config, workdir: Path, defaults: Config | None = None) -> None
     check_place(workdir)
     if not path.exists():
         # A run killed at its very start leaves nothing but a hidden part of its config.
-        if workdir.exists() and any(not p.name.startswith(".") for p in workdir.iterdir()):
+        strange = workdir.exists() and any(not p.name.startswith(".") for p in workdir.iterdir())
+        if not strange:
+            return
+        # Another process may have written it since it was looked for.
+        if not path.exists():
             raise InputError(
                 f"{workdir} holds files but no config.json, expected an empty folder or that of a "
                 "run: choose another --workdir"
             )
-        return
     # Through JSON and back, where tuples become lists, as in what is compared with.
     before = read_config(workdir)
     now, absent = (flatten(json.loads(json.dumps(c))) for c in (config, defaults or {}))

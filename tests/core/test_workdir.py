@@ -1,6 +1,7 @@
 """What the file system says of a work directory."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,18 @@ def test_what_fails_elsewhere_is_not(tmp_path):
 def test_what_fails_while_a_folder_is_locked_is_not_the_locks_fault(tmp_path):
     with pytest.raises(OSError, match="elsewhere"), workdir.alone(tmp_path):
         raise OSError(errno.EIO, "elsewhere")
+
+
+def test_a_config_that_appears_while_one_looks_is_compared_and_not_refused(tmp_path, monkeypatch):
+    """Another process of the same run claims the folder at that moment."""
+    listed = Path.iterdir
+
+    def and_then_claimed(folder):
+        workdir.write_config(tmp_path, {"seed": 0})
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", and_then_claimed)
+    workdir.check({"seed": 0}, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(InputError, match="seed was 0 and is now 1"):
+        workdir.check({"seed": 1}, tmp_path)

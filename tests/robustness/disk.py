@@ -25,8 +25,8 @@ from robustness.processes import Command
 
 RUNS = ("cradle", "gears", "pretrain", "scgen")
 PAGE = 4096
-PROGRESS = ("note:", "step ", "predicting", "scoring", "going on")
-"""Beginnings of lines that tell how far a run is."""
+PROGRESS = ("note:", "step ", "predicting", "scoring", "going on", "On ")
+"""Beginnings of lines that tell how far a run is, its verdict included."""
 
 
 @contextlib.contextmanager
