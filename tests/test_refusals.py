@@ -194,7 +194,9 @@ def test_runs_of_two_families(monkeypatch, tmp_path):
 
 def test_particles_of_models_without_cells(monkeypatch, tmp_path):
     finished = SimpleNamespace(
-        config=SimpleNamespace(evaluation=None), family=gallery.families.load("cycseq")
+        config=SimpleNamespace(evaluation=None),
+        family=gallery.families.load("cycseq"),
+        fitted=SimpleNamespace(model=SimpleNamespace(stochastic=False, needs_control=True)),
     )
     monkeypatch.setattr(ask, "reopen", lambda _: finished)
     call = lambda: ask.predict_to_files("run", ["A"], tmp_path / "x.h5ad", particles=20)  # noqa: E731

@@ -72,7 +72,7 @@ def divide(
 
     - beside a control label there is one treatment (`HLA-A-ctrl`);
     - a separator that names of genes hold too (IN_NAMES) divides nothing unknown, so that `HLA-A`
-      is one treatment, but in a file without single treatments what occurs in several labels;
+      is one treatment;
     - with another separator, such as `+`, a label is divided where some part is known, where every
       part occurs in several labels, where no label has a single treatment, or where the separator
       joins known treatments in more than twice as many labels as stay open.
@@ -223,12 +223,11 @@ def _leftover(
         control = [wanted for wanted in names.controls if name_match([wanted], "")(label)]
         if control and not readable:
             parts[label] = (control[0],)
-        elif not readable or (strict and evidence.singles):
-            parts[label] = (label,)
-        elif strict and evidence.several.issuperset(map(names.fold, cut)):
+        elif strict and readable and not evidence.singles:
             parts[label] = cut
-        # Nothing tells IFN-b of KLF1-FAR2 where all labels hold the separator.
-        elif usual and not strict:
+        elif strict or not readable:
+            parts[label] = (label,)
+        elif usual:
             # Where it joins treatments in most labels, it joins those of the others too.
             parts[label] = cut
         else:

@@ -29,17 +29,7 @@ def test_errors_of_spreadsheets_are_missing_labels(error, write, check):
 
 
 @pytest.mark.parametrize("separator", ["-", "."])
-def test_names_that_hold_the_separator_are_asked_for_where_nothing_is_known(
-    separator, write, check
-):
-    labels = ["PBS", *(name.replace("-", separator) for name in ("IFN-b", "TNF-a", "EGF-x"))]
-    path = write(labels)
-    status, said = check(path, "--control=PBS", f"--separator={separator}")
-    assert status == 2 and "3 labels" in said and f"data.treatments=EGF{separator}x" in said
-    names = f"--treatments={','.join(labels[1:])}"
-    status, said = check(path, "--control=PBS", f"--separator={separator}", names)
-    assert status == 0 and "perturbations: 3 (3 of 1 treatment)" in said
-    # What occurs in several labels is a treatment, though never alone.
+def test_what_occurs_in_several_labels_is_a_treatment_though_never_alone(separator, write, check):
     crossed = ["PBS", "AA-BB", "BB-CC", "CC-AA"]
     path = write([label.replace("-", separator) for label in crossed])
     status, said = check(path, "--control=PBS", f"--separator={separator}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,7 +157,9 @@ def _part(
     counts = read_matrix(table, genes, normalised)
     of_line = np.full(len(table.obs), name)
     if line is not None:
-        if line not in table.obs.columns:
+        near = get_close_matches(line, list(map(str, table.obs.columns)), n=1, cutoff=0.5)
+        # Of a name that is nearly right the general message says more.
+        if line not in table.obs.columns and not near:
             raise InputError(
                 f"the cells of {table.name} have no column {line!r}, expected one of "
                 f"{shown(table.obs.columns, 20)}: set data.line to the one that names the line of "
