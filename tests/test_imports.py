@@ -30,7 +30,7 @@ LAYERS = (
 """A part may import itself and what stands below it. Two exceptions stand in the tests: a study is
 made of runs, and jaxpert/__init__.py names the homes of public functions as texts."""
 
-FAMILIES = {"cradle", "gears", "cycseq", "scgen", "baselines"}
+FAMILIES = {"cradle", "gears", "cycseq", "scgen", "baselines", "set_gp"}
 NAMES = FAMILIES - {"baselines"}
 """Families that shared files must not name; baselines are a word of all of them, since they stand
 beside every model."""

@@ -25,6 +25,7 @@ FAMILIES: dict[str, str] = {
     "cycseq": "jaxpert.models.cycseq",
     "scgen": "jaxpert.models.scgen",
     "baselines": "jaxpert.models.baselines",
+    "set_gp": "jaxpert.models.set_gp",
 }
 """{name: package}."""
 

@@ -143,6 +143,8 @@ class Family(NamedTuple):
     its paper, and what is special of it."""
     beside: Mapping[str, Beside] = {}
     """{task: how it is trained beside others there}."""
+    effects: bool = False
+    """Whether its models learn from tables of effects too, and not from cells alone."""
     start: Callable[[Any], Any] | None = None
     """(config) -> the finished run in `train.start`; what it returns has `reference`."""
     study: Any = None

@@ -91,6 +91,8 @@ class Spec:
     """Training cells of each condition."""
     graphs: Mapping[str, Any] = field(default_factory=dict)
     """Those of the data set: named `graphs.NamedGraph`s."""
+    scale: str = "counts"
+    """That of the data set."""
     naming: str = ""
     """What would name more of the perturbed genes, for messages about those that are no gene of
     the data; empty where nothing would."""
@@ -116,6 +118,25 @@ class Latent(NamedTuple):
     key."""
     decode: Callable[[PyTree, dict[str, Array], Float[Array, "B"]], Float[Array, "B G"]]
     """(params, blocks, library) -> expected counts."""
+
+
+LEVELS = (0.5, 0.9)
+"""Shares of measurements that the intervals of `Deviation` are to cover."""
+
+
+class Deviation(NamedTuple):
+    """How unsure predicted effects are, gene by gene."""
+
+    effect: Float[Any, "R G"]
+    """Standard deviation of the effect."""
+    measured: Float[Any, "R G"]
+    """Standard deviation of a new measurement of it, by the noise that is usual in training."""
+    usual: Float[Any, "R G"]
+    """That part of `measured` which is the sampling error of the cells, as is usual in training; 0
+    where it is not known."""
+    widths: Float[Any, "R Q"]
+    """Factor of `measured` for each of LEVELS: effect -+ factor x quantile of the normal
+    distribution x `measured` is to cover that share of measurements."""
 
 
 class Validation(NamedTuple):
@@ -174,6 +195,12 @@ class Model(NamedTuple):
     uncertainty: Callable[[PyTree, PyTree, Request], Float[Array, "R"]] | None = None
     """(params, state, request) -> how unsure each predicted mean is, higher for less sure; None
     where not modelled."""
+    deviation: Callable[[PyTree, PyTree, Request], Deviation] | None = None
+    """(params, state, request) -> standard deviations of predicted effects; None where not
+    modelled."""
+    rests_on: Callable[[PyTree, PyTree, Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
+    """(params, state, treatments) -> the trained perturbations that each prediction rests on, in
+    words. On the host."""
     tables: tuple[str, ...] = ()
     """Names of the tables that the loss or the validation reads in `Batch.extras`
     (`data.spec.TABLES`)."""
@@ -325,7 +352,10 @@ class Dataset:
     """How names of conditions are written, for whoever asks for one."""
     scale: str = "counts"
     """"log2" for cells that are only measured and never trained on: `counts` then holds
-    log2(1 + T x / sum x) as float64, whatever the total T was."""
+    log2(1 + T x / sum x) as float64, whatever the total T was. "effects" for a table of effects:
+    each row of `counts` is the effect of a condition, that of the control being zeros."""
+    errors: Float[np.ndarray, "N G"] | None = None
+    """Standard errors of a table of effects, 0 for the control; None where they are not known."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of the cells in `split` ("all" for every cell)."""

@@ -23,7 +23,7 @@ def similarity_of(dataset: Dataset) -> Float[np.ndarray, "T T"] | None:
     own = [graph for name, graph in dataset.graphs.items() if name not in (COEXPRESSION, ONTOLOGY)]
     if not own:
         return None
-    return np.max([_weights(graph, dataset.treatments) for graph in own], axis=0)
+    return np.max([graph_weights(graph, dataset.treatments) for graph in own], axis=0)
 
 
 def shared_annotation(terms_of: Sequence[Collection[str]]) -> Float[np.ndarray, "P P"]:
@@ -41,7 +41,8 @@ def shared_annotation(terms_of: Sequence[Collection[str]]) -> Float[np.ndarray, 
     return shared / np.maximum(sizes[:, None] + sizes - shared, 1)
 
 
-def _weights(graph: NamedGraph, names: tuple[str, ...]) -> Float[np.ndarray, "T T"]:
+def graph_weights(graph: NamedGraph, names: tuple[str, ...]) -> Float[np.ndarray, "T T"]:
+    """Weights of a graph between some genes over its largest one, the same both ways."""
     place = {name: t for t, name in enumerate(names)}
     # Nodes that are no treatment go to one row more, which is cut off.
     node = np.array([place.get(name, len(names)) for name in graph.names], np.int64)

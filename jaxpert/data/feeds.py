@@ -72,7 +72,9 @@ def make_feed(
             f"split {split!r} of {dataset.name} holds {len(rows)} cells, expected enough to fill a "
             f"batch of {batch_size}: lower `train.batch_size` or set `train.drop_last` to False"
         )
-    dtype, genes = np.min_scalar_type(check_counts(dataset)), len(dataset.genes)
+    dtype, genes = np.dtype(np.float32), len(dataset.genes)
+    if dataset.scale == "counts":
+        dtype = np.min_scalar_type(check_counts(dataset))
     dense_bytes = dealt.rows.size * genes * dtype.itemsize // devices
     dense = shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES)
     held = dealt.rows[dealt.local]

@@ -27,8 +27,13 @@ def make_spec(dataset: Dataset) -> Spec:
     train = np.zeros(len(dataset.cells), bool)
     # Failed cells included (docs/models/cradle.md, "Encoder input").
     train[dataset.rows("train")] = True
-    mean, std = log_moments(dataset.counts, train)
     control = train & (dataset.condition == dataset.control)
+    if dataset.scale == "counts":
+        mean, std = log_moments(dataset.counts, train)
+        control_mean = log_normalised_mean(dataset.counts, control)
+    else:
+        # Effects are no counts, of which a logarithm could be taken.
+        mean, std, control_mean = (np.zeros(len(dataset.genes)) for _ in range(3))
     return Spec(
         genes=dataset.genes,
         treatments=dataset.treatments,
@@ -38,10 +43,11 @@ def make_spec(dataset: Dataset) -> Spec:
         condition_treatments=dataset.condition_treatments,
         log_mean=mean,
         log_std=std,
-        control_mean=log_normalised_mean(dataset.counts, control),
+        control_mean=control_mean,
         treatment_cells=treatment_cells(dataset, "train"),
         condition_cells=condition_cells(dataset, "train"),
         graphs=dataset.graphs,
+        scale=dataset.scale,
         naming=advice(dataset.genes, dataset.var, dataset.treatments),
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxpert.core.types import Dataset
 from jaxpert.data.moments import Pseudobulk
 
 
@@ -23,6 +24,21 @@ class Noise(NamedTuple):
     def total(self) -> Float[np.ndarray, "C G"]:
         """Squared standard error of every effect."""
         return self.condition + self.share[:, None] * self.control
+
+
+def noise_in(dataset: Dataset, pseudobulk: Pseudobulk) -> Noise | None:
+    """Noise of the effects of a pseudobulk of some cells of a data set: from their variance, or
+    what a table of effects says of itself."""
+    if dataset.scale != "effects":
+        return noise_of(pseudobulk, dataset.control)
+    if dataset.errors is None:
+        return None
+    conditions, genes = len(dataset.conditions), len(dataset.genes)
+    condition = np.full((conditions, genes), np.nan)
+    condition[dataset.condition] = dataset.errors**2
+    condition[pseudobulk.cells == 0] = np.nan
+    # The table's errors are those of effects, the control's part in them.
+    return Noise(condition, np.zeros(genes), np.ones(conditions))
 
 
 def noise_of(pseudobulk: Pseudobulk, control: int) -> Noise | None:

@@ -16,7 +16,7 @@ from jaxpert.core.types import InputError
 from jaxpert.report import numbers
 from jaxpert.report.attempts import NOT_DRAWN
 from jaxpert.report.numbers import finite, label
-from jaxpert.report.sections import Section, filled_sections
+from jaxpert.report.sections import COVERAGE, Section, filled_sections
 from jaxpert.report.tables import ceiling_of, tables, truth_tables
 from jaxpert.report.words import CAPTIONS
 
@@ -126,6 +126,7 @@ def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
         else:
             pictures.append(picture)
     # What no part of the page shows is listed, so that no number is lost.
+    sections = {"coverage": COVERAGE, **sections}
     rest = {name: value for name, value in metrics.items() if name not in {*READ, *sections}}
     return {name: metrics.get(name) for name in READ} | {
         "config": config,

@@ -40,6 +40,21 @@ class Section(NamedTuple):
     """By name in metrics.json, in the order of the rows."""
 
 
+COVERAGE = Section(
+    title="Do the intervals hold?",
+    text=(
+        "Share of measured effects, over all genes of the conditions of a group, that lie in the "
+        "intervals of the model. An interval is predicted from training alone; the noise of the "
+        "measurement, where its cells tell it, is a part of it."
+    ),
+    scores={
+        "covered_50": Score("In the 50 % intervals", 0, "0.5 is right; less is overconfident."),
+        "covered_90": Score("In the 90 % intervals", 0, "0.9 is right; less is overconfident."),
+    },
+)
+"""Of models that say how unsure they are (`evaluation.coverage`)."""
+
+
 class Filled(NamedTuple):
     """A section with the numbers of a run."""
 

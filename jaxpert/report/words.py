@@ -79,6 +79,12 @@ CAPTIONS = {
         "diamonds far outside the bars: there the model is wrong and sure. The genes are chosen "
         "by their measured effect, so the diamonds lie somewhat too far out.",
     ),
+    "reliability": (
+        "Do the intervals hold?",
+        "On the dashed line intervals cover exactly what they promise; within the grey band they "
+        "miss by at most five points. Below it the model is surer than it should be, above it less "
+        "sure than it could be.",
+    ),
     "recovery": (
         "Recovery of the planted truth",
         "The screen is simulated, so the true effects are known. Both clouds should follow the "

@@ -10,7 +10,7 @@ from jaxpert.core.types import Dataset
 from jaxpert.data.annotation_similarity import similarity_of
 from jaxpert.evaluation import pseudobulk
 from jaxpert.evaluation.baselines.training import Training
-from jaxpert.evaluation.noise import noise_of
+from jaxpert.evaluation.noise import noise_in
 
 
 def training_of(dataset: Dataset) -> Training:
@@ -24,7 +24,7 @@ def training_of(dataset: Dataset) -> Training:
         conditions=dataset.conditions,
         treatments=dataset.treatments,
         genes=dataset.genes,
-        noise=noise_of(bulk, dataset.control),
+        noise=noise_in(dataset, bulk),
         similarity=similarity_of(dataset),
         embeddings=_embeddings(dataset),
     )

@@ -12,4 +12,5 @@ FAMILY = Family(
     task=SCREEN,
     models=settings.MODELS,
     defaults=settings.defaults,
+    effects=True,
 )

@@ -10,17 +10,15 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpert.core import settings as core_settings
-from jaxpert.core.parallel import psum
-from jaxpert.core.types import Batch, Dataset, InputError, Model, PyTree, Request, Spec
+from jaxpert.core.types import Dataset, InputError, Model, PyTree, Request, Spec
 from jaxpert.evaluation.baselines import BASELINES, Baseline, Inapplicable
 from jaxpert.evaluation.baselines.rule import Rule, predicted
 from jaxpert.evaluation.baselines.seen import training_of
 from jaxpert.models.baselines.settings import Settings
-from jaxpert.nn.transforms import log1p_normalize
+from jaxpert.tasks.screen import computed
 
 
 def build(name: str, spec: Spec, **settings: Any) -> Model:
@@ -38,35 +36,17 @@ def build(name: str, spec: Spec, **settings: Any) -> Model:
     chosen = Settings(**settings)
     core_settings.check(chosen, "model.kwargs")
     return Model(
-        init=init,
-        loss=partial(loss, jnp.asarray(spec.control_mean, jnp.float32)),
+        init=computed.init,
+        loss=partial(computed.loss, spec),
         predict=predict,
         check=partial(check, name),
         after_training=partial(after_training, name),
-        support=partial(support, spec),
+        support=partial(computed.support, spec),
         scale="log2",
         stochastic=False,
         name=name,
         settings=chosen,
     )
-
-
-def init(key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
-    """`Model.init`: no parameters, and no state before the training cells were seen."""
-    del key, batch
-    return {}, {}
-
-
-def loss(
-    control: Float[Array, "G"], params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch
-) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
-    """Mean squared distance of the cells from the training control, which no parameter lowers."""
-    del params, key
-    # Padding may be empty, whose normalisation would be 0 / 0.
-    filled = batch.mask & (batch.x.sum(1) > 0)
-    y = log1p_normalize(jnp.where(filled[:, None], batch.x, 1))
-    error = jnp.where(filled, ((y - control) ** 2).mean(1), 0).sum()
-    return psum(error) / jnp.maximum(psum(filled.sum()), 1), (state, {})
 
 
 def predict(
@@ -102,22 +82,3 @@ def of_cells(name: str, dataset: Dataset) -> Baseline:
             "that allow it: choose another model.name, or give what it needs"
         )
     return made
-
-
-def support(spec: Spec, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """`Model.support`: whether a row has training cells of its own, or which of its treatments
-    training never gave alone."""
-    table = np.asarray(spec.condition_treatments) != 0
-    has_cells = np.asarray(spec.condition_cells) > 0
-    trained = set(map(tuple, table[has_cells]))
-    alone = table[has_cells & (table.sum(1) == 1)].any(0)
-    words = []
-    for row in np.asarray(treatment) != 0:
-        new = np.asarray(spec.treatments, object)[row & ~alone].tolist()
-        if tuple(row) in trained:
-            words.append("trained")
-        elif new:
-            words.append(f"never given alone in training: {', '.join(new)}")
-        else:
-            words.append("treatments trained alone")
-    return tuple(words)

@@ -13,6 +13,7 @@ from jaxpert.report.plots.cells import (
     umap_embedding,
 )
 from jaxpert.report.plots.effects import ate_scatter, effect_panels, recovery
+from jaxpert.report.plots.reliability import reliability
 from jaxpert.report.plots.scores import MAIN_METRICS, baseline_bars
 from jaxpert.report.plots.training import loss_curves
 
@@ -27,5 +28,6 @@ __all__ = [
     "loss_curves",
     "quality_violins",
     "recovery",
+    "reliability",
     "umap_embedding",
 ]

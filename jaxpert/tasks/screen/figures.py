@@ -17,6 +17,7 @@ from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import conditions_asked, known_names, listed
 from jaxpert.evaluation import generate, pseudobulk
+from jaxpert.evaluation.coverage import NOMINAL
 from jaxpert.report import plots
 from jaxpert.report.attempts import Missing, attempt
 from jaxpert.tasks.screen.keys import ScreenConfig
@@ -48,6 +49,8 @@ def draw(
     if fitted.model.scale == "counts" and fitted.model.stochastic:
         attempted("quality_violins.png", draw_quality, fitted, dataset, chosen, config.seed)
     attempted("latent_umap.png", draw_latent, fitted, dataset, keys.umap_cells, config.seed)
+    if "coverage" in shown.metrics:
+        attempted("reliability.png", _draw_reliability, shown.metrics["coverage"])
     if shown.recovered is not None:
         attempted("recovery.png", _draw_recovery, shown.recovered, dataset)
     return missing
@@ -59,6 +62,14 @@ def _draw_losses(path: Path, log_rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _draw_bars(path: Path, metrics: Mapping[str, Any]) -> None:
     plots.baseline_bars(metrics, path)
+
+
+def _draw_reliability(path: Path, found: Mapping[str, Any]) -> None:
+    # What training has seen says nothing of intervals for what it has not.
+    tested = {
+        name: curve for name, curve in found["curves"].items() if name not in ("all", "train")
+    }
+    plots.reliability(NOMINAL, tested or found["curves"], found["conditions"], path)
 
 
 def _draw_recovery(path: Path, recovered: Recovered, dataset: Dataset) -> None:

@@ -240,6 +240,9 @@ class SplitKeys:
         choices=SPLIT_KINDS,
     )
     seed: int = setting(0, "of the split", at_least=0, at_most=LARGEST_SEED)
+    validation: bool = setting(
+        True, "whether validation has cells of its own; False: they are trained on"
+    )
     column: str = setting("", "column with train, val, test and dropped, for split.kind=column")
     gene_share: float = setting(
         0.75, "simulation: share of the genes that training may see", above=0, at_most=1

@@ -9,11 +9,14 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from jaxpert import data
 from jaxpert.core.family import Family, Problem
 from jaxpert.core.ranges import brief, number
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.effects_file import effects_elsewhere, simulate_files
+from jaxpert.data.effects_table import is_table, read_table
 from jaxpert.data.gene_graphs import ONTOLOGY
 from jaxpert.data.labels_asked import known_names, listed, sets_asked
 from jaxpert.tasks.screen import audit, feeds, figures, understood
@@ -30,10 +33,15 @@ def load(config: ScreenConfig, family: Family, others: Mapping[str, Family]) -> 
 
     Raises InputError for data that cannot be read or cannot carry what the config asks for.
     """
-    del family  # every family of this task reads the same cells
     _check_others(config, others)
     _check_particles(config)
     dataset, truth = load_dataset(config)
+    if dataset.scale == "effects" and not family.effects:
+        able = ", ".join(name for name, other in others.items() if other.effects)
+        raise InputError(
+            f"{config.data.source} is a table of effects, from which {config.model.name} cannot "
+            f"learn, expected counts of cells: give these, or take a model of {able}"
+        )
     _check_evaluation(config, dataset)
     notes = audit.notes_of(config, dataset)
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
@@ -170,12 +178,28 @@ def read_source(config: ScreenConfig) -> tuple[Dataset, Any]:
     _check_effects(keys)
     if keys.source in data.SOURCES:  # public screens have columns that are known
         return data.load(keys.source, folder=folder, doublets=doublets), None
+    if keys.source != "simulated" and is_table(keys.source, keys.perturbation, keys.layer):
+        return _read_effects(keys), None
     if keys.source != "simulated":
         options = read_options(keys) | {"gene_columns": gene_columns(config.quality)}
         return data.load(keys.source, folder=folder, doublets=doublets, **options), None
     cells, truth = _simulated(keys)
     options = read_options(keys) | {"name": "simulated"}
     return data.load(cells, folder=folder, doublets=doublets, **options), truth
+
+
+def _read_effects(keys: DataKeys) -> Dataset:
+    """A table of effects, of which what belongs to cells cannot be asked."""
+    texts = ("guide_prefix", "stratum", "highly_variable", "gene_names")
+    asked = [
+        name for name in (*texts, "min_cells_per_gene", "variable_genes") if getattr(keys, name)
+    ]
+    if asked:
+        raise InputError(
+            f"data.{asked[0]} is {getattr(keys, asked[0])!r} and {keys.source} is a table of "
+            "effects, expected a file of cells with it: leave it out"
+        )
+    return read_table(keys.source, layer=keys.layer or None, **label_options(keys))
 
 
 def _simulated(keys: DataKeys) -> tuple[Any, Any]:
@@ -207,6 +231,11 @@ def label(quality: QualityKeys, dataset: Dataset) -> Dataset:
     """With the quality labels that a config asks for, if any."""
     if not quality.multiplier:
         return dataset
+    if dataset.scale != "counts":
+        raise InputError(
+            f"quality.multiplier is {quality.multiplier} and {dataset.name!r} is a table of "
+            "effects, expected 0, since it has no cells: set quality.multiplier=0"
+        )
     return data.add_quality(
         dataset,
         multiplier=quality.multiplier,
@@ -227,19 +256,34 @@ def split(keys: SplitKeys, dataset: Dataset) -> Dataset:
         combined = int((dataset.condition_treatments.sum(1) > 1).sum())
         # One combination alone could not be both trained on and tested.
         kind = "combinations" if combined > 1 else "cells"
+        # One row of each condition cannot be divided, so that whole conditions are held out.
+        if dataset.scale == "effects":
+            kind = "simulation"
         # The choice is noted, since scores on both kinds of split mean different things.
         note = (
             f"split.kind=auto chose {kind}: the file has {combined} conditions with two "
             "perturbations or more"
         )
         dataset = replace(dataset, notes=(*dataset.notes, note))
-    return data.add_split(
+    if dataset.scale == "effects" and kind in ("cells", "combinations", "column"):
+        raise InputError(
+            f"split.kind is {kind!r} and {dataset.name!r} is a table of effects with one row for "
+            "each condition, expected a kind that holds out whole conditions: set "
+            "split.kind=simulation or custom"
+        )
+    dataset = data.add_split(
         dataset,
         kind=kind,
         seed=keys.seed,
         column=keys.column or None,
         **_split_options(keys, kind, dataset),
     )
+    if keys.validation:
+        return dataset
+    # Models that choose nothing by validation learn from these cells too.
+    assert dataset.split is not None
+    train, val = SPLITS.index("train"), SPLITS.index("val")
+    return replace(dataset, split=np.where(dataset.split == val, train, dataset.split))
 
 
 def _idle(keys: SplitKeys) -> list[str]:

@@ -14,7 +14,7 @@ from jaxpert.core.types import Dataset
 from jaxpert.data.moments import Pseudobulk
 from jaxpert.evaluation import baselines, compare, pseudobulk, strata
 from jaxpert.evaluation.baselines.seen import training_of
-from jaxpert.evaluation.noise import noise_of
+from jaxpert.evaluation.noise import noise_in
 
 SPLITS = 5
 """Random splits of cells into halves, whose ceilings are averaged."""
@@ -59,8 +59,8 @@ def measure(dataset: Dataset, truth: Any = None) -> Measured:
         baselines=effects,
         notes=made.notes,
         screen=_screen(dataset, training)._replace(
-            noise=noise_of(whole, dataset.control),
-            noise_held_out=None if tested is None else noise_of(tested, dataset.control),
+            noise=noise_in(dataset, whole),
+            noise_held_out=None if tested is None else noise_in(dataset, tested),
         ),
         planted=None if truth is None else planted_effects(dataset, truth),
     )

@@ -14,12 +14,19 @@ from jaxtyping import Array, Float, Int
 from jaxpert import data
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
-from jaxpert.core.types import SPLITS, Dataset, InputError, Request
+from jaxpert.core.types import LEVELS, SPLITS, Dataset, Deviation, InputError, Request
 from jaxpert.data.labels_asked import known_names, treatments_asked
 from jaxpert.evaluation import generate, pseudobulk, strata
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+SCALE_WORDS = {
+    "counts": "mean of log2(1 + 1e4 x / sum x)",
+    "log2": "mean of log2(1 + 1e4 x / sum x)",
+    "effects": "effects, in the unit of the table",
+}
 
 
 class Prediction(NamedTuple):
@@ -33,6 +40,10 @@ class Prediction(NamedTuple):
     """What stands behind each row (`Model.support`); empty where the model does not say."""
     uncertainty: Float[np.ndarray, "R"] | None = None
     """`Model.uncertainty`: higher is less sure; None where the model does not say."""
+    deviation: Deviation | None = None
+    """`Model.deviation`; None where the model does not say."""
+    rests_on: tuple[str, ...] = ()
+    """`Model.rests_on`; empty where the model does not say."""
 
     def effects_of(self, dataset: Dataset) -> Float[np.ndarray, "C G"]:
         """Effects in the data set's order of conditions, all of which were predicted."""
@@ -107,6 +118,13 @@ def predict_effects(
     if model.uncertainty is not None:
         values = jax.jit(model.uncertainty)(fitted.params, fitted.state, request)
         uncertainty = np.asarray(values)
+    deviation = None
+    if model.deviation is not None:
+        made = jax.jit(model.deviation)(fitted.params, fitted.state, request)
+        deviation = jax.tree.map(np.asarray, made)
+    rests_on = ()
+    if model.rests_on is not None:
+        rests_on = model.rests_on(fitted.params, fitted.state, treatment)
     ask = partial(
         generate.effect_intervals,
         fitted.model,
@@ -123,7 +141,7 @@ def predict_effects(
         effects = ask(request, controls=_dense(dataset, _control_rows(dataset)[:particles]))
     else:
         effects = _within_strata(ask, dataset, treatment, library, particles)
-    return Prediction(names, treatment, effects, support, uncertainty)
+    return Prediction(names, treatment, effects, support, uncertainty, deviation, rests_on)
 
 
 def _control_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
@@ -181,8 +199,10 @@ def predict(
     `effect` (minus the predicted control), `effect_error` (its Monte-Carlo standard error) and `sd`
     (spread over cells). `obs` says the condition, the splits that hold cells of it ("unseen" for
     none), `support` ("trained", or which treatments had no training cells) and, where the model has
-    it, `uncertainty` (higher is less sure). Options as in `predict_effects`: particles, library,
-    seed.
+    it, `uncertainty` (higher is less sure). Models that know how unsure they are add the layers
+    `effect_sd` and `measured_sd`, standard deviations of the effect and of a new measurement, and
+    the columns `width_50`, `width_90` (`core.types.Deviation`) and `rests_on`. Options as in
+    `predict_effects`: particles, library, seed.
 
     Example:
         predicted = jaxpert.predict(fitted, cells, ["KLF1", "KLF1+FAR2"])
@@ -207,12 +227,19 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     if prediction.uncertainty is not None:
         columns["uncertainty"] = prediction.uncertainty
     layers = {"effect": effects.effect, "effect_error": effects.error, "sd": effects.moments.sd}
+    if prediction.rests_on:
+        columns["rests_on"] = list(prediction.rests_on)
+    if prediction.deviation is not None:
+        layers["effect_sd"] = prediction.deviation.effect
+        layers["measured_sd"] = prediction.deviation.measured
+        for level, width in zip(LEVELS, prediction.deviation.widths.T, strict=True):
+            columns[f"width_{level:.0%}".rstrip("%")] = width
     return anndata.AnnData(
         X=effects.moments.mean.astype(np.float32),
         obs=pandas.DataFrame(columns, index=pandas.Index(prediction.names)),
         var=pandas.DataFrame(index=pandas.Index(dataset.genes)),
         layers={name: values.astype(np.float32) for name, values in layers.items()},
-        uns={"scale": "mean of log2(1 + 1e4 x / sum x)", "data": dataset.name},
+        uns={"scale": SCALE_WORDS[dataset.scale], "data": dataset.name},
     )
 
 

@@ -12,7 +12,9 @@ from jaxpert import data
 from jaxpert.core import log
 from jaxpert.core.family import Family, Problem, Results
 from jaxpert.core.fit import Fitted, pick_seed
-from jaxpert.core.types import Dataset
+from jaxpert.core.types import Dataset, Deviation
+from jaxpert.evaluation import subset_names
+from jaxpert.evaluation.coverage import Predicted, coverage
 from jaxpert.tasks.screen import files, recovery
 from jaxpert.tasks.screen.audit import labelled, multipliers_of
 from jaxpert.tasks.screen.evaluate import log_likelihood, quality_pass_rates, score
@@ -102,6 +104,8 @@ def evaluate_run(
     if truth is not None:
         recovered = recovery.recover(first, of, prediction, truth, particles=keys.particles)
         metrics["recovery"] = recovered.scores
+    if prediction.deviation is not None:
+        metrics["coverage"] = covered(of, prediction)
     effects = {seed: made.effects_of(dataset) for seed, made in predictions.items()}
     return Results(
         metrics=metrics,
@@ -112,6 +116,29 @@ def evaluate_run(
         },
         shown=Shown(problem, first, prediction, of, recovered, metrics),
     )
+
+
+def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
+    """Whether the model's intervals hold: on what was measured of each subset, and on the planted
+    effects of simulated cells."""
+    dataset, screen = measured.dataset, measured.screen
+    assert prediction.deviation is not None
+    rows = prediction.rows_of(dataset)
+    deviation = Deviation(*(part[rows] for part in prediction.deviation))
+    predicted = Predicted(prediction.effects_of(dataset), deviation)
+    found = coverage(predicted, measured.effects, screen.subsets, screen.noise)
+    if measured.held_out is not None:
+        test = {subset_names.HELD_OUT: screen.subsets["test"]}
+        tested = coverage(predicted, measured.held_out, test, screen.noise_held_out)
+        found = {part: {**found[part], **tested[part]} for part in found}
+    if measured.planted is not None:
+        # The truth has no noise, so that the deviation is that of the effect alone.
+        alone = deviation._replace(measured=deviation.effect, usual=0 * deviation.usual)
+        truth = coverage(predicted._replace(deviation=alone), measured.planted, screen.subsets)
+        planted = {f"planted, {name}": part for name, part in truth["model"].items()}
+        found["model"] |= planted
+        found["conditions"] |= {f"planted, {n}": k for n, k in truth["conditions"].items()}
+    return found
 
 
 def seeds_of(config: ScreenConfig, fitted: Fitted) -> dict[int, Fitted]:

@@ -1,0 +1,137 @@
+"""From a split data set to what predicts any set: processes, blend, widths of intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxpert.core import log
+from jaxpert.core.types import Dataset
+from jaxpert.evaluation import baselines as known_baselines
+from jaxpert.evaluation.baselines.rule import Rule, predicted
+from jaxpert.evaluation.baselines.seen import training_of
+from jaxpert.evaluation.baselines.training import Inapplicable, control_of, seen_in
+from jaxpert.models.set_gp import blend, evidence, process
+from jaxpert.models.set_gp.kernels import gene_kernels
+from jaxpert.models.set_gp.process import Process
+from jaxpert.models.set_gp.settings import Settings
+
+PROCESS = "set_gp"
+CANDIDATES = (
+    "mean_perturbation",
+    "mean_same_size",
+    "additive",
+    "scaled_additive",
+    "shrunken_additive",
+    "matching_mean",
+    "annotation_weighted",
+)
+"""Baselines that the process is stacked with, where the data allow them."""
+STEPS_AGAIN = 5
+"""A search that begins at the hyperparameters of all conditions takes so many times fewer steps."""
+
+
+class Fitting(NamedTuple):
+    """What predicts any set; arrays."""
+
+    control: Float[Any, "G"]
+    control_error: Float[Any, "G"]
+    """Squared standard error of the control mean; 0 where it is not known."""
+    conditions: Float[Any, "C"]
+    """Numbers of the training conditions among those of the data."""
+    process: Process
+    rules: tuple[Rule, ...]
+    """Baselines with a weight in any group."""
+    weights: Float[Any, "K B"]
+    """Of the process and then these, in every group of `evidence.GROUPS` and for trained sets."""
+    widths: Float[Any, "K Q"]
+    """Factors of standard deviations for each level of `LEVELS`."""
+
+
+def fit(settings: Settings, dataset: Dataset) -> Fitting:
+    """Fit processes to the training conditions, and stack them with the baselines."""
+    training = training_of(dataset)
+    seen, control = seen_in(training), control_of(training)
+    noise = training.noise
+    kernels = gene_kernels(
+        dataset, training, embeddings=settings.embeddings, responses=settings.responses
+    )
+    of = process.Training(
+        effects=training.means[seen] - control,
+        sets=training.condition_treatments[seen].astype(np.float64),
+        kernels=np.stack(list(kernels.values())),
+        errors=None if noise is None else noise.condition[seen],
+    )
+    log.say(f"fitting Gaussian processes to {len(seen)} perturbations")
+    with jax.enable_x64(True):
+        everything = np.ones(len(seen), bool)
+        options: dict[str, Any] = {
+            "most": settings.components,
+            "exact": settings.exact,
+            "rank": settings.rank,
+        }
+        whole, found = process.fit(of, everything, steps=settings.steps, **options)
+        again = partial(
+            process.fit, of, steps=max(1, settings.steps // STEPS_AGAIN), begin=found, **options
+        )
+        left_out = None
+        if settings.folds:
+            refit = partial(_refit, again, training, seen)
+            left_out = evidence.gather(of.effects, of.sets, settings.folds, refit)
+    names = (PROCESS,) if left_out is None else left_out.names
+    weights = blend.stacked(left_out if settings.blend else None, of.effects, len(names))
+    factors = blend.widths(left_out, of.effects, weights)
+    used = np.flatnonzero(weights[:, 1:].any(0)) + 1
+    rules = [made_rule(training, names[b]) for b in used]
+    return Fitting(
+        control=control,
+        control_error=np.zeros(len(control)) if noise is None else noise.control,
+        conditions=seen.astype(np.float64),
+        process=whole,
+        rules=tuple(rules),
+        weights=weights[:, [0, *used]],
+        widths=factors,
+    )
+
+
+def made_rule(training: known_baselines.Training, name: str) -> Rule:
+    """The arrays of a baseline that the data allow."""
+    made = known_baselines.BASELINES[name](training)
+    assert not isinstance(made, Inapplicable), "it was made of a part of these conditions"
+    return made.rule
+
+
+def _refit(
+    again: Callable[..., tuple[Process, Any]],
+    training: known_baselines.Training,
+    seen: np.ndarray,
+    used: Bool[np.ndarray, "C"],
+) -> tuple[dict[str, Callable[[np.ndarray], np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
+    """Predictors fitted to some of the training conditions (`evidence.Refit`)."""
+    fitted, _ = again(used)
+    cells = training.cells.copy()
+    cells[seen[~used]] = 0
+    fewer = training._replace(cells=cells)
+    predictors: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        PROCESS: lambda sets: np.asarray(process.predict(fitted, jnp.asarray(sets)))
+    }
+    for name in CANDIDATES:
+        made = known_baselines.BASELINES[name](fewer)
+        if not isinstance(made, Inapplicable):
+            predictors[name] = partial(_effects, made.rule)
+
+    def spread(sets: np.ndarray) -> np.ndarray:
+        made = process.predict_all(fitted, jnp.asarray(sets))
+        return np.sqrt(np.asarray(made.variance + made.noise))
+
+    return predictors, spread
+
+
+def _effects(rule: Rule, sets: Float[np.ndarray, "R T"]) -> Float[np.ndarray, "R G"]:
+    return np.asarray(predicted(rule, sets)) - rule.control

@@ -1,0 +1,143 @@
+"""A Gaussian process over perturbation sets (docs/models/set_gp.md).
+
+Nothing is learned by gradients of cells: `after_training` fits the processes to the effects of the
+training conditions, and the state carries the arrays that predict any set.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxpert.core import settings as core_settings
+from jaxpert.core.types import Dataset, Deviation, InputError, Model, PyTree, Request, Spec
+from jaxpert.evaluation.baselines.rule import predicted
+from jaxpert.evaluation.baselines.seen import training_of
+from jaxpert.models.set_gp import process
+from jaxpert.models.set_gp.fitting import Fitting, fit
+from jaxpert.models.set_gp.kernels import gene_kernels
+from jaxpert.models.set_gp.sets import groups_of
+from jaxpert.models.set_gp.settings import Settings
+from jaxpert.tasks.screen import computed
+
+FEWEST = 3
+"""Training conditions below which there is nothing to tell directions by."""
+
+
+def build(spec: Spec, **settings: Any) -> Model:
+    """The process; predicts mean log2(1 + 1e4 x / sum x) (or whatever a table of effects holds).
+
+    Args:
+        spec: of the data.
+        **settings: fields of `settings.Settings`; another one is a TypeError.
+
+    Example:
+        model = jaxpert.set_gp.build(jaxpert.make_spec(cells), components=10)
+        fitted = jaxpert.fit(model, cells, epochs=1)
+        jaxpert.predict(fitted, cells, ["KLF1+BAK1"]).layers["effect_sd"]
+    """
+    chosen = Settings(**settings)
+    core_settings.check(chosen, "model.kwargs")
+    return Model(
+        init=computed.init,
+        loss=partial(computed.loss, spec),
+        predict=predict,
+        check=partial(check, chosen),
+        after_training=partial(after_training, chosen),
+        support=partial(computed.support, spec),
+        deviation=deviation,
+        rests_on=partial(rests_on, spec),
+        scale="log2",
+        stochastic=False,
+        name="set_gp",
+        settings=chosen,
+    )
+
+
+def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
+    """`Model.check`: refuse data in which nothing can be told, and say what is known of genes."""
+    training = training_of(dataset)
+    trained = int((np.delete(training.cells, training.control) > 0).sum())
+    if trained < FEWEST:
+        raise InputError(
+            f"{dataset.name!r} has {trained} perturbations with training cells, expected "
+            f"{FEWEST} at least for model.name=set_gp: choose another split.kind, or a baseline"
+        )
+    kernels = gene_kernels(
+        dataset, training, embeddings=settings.embeddings, responses=settings.responses
+    )
+    notes = []
+    if settings.components > (trained - 1) // 2:
+        notes.append(
+            f"model.kwargs.components is {settings.components}, and {(trained - 1) // 2} are taken "
+            f"of {trained} training perturbations"
+        )
+    if len(kernels) == 1:
+        notes.append(
+            "nothing says which perturbed genes are alike (no annotations, embeddings or measured "
+            "genes), so that a gene never perturbed gets the mean effect"
+        )
+    return tuple(notes)
+
+
+def after_training(
+    settings: Settings, params: PyTree, state: PyTree, key: PRNGKeyArray, dataset: Dataset
+) -> PyTree:
+    """`Model.after_training`: the fitted processes, the blend and the widths of intervals."""
+    del params, state, key
+    made = fit(settings, dataset)
+    return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), made)._asdict()
+
+
+def predict(
+    params: PyTree, state: PyTree, key: PRNGKeyArray, request: Request
+) -> Float[Array, "R G"]:
+    """`Model.predict`: the control and the blended effect of each set."""
+    del params, key
+    of, sets = Fitting(**state), request.treatment
+    effects = [process.predict(of.process, sets)]
+    for rule in of.rules:
+        effects.append(predicted(rule, sets) - rule.control)
+    group = groups_of(sets, of.process.known)
+    weights = of.weights[group]
+    blended = sum(weights[:, b, None] * effect for b, effect in enumerate(effects))
+    return of.control + blended
+
+
+def deviation(params: PyTree, state: PyTree, request: Request) -> Deviation:
+    """`Model.deviation`: of the process' effects, of new measurements, and the widths that
+    left-out conditions ask for."""
+    del params
+    of, sets = Fitting(**state), request.treatment
+    made = process.predict_all(of.process, sets)
+    group = groups_of(sets, of.process.known)
+    # The control's own error moves all effects, and cancels in measurements beside it.
+    some = sets.sum(1, keepdims=True) > 0
+    effect = jnp.where(some, made.variance + of.control_error, 0)
+    return Deviation(
+        effect=jnp.sqrt(effect),
+        measured=jnp.sqrt(made.variance + made.noise),
+        usual=jnp.sqrt(made.usual),
+        widths=of.widths[group],
+    )
+
+
+def rests_on(
+    spec: Spec, params: PyTree, state: PyTree, treatment: Float[np.ndarray, "R T"]
+) -> tuple[str, ...]:
+    """`Model.rests_on`: the training conditions with the largest weights in each prediction."""
+    del params
+    of = Fitting(**state)
+    weights = np.asarray(process.weights(of.process, jnp.asarray(treatment, jnp.float32)))
+    names = np.asarray(spec.conditions, object)[np.asarray(of.conditions, int)]
+    said = []
+    for row in weights:
+        order = np.argsort(-np.abs(row))[:3]
+        kept = [f"{names[c]} ({row[c]:+.2f})" for c in order if abs(row[c]) >= 0.01]
+        said.append(", ".join(kept) or "the mean effect alone")
+    return tuple(said)
