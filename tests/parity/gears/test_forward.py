@@ -131,7 +131,7 @@ def whole(run: Run, params):
 
 @pytest.fixture
 def near(precision):
-    # In 32 bits the digits depend on the CPU: batch moments of six cells left 2.6e-5 on one of them.
+    # Digits of 32 bits depend on the CPU: batch moments of six cells left 2.6e-5 on one of them.
     tolerance = {"float64": 1e-10, "float32": 4e-5}[precision]
     return partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
 
