@@ -158,15 +158,19 @@ def no_means(s: Settings, n_conditions: int) -> dict[str, np.ndarray]:
     }
 
 
+def cell_names(truth: Truth) -> np.ndarray:
+    """Names of the cells [N]."""
+    # Numbers of equal width keep the names in the order of the cells when they are sorted.
+    numbers = np.arange(len(truth.condition)).astype(str)
+    return np.char.add("cell", np.char.zfill(numbers, 7))
+
+
 def to_anndata(truth: Truth, counts: Any, part: slice, preset: str) -> Any:
     """Counts of some cells with what the file says of them."""
     import anndata
     import pandas as pd
 
-    # Numbers of equal width keep the names in the order of the cells when they are sorted.
-    numbers = np.arange(len(truth.condition))[part].astype(str)
-    names = np.char.add("cell", np.char.zfill(numbers, 7))
-    obs = pd.DataFrame(_columns(truth, part), index=names.astype(object))
+    obs = pd.DataFrame(_columns(truth, part), index=cell_names(truth)[part].astype(object))
     var = pd.DataFrame(index=truth.genes.astype(object))
     uns: dict[str, Any] = {"source": f"simulated {preset}, seed {int(truth.seed)}"}
     # A real file says what its compounds bind, so this is told; the rest of the truth is not.

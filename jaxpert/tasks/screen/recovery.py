@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset
 from jaxpert.evaluation import generate
+from jaxpert.simulate.screen import cell_names
 from jaxpert.tasks.screen.measured import Measured
 from jaxpert.tasks.screen.predict import Prediction, make_request
 
@@ -87,18 +89,28 @@ def planted_artifact(dataset: Dataset, truth: Any) -> tuple[Float[np.ndarray, "G
     """The mean profile of the artifact kinds among the cells that fail the quality criteria, clean
     ones included, since that is all a model is told; and how many cells are meant."""
     assert dataset.quality is not None
-    failed, planted = dataset.quality.failed, truth.artifact > 0
+    failed, kind = dataset.quality.failed, truth.artifact[_places(dataset.cells, cell_names(truth))]
+    planted = kind > 0
     # Kinds are weighted by their cells that fail, since the flag is all that a model sees.
-    kinds = np.bincount(truth.artifact[failed], minlength=len(truth.artifact_log_fold))
+    kinds = np.bincount(kind[failed], minlength=len(truth.artifact_log_fold))
     control = list(truth.conditions).index(dataset.conditions[dataset.control])
-    clean = 1e4 * truth.mean_proportion[control]
+    # A library is one of the genes that were chosen, as it is for the model.
+    genes = _places(dataset.genes, truth.genes)
+    share = truth.mean_proportion[control][genes]
+    clean = 1e4 * share / share.sum()
     # Log-folds are natural, so powers of e bring back the mean profile of each kind.
-    with_artifact = (kinds / kinds.sum()) @ (clean * np.exp(truth.artifact_log_fold))
+    with_artifact = (kinds / kinds.sum()) @ (clean * np.exp(truth.artifact_log_fold[:, genes]))
     return log2_fold(with_artifact, clean), {
         "artifact_cells": int(planted.sum()),
         "artifact_cells_that_fail_quality": int((failed & planted).sum()),
         "clean_cells_that_fail_quality": int((failed & ~planted).sum()),
     }
+
+
+def _places(names: Sequence[str] | np.ndarray, among: np.ndarray) -> Int[np.ndarray, "n"]:
+    """Where each name stands in the truth, of which reading may have left out some."""
+    place = {str(name): i for i, name in enumerate(among)}
+    return np.array([place[str(name)] for name in names])
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
