@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -68,6 +68,8 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         kernels=np.stack(list(kernels.values())),
         errors=None if noise is None else noise.condition[seen],
     )
+    # What the whole does not allow has no place in the blend, even where a part of it would.
+    whole_rules = rules_of(training, CANDIDATES)
     log.say(f"fitting Gaussian processes to {len(seen)} perturbations")
     with jax.enable_x64(True):
         everything = np.ones(len(seen), bool)
@@ -82,13 +84,13 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         )
         left_out = None
         if settings.folds:
-            refit = partial(_refit, again, training, seen)
+            refit = partial(_refit, again, training, whole_rules, seen)
             left_out = evidence.gather(of.effects, of.sets, settings.folds, refit)
     names = (PROCESS,) if left_out is None else left_out.names
     weights = blend.stacked(left_out if settings.blend else None, of.effects, len(names))
     factors = blend.widths(left_out, of.effects, weights)
     used = np.flatnonzero(weights[:, 1:].any(0)) + 1
-    rules = [made_rule(training, names[b]) for b in used]
+    rules = [whole_rules[names[b]] for b in used]
     return Fitting(
         control=control,
         control_error=np.zeros(len(control)) if noise is None else noise.control,
@@ -100,16 +102,20 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
     )
 
 
-def made_rule(training: known_baselines.Training, name: str) -> Rule:
-    """The arrays of a baseline that the data allow."""
-    made = known_baselines.BASELINES[name](training)
-    assert not isinstance(made, Inapplicable), "it was made of a part of these conditions"
-    return made.rule
+def rules_of(training: known_baselines.Training, names: Collection[str]) -> dict[str, Rule]:
+    """Those of the baselines that the data allow, by name."""
+    rules = {}
+    for name in names:
+        made = known_baselines.BASELINES[name](training)
+        if not isinstance(made, Inapplicable):
+            rules[name] = made.rule
+    return rules
 
 
 def _refit(
     again: Callable[..., tuple[Process, Any]],
     training: known_baselines.Training,
+    candidates: Collection[str],
     seen: np.ndarray,
     used: Bool[np.ndarray, "C"],
 ) -> tuple[dict[str, Callable[[np.ndarray], np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
@@ -121,10 +127,8 @@ def _refit(
     predictors: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         PROCESS: lambda sets: np.asarray(process.predict(fitted, jnp.asarray(sets)))
     }
-    for name in CANDIDATES:
-        made = known_baselines.BASELINES[name](fewer)
-        if not isinstance(made, Inapplicable):
-            predictors[name] = partial(_effects, made.rule)
+    for name, rule in rules_of(fewer, candidates).items():
+        predictors[name] = partial(_effects, rule)
 
     def spread(sets: np.ndarray) -> np.ndarray:
         made = process.predict_all(fitted, jnp.asarray(sets))

@@ -100,13 +100,21 @@ def parts_of(
     combined = 1 - features.single
     weight = jnp.where(features.single == 1, 1.0, hyper.rho)
     of_class = jnp.stack([features.single, combined], 1) * jnp.sqrt(hyper.mean)
-    genes = weight[:, None] * (features.sets @ gene_features(hyper, features))
+    genes = weight[:, None] * _of_sets(features, gene_features(hyper, features))
     phi = jnp.concatenate([of_class, genes], 1) * features.used[:, None]
     noise = known + jnp.where(features.single == 1, hyper.noise[0], hyper.noise[1])
     noise += hyper.pair * combined
     if not features.identity.shape[1]:
-        noise += weight**2 * (features.sets @ own_variance(hyper, features))
+        noise += weight**2 * _of_sets(features, own_variance(hyper, features))
     return phi, jnp.where(features.used == 1, noise, 1.0)
+
+
+def _of_sets(features: Features, of_genes: Array) -> Array:
+    """Sums over the genes of each training condition."""
+    if features.identity.shape[1]:
+        return features.sets @ of_genes
+    # Every condition has one gene, which a product with thousands of zeros would find too late.
+    return of_genes[features.sets.argmax(1)]
 
 
 def likelihood(

@@ -1,0 +1,22 @@
+"""Fits to data sets that allow a baseline in a part of them and not in the whole."""
+
+import jax
+import numpy as np
+
+import jaxpert
+from jaxpert import data
+from jaxpert.models.set_gp import fitting
+from jaxpert.models.set_gp.settings import Settings
+
+
+def test_a_baseline_that_the_whole_does_not_allow_is_no_part_of_the_blend():
+    """Where every gene was given alone `annotation_weighted` is not made, though the genes that a
+    fold leaves out would need it."""
+    cells, truth = data.simulate("tiny")
+    dataset = jaxpert.add_split(data.read(cells, perturbation="perturbation"), kind="no_test")
+    dataset = data.add_graphs(dataset, terms=data.simulated_terms(truth))
+    alone = dataset.condition_treatments[dataset.condition_treatments.sum(1) == 1]
+    assert alone.any(0).all() and dataset.terms
+    made = fitting.fit(Settings(components=3, steps=3, folds=2), dataset)
+    assert made.weights.shape[1] == 1 + len(made.rules)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(made))
