@@ -211,8 +211,6 @@ def _sections(variant: str, simulated: bool) -> Config:
         sections["data"] |= of_core.SMALL["demo"]["data"]
     sections["evaluation"] |= keys.SMALL.get(variant, {}).get("evaluation", {})
     sections["evaluation"] |= {"pass_cells": 0, "likelihood": "", "umap_cells": 0}
-    # Cells that one model cannot use stay, since all are scored on the same ones.
-    sections["graphs"]["unannotated"] = "keep"
     return sections
 
 
@@ -235,6 +233,8 @@ def config_of(contest: Contest, model: str, split: Split) -> Config:
     """The config of a model: its family's settings and schedule, and the sections of all."""
     config = families.load(families.family_name_of(model)).defaults(model, contest.variant)
     config |= deepcopy({name: contest.sections[name] for name in SHARED})
+    # Cells that one model cannot use stay, since all are scored on the same ones.
+    config["graphs"]["unannotated"] = "keep"
     config["split"] |= split._asdict()
     # A gene without annotation has to be predicted by something, since its cells stay.
     if "absent" in config["model"]["kwargs"]:

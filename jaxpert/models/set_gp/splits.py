@@ -93,7 +93,8 @@ def _section(splits: Sequence[Split], group: str, title: str, draws: int) -> str
     for name in everywhere:
         cells = [name.replace("_", " ") if name != MODEL else "**set GP**"]
         for score, (_, sign) in SCORES.items():
-            cells.append(f"{_mean(splits, name, group, score):.3f}")
+            mean = _mean(splits, name, group, score)
+            cells.append(f"{mean:.3f}" if np.isfinite(mean) else "undefined")
             gap = "" if name == MODEL else _gap_text(splits, name, group, score, sign, draws)
             cells.append(gap)
         rows.append(cells)
@@ -116,6 +117,8 @@ def _gap_text(
     splits: Sequence[Split], name: str, group: str, score: str, sign: int, draws: int
 ) -> str:
     gap = _difference(splits, name, group, score, draws)
+    if not np.isfinite(gap.low):
+        return "undefined"
     text = f"{gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
     # Bold says better, an exclamation mark worse, both beyond chance.
     if sign * gap.low > 0 and sign * gap.high > 0:
