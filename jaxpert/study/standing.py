@@ -160,9 +160,10 @@ def all_baselines(
             if not _alike(before[subset], of[subset], scores):
                 notes[
                     f"The baseline {name} of {Path(run.source).name} is not that of "
-                    f"{Path(folder).name}, which is shown: they were evaluated by different "
-                    "versions; delete the metrics.json of the runs and rows.jsonl, and the same "
-                    "command evaluates them again without training."
+                    f"{Path(folder).name}, which is shown: one of them alone read annotations, or "
+                    "they were evaluated by different versions; then delete the metrics.json of "
+                    "the runs and rows.jsonl, and the same command evaluates them again without "
+                    "training."
                 ] = None
     return {name: of for name, (_, of) in found.items()}, list(notes)
 
