@@ -175,7 +175,8 @@ def _check_batches(train: TrainKeys, dataset: Dataset) -> None:
 
 def _notes_of_controls(passed: _Passed) -> list[str]:
     controls = int(passed.cells()[passed.dataset.control])
-    if controls >= FEWEST_CELLS:
+    # A table of effects has been compared with its controls before.
+    if controls >= FEWEST_CELLS or passed.dataset.scale == "effects":
         return []
     note = (
         f"every effect is compared with {controls} control cells that pass quality, so that their "

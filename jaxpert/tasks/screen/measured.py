@@ -142,7 +142,8 @@ def _screen(dataset: Dataset, training: baselines.Training) -> compare.Screen:
         control=dataset.control,
         subsets=compare.subsets(dataset),
         trained=trained,
-        control_mean=control,
+        # A table of effects says nothing of which genes control cells express.
+        control_mean=None if dataset.scale == "effects" else control,
         # The reference of Pearson delta: the unweighted mean effect (docs/evaluation.md, Scores).
         reference=training.means[perturbed].mean(0) - control,
         own_genes=compare.own_genes(

@@ -71,6 +71,8 @@ def test_a_table_of_effects_goes_from_file_to_report(effects, tmp_path):
     config = settings(effects)
     assert run.run(config, tmp_path / "run") == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["model"]["test"].get("l2_expressed") is None
+    assert not any("control cells that pass quality" in note for note in metrics["data"]["notes"])
     unseen = metrics["coverage"]["conditions"]
     assert unseen["test"] >= 5
     # Pairs of a screen that adds up to 0.7 of the sum are found better than by their sum.
