@@ -136,7 +136,11 @@ def rests_on(
     weights = np.asarray(process.weights(of.process, jnp.asarray(treatment, jnp.float32)))
     names = np.asarray(spec.conditions, object)[np.asarray(of.conditions, int)]
     said = []
-    for row in weights:
+    for row, asked in zip(weights, np.asarray(treatment), strict=True):
+        # The empty set has effect 0, whatever was measured.
+        if not asked.any():
+            said.append("")
+            continue
         order = np.argsort(-np.abs(row))[:3]
         kept = [f"{names[c]} ({row[c]:+.2f})" for c in order if abs(row[c]) >= 0.01]
         said.append(", ".join(kept) or "the mean effect alone")

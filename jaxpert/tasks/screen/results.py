@@ -126,7 +126,10 @@ def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
     rows = prediction.rows_of(dataset)
     deviation = Deviation(*(part[rows] for part in prediction.deviation))
     predicted = Predicted(prediction.effects_of(dataset), deviation)
-    found = coverage(predicted, measured.effects, screen.subsets, screen.noise)
+    # What training has seen comes last: of it intervals say little.
+    order = sorted(screen.subsets, key=lambda name: name in ("all", "train"))
+    subsets = {name: screen.subsets[name] for name in order}
+    found = coverage(predicted, measured.effects, subsets, screen.noise)
     if measured.held_out is not None:
         test = {subset_names.HELD_OUT: screen.subsets["test"]}
         tested = coverage(predicted, measured.held_out, test, screen.noise_held_out)
@@ -134,7 +137,7 @@ def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
     if measured.planted is not None:
         # The truth has no noise, so that the deviation is that of the effect alone.
         alone = deviation._replace(measured=deviation.effect, usual=0 * deviation.usual)
-        truth = coverage(predicted._replace(deviation=alone), measured.planted, screen.subsets)
+        truth = coverage(predicted._replace(deviation=alone), measured.planted, subsets)
         planted = {f"planted, {name}": part for name, part in truth["model"].items()}
         found["model"] |= planted
         found["conditions"] |= {f"planted, {n}": k for n, k in truth["conditions"].items()}

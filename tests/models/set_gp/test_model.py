@@ -116,4 +116,18 @@ def test_a_notebook_needs_five_lines(tmp_path):
     names = cells.treatments[:2]
     made = jaxpert.predict(fitted, cells, "+".join(names))
     assert made.layers["effect_sd"].shape == made.shape
-    assert names[0] in made.obs["rests_on"].iloc[1]
+    assert names[0] in made.obs["rests_on"].iloc[1] and made.obs["rests_on"].iloc[0] == ""
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    cells = jaxpert.load_screen(jaxpert.simulate("tiny")[0], perturbation="perturbation")
+    cells = jaxpert.add_split(cells)
+    model = jaxpert.set_gp.build(jaxpert.make_spec(cells), components=2, steps=2, folds=1)
+    fitted = jaxpert.fit(model, cells, epochs=1)
+    names = list(cells.conditions[:3])
+    before = jaxpert.predict(fitted, cells, names)
+    jaxpert.save(fitted, cells, tmp_path / "model")
+    again = jaxpert.predict(*jaxpert.load(tmp_path / "model"), names)
+    for layer in ("effect", "effect_sd", "measured_sd"):
+        np.testing.assert_array_equal(before.layers[layer], again.layers[layer])
+    assert list(before.obs["rests_on"]) == list(again.obs["rests_on"])
