@@ -1,5 +1,5 @@
 """A table of effects (conditions x genes) in place of cells: pseudo-bulk changes against the
-control, of which nothing smaller is known (docs/guide/data.md, "Tables of effects").
+control, of which nothing smaller is known (docs/models/set_gp.md, "Data").
 
 It is read as a data set of one row for each condition, with a row of zeros for the control, so that
 labels, splits, baselines and scores are those of cells.
@@ -83,7 +83,7 @@ def read_table(
     notes = (*labels.notes, _note(len(labels.conditions) - 1, errors))
     notes += tuple(name_notes(list(genes), None, labels.treatments))
     return Dataset(
-        name=name or Path(source).stem,
+        name=name or _name_of(source),
         counts=_stored(effects),
         cells=np.asarray(obs.index, dtype=str),
         genes=tuple(map(str, genes)),
@@ -127,6 +127,12 @@ def _dense(matrix: Any, rows: int | None = None) -> Float[np.ndarray, "R G"]:
     part = matrix[:] if rows is None else matrix[:rows]
     part = part.toarray() if hasattr(part, "toarray") else part
     return np.asarray(part, np.float64)
+
+
+def _name_of(source: str | Path) -> str:
+    """As files of cells are called; of a sheet its ending tells what was read."""
+    path = Path(source)
+    return path.stem if path.suffix.lower() in CELLS else path.name
 
 
 def _with_control(rows: np.ndarray | None) -> np.ndarray | None:

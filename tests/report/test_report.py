@@ -420,6 +420,7 @@ def test_figures_come_in_the_order_of_their_captions(tmp_path):
         shown["ate_scatter"],
         shown["effects"],
         shown["effects"],
+        shown["reliability"],
         shown["recovery"],
         shown["quality_violins"],
         shown["latent_umap"],
