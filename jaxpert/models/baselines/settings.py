@@ -39,23 +39,8 @@ MODELS = {
     )
     for name in BASELINES
 }
-TRAIN: Mapping[str, Any] = {
-    "epochs": 1,
-    "max_steps": 1,
-    "batch_size": 128,
-    "weight_decay": 0.0,
-    "clip": 0.0,
-    "patience": 0,
-}
-"""One step, in which nothing is learned (docs/models/baselines.md, Training)."""
 
 
 def defaults(model: str = "shrunken_additive", variant: str = "full") -> Config:
     """A whole config of a baseline: no quality labels, no cell left out for lack of annotation."""
-    changes = {
-        "graphs": {"unannotated": "keep", "nodes": "perturbed"},
-        "quality": {"multiplier": 0},
-        "train": TRAIN,
-        "evaluation": {"pass_cells": 0, "likelihood": "", "umap_cells": 0},
-    }
-    return keys.defaults(model, MODELS[model], variant, changes)
+    return keys.defaults(model, MODELS[model], variant, keys.COMPUTED)

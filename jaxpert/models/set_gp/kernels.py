@@ -55,7 +55,6 @@ def of_terms(terms: Sequence[Collection[str]]) -> Kernel:
     """Cosine of annotation terms, each weighted by how rare it is among the perturbed genes:
     w = ln((n + 1) / n_term), of n annotated genes."""
     place: dict[str, int] = {}
-    member = np.zeros((len(terms), 0))
     rows, columns = [], []
     for gene, names in enumerate(terms):
         for name in sorted(set(names)):

@@ -356,6 +356,23 @@ SMALL: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 """What the variants on the simulated screen change of the evaluation."""
 
 
+COMPUTED: Mapping[str, Mapping[str, Any]] = {
+    "graphs": {"unannotated": "keep", "nodes": "perturbed"},
+    "quality": {"multiplier": 0},
+    "train": {
+        "epochs": 1,
+        "max_steps": 1,
+        "batch_size": 128,
+        "weight_decay": 0.0,
+        "clip": 0.0,
+        "patience": 0,
+    },
+    "evaluation": {"pass_cells": 0, "likelihood": "", "umap_cells": 0},
+}
+"""Changes of models that are computed from means: one step, in which nothing is learned, no quality
+labels, and no cell left out for lack of annotation."""
+
+
 def defaults(
     name: str, entry: config.ModelEntry, variant: str, changes: Mapping[str, Mapping[str, Any]]
 ) -> config.Config:

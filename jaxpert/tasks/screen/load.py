@@ -191,9 +191,8 @@ def read_source(config: ScreenConfig) -> tuple[Dataset, Any]:
 def _read_effects(keys: DataKeys) -> Dataset:
     """A table of effects, of which what belongs to cells cannot be asked."""
     texts = ("guide_prefix", "stratum", "highly_variable", "gene_names")
-    asked = [
-        name for name in (*texts, "min_cells_per_gene", "variable_genes") if getattr(keys, name)
-    ]
+    others = ("strip_versions", "min_cells_per_gene", "variable_genes")
+    asked = [name for name in (*texts, *others) if getattr(keys, name)]
     if asked:
         raise InputError(
             f"data.{asked[0]} is {getattr(keys, asked[0])!r} and {keys.source} is a table of "

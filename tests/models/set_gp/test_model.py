@@ -97,6 +97,7 @@ def test_other_families_refuse_a_table_of_effects(effects, tmp_path):
         ({"split.kind": "cells"}, "one row for each condition"),
         ({"quality.multiplier": 5}, "expected 0, since it has no cells"),
         ({"data.variable_genes": 10}, "expected a file of cells with it"),
+        ({"data.strip_versions": True}, "data.strip_versions is True .* a file of cells with it"),
     ],
 )
 def test_what_belongs_to_cells_is_refused(effects, tmp_path, changes, said):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpert.models.set_gp import process
+from jaxpert.models.set_gp import marginal, process
+from jaxpert.models.set_gp.marginal import Data
 from jaxpert.models.set_gp.process import Training
 
 OPTIONS = {"most": 3, "steps": 15}
@@ -94,8 +95,6 @@ def test_an_unrelated_condition_changes_nothing(screen):
 
 def test_two_copies_of_a_condition_halve_its_noise(screen):
     """Two measurements with a known error are worth one with half the error."""
-    from jaxpert.models.set_gp.marginal import Data
-
     of = fitted(screen)
     hyper = jax.tree.map(lambda leaf: leaf[0], of.posterior.hyper)
     hyper = hyper._replace(noise=jnp.zeros(2), pair=jnp.asarray(0.0))
@@ -106,8 +105,6 @@ def test_two_copies_of_a_condition_halve_its_noise(screen):
         z = np.array([1.0] * (len(sets) - 1) + [-0.5])
         training = Training(np.zeros((len(sets), 1)), rows, screen.kernels)
         made = process.design_of(training, np.ones(len(sets), bool))
-        from jaxpert.models.set_gp import marginal
-
         data = Data(jnp.asarray(z[:, None]), jnp.asarray(known))
         covariance = np.asarray(marginal.covariance(hyper, made, data))
         asked = screen.sets[screen.sets.sum(1) == 1][3]
