@@ -33,8 +33,6 @@ CANDIDATES = (
     "annotation_weighted",
 )
 """Baselines that the process is stacked with, where the data allow them."""
-STEPS_AGAIN = 5
-"""A search that begins at the hyperparameters of all conditions takes so many times fewer steps."""
 
 
 class Fitting(NamedTuple):
@@ -79,9 +77,9 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
             "rank": settings.rank,
         }
         whole, found = process.fit(of, everything, steps=settings.steps, **options)
-        again = partial(
-            process.fit, of, steps=max(1, settings.steps // STEPS_AGAIN), begin=found, **options
-        )
+        # A short search of their own made the parts surer of themselves than the whole is, and all
+        # widths too large: left-out conditions have a say in the few hyperparameters alone.
+        again = partial(process.fit, of, steps=settings.steps, found=found, **options)
         left_out = None
         if settings.folds:
             refit = partial(_refit, again, training, whole_rules, seen)

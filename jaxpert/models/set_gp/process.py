@@ -68,7 +68,7 @@ def fit(
     steps: int,
     exact: int = 1000,
     rank: int = 128,
-    begin: Hyper | None = None,
+    found: Hyper | None = None,
 ) -> tuple[Process, Hyper]:
     """Fit every process to the used conditions; also the unconstrained hyperparameters.
 
@@ -80,21 +80,23 @@ def fit(
         steps: of the search.
         exact: most conditions for which covariances are factorised whole.
         rank: of the kernels beyond.
-        begin: hyperparameters to begin the search with, such as those of a fit to all conditions;
-            of as many processes.
+        found: hyperparameters to take as they are, such as those of a fit to all conditions; None
+            for a search.
     """
     parts = components_of(training.effects, used, most, training.errors)
-    if begin is None:
-        begin = _start(len(parts.scale) + 1, len(training.kernels))
-    first: Hyper = jax.tree.map(partial(_as_many, len(parts.scale)), begin)
+    first = _start(len(parts.scale) + 1, len(training.kernels))
+    hyper: Hyper | None = None
+    if found is not None:
+        hyper = jax.tree.map(partial(_as_many, len(parts.scale)), found)
     if len(used) <= exact:
         made = design_of(training, used)
-        hyper = _search(parts, made, first, steps)
+        if hyper is None:
+            hyper = _search(parts, made, first, steps)
         of = posterior(parts, hyper_natural(hyper), made, training.kernels, training.sets)
     else:
         features = features_in(training, used, rank)
-        columns = _columns(parts.rest)
-        hyper = _search_low_rank(parts, columns, features, first, steps)
+        if hyper is None:
+            hyper = _search_low_rank(parts, features, first, steps)
         of = low_rank.posterior(parts, hyper_natural(hyper), features)
     process = Process(
         mean=parts.mean,
@@ -228,9 +230,8 @@ def _search_all(begin: Hyper, made: Design, data: Data, steps: int) -> Hyper:
     return jax.vmap(each, in_axes=(0, None, 0))(begin, made, data)
 
 
-def _search_low_rank(
-    parts: Components, columns: np.ndarray, features: Features, begin: Hyper, steps: int
-) -> Hyper:
+def _search_low_rank(parts: Components, features: Features, begin: Hyper, steps: int) -> Hyper:
+    columns = _columns(parts.rest)
     leading = jax.tree.map(lambda leaf: leaf[:-1], begin)
     last = jax.tree.map(lambda leaf: leaf[-1:], begin)
     each = jnp.asarray(parts.scores.T[:, :, None]), jnp.asarray(parts.known[:-1])
