@@ -201,6 +201,9 @@ class Model(NamedTuple):
     rests_on: Callable[[PyTree, PyTree, Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
     """(params, state, treatments) -> the trained perturbations that each prediction rests on, in
     words. On the host."""
+    learned: Callable[[PyTree, PyTree, Dataset], Mapping[str, Any]] | None = None
+    """(params, state, dataset) -> tables for the report of what was learned, {title: {row: {column:
+    number}}}. On the host."""
     tables: tuple[str, ...] = ()
     """Names of the tables that the loss or the validation reads in `Batch.extras`
     (`data.spec.TABLES`)."""

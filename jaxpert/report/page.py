@@ -41,6 +41,7 @@ READ = (
     "audit",
     "likelihood",
     "recovery",
+    "learned",
     "run",
     "scores",
     "scored",

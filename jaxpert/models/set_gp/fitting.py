@@ -33,6 +33,7 @@ CANDIDATES = (
     "annotation_weighted",
 )
 """Baselines that the process is stacked with, where the data allow them."""
+PREDICTORS = (PROCESS, *CANDIDATES)
 
 
 class Fitting(NamedTuple):
@@ -46,6 +47,8 @@ class Fitting(NamedTuple):
     process: Process
     rules: tuple[Rule, ...]
     """Baselines with a weight in any group."""
+    stacked: Float[Any, "B"]
+    """Numbers of the process and of these among PREDICTORS."""
     weights: Float[Any, "K B"]
     """Of the process and then these, in every group of `evidence.GROUPS` and for trained sets."""
     widths: Float[Any, "K Q"]
@@ -95,6 +98,7 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         conditions=seen.astype(np.float64),
         process=whole,
         rules=tuple(rules),
+        stacked=np.array([PREDICTORS.index(names[b]) for b in (0, *used)], float),
         weights=weights[:, [0, *used]],
         widths=factors,
     )

@@ -21,6 +21,7 @@ from jaxpert.evaluation.baselines.seen import training_of
 from jaxpert.models.set_gp import process
 from jaxpert.models.set_gp.fitting import Fitting, fit
 from jaxpert.models.set_gp.kernels import gene_kernels
+from jaxpert.models.set_gp.learned import tables as learned_tables
 from jaxpert.models.set_gp.sets import groups_of
 from jaxpert.models.set_gp.settings import Settings
 from jaxpert.tasks.screen import computed
@@ -52,6 +53,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         support=partial(computed.support, spec),
         deviation=deviation,
         rests_on=partial(rests_on, spec),
+        learned=partial(learned, chosen),
         scale="log2",
         stochastic=False,
         name="set_gp",
@@ -125,6 +127,18 @@ def deviation(params: PyTree, state: PyTree, request: Request) -> Deviation:
         usual=jnp.sqrt(made.usual),
         widths=of.widths[group],
     )
+
+
+def learned(settings: Settings, params: PyTree, state: PyTree, dataset: Dataset) -> dict[str, Any]:
+    """`Model.learned`: weights of the blend, widths, and what the variance comes from."""
+    del params
+    kernels = gene_kernels(
+        dataset,
+        training_of(dataset),
+        embeddings=settings.embeddings,
+        responses=settings.responses,
+    )
+    return learned_tables(Fitting(**state), list(kernels))
 
 
 def rests_on(

@@ -104,8 +104,7 @@ def evaluate_run(
     if truth is not None:
         recovered = recovery.recover(first, of, prediction, truth, particles=keys.particles)
         metrics["recovery"] = recovered.scores
-    if prediction.deviation is not None:
-        metrics["coverage"] = covered(of, prediction)
+    metrics |= _of_itself(first, of, prediction)
     effects = {seed: made.effects_of(dataset) for seed, made in predictions.items()}
     return Results(
         metrics=metrics,
@@ -116,6 +115,16 @@ def evaluate_run(
         },
         shown=Shown(problem, first, prediction, of, recovered, metrics),
     )
+
+
+def _of_itself(fitted: Fitted, measured: Measured, prediction: Prediction) -> dict[str, Any]:
+    """What the model says of itself: how sure it is, and what it has learned."""
+    said: dict[str, Any] = {}
+    if prediction.deviation is not None:
+        said["coverage"] = covered(measured, prediction)
+    if fitted.model.learned is not None:
+        said["learned"] = fitted.model.learned(fitted.params, fitted.state, measured.dataset)
+    return said
 
 
 def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:

@@ -58,6 +58,27 @@ def test_a_run_says_how_sure_it_is(work):
     assert (work / "figures/reliability.png").exists()
 
 
+def test_a_run_says_what_it_has_learned(work):
+    told = json.loads((work / "metrics.json").read_text())["learned"]
+    finished = reopen.reopen(work)
+    state = finished.fitted.state
+    weights, widths, shares, factors = told.values()
+    for row, of_group in zip(weights.values(), np.asarray(state["weights"]), strict=False):
+        assert list(row)[0] == "set_gp"
+        assert list(row.values()) == pytest.approx(of_group.tolist(), abs=6e-4)
+    for row, of_group in zip(widths.values(), np.asarray(state["widths"]), strict=False):
+        assert list(row.values()) == pytest.approx(of_group.tolist(), abs=6e-4)
+    for row in shares.values():
+        assert sum(row.values()) == pytest.approx(100, abs=0.5)
+        assert {"mean effect", "genes: own", "genes: annotations"} <= set(row)
+    # A pair has a share of its own that singles have not.
+    assert "of the pair itself" in shares["pairs, the rest"]
+    assert "of the pair itself" not in shares["singles, the rest"]
+    rho = np.asarray(state["process"].posterior.hyper.rho)
+    assert factors["the rest"] == pytest.approx(float(rho[-1]), abs=6e-4)
+    assert "What the model has learned" in (work / "report.html").read_text()
+
+
 def test_a_reopened_run_answers_as_before(work):
     finished = reopen.reopen(work)
     dataset = finished.problem.dataset
