@@ -24,6 +24,7 @@ _HOMES = {
 }
 _RENAMED = {
     "load_screen": ("jaxpert.data", "load"),
+    "read_effects": ("jaxpert.data.effects_table", "read_table"),
     "prepare_rows": ("jaxpert.tasks.translation.prepare", "prepare"),
 }
 """Public names that are longer than the functions', which stand among their own kind."""

@@ -22,6 +22,7 @@ from jaxpert.core.family import Family, Problem
 from jaxpert.core.fit import Fitted
 from jaxpert.core.paths import path_of
 from jaxpert.core.types import Dataset, Model, Spec
+from jaxpert.tasks.screen.load import check_effects
 from jaxpert.tasks.screen.load import problem_of as screen_problem
 from jaxpert.tasks.translation.load import problem_of as rows_problem
 from jaxpert.tasks.translation.prepare import Prepared
@@ -86,6 +87,7 @@ def fit(
             model.
     """
     family, problem = family_of(model), problem_of(data)
+    check_effects(model.name, problem.dataset, family, families.all_families())
     if model.check is not None:
         model.check(problem.dataset)
     keys = families.keys_of(model.name)

@@ -36,17 +36,24 @@ def load(config: ScreenConfig, family: Family, others: Mapping[str, Family]) -> 
     _check_others(config, others)
     _check_particles(config)
     dataset, truth = load_dataset(config)
-    if dataset.scale == "effects" and not family.effects:
-        able = ", ".join(name for name, other in others.items() if other.effects)
-        raise InputError(
-            f"{config.data.source} is a table of effects, from which {config.model.name} cannot "
-            f"learn, expected counts of cells: give these, or take a model of {able}"
-        )
+    check_effects(config.model.name, dataset, family, others)
     _check_evaluation(config, dataset)
     notes = audit.notes_of(config, dataset)
     dataset = replace(dataset, notes=(*dataset.notes, *notes))
     problem = problem_of(dataset, truth, pair_seed=config.split.seed)
     return problem._replace(audit=understood.facts_of(dataset))
+
+
+def check_effects(
+    model: str, dataset: Dataset, family: Family, others: Mapping[str, Family]
+) -> None:
+    """Refuse a table of effects where the model learns from cells alone."""
+    if dataset.scale == "effects" and not family.effects:
+        able = ", ".join(name for name, other in others.items() if other.effects)
+        raise InputError(
+            f"{dataset.name!r} is a table of effects, from which {model} cannot learn, expected "
+            f"counts of cells: give these, or take a model of {able}"
+        )
 
 
 def problem_of(dataset: Dataset, truth: Any = None, *, pair_seed: int = 0) -> Problem:

@@ -153,3 +153,22 @@ def test_a_saved_model_comes_back(tmp_path):
     for layer in ("effect", "effect_sd", "measured_sd"):
         np.testing.assert_array_equal(before.layers[layer], again.layers[layer])
     assert list(before.obs["rests_on"]) == list(again.obs["rests_on"])
+
+
+def test_a_table_is_read_from_python(effects, tmp_path):
+    table = jaxpert.add_split(jaxpert.read_effects(effects), kind="simulation")
+    model = jaxpert.set_gp.build(
+        jaxpert.make_spec(table), components=3, steps=5, folds=0, blend=False
+    )
+    fitted = jaxpert.fit(model, table, epochs=1)
+    made = jaxpert.predict(fitted, table, ["GENE0+GENE5"])
+    # Nothing is added to effects and nothing taken off: the control is at 0.
+    np.testing.assert_allclose(made.X, made.layers["effect"], atol=1e-6)
+    assert jaxpert.evaluate(fitted, table)["perturbations"]["test"] > 0
+    jaxpert.save(fitted, table, tmp_path / "saved")
+    again, read = jaxpert.load(tmp_path / "saved")
+    repeated = jaxpert.predict(again, read, ["GENE0+GENE5"])
+    np.testing.assert_array_equal(repeated.X, made.X)
+    vae = jaxpert.conditional_vae.build(jaxpert.make_spec(table))
+    with pytest.raises(InputError, match="table of effects, from which conditional_vae cannot"):
+        jaxpert.fit(vae, table, epochs=1)
