@@ -19,6 +19,7 @@ from jaxpert.evaluation.baselines.seen import training_of
 from jaxpert.evaluation.baselines.training import Inapplicable, control_of, seen_in
 from jaxpert.models.set_gp import blend, evidence, process
 from jaxpert.models.set_gp.kernels import gene_kernels
+from jaxpert.models.set_gp.others import Others, Stacked, read_runs, stack
 from jaxpert.models.set_gp.process import Process
 from jaxpert.models.set_gp.settings import Settings
 
@@ -53,6 +54,8 @@ class Fitting(NamedTuple):
     """Of the process and then these, in every group of `evidence.GROUPS` and for trained sets."""
     widths: Float[Any, "K Q"]
     """Factors of standard deviations for each level of `LEVELS`."""
+    runs: Stacked
+    """Finished runs on top of the blend, of which there may be none."""
 
 
 def fit(settings: Settings, dataset: Dataset) -> Fitting:
@@ -71,6 +74,7 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
     )
     # What the whole does not allow has no place in the blend, even where a part of it would.
     whole_rules = rules_of(training, CANDIDATES)
+    others = read_runs(settings.runs, dataset, seen.tolist()) if settings.runs else None
     log.say(f"fitting Gaussian processes to {len(seen)} perturbations")
     with jax.enable_x64(True):
         everything = np.ones(len(seen), bool)
@@ -83,12 +87,15 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         # A short search of their own made the parts surer of themselves than the whole is, and all
         # widths too large: left-out conditions have a say in the few hyperparameters alone.
         again = partial(process.fit, of, steps=settings.steps, found=found, **options)
+        refit = partial(_refit, again, training, whole_rules, seen)
         left_out = None
         if settings.folds:
-            refit = partial(_refit, again, training, whole_rules, seen)
             left_out = evidence.gather(of.effects, of.sets, settings.folds, refit)
-    names = (PROCESS,) if left_out is None else left_out.names
-    weights = blend.stacked(left_out if settings.blend else None, of.effects, len(names))
+        names = (PROCESS,) if left_out is None else left_out.names
+        weights = blend.stacked(left_out if settings.blend else None, of.effects, len(names))
+        run_weights = np.ones((len(weights), 1))
+        if others is not None:
+            run_weights = stack(others, seen, of.effects, of.sets, weights, names, refit)
     factors = blend.widths(left_out, of.effects, weights)
     used = np.flatnonzero(weights[:, 1:].any(0)) + 1
     rules = [whole_rules[names[b]] for b in used]
@@ -101,7 +108,21 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         stacked=np.array([PREDICTORS.index(names[b]) for b in (0, *used)], float),
         weights=weights[:, [0, *used]],
         widths=factors,
+        runs=_stacked(training, others, run_weights),
     )
+
+
+def _stacked(
+    training: known_baselines.Training,
+    others: Others | None,
+    weights: Float[np.ndarray, "K N"],
+) -> Stacked:
+    """The runs as arrays; none of them where there are none."""
+    sets = training.condition_treatments
+    effects = (
+        np.zeros((0, len(sets), training.means.shape[1])) if others is None else others.effects
+    )
+    return Stacked(sets=sets.astype(np.float64), effects=effects, weights=weights)
 
 
 def rules_of(training: known_baselines.Training, names: Collection[str]) -> dict[str, Rule]:

@@ -17,13 +17,17 @@ from jaxpert.models.set_gp.sets import GROUPS
 Table = dict[str, dict[str, float]]
 
 
-def tables(of: Fitting, kernels: Sequence[str]) -> dict[str, Any]:
+def tables(of: Fitting, kernels: Sequence[str], runs: Sequence[str] = ()) -> dict[str, Any]:
     """Weights of the blend, widths of the intervals and where the variance comes from.
 
     Args:
         of: the fit.
         kernels: names of the kernels between genes, in order.
+        runs: finished runs that are stacked on the blend.
     """
+    stacked = {}
+    if runs:
+        stacked["weights of finished runs"] = _by_group(of.runs.weights, ["the blend", *runs])
     hyper: Hyper = of.process.posterior.hyper
     # Directions count by the variance along them; the last process is that of the rest.
     scale = np.asarray(of.process.scale, float) ** 2
@@ -32,6 +36,7 @@ def tables(of: Fitting, kernels: Sequence[str]) -> dict[str, Any]:
     rho = np.asarray(hyper.rho, float)
     return {
         "weights in the blend": _by_group(of.weights, [PREDICTORS[int(p)] for p in of.stacked]),
+        **stacked,
         "widths of intervals, of those of the process": _by_group(
             of.widths, [f"{level:.0%}" for level in LEVELS]
         ),

@@ -18,11 +18,13 @@ from jaxpert.core import settings as core_settings
 from jaxpert.core.types import Dataset, Deviation, InputError, Model, PyTree, Request, Spec
 from jaxpert.evaluation.baselines.rule import predicted
 from jaxpert.evaluation.baselines.seen import training_of
+from jaxpert.evaluation.baselines.training import seen_in
 from jaxpert.models.set_gp import process
 from jaxpert.models.set_gp.fitting import Fitting, fit
 from jaxpert.models.set_gp.kernels import gene_kernels
 from jaxpert.models.set_gp.learned import tables as learned_tables
-from jaxpert.models.set_gp.sets import groups_of
+from jaxpert.models.set_gp.others import read_runs
+from jaxpert.models.set_gp.sets import groups_of, same
 from jaxpert.models.set_gp.settings import Settings
 from jaxpert.tasks.screen import computed
 
@@ -73,6 +75,8 @@ def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     kernels = gene_kernels(
         dataset, training, embeddings=settings.embeddings, responses=settings.responses
     )
+    if settings.runs:
+        read_runs(settings.runs, dataset, seen_in(training).tolist())
     notes = []
     if settings.components > (trained - 1) // 2:
         notes.append(
@@ -107,8 +111,21 @@ def predict(
         effects.append(predicted(rule, sets) - rule.control)
     group = groups_of(sets, of.process.known)
     weights = of.weights[group]
-    blended = sum(weights[:, b, None] * effect for b, effect in enumerate(effects))
-    return of.control + blended
+    blended = jnp.einsum("rb,brg->rg", weights, jnp.stack(effects))
+    return of.control + _with_runs(of, sets, group, blended)
+
+
+def _with_runs(of: Fitting, sets: Array, group: Array, blended: Array) -> Float[Array, "R G"]:
+    """Finished runs on top of the blend, for the sets that they predict."""
+    if not len(of.runs.effects):
+        return blended
+    row = same(sets, of.runs.sets)
+    # The control is at 0, and what training holds has no new evidence.
+    there = row.any(1) & sets.any(1)
+    weights = of.runs.weights[group]
+    stacked = weights[:, :1] * blended
+    stacked += jnp.einsum("rm,rc,mcg->rg", weights[:, 1:], row, of.runs.effects)
+    return jnp.where(there[:, None], stacked, blended)
 
 
 def deviation(params: PyTree, state: PyTree, request: Request) -> Deviation:
@@ -138,7 +155,7 @@ def learned(settings: Settings, params: PyTree, state: PyTree, dataset: Dataset)
         embeddings=settings.embeddings,
         responses=settings.responses,
     )
-    return learned_tables(Fitting(**state), list(kernels))
+    return learned_tables(Fitting(**state), list(kernels), settings.runs)
 
 
 def rests_on(

@@ -51,6 +51,12 @@ class Settings:
     blend: bool = setting(
         True, "whether the process is stacked with the baselines by left-out training conditions"
     )
+    runs: tuple[str, ...] = setting(
+        (),
+        "work directories of finished runs of other models on the same cells, whose predictions "
+        "are stacked on the blend, joined by commas",
+        joined=True,
+    )
     folds: int = setting(
         5,
         "times that training conditions are left out for the weights of the blend and the widths "
