@@ -78,11 +78,9 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
     log.say(f"fitting Gaussian processes to {len(seen)} perturbations")
     with jax.enable_x64(True):
         everything = np.ones(len(seen), bool)
-        options: dict[str, Any] = {
-            "most": settings.components,
-            "exact": settings.exact,
-            "rank": settings.rank,
-        }
+        options: dict[str, Any] = {"most": settings.components}
+        if len(seen) > settings.exact:
+            options["features"] = process.features_in(of, settings.rank)
         whole, found = process.fit(of, everything, steps=settings.steps, **options)
         # A short search of their own made the parts surer of themselves than the whole is, and all
         # widths too large: left-out conditions have a say in the few hyperparameters alone.

@@ -66,8 +66,7 @@ def fit(
     *,
     most: int,
     steps: int,
-    exact: int = 1000,
-    rank: int = 128,
+    features: Features | None = None,
     found: Hyper | None = None,
 ) -> tuple[Process, Hyper]:
     """Fit every process to the used conditions; also the unconstrained hyperparameters.
@@ -78,8 +77,8 @@ def fit(
         used: which of them count.
         most: directions.
         steps: of the search.
-        exact: most conditions for which covariances are factorised whole.
-        rank: of the kernels beyond.
+        features: `features_in` of all training conditions, for screens too large for covariances
+            that are factorised whole; None for these.
         found: hyperparameters to take as they are, such as those of a fit to all conditions; None
             for a search.
     """
@@ -88,13 +87,13 @@ def fit(
     hyper: Hyper | None = None
     if found is not None:
         hyper = jax.tree.map(partial(_as_many, len(parts.scale)), found)
-    if len(used) <= exact:
+    if features is None:
         made = design_of(training, used)
         if hyper is None:
             hyper = _search(parts, made, first, steps)
         of = posterior(parts, hyper_natural(hyper), made, training.kernels, training.sets)
     else:
-        features = features_in(training, used, rank)
+        features = features._replace(used=jnp.asarray(used.astype(np.float64)))
         if hyper is None:
             hyper = _search_low_rank(parts, features, first, steps)
         of = low_rank.posterior(parts, hyper_natural(hyper), features)
@@ -118,8 +117,9 @@ def design_of(training: Training, used: Bool[np.ndarray, "C"]) -> Design:
     return Design(jnp.asarray(alike), jnp.asarray(single), jnp.asarray(used.astype(np.float64)))
 
 
-def features_in(training: Training, used: Bool[np.ndarray, "C"], rank: int) -> Features:
-    """Features of training conditions."""
+def features_in(training: Training, rank: int) -> Features:
+    """Features of all training conditions: leading vectors of the kernels take longer than a fit to
+    some of the conditions, and are the same for every one."""
     gene, left = low_rank.features_of(training.kernels, rank)
     single = training.sets.sum(1) == 1
     genes = training.sets.shape[1]
@@ -130,7 +130,7 @@ def features_in(training: Training, used: Bool[np.ndarray, "C"], rank: int) -> F
         identity=jnp.eye(genes) if shares else jnp.zeros((genes, 0)),
         sets=jnp.asarray(training.sets),
         single=jnp.asarray(single.astype(np.float64)),
-        used=jnp.asarray(used.astype(np.float64)),
+        used=jnp.ones(len(training.sets)),
     )
 
 
