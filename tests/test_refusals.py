@@ -15,7 +15,6 @@ from jaxpert import data
 from jaxpert.app import ask, families, gallery, saved, training
 from jaxpert.core import workdir
 from jaxpert.core.fit import Fitted
-from jaxpert.core.types import InputError
 from jaxpert.data import aliases, labels_asked, labels_split, perturbation_splits, split_audit
 from jaxpert.data.moments import Pseudobulk
 from jaxpert.evaluation import differential, generate, metrics
@@ -34,14 +33,9 @@ from jaxpert.tasks.translation import beside, doses, parts
 from jaxpert.tasks.translation import metrics as row_metrics
 from jaxpert.tasks.translation.keys import EvaluationKeys, TranslationConfig
 from support import toy
+from support.refused import told
 
 CONFIG = "--config=cradle_norman:test"
-
-
-def told(call) -> str:
-    with pytest.raises(InputError) as error:
-        call()
-    return str(error.value)
 
 
 def written(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
@@ -102,6 +96,9 @@ def test_files(beginning, tmp_path):
 SCREENS = {
     "holds only zeros": lambda adata: data.read(emptied(adata)),
     "is left after the gene filters": lambda adata: data.read(adata, min_cells_per_gene=999),
+    "column 'length' of the genes holds more than True and False": lambda adata: data.read(
+        measured_lengths(adata), highly_variable="length"
+    ),
     "which has 0 groups": lambda adata: data.read(adata, guide_pattern="g1"),
     "no column is named": lambda adata: data.add_split(data.read(adata), kind="column"),
     "holds other values too": lambda adata: data.add_quality(data.read(adata), doublets="calls"),
@@ -112,6 +109,11 @@ SCREENS = {
         data.read(adata), kind="simulation", test_perts=("X",)
     ),
 }
+
+
+def measured_lengths(adata):
+    adata.var["length"] = 3
+    return adata
 
 
 def emptied(adata):

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxpert.app import families
 from jaxpert.app.flags import Parser, add_options, read_options
-from jaxpert.core import settings
+from jaxpert.core import settings, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.settings import setting
 from jaxpert.tasks.screen.keys import DataKeys
@@ -39,6 +39,7 @@ def parser() -> Parser:
 
 def predict_to_files(parsed: Any, names: Sequence[str], output: Path) -> list[Path]:
     """Fit the baseline that the flags name to all cells of the file, and write what it predicts."""
+    workdir.check_file_place(output)
     known = read_options(Known, parsed)
     if known.model not in families.models() or not families.entry_of(known.model).named:
         simple = [name for name in families.models() if families.entry_of(name).named]

@@ -38,6 +38,7 @@ def predict_to_files(
 ) -> list[Path]:
     """Predictions of a finished run as .h5ad, and as .csv with one row for each perturbation and
     gene."""
+    workdir.check_file_place(output)
     finished = reopen(folder)
     given, model = options, finished.fitted.model
     # A model that shifts control cells takes as many of them as particles.
@@ -84,6 +85,7 @@ def cells_to_file(
     several seeds those of the first. The options are those of `cell_eval.predict_cells`."""
     from jaxpert.tasks.screen.cell_eval import predict_cells
 
+    workdir.check_file_place(output)
     finished = reopen(folder, seed=0)
     if finished.family.task.name != "screen":
         raise InputError(
@@ -127,6 +129,7 @@ def evaluate_again(folder: str | Path, output: str | Path) -> Path:
     """Score a finished run with its data and write results, figures and report to a folder; returns
     the path of the report."""
     folder, output = (path_of(path).absolute() for path in (folder, output))
+    workdir.check_place(output, "--output")
     finished = reopen(folder)
     prepared = run.Prepared(
         finished.config, finished.family, finished.problem, run.Ready(finished.fitted.model)
@@ -160,6 +163,7 @@ def simulate_to_files(
     from jaxpert.data.effects_file import simulate_files
     from jaxpert.tasks.screen.load import simulator_settings
 
+    workdir.check_file_place(output)
     overrides = simulator_settings(settings)
     if around is not None:
         cells, truth = simulate_files(*around, seed=seed, **overrides)

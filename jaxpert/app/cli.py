@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from jaxpert.app.flags import (
+    ANEW,
     UNDONE,
     Parser,
     add_options,
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in OF_FAMILIES:
         return guarded(lambda: ask(name, arguments[1:]), UNDONE)
     if name in commands:
-        return guarded(lambda: commands[name](arguments[1:]), UNDONE)
+        in_parts = name in ("evaluate", "score", "compare")
+        return guarded(lambda: commands[name](arguments[1:]), ANEW if in_parts else UNDONE)
     if name == "--version":
         from importlib.metadata import version
 

@@ -23,6 +23,8 @@ from jaxpert.core.ranges import LARGEST_WHOLE, brief, expected, number
 
 RESUMES = "the same command goes on from the last checkpoint"
 UNDONE = "nothing was written"
+ANEW = "the same command writes all of its results anew"
+"""Of commands that write one file of a folder after the other."""
 """What is true of a command that was interrupted."""
 SIGNALS: dict[int, tuple[str, int]] = {
     signal.SIGINT: ("interrupted", 130),

@@ -30,6 +30,8 @@ def run_command(
         raise InputError(
             f"{name} takes one run, {len(folders)} were given, expected one: leave the others out"
         )
+    output = path_of(output).absolute()
+    workdir.check_place(output, "--output")
     # Every run is opened before the work begins, so that a bad one costs nothing.
     runs = open_runs(folders)
     for run in runs:
@@ -38,7 +40,6 @@ def run_command(
                 f"{run.workdir} is a run of {run.finished.family.title} and {folders[0]} one of "
                 f"{family.title}, expected runs of one family: give these apart"
             )
-    output = path_of(output).absolute()
     with staged(output) as part:
         command.work(runs, part, options)
         return moved(part, output)

@@ -28,6 +28,8 @@ HELP = """Train, evaluate and report one model.
                          on from there
 --config.KEY=VALUE       override a key
 """
+LONGEST_SAID = 300
+"""Characters of what the flags libraries say that are repeated."""
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -61,9 +63,11 @@ def parse(arguments: Sequence[str]) -> tuple[Config, Path]:
         rest = values(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise explained(error, argv, known_keys(loaded)) from error
-    except Exception as error:  # the config file is the user's: it may raise anything
+    # The file is the user's and may raise anything; values nested too deeply end in other errors.
+    except Exception as error:
         raise InputError(
-            f"the config file says {type(error).__name__}: {error}, expected a config: mend it"
+            f"{path} with these flags ends in {type(error).__name__} ({error}), expected a config "
+            "and values of its keys: correct whichever is wrong"
         ) from error
     if len(rest) > 1:
         raise InputError(f"{brief(rest[1])} is not understood, expected --flag=value: see --help")
@@ -190,8 +194,10 @@ def explained(error: Exception, argv: Sequence[str], known: Sequence[Entry]) -> 
     key = re.search(r"instead of \"(\w+)\"", text) or re.fullmatch(r"['\"]*(\w+)['\"]*", text)
     if isinstance(error, (AttributeError, KeyError)) and key:
         return _unknown_key(key[1], argv, [entry.key for entry in known])
+    # The library repeats a value, however long it is.
+    said = text if len(text) <= LONGEST_SAID else f"{text[:LONGEST_SAID]} ..."
     return InputError(
-        f"the flags are wrong ({text}), expected those of this config: see --help for all"
+        f"the flags are wrong ({said}), expected those of this config: see --help for all"
     )
 
 

@@ -67,14 +67,25 @@ def alone(folder: Path, flag: str = "--workdir") -> Iterator[None]:
 
 def check_place(folder: Path, flag: str = "--workdir") -> None:
     """Refuse a folder that nobody could make or write to, before anything is read for it."""
+    _check_place(folder, folder, flag)
+
+
+def check_file_place(path: Path, flag: str = "--output") -> None:
+    """The same for a file that is to be written, and for the folder that it will be in."""
+    if path.is_dir():
+        raise InputError(f"{flag}={path} is a folder, expected the name of a file: choose another")
+    _check_place(path, path.parent, flag)
+
+
+def _check_place(given: Path, folder: Path, flag: str) -> None:
     # What is there already of the path: the folder, or one above it.
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
-        kind = "is" if there == folder else f"lies in {there}, which is"
-        raise InputError(f"{flag}={folder} {kind} a file, expected a folder: choose another")
+        kind = "is" if there == given else f"lies in {there}, which is"
+        raise InputError(f"{flag}={given} {kind} a file, expected a folder: choose another")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(
-            f"{flag}={folder} cannot be written (there is no right to write in {there}), expected "
+            f"{flag}={given} cannot be written (there is no right to write in {there}), expected "
             f"a place where this user may write: choose another {flag}"
         )
 

@@ -121,8 +121,10 @@ def _compressed(
     capacity = int(nonzeros.sum(1, dtype=np.int64).max()) + width
     # Places on the device are 32-bit integers.
     if capacity > np.iinfo(np.int32).max:
+        # Fewer devices than shards hold several each, so that only more of them help.
         raise InputError(
-            f"a shard holds {capacity} nonzero counts, expected fewer than 2^31: use more devices"
+            f"a shard holds {capacity} nonzero counts, expected fewer than 2^31: leave out genes, "
+            f"or use more than {shards.SHARDS} devices"
         )
     # Two bytes an index where the genes allow it halve the larger part of this layout.
     genes = np.zeros((len(held), capacity), np.uint16 if counts.shape[1] <= 2**16 else np.int32)

@@ -225,6 +225,32 @@ def test_results_in_the_place_of_a_file(command, write, check, tmp_path, capsys)
     assert f"--output={taken} is a file, expected a folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "run", "A"],
+        ["predict", "run", "A", "--format=cell-eval"],
+        ["predict", "screen.h5ad", "A", "--model=additive"],
+        ["simulate", "tiny"],
+        ["evaluate", "run"],
+        ["figures", "run"],
+    ],
+    ids=" ".join,
+)
+def test_outputs_are_looked_at_before_anything_is_read(command, tmp_path, monkeypatch, capsys):
+    """There is no run but for what tells its family, and no file."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text('{"model": {"name": "cradle_vae"}}')
+    (tmp_path / "taken").touch()
+    monkeypatch.chdir(tmp_path)
+    output = f"{tmp_path}/taken/x.h5ad"
+    assert cli.main([*command, f"--output={output}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --output={output} lies in {tmp_path}/taken, which is a file, expected a folder: "
+        "choose another\n"
+    )
+
+
 RUN = ["KLF1_FAR2", "KLF1", "FAR2", "SET", "=1+1", "-A"]
 """Labels of a run's file."""
 

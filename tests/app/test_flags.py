@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from jaxpert.app import flags
+from jaxpert.app import cli, flags
 from jaxpert.core import unforeseen
 from jaxpert.core.errors import InputError
 from jaxpert.data.doublets import _largest_embedding
@@ -73,6 +73,16 @@ def test_one_way_to_name_the_config():
         ]
     kept = ["check", "f", "--config.data.control=--config", "--"]
     assert flags.with_config(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [("predict", flags.UNDONE), ("evaluate", flags.ANEW), ("score", flags.ANEW)],
+)
+def test_an_interrupted_command_says_what_it_left(command, sentence, monkeypatch, capfd):
+    monkeypatch.setattr(cli, command, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert cli.main([command]) == 130
+    assert capfd.readouterr().err == f"interrupted; {sentence}\n"
 
 
 def test_handlers_are_put_back(capfd):

@@ -31,6 +31,27 @@ def test_places_that_cannot_be_written_are_refused_at_once(tmp_path, monkeypatch
         workdir.check_place(tmp_path / "new")
 
 
+def test_places_of_files_that_cannot_be_written_are_refused_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    workdir.check_file_place(tmp_path / "file")
+    workdir.check_file_place(tmp_path / "new/folder/x.h5ad")
+    path = tmp_path / "file/x.h5ad"
+    for wrong, sentence in (
+        (path, f"lies in {tmp_path}/file, which is a file, expected a folder: choose another"),
+        (tmp_path, "is a folder, expected the name of a file: choose another"),
+    ):
+        with pytest.raises(InputError) as error:
+            workdir.check_file_place(wrong)
+        assert str(error.value) == f"--output={wrong} {sentence}"
+    monkeypatch.setattr(workdir.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError) as error:
+        workdir.check_file_place(tmp_path / "x.h5ad")
+    assert str(error.value) == (
+        f"--output={tmp_path}/x.h5ad cannot be written (there is no right to write in {tmp_path}), "
+        "expected a place where this user may write: choose another --output"
+    )
+
+
 def test_what_fails_elsewhere_is_not(tmp_path):
     with pytest.raises(OSError, match="Read-only"), workdir.readable_errors(tmp_path / "work"):
         raise OSError(errno.EROFS, "Read-only file system", "/usr/lib/cache")

@@ -211,6 +211,16 @@ def test_predictions_that_are_not_finite_are_refused(truth, screen):
         compare(truth, baselines(truth), screen)
 
 
+def test_predictions_of_other_genes_are_refused(truth, screen, unchecked_shapes):
+    """As for users, whose shapes nothing else checks."""
+    with pytest.raises(ValueError) as error:
+        compare(truth, {"model": truth[:, 1:]}, screen)
+    assert str(error.value) == (
+        f"model has shape {(CONDITIONS, GENES - 1)}, expected that of the observed effects "
+        f"{truth.shape}: predict the same conditions and genes"
+    )
+
+
 def test_few_perturbations_give_no_interval_and_no_claim(truth, screen):
     few = screen._replace(subsets={"test": TEST[:3]})
     result = compare(noisy(truth, 0.1), {"model": truth, **baselines(truth)}, few)

@@ -44,6 +44,8 @@ STUDY = (
 TABLES = ("tables.csv", "tables.md", "tables.html", "advantage.csv")
 BY_CHANCE = ("seconds", "date", "run", "versions", "device")
 LONGEST_END = 400
+KILLS = 3, 9
+"""Of a study, at least and at most, where the time is enough."""
 EXITS = {0, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 
 
@@ -72,18 +74,26 @@ def rows(results: Path) -> dict[tuple, list[str]]:
     return found
 
 
-def kill_until_done(place: Place, seconds: float, rng: random.Random, faults: Faults) -> None:
-    """Two processes at a time, killed a few times; then the command once more, to its end."""
+def kill_until_done(
+    place: Place, seconds: float, end: float, rng: random.Random, faults: Faults
+) -> None:
+    """Two processes at a time, killed a few times, beyond the end of the time no more; then the
+    command once more, to its end."""
     running: dict[str, int] = {}
-    left = rng.randint(3, 9)
-    while left > 0:
+    left, longest = rng.randint(*KILLS), 0.6 * seconds
+    while left > 0 and time.monotonic() < end:
+        began = time.monotonic()
         for name in ("a", "b"):
             if name not in running:
                 running[name] = processes.start(place.command())
-        _wait(running, rng.uniform(0.1, 0.6 * seconds), place, faults)
+        _wait(running, rng.uniform(0.1, longest), place, faults)
+        # Of a study that is done only the tables are written again, which takes a moment.
+        if not running:
+            longest = time.monotonic() - began
+            continue
         chosen = list(running)
         # Both at once now and then, as where a machine goes down.
-        if chosen and rng.random() < 0.7:
+        if rng.random() < 0.7:
             chosen = [rng.choice(chosen)]
         for name in chosen:
             _kill(running.pop(name), rng, place, faults)
@@ -95,9 +105,9 @@ def kill_until_done(place: Place, seconds: float, rng: random.Random, faults: Fa
 
 
 def _wait(running: dict[str, int], seconds: float, place: Place, faults: Faults) -> None:
-    """For a while; processes that end meanwhile are taken out."""
+    """For a while, or until none is left; processes that end meanwhile are taken out."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while running and time.monotonic() < end:
         for name, number in list(running.items()):
             status = processes.ended(number, time.monotonic())
             if status is None:
@@ -149,7 +159,7 @@ def main(seconds: float, seed: int) -> Counter:
         number, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             place = Place(base / f"study{number}", base / f"study{number}.log", base / "cache")
-            kill_until_done(place, length, rng, faults)
+            kill_until_done(place, length, end, rng, faults)
             differing = differences(reference.results, place.results)
             if "Traceback" in processes.said(place.log):
                 faults.add("tables", "traceback", processes.said(place.log)[-1500:])

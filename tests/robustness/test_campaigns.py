@@ -1,14 +1,17 @@
 """Samples of the campaigns that damage, kill and fill up, and that each sees a fault where there is
 one; `make campaign` runs them whole."""
 
+import os
+import random
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from jaxpert.core import checkpoint
 from robustness import __main__ as campaigns
-from robustness import checkpoints, disk, disk_checkpoints, faults
+from robustness import checkpoints, disk, disk_checkpoints, faults, processes, tables
 
 FAULTS = ("tracebacks", "silent", "differences")
 
@@ -113,6 +116,18 @@ def test_kills_go_on_beside_the_others(monkeypatch, capsys):
     assert asked["kills"] > 3590
     assert set(asked) == {name for lane in campaigns.LANES for name in lane}
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(("end", "kills"), [(30, tables.KILLS[0]), (0, 0)])
+def test_a_study_that_is_done_is_not_waited_for(end, kills, monkeypatch, tmp_path):
+    """Kills follow its short writing, and beyond the end of the time there are none."""
+    start = lambda _: os.posix_spawnp("sleep", ["sleep", "0.2"], os.environ)  # noqa: E731
+    monkeypatch.setattr(processes, "start", start)
+    place, found = tables.Place(tmp_path, tmp_path / "log", tmp_path), faults.Faults()
+    began = time.monotonic()
+    tables.kill_until_done(place, 1e6, began + end, random.Random(0), found)
+    assert found.tally["kills"] >= kills and not found.tally["tracebacks"]
+    assert time.monotonic() - began < end + 10
 
 
 def test_every_campaign_is_one_of_a_lane():

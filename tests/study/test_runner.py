@@ -62,6 +62,21 @@ def test_a_half_written_row_is_appended_again_without_training(tmp_path, capsys)
     assert {r["run"] for r in again.values()} == {f"runs/{run.works[0]}"}
 
 
+def test_a_finished_run_without_the_scores_of_the_study(tmp_path):
+    jobs, run = jobs_for(), Counting()
+    study.run_jobs(jobs, tmp_path, run=run)
+    (tmp_path / "rows.jsonl").unlink()
+    work = tmp_path / "runs" / run.works[0]
+    workdir.write_metrics(work, workdir.read_metrics(work) | {"scores": []})
+    with pytest.raises(InputError) as error:
+        study.run_jobs(jobs, tmp_path, run=run)
+    assert str(error.value) == (
+        f"runs/{run.works[0]}/metrics.json has no scores of 5 MAD, seed 0, expected those of the "
+        "study: delete the folder"
+    )
+    assert len(run.works) == 1
+
+
 def test_a_diverged_and_a_refused_run_do_not_stop_the_others(tmp_path, capsys):
     def run(config, work):
         if config["model"]["name"] == "sams_vae":

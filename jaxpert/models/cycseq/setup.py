@@ -116,11 +116,6 @@ def checked(**given: Any) -> Settings:
             values[name] = tuple(values[name])
     s = Settings(**values)
     core_settings.check(s, "model.kwargs")
-    if not s.hidden:
-        raise InputError(
-            f"model.kwargs.hidden is {s.hidden!r}, expected widths such as (1024, 512, 256): "
-            "correct it"
-        )
     # Tokens are equal parts of the row (docs/models/cycseq.md, Attention).
     if s.attention == "tokens" and s.hidden[-1] % s.tokens:
         raise InputError(

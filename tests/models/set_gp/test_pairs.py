@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxpert import data
 from jaxpert.app import cli
+from jaxpert.core.family import Finished, Problem, Run
+from jaxpert.core.fit import Fitted
+from jaxpert.core.types import InputError
 from jaxpert.models.set_gp import pairs, process
+from jaxpert.models.set_gp.family import FAMILY
+from jaxpert.models.set_gp.fitting import Fitting
 from jaxpert.models.set_gp.process import Training
+from jaxpert.tasks.screen.keys import ScreenConfig
+from support import toy
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +67,17 @@ def test_a_run_ranks_its_pairs(run_of, tmp_path):
     assert table["probability_strong"].between(0, 1).all()
     assert {"yes", "no"} == set(table["measured"])
     assert cli.main(["pairs", str(work), "--genes=PERT001", f"--output={tmp_path / 'b'}"]) == 2
+
+
+def test_pairs_need_the_covariances_of_all_training_conditions(fitted, tmp_path):
+    problem = Problem(toy.dataset(), data.make_spec(toy.dataset()), feeds=len, sample=len)
+    # What a fit of many conditions leaves in the place of a posterior.
+    state = dict.fromkeys(Fitting._fields) | {"process": fitted._replace(posterior=None)}
+    run = Finished(ScreenConfig(), FAMILY, problem, Fitted(toy.model(), {}, state), {})
+    with pytest.raises(InputError) as error:
+        pairs.write_pairs([Run("run", tmp_path, run)], tmp_path, pairs.Options())
+    assert str(error.value) == (
+        f"{tmp_path} has more than model.kwargs.exact training conditions, expected no more, since "
+        "covariances are not kept whole there: raise it, or train on fewer"
+    )
+    assert not list(tmp_path.iterdir())

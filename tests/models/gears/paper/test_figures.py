@@ -150,6 +150,32 @@ def test_too_few_held_out_pairs_are_said(case, monkeypatch):
     assert {row["k"] for row in rows} == {2} and len(rows) == 5
 
 
+@pytest.mark.parametrize(
+    ("draw", "sentence"),
+    [
+        (
+            panels.draw_top_genes,
+            "no held-out perturbation has enough cells to rank its genes, expected one at least: "
+            "hold out others",
+        ),
+        (
+            panels.draw_non_additive,
+            "no held-out pair has both singles measured, expected one at least: hold out others",
+        ),
+    ],
+)
+def test_figures_of_what_is_held_out_need_some(case, draw, sentence, tmp_path):
+    run = case.named.run
+    problem = run.finished.problem
+    screen = replace(problem.dataset, split=np.zeros(len(problem.dataset.cells), int))
+    finished = run.finished._replace(problem=problem._replace(dataset=screen))
+    trained = case._replace(named=case.named._replace(run=run._replace(finished=finished)))
+    with pytest.raises(InputError) as error:
+        draw(trained, tmp_path / "a.png")
+    assert str(error.value) == sentence
+    assert not list(tmp_path.iterdir())
+
+
 def test_uncertainty_of_all_conditions(case, tmp_path, monkeypatch):
     monkeypatch.setattr(panels, "held_out", lambda case: [5, 6, 7, 8])
     panels.draw_uncertainty(case, tmp_path / "a.png")
