@@ -30,3 +30,5 @@ class Stream(enum.IntEnum):
     that numbers stay what they were; no answer draws from both."""
     GENERATE = 4
     """Of a given seed's key: artifact-free cells."""
+    CALIBRATE = 5
+    """Of the key 0: what widths of intervals are taken from."""

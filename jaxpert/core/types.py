@@ -196,8 +196,15 @@ class Model(NamedTuple):
     """(params, state, request) -> how unsure each predicted mean is, higher for less sure; None
     where not modelled."""
     deviation: Callable[[PyTree, PyTree, Request], Deviation] | None = None
-    """(params, state, request) -> standard deviations of predicted effects; None where not
-    modelled."""
+    """(params, state, request) -> standard deviations of predicted effects, with widths of
+    intervals that the model answers for itself; None where not modelled."""
+    effect_deviation: (
+        Callable[[PyTree, PyTree, PRNGKeyArray, Request], Float[Array, "R G"]] | None
+    ) = None
+    """(params, state, key, request) -> standard deviations of the predicted effects (minus the
+    control that the model predicts, log2), for a model without `deviation`: the task adds the noise
+    of a measurement and calibrates widths (`tasks.screen.intervals`). None where not modelled; a
+    scale for each gene then takes its place."""
     rests_on: Callable[[PyTree, PyTree, Float[np.ndarray, "R T"]], tuple[str, ...]] | None = None
     """(params, state, treatments) -> the trained perturbations that each prediction rests on, in
     words. On the host."""

@@ -40,13 +40,16 @@ def coverage(
 
     Returns:
         {"model": {subset: {"covered_50": share, "covered_90": share}}, "conditions": {subset:
-        number}, "curves": {subset: [share at each of NOMINAL]}} of subsets with measured effects.
+        number}, "curves": {subset: [share at each of NOMINAL]}}, of conditions with a measured
+        effect and an interval.
     """
     result: dict[str, Any] = {"model": {}, "baselines": {}, "conditions": {}, "curves": {}}
     spread = _measured_spread(predicted.deviation, noise)
     error = np.abs(predicted.effect - measured)
+    # Conditions without a measurement or without an interval say nothing of intervals.
+    counted = np.isfinite(error).all(1) & np.isfinite(predicted.deviation.widths).all(1)
     for name, rows in subsets.items():
-        rows = np.asarray(rows)[np.isfinite(error[rows]).all(1)]
+        rows = np.asarray(rows)[counted[rows]]
         if not len(rows):
             continue
         # How many standard deviations of the standard normal each error is away.

@@ -65,20 +65,22 @@ def scale_of(dataset: Dataset, scale: str = "log2") -> str:
     return scale if dataset.scale == "counts" else "given"
 
 
-def held_out_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
-    """Rows of the QC-passed test cells, with every QC-passed control cell of the strata where the
-    test split has no control."""
-    rows, stratum = passed_rows(dataset, "test"), strata_of(dataset)
-    passed = passed_rows(dataset)
+def held_out_rows(
+    dataset: Dataset, split: str = "test", *, controls: str = "all"
+) -> Int[np.ndarray, "n"]:
+    """Rows of the QC-passed cells of a held-out split, with every QC-passed control cell (of the
+    split `controls`) of the strata where it has no control."""
+    rows, stratum = passed_rows(dataset, split), strata_of(dataset)
+    passed = passed_rows(dataset, controls)
     # Splits by perturbation keep all control cells for training.
-    controls = passed[dataset.condition[passed] == dataset.control]
+    others = passed[dataset.condition[passed] == dataset.control]
     tested = rows[dataset.condition[rows] == dataset.control]
     if stratum is None and len(tested):
         return rows
     if stratum is not None:
-        controls = controls[~np.isin(stratum[controls], stratum[tested])]
+        others = others[~np.isin(stratum[others], stratum[tested])]
     # In file order, so that sums are added up in the same order for any split.
-    return np.sort(np.concatenate([rows, controls]))
+    return np.sort(np.concatenate([rows, others]))
 
 
 def held_out_effects(dataset: Dataset, scale: str = "log2") -> Float[np.ndarray, "C G"]:

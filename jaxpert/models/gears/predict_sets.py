@@ -27,6 +27,7 @@ from jaxpert.models.gears.named_sets import (
 )
 from jaxpert.models.gears.sets import Members, members_of
 from jaxpert.models.gears.setup import Gears
+from jaxpert.tasks.screen.intervals import calibrate
 from jaxpert.tasks.screen.predict import Prediction, listed, to_anndata
 
 if TYPE_CHECKING:
@@ -152,9 +153,13 @@ def predict(
     )
     effects = Effects(effect, np.zeros_like(effect), moments)
     rows = _treatment_rows(dataset, parsed)
-    return to_anndata(
-        Prediction(names, rows, effects, members.support, predicted.uncertainty), dataset
-    )
+    # A model of means is asked once, whatever the particles.
+    calibration = calibrate(fitted, dataset, particles=2, library=1e4)
+    deviation = None
+    if calibration is not None:
+        deviation = calibration.deviation([frozenset(genes) for genes in parsed], None)
+    said = members.support, predicted.uncertainty, deviation, (), calibration
+    return to_anndata(Prediction(names, rows, effects, *said), dataset)
 
 
 def predictor(fitted: Fitted, chunk: int = CHUNK) -> Callable[[np.ndarray, np.ndarray], Changes]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
 from jaxpert import data
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
-from jaxpert.core.types import LEVELS, SPLITS, Dataset, Deviation, InputError, Request
+from jaxpert.core.types import LEVELS, SPLITS, Dataset, Deviation, InputError
 from jaxpert.data.labels_asked import known_names, treatments_asked
-from jaxpert.evaluation import generate, pseudobulk, strata
+from jaxpert.evaluation import generate
+from jaxpert.tasks.screen.asking import ask_effects, make_request
+from jaxpert.tasks.screen.intervals import Calibration, calibrate, effect_deviation
+from jaxpert.tasks.screen.kinds import named_sets
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,13 +42,22 @@ class Prediction(NamedTuple):
     uncertainty: Float[np.ndarray, "R"] | None = None
     """`Model.uncertainty`: higher is less sure; None where the model does not say."""
     deviation: Deviation | None = None
-    """`Model.deviation`; None where the model does not say."""
+    """`Model.deviation`, or what validation says of the model (`intervals`); None where neither
+    says."""
     rests_on: tuple[str, ...] = ()
     """`Model.rests_on`; empty where the model does not say."""
+    calibration: Calibration | None = None
+    """What `deviation` was made of; None for the model's own."""
 
     def effects_of(self, dataset: Dataset) -> Float[np.ndarray, "C G"]:
         """Effects in the data set's order of conditions, all of which were predicted."""
         return self.effects.effect[self.rows_of(dataset)]
+
+    def deviation_of(self, dataset: Dataset) -> Deviation | None:
+        """The same of how unsure they are."""
+        if self.deviation is None:
+            return None
+        return Deviation(*(part[self.rows_of(dataset)] for part in self.deviation))
 
     def rows_of(self, dataset: Dataset) -> list[int]:
         """The row of each condition of the data set."""
@@ -77,23 +87,6 @@ def treatments_of(
     return rows
 
 
-def make_request(
-    treatment: Float[np.ndarray, "R T"],
-    *,
-    library: float = 1e4,
-    failed: float = 0.0,
-    stratum: int = 0,
-) -> Request:
-    """Cells of one stratum (the first) with one library size and artifact flag."""
-    rows = len(treatment)
-    return Request(
-        treatment=jnp.asarray(treatment, jnp.float32),
-        library=jnp.full(rows, library, jnp.float32),
-        stratum=jnp.full(rows, stratum, jnp.int32),
-        failed=jnp.full(rows, failed, jnp.float32),
-    )
-
-
 def predict_effects(
     fitted: Fitted,
     dataset: Dataset,
@@ -102,11 +95,12 @@ def predict_effects(
     particles: int = 2500,
     library: float = 1e4,
     seed: int = 0,
+    intervals: bool = False,
 ) -> Prediction:
     """Predicted artifact-free expression and effect of each named condition, the control in front.
 
-    A model that shifts given cells is asked in each stratum for itself, where effects are measured
-    so (`evaluation.strata`): the effect of a condition is the mean over the strata of its cells.
+    With `intervals` a model without widths of its own gets those that validation asks for, for
+    which validation is predicted too.
     """
     control = dataset.conditions[dataset.control]
     # The control goes in front, since effects are minus the control that the model predicts.
@@ -125,69 +119,15 @@ def predict_effects(
     rests_on = ()
     if model.rests_on is not None:
         rests_on = model.rests_on(fitted.params, fitted.state, treatment)
-    ask = partial(
-        generate.effect_intervals,
-        fitted.model,
-        fitted.params,
-        fitted.state,
-        jax.random.fold_in(jax.random.key(seed), Stream.PREDICT),
-        particles=particles,
-        # Groups give the Monte-Carlo error, which needs two particles in each.
-        groups=min(20, particles // 2),
-    )
-    if not model.needs_control:
-        effects = ask(request)
-    elif strata.strata_of(dataset) is None:
-        effects = ask(request, controls=_dense(dataset, _control_rows(dataset)[:particles]))
-    else:
-        effects = _within_strata(ask, dataset, treatment, library, particles)
-    return Prediction(names, treatment, effects, support, uncertainty, deviation, rests_on)
-
-
-def _control_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
-    """Training control cells that pass quality, for models that shift a given cell."""
-    rows = pseudobulk.passed_rows(dataset, "train")
-    return rows[dataset.condition[rows] == dataset.control]
-
-
-def _dense(dataset: Dataset, rows: Int[np.ndarray, "n"]) -> Float[Array, "n G"]:
-    return jnp.asarray(dataset.counts[rows].toarray(), jnp.float32)
-
-
-def _within_strata(
-    ask: Callable[..., generate.Effects],
-    dataset: Dataset,
-    treatment: Float[np.ndarray, "R T"],
-    library: float,
-    particles: int,
-) -> generate.Effects:
-    """Effects of shifted control cells, stratum by stratum, weighted as measured ones are."""
-    controls = _control_rows(dataset)
-    weights = _stratum_weights(dataset, treatment)
-    parts: list[tuple[Float[np.ndarray, "R"], generate.Effects]] = []
-    # Strata whose control cells are not trained on cannot be asked for; others stand in.
-    weights[:, ~np.isin(np.arange(weights.shape[1]), dataset.stratum[controls])] = 0
-    weights[weights.sum(1) == 0] = weights[0]
-    weights /= weights.sum(1, keepdims=True)
-    for number in np.flatnonzero(weights.any(0)):
-        here = controls[dataset.stratum[controls] == number]
-        # As many as there are particles at most, in the proportions of the strata.
-        most = max(1, round(particles * len(here) / len(controls)))
-        asked = make_request(treatment, library=library, stratum=int(number))
-        effects = ask(asked, controls=_dense(dataset, here[:most]))
-        parts.append((weights[:, number], effects))
-    return generate.mixed(parts)
-
-
-def _stratum_weights(
-    dataset: Dataset, treatment: Float[np.ndarray, "R T"]
-) -> Float[np.ndarray, "R S"]:
-    """Share of each asked condition's cells in each stratum; for what no cell received those of the
-    control."""
-    shares = strata.shares_of(dataset, pseudobulk.passed_rows(dataset))
-    known = {row.tobytes(): c for c, row in enumerate(dataset.condition_treatments)}
-    rows = [known.get(row.tobytes(), dataset.control) for row in treatment]
-    return shares[rows]
+    options: dict[str, Any] = {"particles": particles, "library": library}
+    key = jax.random.fold_in(jax.random.key(seed), Stream.PREDICT)
+    effects = ask_effects(fitted, dataset, treatment, key, **options)
+    calibration = calibrate(fitted, dataset, **options) if intervals else None
+    if calibration is not None:
+        own = effect_deviation(fitted, treatment, key, library)
+        deviation = calibration.deviation(named_sets(dataset, treatment), own)
+    said = support, uncertainty, deviation, rests_on, calibration
+    return Prediction(names, treatment, effects, *said)
 
 
 def predict(
@@ -199,16 +139,19 @@ def predict(
     `effect` (minus the predicted control), `effect_error` (its Monte-Carlo standard error) and `sd`
     (spread over cells). `obs` says the condition, the splits that hold cells of it ("unseen" for
     none), `support` ("trained", or which treatments had no training cells) and, where the model has
-    it, `uncertainty` (higher is less sure). Models that know how unsure they are add the layers
-    `effect_sd` and `measured_sd`, standard deviations of the effect and of a new measurement, and
-    the columns `width_50`, `width_90` (`core.types.Deviation`) and `rests_on`. Options as in
-    `predict_effects`: particles, library, seed.
+    it, `uncertainty` (higher is less sure) and `rests_on`. Where the model or its validation
+    perturbations say how sure it is, the layers `effect_sd` and `measured_sd` are standard
+    deviations of the effect and of a new measurement, and the columns `width_50`, `width_90` say
+    how many of them an interval takes (`core.types.Deviation`; NaN where nothing says);
+    `uns["intervals"]` says why there are none. Options as in `predict_effects`: particles, library,
+    seed.
 
     Example:
         predicted = jaxpert.predict(fitted, cells, ["KLF1", "KLF1+FAR2"])
         predicted.to_df(layer="effect").loc["KLF1+FAR2"].nlargest(10)
     """
-    return to_anndata(predict_effects(fitted, dataset, perturbations, **options), dataset)
+    made = predict_effects(fitted, dataset, perturbations, intervals=True, **options)
+    return to_anndata(made, dataset)
 
 
 def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
@@ -232,14 +175,20 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     if prediction.deviation is not None:
         layers["effect_sd"] = prediction.deviation.effect
         layers["measured_sd"] = prediction.deviation.measured
-        for level, width in zip(LEVELS, prediction.deviation.widths.T, strict=True):
-            columns[f"width_{level:.0%}".rstrip("%")] = width
+        widths = prediction.deviation.widths.T
+        # Standard deviations without any width are no intervals.
+        if np.isfinite(widths).any():
+            names = [f"width_{level:.0%}".rstrip("%") for level in LEVELS]
+            columns |= dict(zip(names, widths, strict=True))
+    said = {}
+    if prediction.calibration is not None and prediction.calibration.notes:
+        said["intervals"] = "; ".join(prediction.calibration.notes)
     return anndata.AnnData(
         X=effects.moments.mean.astype(np.float32),
         obs=pandas.DataFrame(columns, index=pandas.Index(prediction.names)),
         var=pandas.DataFrame(index=pandas.Index(dataset.genes)),
         layers={name: values.astype(np.float32) for name, values in layers.items()},
-        uns={"scale": SCALE_WORDS[dataset.scale], "data": dataset.name},
+        uns={"scale": SCALE_WORDS[dataset.scale], "data": dataset.name, **said},
     )
 
 

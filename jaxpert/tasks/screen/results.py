@@ -12,7 +12,7 @@ from jaxpert import data
 from jaxpert.core import log
 from jaxpert.core.family import Family, Problem, Results
 from jaxpert.core.fit import Fitted, pick_seed
-from jaxpert.core.types import Dataset, Deviation
+from jaxpert.core.types import Dataset
 from jaxpert.evaluation import subset_names
 from jaxpert.evaluation.coverage import Predicted, coverage
 from jaxpert.tasks.screen import files, recovery
@@ -76,6 +76,7 @@ def evaluate_run(
             particles=keys.particles,
             library=keys.library,
             seed=seed,
+            intervals=True,
         )
         for seed, single in seeds.items()
     }
@@ -104,7 +105,7 @@ def evaluate_run(
     if truth is not None:
         recovered = recovery.recover(first, of, prediction, truth, particles=keys.particles)
         metrics["recovery"] = recovered.scores
-    metrics |= _of_itself(first, of, prediction)
+    metrics |= _of_itself(first, of, prediction, metrics["notes"])
     effects = {seed: made.effects_of(dataset) for seed, made in predictions.items()}
     return Results(
         metrics=metrics,
@@ -117,23 +118,35 @@ def evaluate_run(
     )
 
 
-def _of_itself(fitted: Fitted, measured: Measured, prediction: Prediction) -> dict[str, Any]:
-    """What the model says of itself: how sure it is, and what it has learned."""
-    said: dict[str, Any] = {}
-    if prediction.deviation is not None:
-        said["coverage"] = covered(measured, prediction)
-    if fitted.model.learned is not None:
-        said["learned"] = fitted.model.learned(fitted.params, fitted.state, measured.dataset)
-    return said
+def _of_itself(
+    fitted: Fitted, measured: Measured, prediction: Prediction, notes: list[str]
+) -> dict[str, Any]:
+    """How sure the model is, and what it says of what it has learned."""
+    said = _intervals(measured, prediction, notes)
+    if fitted.model.learned is None:
+        return said
+    learned = fitted.model.learned(fitted.params, fitted.state, measured.dataset)
+    return {**said, "learned": learned}
+
+
+def _intervals(measured: Measured, prediction: Prediction, notes: list[str]) -> dict[str, Any]:
+    """`coverage` of metrics.json where there are intervals; else a note, where they could be."""
+    calibration = prediction.calibration
+    found = covered(measured, prediction) if prediction.deviation is not None else {"model": {}}
+    if not found["model"]:
+        return {} if calibration is None else {"notes": [*notes, *calibration.notes]}
+    if calibration is None:
+        return {"coverage": found}
+    held = dict(calibration.perturbations)
+    return {"coverage": found | {"notes": list(calibration.notes), "calibrated_on": held}}
 
 
 def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
     """Whether the model's intervals hold: on what was measured of each subset, and on the planted
     effects of simulated cells."""
     dataset, screen = measured.dataset, measured.screen
-    assert prediction.deviation is not None
-    rows = prediction.rows_of(dataset)
-    deviation = Deviation(*(part[rows] for part in prediction.deviation))
+    deviation = prediction.deviation_of(dataset)
+    assert deviation is not None
     predicted = Predicted(prediction.effects_of(dataset), deviation)
     # What training has seen comes last: of it intervals say little.
     order = sorted(screen.subsets, key=lambda name: name in ("all", "train"))
