@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpert.core.types import Batch, Dataset, Latent, Model, PyTree, Request, Spec
+from jaxpert.models.cradle.effect_deviation import effect_deviation
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
 
@@ -44,7 +45,8 @@ def assemble(name: str, inside: Inside, net: Any, tables: tuple[str, ...], **opt
         inside: the programs and their parts.
         net: what they close over, with the model's `settings` and `spec`.
         tables: that the programs read from `Batch.extras`.
-        **options: further fields of the model: `check` and `support`, where they are its own.
+        **options: further fields of the model, and those of `check`, `support` and
+            `effect_deviation` that are its own.
     """
     settings = net.settings
 
@@ -59,7 +61,11 @@ def assemble(name: str, inside: Inside, net: Any, tables: tuple[str, ...], **opt
         return inside.counts(params, blocks, library).mean
 
     # What a model says of itself in `options` takes the place of these.
-    usual = {"check": no_demands, "support": partial(treatments_trained, net.spec)}
+    usual = {
+        "check": no_demands,
+        "support": partial(treatments_trained, net.spec),
+        "effect_deviation": partial(effect_deviation, inside, settings.latent_dim),
+    }
     return Model(
         init=svi.make_init(inside.model, inside.guide),
         loss=svi.make_loss(inside.model, inside.guide, settings.particles),

@@ -117,4 +117,5 @@ def build(spec: Spec, **settings) -> Model:
         blocks=blocks,
         counts=partial(counts, net),
     )
-    return assemble("conditional_vae", inside, net, ())
+    # Nothing that all cells share is drawn, so that draws say nothing of a mean effect.
+    return assemble("conditional_vae", inside, net, (), effect_deviation=None)
