@@ -34,6 +34,7 @@ from jaxpert.models.gears.changes import (
     pool,
 )
 from jaxpert.models.gears.checks import check, support
+from jaxpert.models.gears.head import effect_deviation_of
 from jaxpert.models.gears.layers import project
 from jaxpert.models.gears.network import Change
 from jaxpert.models.gears.sets import Members, members_of, support_of
@@ -100,6 +101,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         validate=Validation(partial(validation_sums, net), validation_score),
         constrain=cap,
         uncertainty=_head_of(net),
+        effect_deviation=effect_deviation_of(net),
         support=partial(support, net),
         scale="lognorm",
         stochastic=False,

@@ -17,6 +17,7 @@ from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.evaluation.generate import Effects, Moments
 from jaxpert.models.gears.changes import changes
+from jaxpert.models.gears.head import effect_deviation_of, of_means
 from jaxpert.models.gears.model import details_of
 from jaxpert.models.gears.named_sets import (
     Genes,
@@ -155,9 +156,11 @@ def predict(
     rows = _treatment_rows(dataset, parsed)
     # A model of means is asked once, whatever the particles.
     calibration = calibrate(fitted, dataset, particles=2, library=1e4)
-    deviation = None
+    deviation = own = None
+    if effect_deviation_of(net) is not None:
+        own = of_means(net, np.asarray(predicted.log_variance))
     if calibration is not None:
-        deviation = calibration.deviation([frozenset(genes) for genes in parsed], None)
+        deviation = calibration.deviation([frozenset(genes) for genes in parsed], own)
     said = members.support, predicted.uncertainty, deviation, (), calibration
     return to_anndata(Prediction(names, rows, effects, *said), dataset)
 
