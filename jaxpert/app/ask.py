@@ -186,6 +186,10 @@ def _over_seeds(predictions: Sequence[Any]) -> Any:
     mean.X = np.mean([prediction.X for prediction in predictions], axis=0)
     for name in list(mean.layers):
         mean.layers[name] = np.mean([one.layers[name] for one in predictions], axis=0)
+    # Each seed has widths of its own; a mean over seeds is rather nearer than any of them.
+    for name in ("width_50", "width_90"):
+        if all(name in one.obs for one in predictions):
+            mean.obs[name] = np.mean([one.obs[name] for one in predictions], axis=0)
     effects = np.stack([prediction.layers["effect"] for prediction in predictions])
     # The sample deviation: seeds are a sample of all that could be taken.
     mean.layers["effect_seed_sd"] = effects.std(axis=0, ddof=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxpert
-from jaxpert.app import cli, reopen
+from jaxpert.app import ask, cli, reopen
 from support.runs import GEARS_SHIPPED
 
 LEAN = ("--config.evaluation.pass_cells=0", "--config.evaluation.likelihood=")
@@ -46,6 +46,18 @@ def test_two_seeds_on_eight_devices_are_scored_together(run_of):
     metrics = json.loads((work / "metrics.json").read_text())
     assert metrics["run"]["device"].startswith("8 x")
     assert {"mean", "sd"} <= set(metrics["seeds"]["all"]["mse"])
+
+
+def test_two_seeds_predict_with_the_mean_of_their_widths(run_of):
+    name = "cradle_baselines:svae_plus,test"
+    work = run_of(name, *RUNS[name])
+    asked = {"particles": 40}
+    both = ask.predict(reopen.reopen(work), ["PERT001"], **asked)
+    loaded = [jaxpert.load(work, seed=seed) for seed in (0, 1)]
+    single = [jaxpert.predict(*each, "PERT001", **asked) for each in loaded]
+    widths = [made.obs["width_90"]["PERT001"] for made in single]
+    assert widths[0] != widths[1] and both.obs["width_90"]["PERT001"] == np.mean(widths)
+    assert (both.layers["effect_seed_sd"][1] > 0).any()
 
 
 def test_a_finished_run_predicts_as_it_did(work, tmp_path, capsys):
