@@ -78,7 +78,7 @@ def treatments_of(
 
 
 def make_request(
-    treatment: Float[np.ndarray, "R T"],
+    treatment: Float[Any, "R T"],
     *,
     library: float = 1e4,
     failed: float = 0.0,
