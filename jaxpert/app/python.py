@@ -11,10 +11,12 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxpert.app import families, saved
+from jaxpert.app.base import plain, revived, spec_with_base
 from jaxpert.core import fit as core_fit
 from jaxpert.core import settings, workdir
 from jaxpert.core.errors import InputError
@@ -24,6 +26,7 @@ from jaxpert.core.paths import path_of
 from jaxpert.core.types import Dataset, Model, Spec
 from jaxpert.tasks.screen.load import check_effects
 from jaxpert.tasks.screen.load import problem_of as screen_problem
+from jaxpert.tasks.screen.residual import NONE
 from jaxpert.tasks.translation.load import problem_of as rows_problem
 from jaxpert.tasks.translation.prepare import Prepared
 
@@ -42,9 +45,25 @@ class Loaded(NamedTuple):
     data: Any
 
 
-def make_spec(data: Data) -> Spec:
-    """What a model must know of the data to be built, from training cells only."""
-    return problem_of(data).spec
+def make_spec(data: Data, base: str = NONE) -> Spec:
+    """What a model must know of the data to be built, from training cells only.
+
+    Args:
+        data: split.
+        base: a baseline, or another predictor that is computed from effects, which is fitted here:
+            a model built with the same `base` learns what is left over it.
+
+    Example:
+        spec = jaxpert.make_spec(cells, base="shrunken_additive")
+        model = jaxpert.gears.build(spec, base="shrunken_additive")
+    """
+    problem = problem_of(data)
+    if base != NONE and isinstance(data, Prepared):
+        raise InputError(
+            f"base is {base!r} and the data are rows of several lines, expected cells of a screen, "
+            "whose perturbations a base predicts: leave it out"
+        )
+    return spec_with_base(problem.spec, problem.dataset, base)
 
 
 def problem_of(data: Data) -> Problem:
@@ -162,6 +181,7 @@ def save(fitted: Fitted, data: Data, folder: str | Path) -> Path:
         "params": fitted.params,
         "state": fitted.state,
         "data": data,
+        "base": plain(model.base),
     }
     with workdir.readable_errors(folder, "folder"):
         saved.write(folder, content)
@@ -189,6 +209,9 @@ def load(folder: str | Path, *, seed: int = 0) -> Loaded:
     module = families.module_of(content["model"])
     # The spec follows from the data, so it is made again and not stored.
     spec = make_spec(content["data"])
+    # A base is read as it was fitted; saves of before have none.
+    if content.get("base") is not None:
+        spec = replace(spec, base=revived(content["base"], spec))
     model = module.build(spec, **content["settings"])
     return Loaded(Fitted(model, content["params"], content["state"]), content["data"])
 

@@ -113,7 +113,7 @@ def _prepare_again(kept: workdir.Kept, folder: Path) -> Prepared:
             "version wrote: run it again in a new --workdir"
         ) from error
     try:
-        return prepare(checked, family)
+        return prepare(checked, family, folder)
     except InputError as error:
         raise InputError(
             f"the data of the finished run {folder} cannot be read again ({error}), expected them "

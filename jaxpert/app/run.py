@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxpert.app import families
+from jaxpert.app import base, families
 from jaxpert.core import (
     checkpoint,
     config,
@@ -80,7 +80,7 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
         begun = (folder / workdir.CONFIG).exists()
         if begun:
             stack.enter_context(_alone(folder))
-        prepared = prepare(checked, family)
+        prepared = prepare(checked, family, folder)
         for note in prepared.problem.dataset.notes:
             log.say(f"note: {note}")
         # Feeds refuse devices that there are not, and a finished run needs none.
@@ -95,7 +95,7 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
             # Another process may have been here while data were read.
             workdir.check(raw, folder, defaults)
         with _lost_processes():
-            _claim(raw, folder, prepared.problem.truth)
+            _claim(raw, folder, prepared.problem)
         unforeseen.FOLDER.set(folder)
         _check_data(prepared.problem.dataset, folder)
         return _go_on(prepared, feeds, raw, folder, draw)
@@ -135,12 +135,14 @@ def read(raw: Config) -> tuple[Any, Family]:
     return config.read(family.task.keys, family.models[name], raw), family
 
 
-def prepare(checked: Any, family: Family) -> Prepared:
-    """Read the data and build the model."""
+def prepare(checked: Any, family: Family, folder: Path | None = None) -> Prepared:
+    """Read the data and build the model; `folder` is that of a run that may be there already."""
     problem = family.task.load(checked, family, families.all_families())
+    problem = base.problem_with_base(checked, problem, folder)
     # A family with a build of its own starts from more than a spec.
     ready = family.build(checked, problem) if family.build else build(checked, problem)
-    dataset = replace(problem.dataset, notes=(*problem.dataset.notes, *ready.notes))
+    notes = (*problem.dataset.notes, *base.note_on(problem.spec.base), *ready.notes)
+    dataset = replace(problem.dataset, notes=notes)
     return Prepared(checked, family, problem._replace(dataset=dataset), ready)
 
 
@@ -302,26 +304,27 @@ def _alone(folder: Path) -> contextlib.AbstractContextManager:
     return workdir.alone(folder) if jax.process_index() == 0 else contextlib.nullcontext()
 
 
-def _claim(raw: Config, folder: Path, truth: Any) -> None:
-    """Make the work directory this run's own, the planted truth beside it."""
+def _claim(raw: Config, folder: Path, problem: Problem) -> None:
+    """Make the work directory this run's own, the planted truth and the base beside it."""
     # Several processes would write the same files.
     if jax.process_index() == 0:
-        _write_claim(raw, folder, truth)
+        _write_claim(raw, folder, problem)
     # No other process leaves checkpoints in a folder that nobody has claimed: if this one dies
     # here, they would stand there without a config, and no command could go on.
     parallel.wait_for_all("claimed")
 
 
-def _write_claim(raw: Config, folder: Path, truth: Any) -> None:
+def _write_claim(raw: Config, folder: Path, problem: Problem) -> None:
     for place in (folder, folder / "figures"):
         if place.is_dir():
             files.remove_parts(place)
     # A folder that goes on keeps its config, which was compared before.
     if not (folder / workdir.CONFIG).exists():
         workdir.write_config(folder, raw)
-    if truth is not None and not (folder / "truth.npz").exists():
+    if problem.truth is not None and not (folder / "truth.npz").exists():
         with files.whole(folder / "truth.npz") as part:
-            save_truth(truth, part)
+            save_truth(problem.truth, part)
+    base.keep(problem.spec.base, folder)
 
 
 def _check_data(dataset: Dataset, folder: Path) -> None:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxpert.core.base import Base as Base
 from jaxpert.core.errors import InputError as InputError
 
 SPLITS = ("train", "val", "test", "dropped")
@@ -96,6 +97,8 @@ class Spec:
     naming: str = ""
     """What would name more of the perturbed genes, for messages about those that are no gene of
     the data; empty where nothing would."""
+    base: Base | None = None
+    """For models that learn what is left over it; None for none."""
 
 
 class Latent(NamedTuple):
@@ -103,7 +106,8 @@ class Latent(NamedTuple):
     functions.
 
     Latents of cells are blocks `[B, Z]` by name: `basal`, and where the model has them
-    `perturbation` and `artifact`. A counterfactual replaces a block (no artifact: zeros; another
+    `perturbation` and `artifact`. A model over a base has a block `base [B, G]` beside them, what
+    its decoder is given of it. A counterfactual replaces a block (no artifact: zeros; another
     perturbation: `treatment @ shared["effect"]`, where the perturbation block is a sum over
         treatments) and decodes again.
     """
@@ -220,6 +224,8 @@ class Model(NamedTuple):
     """The settings dataclass that it was built with."""
     details: Any = None
     """What its functions close over, for code that knows this family."""
+    base: Base | None = None
+    """The predictor over which it learns what is left; None for none."""
 
 
 class Best(NamedTuple):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpert.core.types import Batch, Model, PyTree, Spec
 from jaxpert.models.cradle import network
 from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
+from jaxpert.models.cradle.offsets import BLOCK, Offsets, offsets_of, relieved
 from jaxpert.models.cradle.settings import CpaVaeSettings, SamsVaeSettings
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
@@ -31,6 +32,8 @@ class Networks(NamedTuple):
     """q(E | mask); None for free (mean-field) normals."""
     decoder: CountHead
     encoder: GaussianHead
+    offsets: Offsets | None
+    """Of the base; None without one."""
 
 
 def networks(
@@ -51,6 +54,7 @@ def networks(
         embedding=embedding,
         decoder=CountHead((z,), s.hidden_dim, s.decoder_layers, genes),
         encoder=GaussianHead(inputs, s.hidden_dim, s.encoder_layers, z),
+        offsets=offsets_of(spec, s.base),
     )
 
 
@@ -65,7 +69,8 @@ def model(net: Networks, batch: Batch) -> None:
     with network.cells(batch):
         z_b = network.model_basal(s.latent_dim, batch)
         # x ~ CountHead(z_b + D (m * E), library): the parts are added and not joined (4.2).
-        network.observe(decoder, batch, z_b + batch.treatment @ embedding.masked)
+        z = z_b + batch.treatment @ embedding.masked
+        network.observe(decoder, batch, z, offsets=net.offsets)
 
 
 def guide(net: Networks, batch: Batch) -> None:
@@ -113,7 +118,8 @@ def counts(
     """Count distribution of cells with the given latents."""
     # Added as in training (docs/models/cradle.md, 4.2 SAMS-VAE).
     z = cells["basal"] + cells["perturbation"]
-    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], z), library)
+    decoded = network.apply(net.decoder, params["decoder"], z)
+    return network.count_distribution(decoded, library, cells.get(BLOCK))
 
 
 def make_model(name: str, net: Networks) -> Model:
@@ -137,7 +143,7 @@ def _guide_embedding(net: Networks, share: Float[Array, "T"]) -> network.Embeddi
 
 
 def _encoder_inputs(net: Networks, batch: Batch, z_p: Float[Array, "B Z"]) -> tuple[Array, ...]:
-    x = network.standardize(net.spec, batch.x)
+    x = network.standardize(net.spec, relieved(net.offsets, batch))
     if net.settings.mean_field_encoder:
         return (x,)
     return (x, z_p)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxpert.core.types import Batch, Dataset, Latent, Model, PyTree, Request, Spec
 from jaxpert.models.cradle.effect_deviation import effect_deviation
+from jaxpert.models.cradle.offsets import BLOCK, Offsets
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
 
@@ -32,7 +33,8 @@ class Inside(NamedTuple):
     blocks: Callable[[dict[str, Array], Array, Array], Blocks]
     """(shared, treatment, failed) -> the blocks other than the basal one."""
     counts: Callable[[PyTree, Blocks, Float[Array, "B"]], LibraryGammaPoisson]
-    """(params, blocks, library) -> distribution of their counts."""
+    """(params, blocks, library) -> distribution of their counts; over a base the blocks hold its
+    rows."""
     site: str = "z_basal"
     """The programs' name of the per-cell latent."""
 
@@ -48,7 +50,7 @@ def assemble(name: str, inside: Inside, net: Any, tables: tuple[str, ...], **opt
         **options: further fields of the model, and those of `check`, `support` and
             `effect_deviation` that are its own.
     """
-    settings = net.settings
+    settings, inside = net.settings, _over_base(inside, net.offsets)
 
     def score(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> Float[Array, "B"]:
         # A key for each of the S samples (docs/models/cradle.md, 5.6 Predictive IWELBO).
@@ -77,8 +79,26 @@ def assemble(name: str, inside: Inside, net: Any, tables: tuple[str, ...], **opt
         name=name,
         settings=settings,
         details=net,
+        base=net.spec.base,
         **usual | options,
     )
+
+
+def _over_base(inside: Inside, offsets: Offsets | None) -> Inside:
+    """With the rows of the base as one more block; as it is without a base."""
+    if offsets is None:
+        return inside
+
+    def encode(
+        params: PyTree, shared: dict[str, Array], batch: Batch
+    ) -> tuple[Array, Array, Blocks]:
+        mean, std, known = inside.encode(params, shared, batch)
+        return mean, std, known | {BLOCK: offsets.rows(batch)}
+
+    def blocks(shared: dict[str, Array], treatment: Array, failed: Array) -> Blocks:
+        return inside.blocks(shared, treatment, failed) | {BLOCK: offsets.asked(treatment)}
+
+    return inside._replace(encode=encode, blocks=blocks)
 
 
 def no_demands(dataset: Dataset) -> tuple[str, ...]:
@@ -122,7 +142,9 @@ def _embed(
     """Posterior mean of the basal state (`z_basal`) and the other blocks (`z_perturbation` ...) at
     one draw of the globals."""
     mean, _, blocks = inside.encode(params, inside.shared(params, key), batch)
-    return {"z_basal": mean} | {f"z_{name}": block for name, block in blocks.items()}
+    # What a base gives the decoder is no latent.
+    latents = {f"z_{name}": block for name, block in blocks.items() if name != BLOCK}
+    return {"z_basal": mean} | latents
 
 
 def _draw_cells(inside: Inside, params: PyTree, key: PRNGKeyArray, batch: Batch) -> Blocks:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpert.core.types import Batch, Model, PyTree, Spec
 from jaxpert.models.cradle import network
 from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
+from jaxpert.models.cradle.offsets import BLOCK, Offsets, offsets_of, relieved
 from jaxpert.models.cradle.settings import ConditionalVaeSettings, checked
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson
@@ -30,6 +31,8 @@ class Networks(NamedTuple):
     spec: Spec
     decoder: CountHead
     encoder: GaussianHead
+    offsets: Offsets | None
+    """Of the base; None without one."""
 
 
 def networks(spec: Spec, settings: ConditionalVaeSettings) -> Networks:
@@ -40,6 +43,7 @@ def networks(spec: Spec, settings: ConditionalVaeSettings) -> Networks:
         spec=spec,
         decoder=CountHead((s.latent_dim, treatments), s.hidden_dim, s.decoder_layers, genes),
         encoder=GaussianHead((genes, treatments), s.hidden_dim, s.encoder_layers, s.latent_dim),
+        offsets=offsets_of(spec, s.base),
     )
 
 
@@ -49,14 +53,14 @@ def model(net: Networks, batch: Batch) -> None:
     # x ~ CountHead([z, D], library) (docs/models/cradle.md, 4.5 Conditional VAE).
     with network.cells(batch):
         z = network.model_basal(net.settings.latent_dim, batch)
-        network.observe(decoder, batch, z, batch.treatment)
+        network.observe(decoder, batch, z, batch.treatment, offsets=net.offsets)
 
 
 def guide(net: Networks, batch: Batch) -> None:
     """The variational program."""
     encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
     # q(z | x, D): nothing is shared between cells, so the ELBO has terms of cells alone.
-    loc, scale = encoder(network.standardize(net.spec, batch.x), batch.treatment)
+    loc, scale = encoder(*_encoder_inputs(net, batch))
     with network.cells(batch):
         numpyro.sample("z_basal", CellNormal(loc, scale, batch.slot).to_event(1))
 
@@ -78,7 +82,7 @@ def encode(
     net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
 ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], Blocks]:
     """Mean and standard deviation of q(z | x, D), and D."""
-    inputs = network.standardize(net.spec, batch.x), batch.treatment
+    inputs = _encoder_inputs(net, batch)
     mean, std = network.apply(net.encoder, params["z_basal_encoder"], *inputs)
     return mean, std, {"perturbation": batch.treatment}
 
@@ -88,7 +92,12 @@ def counts(
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     inputs = cells["basal"], cells["perturbation"]
-    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], *inputs), library)
+    decoded = network.apply(net.decoder, params["decoder"], *inputs)
+    return network.count_distribution(decoded, library, cells.get(BLOCK))
+
+
+def _encoder_inputs(net: Networks, batch: Batch) -> tuple[Array, Array]:
+    return network.standardize(net.spec, relieved(net.offsets, batch)), batch.treatment
 
 
 def programs(spec: Spec, **settings):

@@ -13,6 +13,7 @@ from jaxpert.core import parallel
 from jaxpert.core.types import Batch
 from jaxpert.models.cradle import network
 from jaxpert.models.cradle.global_latents import Globals, Shares, guide_globals, no_shares
+from jaxpert.models.cradle.offsets import relieved_profiles
 from jaxpert.models.cradle.settings import CradleVaeSettings
 from jaxpert.models.cradle.setup import Networks, standardize
 from jaxpert.nn import svi
@@ -60,7 +61,8 @@ def counterfactual(
         batch: with the tables `reference` and `has_reference`.
     """
     # x-bar, the median failed cell of each condition (5.4 Reference profiles).
-    profiles = encoder.project(0, standardize(net, batch.extras["reference"]))
+    reference = relieved_profiles(net.offsets, batch.extras["reference"])
+    profiles = encoder.project(0, standardize(net, reference))
     include = batch.extras["has_reference"][batch.condition] & batch.mask
     if net.settings.compat == "reference":
         cell, reference = _published_branches(net, encoder, shared, known, profiles, batch)

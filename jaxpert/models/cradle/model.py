@@ -24,6 +24,7 @@ from jaxpert.models.cradle import network
 from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
 from jaxpert.models.cradle.global_latents import guide_globals, model_globals, shared_latents
 from jaxpert.models.cradle.losses import counterfactual, global_shares, reconstruction_weight
+from jaxpert.models.cradle.offsets import BLOCK, relieved
 from jaxpert.models.cradle.settings import CradleVaeSettings, checked
 from jaxpert.models.cradle.setup import Networks, networks, standardize
 from jaxpert.nn import svi
@@ -42,7 +43,7 @@ def model(net: Networks, batch: Batch) -> None:
     with network.cells(batch):
         z_b = network.model_basal(net.settings.latent_dim, batch)
         # x ~ CountHead([z_b, z_p, z_a], library), its log density weighted by w_i (5.1, 5.2).
-        observe = partial(network.observe, decoder, batch, z_b, z_p, z_a)
+        observe = partial(network.observe, decoder, batch, z_b, z_p, z_a, offsets=net.offsets)
         svi.weighted(observe, reconstruction_weight(net.settings, batch))()
 
 
@@ -52,7 +53,7 @@ def guide(net: Networks, batch: Batch) -> None:
     encoder = svi.network("z_basal_encoder", net.encoder, *net.encoder.widths)
     # The first layer is linear in its blocks, so what both encodings of a cell have in common is
     # multiplied once, and the counts once for all particles (docs/models/cradle.md, Speed).
-    counts = encoder.project(0, standardize(net, batch.x))
+    counts = encoder.project(0, standardize(net, relieved(net.offsets, batch)))
     known = counts + encoder.project(1, batch.treatment @ shared.masked)
     failed = batch.extras["failed"][:, None]
     # q(z_b | x, z_p, a u): the third block is the artifact of failed cells alone.
@@ -80,7 +81,8 @@ def encode(
 ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], Blocks]:
     """Mean and standard deviation of q(z_b | x, z_p, z_a), and z_p, z_a."""
     known = blocks(shared, batch.treatment, batch.extras["failed"])
-    inputs = standardize(net, batch.x), known["perturbation"], known["artifact"]
+    x = standardize(net, relieved(net.offsets, batch))
+    inputs = x, known["perturbation"], known["artifact"]
     mean, std = network.apply(net.encoder, params["z_basal_encoder"], *inputs)
     return mean, std, known
 
@@ -90,7 +92,8 @@ def counts(
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     latents = cells["basal"], cells["perturbation"], cells["artifact"]
-    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], *latents), library)
+    decoded = network.apply(net.decoder, params["decoder"], *latents)
+    return network.count_distribution(decoded, library, cells.get(BLOCK))
 
 
 def check(settings: CradleVaeSettings, dataset: Dataset) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro import handlers
 
 from jaxpert.core.types import Batch, PyTree, Spec
+from jaxpert.models.cradle.offsets import Offsets
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import LibraryGammaPoisson, StraightThroughBernoulli
 from jaxpert.nn.layers import CountHead, GaussianHead
@@ -145,9 +146,29 @@ def model_basal(latent_dim: int, batch: Batch) -> Float[Array, "B Z"]:
     return z
 
 
-def observe(decoder: CountHead, batch: Batch, *blocks: Float[Array, "B _"]) -> None:
+def observe(
+    decoder: CountHead,
+    batch: Batch,
+    *blocks: Float[Array, "B _"],
+    offsets: Offsets | None = None,
+) -> None:
     """Likelihood of the batch's counts; the library is the cell's own total."""
-    numpyro.sample("x", LibraryGammaPoisson(*decoder(*blocks), batch.x.sum(-1)), obs=batch.x)
+    rows = None if offsets is None else offsets.rows(batch)
+    numpyro.sample("x", count_distribution(decoder(*blocks), batch.x.sum(-1), rows), obs=batch.x)
+
+
+def count_distribution(
+    decoded: tuple[Float[Array, "B G"], Float[Array, "G"]],
+    library: Float[Array, "B"],
+    offset: Float[Array, "B G"] | None,
+) -> LibraryGammaPoisson:
+    """Distribution of counts for what a decoder gives, over a base where there is one."""
+    logits, log_concentration = decoded
+    # rho = softmax(h + b): rates are multiplied by exp(b) and shared out anew
+    # (docs/models/residual.md, "VAEs").
+    if offset is not None:
+        logits = logits + offset
+    return LibraryGammaPoisson(logits, log_concentration, library)
 
 
 def apply(network: Any, params: PyTree, *inputs: Array) -> Any:

@@ -39,6 +39,12 @@ class VaeSettings:
     score_particles: int = setting(
         100, "importance samples of the predictive IWELBO", at_least=1, at_most=MOST
     )
+    base: str = setting(
+        "none",
+        "predictor over which the model learns what is left: none, a baseline by name, or another "
+        "that is computed from effects",
+        filled=True,
+    )
 
 
 @dataclass(frozen=True)

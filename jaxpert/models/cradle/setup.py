@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxpert.core.types import Spec
 from jaxpert.models.cradle import network
+from jaxpert.models.cradle.offsets import Offsets, offsets_of
 from jaxpert.models.cradle.settings import CradleVaeSettings
 from jaxpert.nn.layers import CountHead, GaussianHead
 
@@ -25,6 +26,8 @@ class Networks(NamedTuple):
     """q(E_t | mask_t)."""
     artifact: GaussianHead
     """q(u), on a constant input."""
+    offsets: Offsets | None
+    """Of the base; None without one."""
 
 
 def networks(spec: Spec, settings: CradleVaeSettings) -> Networks:
@@ -41,6 +44,7 @@ def networks(spec: Spec, settings: CradleVaeSettings) -> Networks:
         embedding=GaussianHead((z, treatments), hidden, layers, z),
         # Of the same size as the network of the embeddings.
         artifact=GaussianHead((z,), hidden, layers, z),
+        offsets=offsets_of(spec, s.base),
     )
 
 

@@ -23,6 +23,7 @@ from numpyro.distributions.util import clamp_probs
 from jaxpert.core.types import Batch, Dataset, InputError, Model, PyTree, Spec
 from jaxpert.models.cradle import network
 from jaxpert.models.cradle.assemble import Blocks, Inside, assemble
+from jaxpert.models.cradle.offsets import BLOCK, Offsets, offsets_of, relieved
 from jaxpert.models.cradle.settings import SvaePlusSettings, checked
 from jaxpert.nn import svi
 from jaxpert.nn.distributions import CellNormal, LibraryGammaPoisson, StraightThroughBernoulli
@@ -38,6 +39,8 @@ class Networks(NamedTuple):
     """Conditions other than the control: those with latents, [K]."""
     decoder: CountHead
     encoder: GaussianHead
+    offsets: Offsets | None
+    """Of the base; None without one."""
 
 
 def networks(spec: Spec, settings: SvaePlusSettings) -> Networks:
@@ -49,6 +52,7 @@ def networks(spec: Spec, settings: SvaePlusSettings) -> Networks:
         perturbed=np.flatnonzero(np.arange(len(spec.conditions)) != spec.control),
         decoder=CountHead((s.latent_dim,), s.hidden_dim, s.decoder_layers, genes),
         encoder=GaussianHead((genes,), s.hidden_dim, s.encoder_layers, s.latent_dim),
+        offsets=offsets_of(spec, s.base),
     )
 
 
@@ -88,7 +92,7 @@ def model(net: Networks, batch: Batch) -> None:
     decoder = svi.network("decoder", net.decoder, *net.decoder.widths)
     with network.cells(batch):
         z: Any = numpyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
-        network.observe(decoder, batch, z)
+        network.observe(decoder, batch, z, offsets=net.offsets)
 
 
 def _logits(prob: Float[Array, "K Z"]) -> Float[Array, "K Z"]:
@@ -117,7 +121,7 @@ def guide(net: Networks, batch: Batch) -> None:
     _guide_masks(net, condition_share(net, batch))
     encoder = svi.network("z_encoder", net.encoder, *net.encoder.widths)
     # q(z | x) from the counts alone: the perturbation acts through the prior.
-    loc, scale = encoder(network.standardize(net.spec, batch.x))
+    loc, scale = encoder(network.standardize(net.spec, relieved(net.offsets, batch)))
     with network.cells(batch):
         numpyro.sample("z", CellNormal(loc, scale, batch.slot).to_event(1))
 
@@ -164,7 +168,7 @@ def encode(
     net: Networks, params: PyTree, shared: dict[str, Array], batch: Batch
 ) -> tuple[Float[Array, "B Z"], Float[Array, "B Z"], Blocks]:
     """q(z | x), told as the deviation from the prior mean (the basal block) and the prior mean."""
-    x = network.standardize(net.spec, batch.x)
+    x = network.standardize(net.spec, relieved(net.offsets, batch))
     mean, std = network.apply(net.encoder, params["z_encoder"], x)
     # The deviation from the prior mean stands for the basal state, so that it can be moved.
     shift = blocks(net, shared, batch.treatment, batch.extras["failed"])["perturbation"]
@@ -176,7 +180,8 @@ def counts(
 ) -> LibraryGammaPoisson:
     """Count distribution of cells with the given latents."""
     z = cells["basal"] + cells["perturbation"]
-    return LibraryGammaPoisson(*network.apply(net.decoder, params["decoder"], z), library)
+    decoded = network.apply(net.decoder, params["decoder"], z)
+    return network.count_distribution(decoded, library, cells.get(BLOCK))
 
 
 def check(settings: SvaePlusSettings, dataset: Dataset) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from jaxpert.core.types import Batch, PyTree
 from jaxpert.models.gears.network import Change, Rows
 from jaxpert.models.gears.sets import stand_ins
 from jaxpert.models.gears.setup import Gears
+from jaxpert.tasks.screen.residual import changes_of
 
 BLOCK_NUMBERS = 2**23
 """Hidden values that a prediction holds at a time."""
@@ -106,7 +107,8 @@ def changes_of_treatments(
 ) -> Change:
     """Change of expression for rows of treatments of the data."""
     composed = treatment @ embeddings(net, params, state)
-    return _decoded(net, params, state, composed, (treatment != 0).any(1))
+    change = _decoded(net, params, state, composed, (treatment != 0).any(1))
+    return _over_base(net, change, treatment)
 
 
 def changes(
@@ -133,7 +135,21 @@ def changes(
     weight = used if signs is None else used * signs
     # c_S = sum of +-W_j over the members j (docs/models/gears.md, 5.5 Composition).
     composed = jnp.einsum("rmh,rm->rh", table[members], weight)
-    return _decoded(net, params, state, composed, used.any(1))
+    change = _decoded(net, params, state, composed, used.any(1))
+    if net.base is None:
+        return change
+    # `members_of` has refused genes that are no treatment, so that every node has one.
+    column = jnp.asarray(net.base.treatment)[members]
+    rows = jnp.arange(len(members))[:, None]
+    treatment = jnp.zeros((len(members), len(net.spec.treatments)), used.dtype)
+    return _over_base(net, change, treatment.at[rows, column].add(used))
+
+
+def _over_base(net: Gears, change: Change, treatment: Float[Array, "R T"]) -> Change:
+    """The network's change and that of the base; the empty set has none of either."""
+    if net.base is None:
+        return change
+    return change._replace(mean=change.mean + changes_of(net.base.base, net.spec, treatment))
 
 
 def _decoded(

@@ -109,6 +109,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         name=NAME,
         settings=net.settings,
         details=net,
+        base=spec.base,
     )
 
 
@@ -139,8 +140,21 @@ def details_of(model: Model) -> Gears:
 def init(net: Gears, key: PRNGKeyArray, batch: Batch) -> tuple[PyTree, PyTree]:
     """`Model.init`: docs/models/gears.md, Initial values; embeddings within their cap."""
     variables = net.network.init(key, net.gene_hops, net.hops)
+    params = variables["params"]
+    # Over a base the first prediction is the base itself.
+    if net.base is not None:
+        params = silent(params)
     # Capped from the start, so that the first step already sees capped rows.
-    return cap(variables["params"]), variables["batch_stats"]
+    return cap(params), variables["batch_stats"]
+
+
+def silent(params: PyTree) -> PyTree:
+    """The same parameters with a last read-out of zeros, so that every change is 0."""
+    decoder = dict(params["decoder"])
+    last = "second" if "second_kernel" in decoder else "first"
+    for name in (f"{last}_kernel", f"{last}_bias"):
+        decoder[name] = jnp.zeros_like(decoder[name])
+    return {**params, "decoder": decoder}
 
 
 def cap(params: PyTree) -> PyTree:
@@ -184,7 +198,8 @@ def loss(
     # One row for each set, since the change does not depend on the cell.
     pooled = pool(net, batch)
     change, state = changes_in_training(net, params, state, pooled)
-    value, terms = total(net, compare(pooled, change, batch, *read(batch)), batch)
+    x, y = read(batch)
+    value, terms = total(net, compare(pooled, change, batch, over_base(net, batch, x), y), batch)
     return value, (state, terms)
 
 
@@ -194,7 +209,16 @@ def evaluate(
     """The loss and its terms normalised by the remembered moments, as published code validates."""
     pooled = pool(net, batch)
     change = changes_in_evaluation(net, params, state, pooled)
-    return total(net, compare(pooled, change, batch, *profiles(batch)), batch)
+    x, y = profiles(batch)
+    return total(net, compare(pooled, change, batch, over_base(net, batch, x), y), batch)
+
+
+def over_base(net: Gears, batch: Batch, x: Float[Array, "B G"]) -> Float[Array, "B G"]:
+    """Profiles to be shifted, with the base's change of each cell's condition where there is a
+    base."""
+    if net.base is None:
+        return x
+    return x + jnp.asarray(net.base.table, x.dtype)[batch.condition]
 
 
 def compare(pooled: Pooled, change: Change, batch: Batch, x: Array, y: Array) -> losses.Cells:
@@ -239,6 +263,7 @@ def validation_sums(
     del key
     pooled = pool(net, batch)
     x, y = read(batch)
+    x = over_base(net, batch, x)
     cells = compare(pooled, changes_in_evaluation(net, params, state, pooled), batch, x, y)
     mask, count = batch.mask.astype(y.dtype), len(net.spec.conditions)
     # Signed errors are summed before they are squared: the error is that of the mean.

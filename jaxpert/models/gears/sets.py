@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxpert.core.types import InputError
 from jaxpert.models.gears.layers import GraphConvolution
 from jaxpert.models.gears.settings import ABSENT
-from jaxpert.models.gears.setup import Gears
+from jaxpert.models.gears.setup import Gears, Over
 from jaxpert.nn import graphs
 
 
@@ -81,6 +81,8 @@ def _check_members(
                 f"the set {'+'.join(genes)} holds {', '.join(twice)} twice, expected each gene "
                 "once: correct it"
             )
+    if net.base is not None:
+        _check_known_to_base(net, net.base, sets)
     # All strangers are named at once, not one at each try.
     strangers = sorted(set(chain.from_iterable(sets)) - set(rows))
     if strangers and absent == "refuse":
@@ -88,6 +90,17 @@ def _check_members(
             f"{len(strangers)} genes are in no perturbation graph ({', '.join(strangers)}), "
             f"expected some of its {len(net.nodes)} such as {', '.join(net.nodes[:4])}: correct "
             "their names, or choose what stands in with absent='average' or absent='isolated'"
+        )
+
+
+def _check_known_to_base(net: Gears, over: Over, sets: Sequence[Collection[str]]) -> None:
+    """Refuse genes of which the base says nothing: those that are no treatment of the data."""
+    unknown = sorted(set(chain.from_iterable(sets)) - set(net.spec.treatments))
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} genes ({', '.join(unknown[:6])}) are perturbed in no cell of the "
+            f"data, so that the base {over.base.name!r} knows nothing of them, expected perturbed "
+            "genes: train with model.kwargs.base=none to ask for others"
         )
 
 

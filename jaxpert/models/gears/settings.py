@@ -104,6 +104,12 @@ class Settings:
         at_least=1,
         at_most=MOST,
     )
+    base: str = setting(
+        "none",
+        "predictor over which the network learns what is left: none, a baseline by name, or "
+        "another that is computed from effects",
+        filled=True,
+    )
 
 
 MODELS: dict[str, ModelEntry] = {

@@ -10,10 +10,21 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core import settings as core_settings
-from jaxpert.core.types import InputError, Spec
+from jaxpert.core.types import Base, InputError, Spec
 from jaxpert.models.gears.network import Network
 from jaxpert.models.gears.settings import NONE, REFERENCE, Settings
 from jaxpert.nn import graphs
+from jaxpert.tasks.screen.residual import base_of, table_of
+
+
+class Over(NamedTuple):
+    """A base, over which the network learns what is left (docs/models/residual.md)."""
+
+    base: Base
+    table: Float[np.ndarray, "C G"]
+    """Its change of every condition of the data."""
+    treatment: Int[np.ndarray, "P"]
+    """Treatment of each node; -1 for genes that the data have no cells of."""
 
 
 class Gears(NamedTuple):
@@ -36,6 +47,8 @@ class Gears(NamedTuple):
     """To all nodes."""
     neighbours: dict[str, frozenset[str]]
     """Genes that each node listens to."""
+    base: Over | None
+    """What the network's changes are added to; None for nothing."""
 
 
 def treatments_without_node(net: Gears) -> list[str]:
@@ -70,7 +83,23 @@ def make(spec: Spec, **settings: Any) -> Gears:
         hops=hops,
         every=every,
         neighbours=_neighbours(merged),
+        base=_over(spec, s.base, node, len(nodes)),
     )
+
+
+def _over(spec: Spec, name: str, node: Int[np.ndarray, "T"], nodes: int) -> Over | None:
+    base = base_of(spec, name)
+    if base is None:
+        return None
+    if (node < 0).any():
+        raise InputError(
+            f"{int((node < 0).sum())} perturbed genes are in no graph and share an average beside "
+            f"model.kwargs.base={name}, which tells them apart, expected a node for each: set "
+            "model.kwargs.absent=isolated"
+        )
+    treatment = np.full(nodes, -1)
+    treatment[node] = np.arange(len(node))
+    return Over(base, table_of(base, spec), treatment)
 
 
 def _checked(s: Settings) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from jaxpert.evaluation import generate, pseudobulk, strata
 
 
 def make_request(
-    treatment: Float[np.ndarray, "R T"],
+    treatment: Float[Any, "R T"],
     *,
     library: float = 1e4,
     failed: float = 0.0,

@@ -105,7 +105,7 @@ def evaluate_run(
     if truth is not None:
         recovered = recovery.recover(first, of, prediction, truth, particles=keys.particles)
         metrics["recovery"] = recovered.scores
-    metrics |= _of_itself(first, of, prediction, metrics["notes"])
+    metrics |= _intervals(of, prediction, metrics["notes"]) | _learned(first, dataset)
     effects = {seed: made.effects_of(dataset) for seed, made in predictions.items()}
     return Results(
         metrics=metrics,
@@ -118,15 +118,11 @@ def evaluate_run(
     )
 
 
-def _of_itself(
-    fitted: Fitted, measured: Measured, prediction: Prediction, notes: list[str]
-) -> dict[str, Any]:
-    """How sure the model is, and what it says of what it has learned."""
-    said = _intervals(measured, prediction, notes)
+def _learned(fitted: Fitted, dataset: Dataset) -> dict[str, Any]:
+    """`learned` of metrics.json, of models that tell what they have learned."""
     if fitted.model.learned is None:
-        return said
-    learned = fitted.model.learned(fitted.params, fitted.state, measured.dataset)
-    return {**said, "learned": learned}
+        return {}
+    return {"learned": fitted.model.learned(fitted.params, fitted.state, dataset)}
 
 
 def _intervals(measured: Measured, prediction: Prediction, notes: list[str]) -> dict[str, Any]:
