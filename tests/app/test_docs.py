@@ -24,7 +24,7 @@ def test_tables_of_settings_are_those_of_the_settings(capsys):
     assert script["main"](["--check"]) == 0, capsys.readouterr().out + "run docs/settings_tables.py"
     pages = "".join(page.read_text() for page in (ROOT / "docs/models").glob("*.md"))
     for model in ("cradle_vae", "sams_vae", "cpa_vae", "svae_plus", "conditional_vae", "gears",
-                  "cycseq", "scgen", "shrunken_additive"):  # fmt: skip
+                  "cycseq", "scgen", "set_gp", "shrunken_additive"):  # fmt: skip
         assert f"<!-- settings: {model} -->" in pages
 
 
