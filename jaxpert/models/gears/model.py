@@ -36,6 +36,7 @@ from jaxpert.models.gears.changes import (
 from jaxpert.models.gears.checks import check, support
 from jaxpert.models.gears.head import effect_deviation_of
 from jaxpert.models.gears.layers import project
+from jaxpert.models.gears.nearest import rests_on
 from jaxpert.models.gears.network import Change
 from jaxpert.models.gears.sets import Members, members_of, support_of
 from jaxpert.models.gears.settings import NAME, NONE, Settings
@@ -103,6 +104,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         uncertainty=_head_of(net),
         effect_deviation=effect_deviation_of(net),
         support=partial(support, net),
+        rests_on=partial(rests_on, net),
         scale="lognorm",
         stochastic=False,
         tables=_tables_of(net.settings),

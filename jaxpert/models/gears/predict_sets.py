@@ -26,6 +26,7 @@ from jaxpert.models.gears.named_sets import (
     parse_sets,
     texts_of,
 )
+from jaxpert.models.gears.nearest import rests_on_sets
 from jaxpert.models.gears.sets import Members, members_of
 from jaxpert.models.gears.setup import Gears
 from jaxpert.tasks.screen.intervals import calibrate
@@ -161,7 +162,8 @@ def predict(
         own = of_means(net, np.asarray(predicted.log_variance))
     if calibration is not None:
         deviation = calibration.deviation([frozenset(genes) for genes in parsed], own)
-    said = members.support, predicted.uncertainty, deviation, (), calibration
+    nearest = rests_on_sets(net, parsed)
+    said = members.support, predicted.uncertainty, deviation, nearest, calibration
     return to_anndata(Prediction(names, rows, effects, *said), dataset)
 
 

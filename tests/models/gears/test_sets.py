@@ -13,7 +13,7 @@ import jaxpert
 from jaxpert import data
 from jaxpert.core.family import Problem
 from jaxpert.core.types import InputError
-from jaxpert.models.gears import changes
+from jaxpert.models.gears import changes, nearest
 from jaxpert.models.gears import model as gears
 from jaxpert.models.gears import predict_sets as gene_sets
 from jaxpert.models.gears import sets as gears_sets
@@ -105,6 +105,27 @@ def test_predictions_have_the_form_of_all_models(fitted, screen, predicted):
     )
     with pytest.raises(InputError, match="in no perturbation graph"):
         FAMILY.predict(problem, fitted, "nowhere")
+
+
+def test_predictions_say_which_trained_perturbations_they_rest_on(fitted, screen, net):
+    sets = [["g0"], ["g0", "g1"], ["X", "g0"], ["far"], ["far", "g2"], ["lone"], []]
+    expected = (
+        "g0+ctrl",
+        "g0+g1, g0+ctrl, g1+ctrl",
+        # Never trained together, so that each gene speaks for itself.
+        "X+ctrl, g0+ctrl",
+        # Weights are those of the graph over its largest.
+        "g0+ctrl (far: 0.75), g1+ctrl (far: 0.50)",
+        "g0+ctrl (far: 0.75), g1+ctrl (far: 0.50), g2+ctrl",
+        "nothing near lone",
+        "",
+    )
+    assert nearest.rests_on_sets(net, sets) == expected
+    table = screen.condition_treatments[[1, 5, 0]]
+    assert fitted.model.rests_on({}, {}, table) == (expected[0], expected[1], "")
+    problem = Problem(screen, net.spec, feeds=len, sample=len)
+    made = FAMILY.predict(problem, fitted, ["far"])
+    assert list(made.obs["rests_on"]) == ["", expected[3]]
 
 
 def test_support_says_what_each_set_rests_on(predicted):
