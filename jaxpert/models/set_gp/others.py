@@ -20,11 +20,12 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import shown
 from jaxpert.models.set_gp import blend
 from jaxpert.models.set_gp.evidence import FEWEST_LEFT, Evidence, Refit
-from jaxpert.models.set_gp.sets import GROUPS, groups_of, known_of
+from jaxpert.models.set_gp.sets import groups_of, known_of
+from jaxpert.tasks.screen.entries import EFFECTS
 
 FEWEST_HELD_OUT = 3
 """Training conditions that no run was trained on, below which nothing is weighed."""
-EFFECTS, PREDICTIONS = "effects.npz", "predictions.h5ad"
+PREDICTIONS = "predictions.h5ad"
 
 
 class Others(NamedTuple):
@@ -78,6 +79,12 @@ def read_runs(folders: Sequence[str], dataset: Dataset, trained: Sequence[int]) 
             "split.validation=True of a split that holds perturbations out, and this one with "
             "split.validation=False"
         )
+    known = int((here & seen).sum()) - int(seen[dataset.control])
+    if known < FEWEST_LEFT:
+        raise InputError(
+            f"model.kwargs.runs holds runs trained on {known} of the training conditions here, "
+            f"expected {FEWEST_LEFT} at least: train them on more, or leave them out"
+        )
     return Others(np.stack(effects), seen)
 
 
@@ -103,7 +110,14 @@ def _read(folder: Path, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     parts = dict(zip(obs["condition"].astype(str), obs["split"].astype(str), strict=True))
     place = {name: row for row, name in enumerate(conditions)}
     rows = [place[name] for name in dataset.conditions]
-    trained = ["train" in parts.get(name, "").split("+") for name in dataset.conditions]
+    unsaid = [name for name in dataset.conditions if name not in parts]
+    # Whoever is not named there may have been trained on.
+    if unsaid:
+        raise InputError(
+            f"{folder / PREDICTIONS} says of {len(unsaid)} conditions ({shown(unsaid)}) not what "
+            f"they were to the run, expected {expected}: run its command again"
+        )
+    trained = ["train" in parts[name].split("+") for name in dataset.conditions]
     # Several seeds are one predictor: their mean.
     return stored["effect"].mean(0)[rows].astype(np.float64), np.array(trained)
 
@@ -131,10 +145,6 @@ def stack(
     """
     used = others.trained[seen]
     out = np.flatnonzero(~used)
-    alone = np.zeros((len(GROUPS) + 1, 1 + len(others.effects)))
-    alone[:, 0] = 1
-    if used.sum() < FEWEST_LEFT:
-        return alone
     predictors, _ = refit(used)
     group = np.asarray(groups_of(sets[out], known_of(sets[used])))
     blended = np.zeros((len(out), effects.shape[1]))

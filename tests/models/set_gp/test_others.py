@@ -147,3 +147,22 @@ def test_folders_without_a_run_are_refused(table, left_out, tmp_path):
         fitted_with(table, run)
     with pytest.raises(InputError, match="what a finished run of a screen leaves"):
         fitted_with(table, str(tmp_path / "nowhere"))
+
+
+def test_runs_that_do_not_say_what_they_saw_are_refused(table, left_out, tmp_path):
+    run = run_in(tmp_path / "run", table, truth_of(table), left_out)
+    path = tmp_path / "run/predictions.h5ad"
+    made = anndata.read_h5ad(path)
+    made[1:].copy().write_h5ad(path)
+    with pytest.raises(InputError, match=r"says of 1 conditions \(.*\) not what they were to"):
+        fitted_with(table, run)
+
+
+def test_runs_that_saw_next_to_nothing_are_refused(table, tmp_path):
+    trained = {table.conditions[c] for c in table.condition[table.split == 0]}
+    left_out = sorted(trained - {table.conditions[table.control]})[2:]
+    run = run_in(tmp_path / "run", table, truth_of(table), [*left_out])
+    with pytest.raises(
+        InputError, match="trained on 2 of the training conditions here, expected 4"
+    ):
+        fitted_with(table, run)
