@@ -14,6 +14,7 @@ _HOMES = {
     "jaxpert.app.check": ("check",),
     "jaxpert.app.score": ("score",),
     "jaxpert.app.python": ("make_spec", "fit", "predict", "evaluate", "save", "load"),
+    "jaxpert.core.ensemble": ("ensemble_of",),
     "jaxpert.tasks.screen.predict": ("embed_cells",),
     "jaxpert.tasks.translation.lines": ("load_lines",),
     "jaxpert.models.cradle.remove_artifacts": ("remove_artifacts",),

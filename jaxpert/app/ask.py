@@ -12,6 +12,7 @@ import numpy as np
 from jaxpert.app import run
 from jaxpert.app.reopen import reopen
 from jaxpert.core import files, fit, log, workdir
+from jaxpert.core.ensemble import ensemble_of
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Finished
 from jaxpert.core.paths import path_of
@@ -29,6 +30,8 @@ def predict(finished: Finished, names: Sequence[str], **options: Any) -> Any:
     seeds = run.vmapped_seeds(finished.config)
     if seeds is None:
         return how(finished.problem, finished.fitted, names, **options)
+    if getattr(finished.config.evaluation, "ensemble", False):
+        return how(finished.problem, ensemble_of(finished.fitted), names, **options)
     singles = [fit.pick_seed(finished.fitted, index) for index in range(seeds)]
     return _over_seeds([how(finished.problem, single, names, **options) for single in singles])
 
@@ -187,7 +190,7 @@ def _over_seeds(predictions: Sequence[Any]) -> Any:
     for name in list(mean.layers):
         mean.layers[name] = np.mean([one.layers[name] for one in predictions], axis=0)
     # Each seed has widths of its own; a mean over seeds is rather nearer than any of them.
-    for name in ("width_50", "width_90"):
+    for name in ("width_50", "width_90", "effect_width_50", "effect_width_90"):
         if all(name in one.obs for one in predictions):
             mean.obs[name] = np.mean([one.obs[name] for one in predictions], axis=0)
     effects = np.stack([prediction.layers["effect"] for prediction in predictions])

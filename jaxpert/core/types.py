@@ -141,6 +141,8 @@ class Deviation(NamedTuple):
     widths: Float[Any, "R Q"]
     """Factor of `measured` for each of LEVELS: effect -+ factor x quantile of the normal
     distribution x `measured` is to cover that share of measurements."""
+    effect_widths: Float[Any, "R Q"]
+    """The same factors of `effect`, for the share of true effects."""
 
 
 class Validation(NamedTuple):

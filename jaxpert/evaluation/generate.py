@@ -47,6 +47,8 @@ class Effects(NamedTuple):
     """Monte-Carlo standard error of `effect`, from groups of particles; 0 for a model that predicts
     means."""
     moments: Moments
+    seed_sd: Float[np.ndarray, "R G"] | None = None
+    """Standard deviation of `effect` between the seeds that it is the mean of; None of one."""
 
 
 class Sums(NamedTuple):

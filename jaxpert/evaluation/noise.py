@@ -10,6 +10,9 @@ from jaxtyping import Float
 from jaxpert.core.types import Dataset
 from jaxpert.data.moments import Pseudobulk
 
+LENT = 10
+"""Cells that the variance within all conditions counts for, beside those of a condition."""
+
 
 class Noise(NamedTuple):
     """Squared standard errors; the variance of an effect is `condition` + `share` x `control`."""
@@ -45,15 +48,17 @@ def noise_of(pseudobulk: Pseudobulk, control: int) -> Noise | None:
     """Noise of the effects of a pseudobulk with variances; None where it has none, or fewer than
     two control cells.
 
-    A condition of a single cell has no variance of its own: it gets the mean variance within all
-    conditions.
+    The variance of a condition's cells is drawn towards that within all conditions, the more the
+    fewer they are; a single cell has none of its own.
     """
     variance, cells = pseudobulk.variance, pseudobulk.cells
     if variance is None or cells[control] < 2:
         return None
     freedom = np.maximum(cells - 1, 0)[:, None]
     pooled = (freedom * np.nan_to_num(variance)).sum(0) / freedom.sum()
-    within = np.where(cells[:, None] > 1, variance, pooled)
+    # The variance of a few cells is known badly, and is 0 where none of them has a count. It is
+    # drawn towards that within all conditions, as if LENT more cells had the latter.
+    within = (freedom * np.nan_to_num(variance) + LENT * pooled) / (freedom + LENT)
     # se^2 = s^2 / n (docs/evaluation.md, "Ceiling").
     condition = within / np.where(cells > 0, cells, np.nan)[:, None]
     share = np.ones(len(cells))

@@ -17,8 +17,20 @@ def pseudobulk(cells, variance, matched=None):
 def test_errors_are_variances_over_cells_and_add_up():
     noise = noise_of(pseudobulk([8, 4, 2], [16.0, 2.0, 6.0]), 0)
     assert noise is not None
-    assert noise.condition.ravel().tolist() == [2, 0.5, 3] and noise.control.tolist() == [2]
-    assert noise.total().ravel().tolist() == [4, 2.5, 5]
+    # (7 x 16 + 3 x 2 + 1 x 6) / 11 within all conditions, lent to each as that of 10 cells.
+    within = np.array([7 * 16 + 10 * 124 / 11, 3 * 2 + 10 * 124 / 11, 6 + 10 * 124 / 11])
+    own = within / [17, 13, 11] / [8, 4, 2]
+    np.testing.assert_allclose(noise.condition.ravel(), own)
+    assert noise.control.tolist() == [2]
+    np.testing.assert_allclose(noise.total().ravel(), own + 2)
+
+
+def test_many_cells_keep_their_own_variance_and_silent_ones_are_not_sure():
+    noise = noise_of(pseudobulk([90_000, 90_000, 5], [4.0, 1.0, 0.0]), 0)
+    assert noise is not None
+    assert noise.condition[1, 0] == pytest.approx(1 / 90_000, rel=1e-3)
+    # Five cells without a count: nearly the variance within the others.
+    assert noise.condition[2, 0] == pytest.approx(10 / 14 * 2.5 / 5, rel=1e-3)
 
 
 def test_a_single_cell_takes_the_variance_within_the_others_and_none_has_none():
@@ -38,13 +50,14 @@ def test_controls_of_few_strata_are_less_sure():
     matched = Matched(np.zeros((2, 1)), np.zeros((2, 1)), np.array([8.0, 2.0]))
     noise = noise_of(pseudobulk([8, 4], [16.0, 4.0], matched), 0)
     assert noise is not None
-    # The control beside the condition is as sure as 2 cells: 16 / 2, and 4 / 4 of its own.
-    assert noise.total()[1, 0] == pytest.approx(9)
+    # The control beside the condition is as sure as 2 cells: 16 / 2; within both it is 12.4.
+    assert noise.total()[1, 0] == pytest.approx(8 + (3 * 4 + 10 * 12.4) / 13 / 4)
 
 
 def test_errors_are_those_of_repeated_measurements():
     rng = np.random.default_rng(0)
-    rates = rng.gamma(2, 2, size=(2, 6))
+    # A perturbation changes some genes, and with the rate the variance.
+    rates = rng.gamma(2, 2, size=6) * np.array([np.ones(6), [1.3, 0.8, 1, 1, 1, 1]])
     condition = np.repeat([0, 1], [30, 10])
     effects, stated = [], []
     for _ in range(300):

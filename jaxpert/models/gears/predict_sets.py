@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxpert.core import ensemble
+from jaxpert.core.ensemble import Ensemble
 from jaxpert.core.family import Problem
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError
@@ -29,7 +31,7 @@ from jaxpert.models.gears.named_sets import (
 from jaxpert.models.gears.nearest import rests_on_sets
 from jaxpert.models.gears.sets import Members, members_of
 from jaxpert.models.gears.setup import Gears
-from jaxpert.tasks.screen.intervals import calibrate
+from jaxpert.tasks.screen.intervals import calibrate, with_seeds
 from jaxpert.tasks.screen.predict import Prediction, listed, to_anndata
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def predict_sets(
 
 def predict(
     problem: Problem,
-    fitted: Fitted,
+    fitted: Fitted | Ensemble,
     names: str | Sequence[str],
     *,
     absent: str = "refuse",
@@ -145,25 +147,32 @@ def predict(
     parsed = parse_sets(dataset, names, separator)
     net = details_of(fitted.model)
     members = members_of(net, parsed, absent, signs)
-    predicted = predict_members(fitted, members)
+    seeds = [predict_members(one, members) for one in ensemble.members_of(fitted)]
     # From the natural logarithm to base 2, which predictions of all models have.
-    effect = np.asarray(predicted.effect, np.float64) / LN2
+    each = np.stack([np.asarray(one.effect, np.float64) for one in seeds]) / LN2
+    effect, seed_sd = each.mean(0), ensemble.between(each)
     moments = Moments(
         mean=np.asarray(net.spec.control_mean) / LN2 + effect,
         sd=np.full(effect.shape, np.nan),  # no cells are generated
         cells=np.ones(len(effect), np.int64),
     )
-    effects = Effects(effect, np.zeros_like(effect), moments)
+    effects = Effects(effect, np.zeros_like(effect), moments, seed_sd)
     rows = _treatment_rows(dataset, parsed)
     # A model of means is asked once, whatever the particles.
     calibration = calibrate(fitted, dataset, particles=2, library=1e4)
-    deviation = own = None
+    deviation = within = None
     if effect_deviation_of(net) is not None:
-        own = of_means(net, np.asarray(predicted.log_variance))
+        squares = [of_means(net, np.asarray(one.log_variance)) ** 2 for one in seeds]
+        within = np.mean(squares, axis=0)
+    own = with_seeds(within, seed_sd)
     if calibration is not None:
         deviation = calibration.deviation([frozenset(genes) for genes in parsed], own)
     nearest = rests_on_sets(net, parsed)
-    said = members.support, predicted.uncertainty, deviation, nearest, calibration
+    uncertainty = None
+    told = [one.uncertainty for one in seeds if one.uncertainty is not None]
+    if told:
+        uncertainty = np.mean(told, axis=0)
+    said = members.support, uncertainty, deviation, nearest, calibration
     return to_anndata(Prediction(names, rows, effects, *said), dataset)
 
 

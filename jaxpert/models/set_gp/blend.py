@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import optimize, stats
 
 from jaxpert.core.types import LEVELS
+from jaxpert.evaluation import deconvolution
 from jaxpert.models.set_gp.evidence import Evidence
 from jaxpert.models.set_gp.sets import GROUPS
 
@@ -65,18 +68,45 @@ def widths(
     """By how much standard deviations are multiplied for each level in every group, so that the
     normal interval covers that share of left-out values; 1 without evidence."""
     factors = np.ones((len(GROUPS) + 1, len(LEVELS)))
-    if evidence is None:
-        return factors
-    for group in range(len(GROUPS)):
-        rows = np.flatnonzero(evidence.group == group)
-        if not len(rows):
-            continue
-        blended = np.tensordot(weights[group], evidence.predicted[:, rows], 1)
-        error = np.abs(blended - effects[evidence.condition[rows]])
-        ratio = error / np.maximum(evidence.deviation[rows], np.finfo(float).tiny)
-        # Few conditions say little: their factor leans towards that of the process.
-        trust = len(rows) / (len(rows) + BORROWED)
+    for group, rows, error in _errors(evidence, effects, weights):
+        assert evidence is not None
+        ratio = np.abs(error) / np.maximum(evidence.deviation[rows], np.finfo(float).tiny)
         for level, share in enumerate(LEVELS):
             normal = stats.norm.ppf((1 + share) / 2)
-            factors[group, level] = (np.quantile(ratio, share) / normal) ** trust
+            factors[group, level] = (np.quantile(ratio, share) / normal) ** _trust(rows)
     return factors
+
+
+def effect_widths(
+    evidence: Evidence | None,
+    effects: Float[np.ndarray, "C G"],
+    errors: Float[np.ndarray, "C G"],
+    weights: Float[np.ndarray, "K B"],
+) -> Float[np.ndarray, "K Q"]:
+    """The same for true effects, from left-out measurements and the squared standard errors of
+    these."""
+    factors = np.ones((len(GROUPS) + 1, len(LEVELS)))
+    for group, rows, error in _errors(evidence, effects, weights):
+        assert evidence is not None
+        noise = errors[evidence.condition[rows]]
+        found = deconvolution.widths(error, evidence.variance[rows], noise)
+        factors[group] = found ** _trust(rows)
+    return factors
+
+
+def _errors(
+    evidence: Evidence | None, effects: Float[np.ndarray, "C G"], weights: Float[np.ndarray, "K B"]
+) -> Iterator[tuple[int, Int[np.ndarray, "n"], Float[np.ndarray, "n G"]]]:
+    """Blended minus measured effects of the left-out conditions of each group."""
+    if evidence is None:
+        return
+    for group in range(len(GROUPS)):
+        rows = np.flatnonzero(evidence.group == group)
+        if len(rows):
+            blended = np.tensordot(weights[group], evidence.predicted[:, rows], 1)
+            yield group, rows, blended - effects[evidence.condition[rows]]
+
+
+def _trust(rows: Int[np.ndarray, "n"]) -> float:
+    """Few conditions say little: their factor leans towards that of the process."""
+    return len(rows) / (len(rows) + BORROWED)

@@ -34,13 +34,18 @@ class Evidence(NamedTuple):
     predicted: Float[np.ndarray, "B L G"]
     deviation: Float[np.ndarray, "L G"]
     """Standard deviation of a new measurement, by the process."""
+    variance: Float[np.ndarray, "L G"]
+    """Of the effect, by the process."""
 
 
 Refit = Callable[
     [Bool[np.ndarray, "C"]],
-    tuple[Mapping[str, Callable[[np.ndarray], np.ndarray]], Callable[[np.ndarray], np.ndarray]],
+    tuple[
+        Mapping[str, Callable[[np.ndarray], np.ndarray]],
+        Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    ],
 ]
-"""used -> predictors of effects by name, and what gives the standard deviations."""
+"""used -> predictors of effects by name, and what gives `Evidence.deviation` and `variance`."""
 
 
 def left_out(
@@ -73,14 +78,17 @@ def gather(
     seed: int = 0,
 ) -> Evidence | None:
     """Predictions of left-out training conditions; None where there are too few to leave out."""
-    group, condition, predicted, deviation = [], [], [], []
+    group, condition, predicted = [], [], []
+    deviation, variance = [], []
     for used in left_out(sets, folds, np.random.default_rng(seed)):
         out = np.flatnonzero(~used)
         predictors, spread = refit(used)
         group.append(np.asarray(groups_of(sets[out], known_of(sets[used]))))
         condition.append(out)
         predicted.append({name: predict(sets[out]) for name, predict in predictors.items()})
-        deviation.append(spread(sets[out]))
+        measured, effect = spread(sets[out])
+        deviation.append(measured)
+        variance.append(effect)
     if not group:
         return None
     # A baseline that one fold does not allow has no place in the blend.
@@ -91,4 +99,5 @@ def gather(
         np.concatenate(condition),
         np.stack([np.concatenate([fold[name] for fold in predicted]) for name in names]),
         np.concatenate(deviation),
+        np.concatenate(variance),
     )

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from jaxpert.core import log
 from jaxpert.core.types import Dataset
 from jaxpert.evaluation import baselines as known_baselines
+from jaxpert.evaluation import deconvolution
 from jaxpert.evaluation.baselines.rule import Rule, predicted
 from jaxpert.evaluation.baselines.seen import training_of
 from jaxpert.evaluation.baselines.training import Inapplicable, control_of, seen_in
@@ -54,6 +55,8 @@ class Fitting(NamedTuple):
     """Of the process and then these, in every group of `evidence.GROUPS` and for trained sets."""
     widths: Float[Any, "K Q"]
     """Factors of standard deviations for each level of `LEVELS`."""
+    effect_widths: Float[Any, "K Q"]
+    """The same for true effects in place of measured ones."""
     runs: Stacked
     """Finished runs on top of the blend, of which there may be none."""
 
@@ -84,8 +87,8 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         whole, found = process.fit(of, everything, steps=settings.steps, **options)
         # A short search of their own made the parts surer of themselves than the whole is, and all
         # widths too large: left-out conditions have a say in the few hyperparameters alone.
-        again = partial(process.fit, of, steps=settings.steps, found=found, **options)
-        refit = partial(_refit, again, training, whole_rules, seen)
+        again = partial(process.fit, steps=settings.steps, found=found, **options)
+        refit = partial(_refit, partial(again, of), training, whole_rules, seen)
         left_out = None
         if settings.folds:
             left_out = evidence.gather(of.effects, of.sets, settings.folds, refit)
@@ -94,7 +97,14 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         run_weights = np.ones((len(weights), 1))
         if others is not None:
             run_weights = stack(others, seen, of.effects, of.sets, weights, names, refit)
+        trained = _trained_widths(of, again) if settings.folds else None
     factors = blend.widths(left_out, of.effects, weights)
+    # Where the noise is not known, nothing tells true effects from measured ones.
+    effect_factors = factors
+    if of.errors is not None:
+        effect_factors = blend.effect_widths(left_out, of.effects, of.errors, weights)
+    if trained is not None:
+        effect_factors[-1] = trained
     used = np.flatnonzero(weights[:, 1:].any(0)) + 1
     rules = [whole_rules[names[b]] for b in used]
     return Fitting(
@@ -106,6 +116,7 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         stacked=np.array([PREDICTORS.index(names[b]) for b in (0, *used)], float),
         weights=weights[:, [0, *used]],
         widths=factors,
+        effect_widths=effect_factors,
         runs=_stacked(training, others, run_weights),
     )
 
@@ -139,7 +150,10 @@ def _refit(
     candidates: Collection[str],
     seen: np.ndarray,
     used: Bool[np.ndarray, "C"],
-) -> tuple[dict[str, Callable[[np.ndarray], np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
+) -> tuple[
+    dict[str, Callable[[np.ndarray], np.ndarray]],
+    Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+]:
     """Predictors fitted to some of the training conditions (`evidence.Refit`)."""
     fitted, _ = again(used)
     cells = training.cells.copy()
@@ -151,11 +165,31 @@ def _refit(
     for name, rule in rules_of(fewer, candidates).items():
         predictors[name] = partial(_effects, rule)
 
-    def spread(sets: np.ndarray) -> np.ndarray:
+    def spread(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         made = process.predict_all(fitted, jnp.asarray(sets))
-        return np.sqrt(np.asarray(made.variance + made.noise))
+        return np.sqrt(np.asarray(made.variance + made.noise)), np.asarray(made.variance)
 
     return predictors, spread
+
+
+def _trained_widths(
+    of: process.Training, again: Callable[..., tuple[Process, Any]]
+) -> Float[np.ndarray, "Q"] | None:
+    """Widths of true effects of the training conditions themselves.
+
+    Measurements can be split in two without their cells: y + e and y - e, with e as large as the
+    known noise, are independent and twice as noisy. What is fitted to the first is held against the
+    second. None where the noise is not known.
+    """
+    if of.errors is None:
+        return None
+    split = np.sqrt(of.errors) * np.random.default_rng(0).standard_normal(of.errors.shape)
+    errors = 2 * of.errors
+    half = of._replace(effects=of.effects + split, errors=errors)
+    fitted, _ = again(half, np.ones(len(of.sets), bool))
+    made = process.predict_all(fitted, jnp.asarray(of.sets))
+    error = np.asarray(made.effect) - (of.effects - split)
+    return deconvolution.widths(error, np.asarray(made.variance), errors)
 
 
 def _effects(rule: Rule, sets: Float[np.ndarray, "R T"]) -> Float[np.ndarray, "R G"]:

@@ -143,6 +143,7 @@ def deviation(params: PyTree, state: PyTree, request: Request) -> Deviation:
         measured=jnp.sqrt(made.variance + made.noise),
         usual=jnp.sqrt(made.usual),
         widths=of.widths[group],
+        effect_widths=of.effect_widths[group],
     )
 
 

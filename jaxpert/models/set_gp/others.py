@@ -159,5 +159,6 @@ def stack(
         condition=out,
         predicted=predicted,
         deviation=np.zeros_like(blended),
+        variance=np.zeros_like(blended),
     )
     return blend.stacked(evidence, effects, len(predicted))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxpert.core.ensemble import Ensemble, between, members_of
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, Request
 from jaxpert.evaluation import generate, pseudobulk, strata
@@ -34,7 +35,7 @@ def make_request(
 
 
 def ask_effects(
-    fitted: Fitted,
+    fitted: Fitted | Ensemble,
     dataset: Dataset,
     treatment: Float[np.ndarray, "R T"],
     key: PRNGKeyArray,
@@ -42,7 +43,27 @@ def ask_effects(
     particles: int,
     library: float,
 ) -> generate.Effects:
-    """Predicted effects of rows of treatments, the control in front.
+    """Predicted effects of rows of treatments, the control in front; of several seeds those of
+    their mixture."""
+    parts = []
+    for member in members_of(fitted):
+        parts.append(_ask_one(member, dataset, treatment, key, particles, library))
+    if len(parts) == 1:
+        return parts[0]
+    share = np.full(len(treatment), 1 / len(parts))
+    mixed = generate.mixed([(share, part) for part in parts])
+    return mixed._replace(seed_sd=between(np.stack([part.effect for part in parts])))
+
+
+def _ask_one(
+    fitted: Fitted,
+    dataset: Dataset,
+    treatment: Float[np.ndarray, "R T"],
+    key: PRNGKeyArray,
+    particles: int,
+    library: float,
+) -> generate.Effects:
+    """The same of one model.
 
     A model that shifts given cells is asked in each stratum for itself, where effects are measured
     so (`evaluation.strata`): the effect of a condition is the mean over the strata of its cells.

@@ -9,19 +9,20 @@ widths.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
+from jaxpert.core.ensemble import Ensemble, members_of
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import LEVELS, Dataset, Deviation
 from jaxpert.data.moments import Pseudobulk
-from jaxpert.evaluation import pseudobulk
-from jaxpert.evaluation.conformal import FEWEST, widths
+from jaxpert.evaluation import conformal, deconvolution, pseudobulk
+from jaxpert.evaluation.conformal import FEWEST
 from jaxpert.evaluation.noise import noise_in
 from jaxpert.tasks.screen.asking import ask_effects, make_request
 from jaxpert.tasks.screen.kinds import NEVER_TRAINED, TRAINED, Known, kind_of, known_of, named_sets
@@ -41,6 +42,8 @@ class Calibration(NamedTuple):
     known: Known
     widths: Mapping[str, Float[np.ndarray, "Q"]]
     """By kind of perturbation (`kinds`), POOLED among them; kinds with too few have none."""
+    effect_widths: Mapping[str, Float[np.ndarray, "Q"]]
+    """The same for true effects in place of measured ones."""
     perturbations: Mapping[str, int]
     """Held out in validation, by kind."""
     usual: Float[np.ndarray, "G"]
@@ -49,11 +52,6 @@ class Calibration(NamedTuple):
     """Standard deviation of effects between training perturbations, without that error."""
     notes: tuple[str, ...] = ()
     """What is to be said of intervals that are not given, or not from their own kind."""
-
-    def widths_of(self, kind: str) -> Float[np.ndarray, "Q"]:
-        """Those of its kind, else of all never trained; NaN where these are too few too."""
-        own = self.widths.get(kind)
-        return self.widths.get(POOLED, np.full(len(LEVELS), np.nan)) if own is None else own
 
     def deviation(
         self, sets: Sequence[frozenset[str]], own: Float[np.ndarray, "R G"] | None
@@ -77,12 +75,19 @@ class Calibration(NamedTuple):
         # The control has an effect of 0, of which nobody is unsure.
         some = np.array([bool(genes) for genes in sets])[:, None]
         usual, effect = np.where(some, self.usual, 0), np.where(some, effect, 0)
-        factors = np.stack([self.widths_of(kind) for kind in kinds])
-        return Deviation(effect, np.sqrt(effect**2 + usual**2), usual, factors)
+        factors = np.stack([_width_of(kind, self.widths) for kind in kinds])
+        of_effects = np.stack([_width_of(kind, self.effect_widths) for kind in kinds])
+        return Deviation(effect, np.sqrt(effect**2 + usual**2), usual, factors, of_effects)
+
+
+def _width_of(kind: str, widths: Mapping[str, np.ndarray]) -> Float[np.ndarray, "Q"]:
+    """Those of its kind, else of all never trained; NaN where these are too few too."""
+    own = widths.get(kind)
+    return widths.get(POOLED, np.full(len(LEVELS), np.nan)) if own is None else own
 
 
 def calibrate(
-    fitted: Fitted, dataset: Dataset, *, particles: int, library: float
+    fitted: Fitted | Ensemble, dataset: Dataset, *, particles: int, library: float
 ) -> Calibration | None:
     """The calibration of a model without widths of its own; None for one that has them, and for
     data without training cells of the control.
@@ -99,7 +104,7 @@ def calibrate(
     held = _held_out(dataset, bulk)
     kinds = np.array([kind_of(genes, known) for genes in _sets(dataset, held)], object)
     counts = dict(Counter(kinds.tolist()))
-    made = Calibration(known, {}, counts, *_of_training(dataset), notes_of(counts))
+    made = Calibration(known, {}, {}, counts, *_of_training(dataset), notes_of(counts))
     # What is too little to say anything is not predicted either.
     trained = kinds == TRAINED
     enough = [which for which in (trained, ~trained) if which.sum() >= FEWEST]
@@ -107,19 +112,49 @@ def calibrate(
         return made
     used = np.concatenate([at_most(which) for which in enough])
     predicted, deviation = _predicted(fitted, dataset, made, held[used], particles, library)
-    away = _away(predicted, deviation, dataset, bulk, held[used])
-    return made._replace(widths=widths_by_kind(away, kinds[used]))
+    errors = _errors(predicted, deviation, dataset, bulk, held[used])
+    return made._replace(
+        widths=by_kind(conformal.widths, kinds[used], errors.away()),
+        effect_widths=_effect_widths(errors, kinds[used]),
+    )
 
 
 def effect_deviation(
-    fitted: Fitted, treatment: Float[np.ndarray, "R T"], key: PRNGKeyArray, library: float
+    fitted: Fitted | Ensemble,
+    treatment: Float[np.ndarray, "R T"],
+    key: PRNGKeyArray,
+    library: float,
+    seed_sd: Float[np.ndarray, "R G"] | None,
 ) -> Float[np.ndarray, "R G"] | None:
-    """`Model.effect_deviation` of rows of treatments."""
-    compute = fitted.model.effect_deviation
-    if compute is None:
-        return None
-    request = make_request(treatment, library=library)
-    return np.asarray(jax.jit(compute)(fitted.params, fitted.state, key, request))
+    """How unsure effects are of rows of treatments, by the model: `Model.effect_deviation`, and
+    `seed_sd` between several seeds; None where it says neither."""
+    compute, within = fitted.model.effect_deviation, None
+    if compute is not None:
+        request = make_request(treatment, library=library)
+        ask = jax.jit(compute)
+        squares = []
+        for member in members_of(fitted):
+            squares.append(np.asarray(ask(member.params, member.state, key, request)) ** 2)
+        within = np.mean(squares, axis=0)
+    return with_seeds(within, seed_sd)
+
+
+def with_seeds(
+    within: Float[np.ndarray, "R G"] | None, seed_sd: Float[np.ndarray, "R G"] | None
+) -> Float[np.ndarray, "R G"] | None:
+    """The standard deviation of a mixture of seeds: the mean variance of each, and that between
+    them."""
+    if seed_sd is None:
+        return None if within is None else np.sqrt(within)
+    if within is not None:
+        return np.sqrt(within + seed_sd**2)
+    # A gene in which all seeds agree by chance is not sure for that.
+    some = seed_sd.any(1)
+    raised = np.array(seed_sd, np.float64)
+    raised[some] = np.sqrt(
+        np.maximum(raised[some] ** 2, FLOOR * (raised[some] ** 2).mean(1, keepdims=True))
+    )
+    return raised
 
 
 def notes_of(perturbations: Mapping[str, int]) -> tuple[str, ...]:
@@ -149,18 +184,51 @@ def notes_of(perturbations: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def widths_by_kind(
-    away: Float[np.ndarray, "n G"], kinds: np.ndarray
+def by_kind(
+    widths: Callable[..., Float[np.ndarray, "Q"]],
+    kinds: np.ndarray,
+    *of: Float[np.ndarray, "n G"],
 ) -> dict[str, Float[np.ndarray, "Q"]]:
-    """`Calibration.widths` from |error| / standard deviation of perturbations of some kinds."""
-    made = {kind: widths(away[kinds == kind]) for kind in (TRAINED, *NEVER_TRAINED)}
+    """Widths from what is known of perturbations of some kinds, for each that has enough."""
+    rows = {kind: kinds == kind for kind in (TRAINED, *NEVER_TRAINED)}
     # Errors of trained perturbations are smaller, and so say nothing of others.
-    made[POOLED] = widths(away[kinds != TRAINED])
-    return {kind: factors for kind, factors in made.items() if np.isfinite(factors).all()}
+    rows[POOLED] = kinds != TRAINED
+    made = {}
+    for kind, those in rows.items():
+        factors = widths(*(part[those] for part in of))
+        if those.sum() >= FEWEST and np.isfinite(factors).all():
+            made[kind] = factors
+    return made
+
+
+class Errors(NamedTuple):
+    """Of predictions of perturbations that validation measures."""
+
+    error: Float[np.ndarray, "n G"]
+    variance: Float[np.ndarray, "n G"]
+    """That is claimed of the predicted effects."""
+    noise: Float[np.ndarray, "n G"] | None
+    """Of these very measurements, as where intervals are judged (`evaluation.coverage`); None
+    where it is not known."""
+    usual: Float[np.ndarray, "n G"]
+    """The same of what is usual in training."""
+
+    def away(self) -> Float[np.ndarray, "n G"]:
+        """By how many standard deviations measurements are missed."""
+        noise = self.usual if self.noise is None else self.noise
+        spread = np.sqrt(np.maximum(self.variance + noise, np.finfo(float).tiny))
+        return np.abs(self.error) / spread
+
+
+def _effect_widths(errors: Errors, kinds: np.ndarray) -> dict[str, Float[np.ndarray, "Q"]]:
+    # Where the noise is not known, nothing tells true effects from measured ones.
+    if errors.noise is None:
+        return by_kind(conformal.widths, kinds, errors.away())
+    return by_kind(deconvolution.widths, kinds, errors.error, errors.variance, errors.noise)
 
 
 def _predicted(
-    fitted: Fitted,
+    fitted: Fitted | Ensemble,
     dataset: Dataset,
     made: Calibration,
     held: Int[np.ndarray, "n"],
@@ -173,27 +241,25 @@ def _predicted(
     treatment = np.asarray(dataset.condition_treatments)[conditions]
     key = jax.random.fold_in(jax.random.key(0), Stream.CALIBRATE)
     asked = ask_effects(fitted, dataset, treatment, key, particles=particles, library=library)
-    own = effect_deviation(fitted, treatment, key, library)
+    own = effect_deviation(fitted, treatment, key, library, asked.seed_sd)
     deviation = made.scaled(_sets(dataset, conditions), own)
     return asked.effect[1:], Deviation(*(part[1:] for part in deviation))
 
 
-def _away(
+def _errors(
     predicted: Float[np.ndarray, "n G"],
     deviation: Deviation,
     dataset: Dataset,
     bulk: Pseudobulk,
     held: Int[np.ndarray, "n"],
-) -> Float[np.ndarray, "n G"]:
-    """By how many standard deviations predictions miss what validation cells show."""
+) -> Errors:
+    """How far predictions miss what validation cells show."""
     measured = pseudobulk.effects(bulk, dataset.control)[held]
     noise = noise_in(dataset, bulk)
-    squared = deviation.measured.astype(np.float64) ** 2
-    # The noise of these very cells, as where intervals are judged (`evaluation.coverage`).
-    if noise is not None:
-        squared = squared - deviation.usual**2 + np.nan_to_num(noise.total()[held])
-    spread = np.sqrt(np.maximum(squared, np.finfo(float).tiny))
-    return np.abs(predicted - measured) / spread
+    of_cells = None if noise is None else np.nan_to_num(noise.total()[held])
+    variance = np.asarray(deviation.effect, np.float64) ** 2
+    usual = np.asarray(deviation.usual, np.float64) ** 2
+    return Errors(predicted - measured, variance, of_cells, usual)
 
 
 def _of_training(dataset: Dataset) -> tuple[Float[np.ndarray, "G"], Float[np.ndarray, "G"]]:

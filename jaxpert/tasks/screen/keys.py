@@ -307,6 +307,10 @@ class EvaluationKeys:
         at_least=0,
         at_most=MOST,
     )
+    ensemble: bool = setting(
+        False,
+        "whether the seeds of train.seeds are one model, their mean, as unsure as they differ",
+    )
     likelihood: str = setting(
         "val",
         "split whose predictive IWELBO is computed; empty: none",

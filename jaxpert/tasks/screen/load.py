@@ -34,6 +34,7 @@ def load(config: ScreenConfig, family: Family, others: Mapping[str, Family]) -> 
     Raises InputError for data that cannot be read or cannot carry what the config asks for.
     """
     _check_others(config, others)
+    _check_ensemble(config)
     _check_particles(config)
     dataset, truth = load_dataset(config)
     check_effects(config.model.name, dataset, family, others)
@@ -335,6 +336,14 @@ def _check_others(config: ScreenConfig, others: Mapping[str, Family]) -> None:
                 f"evaluation.scores_of names {name!r}, expected some of {', '.join(known)}: "
                 "correct it"
             )
+
+
+def _check_ensemble(config: ScreenConfig) -> None:
+    if config.evaluation.ensemble and config.train.seeds < 2:
+        raise InputError(
+            f"evaluation.ensemble is True and train.seeds is {config.train.seeds}, expected "
+            "several seeds to take the mean of: set train.seeds=5"
+        )
 
 
 def _check_particles(config: ScreenConfig) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert import data
+from jaxpert.core.ensemble import Ensemble, members_of
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import LEVELS, SPLITS, Dataset, Deviation, InputError
@@ -88,7 +89,7 @@ def treatments_of(
 
 
 def predict_effects(
-    fitted: Fitted,
+    fitted: Fitted | Ensemble,
     dataset: Dataset,
     names: str | Sequence[str],
     *,
@@ -106,32 +107,35 @@ def predict_effects(
     # The control goes in front, since effects are minus the control that the model predicts.
     names = (control, *(name for name in listed(names) if name != control))
     treatment = treatments_of(dataset, names)
-    model, request = fitted.model, make_request(treatment, library=library)
+    first, model = members_of(fitted)[0], fitted.model
+    request = make_request(treatment, library=library)
     support = () if model.support is None else model.support(treatment)
     uncertainty = None
     if model.uncertainty is not None:
-        values = jax.jit(model.uncertainty)(fitted.params, fitted.state, request)
-        uncertainty = np.asarray(values)
+        ask = jax.jit(model.uncertainty)
+        each = [ask(one.params, one.state, request) for one in members_of(fitted)]
+        uncertainty = np.mean(each, axis=0)
     deviation = None
     if model.deviation is not None:
-        made = jax.jit(model.deviation)(fitted.params, fitted.state, request)
+        # Models that answer for it themselves learn nothing by seed.
+        made = jax.jit(model.deviation)(first.params, first.state, request)
         deviation = jax.tree.map(np.asarray, made)
     rests_on = ()
     if model.rests_on is not None:
-        rests_on = model.rests_on(fitted.params, fitted.state, treatment)
+        rests_on = model.rests_on(first.params, first.state, treatment)
     options: dict[str, Any] = {"particles": particles, "library": library}
     key = jax.random.fold_in(jax.random.key(seed), Stream.PREDICT)
     effects = ask_effects(fitted, dataset, treatment, key, **options)
     calibration = calibrate(fitted, dataset, **options) if intervals else None
     if calibration is not None:
-        own = effect_deviation(fitted, treatment, key, library)
+        own = effect_deviation(fitted, treatment, key, library, effects.seed_sd)
         deviation = calibration.deviation(named_sets(dataset, treatment), own)
     said = support, uncertainty, deviation, rests_on, calibration
     return Prediction(names, treatment, effects, *said)
 
 
 def predict(
-    fitted: Fitted, dataset: Dataset, perturbations: str | Sequence[str], **options: Any
+    fitted: Fitted | Ensemble, dataset: Dataset, perturbations: str | Sequence[str], **options: Any
 ) -> AnnData:
     """Predict perturbations, seen or not, alone or combined ("A+B"), as an AnnData of one row each.
 
@@ -141,10 +145,11 @@ def predict(
     none), `support` ("trained", or which treatments had no training cells) and, where the model has
     it, `uncertainty` (higher is less sure) and `rests_on`. Where the model or its validation
     perturbations say how sure it is, the layers `effect_sd` and `measured_sd` are standard
-    deviations of the effect and of a new measurement, and the columns `width_50`, `width_90` say
-    how many of them an interval takes (`core.types.Deviation`; NaN where nothing says);
-    `uns["intervals"]` says why there are none. Options as in `predict_effects`: particles, library,
-    seed.
+    deviations of the effect and of a new measurement; the columns `effect_width_50` and
+    `effect_width_90`, `width_50` and `width_90` say how many of them an interval takes
+    (`core.types.Deviation`; NaN where nothing says); `uns["intervals"]` says why there are none.
+    Of several seeds (`ensemble_of`) it is the mean, and the layer `effect_seed_sd` says how far
+    they differ. Options as in `predict_effects`: particles, library, seed.
 
     Example:
         predicted = jaxpert.predict(fitted, cells, ["KLF1", "KLF1+FAR2"])
@@ -170,16 +175,15 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     if prediction.uncertainty is not None:
         columns["uncertainty"] = prediction.uncertainty
     layers = {"effect": effects.effect, "effect_error": effects.error, "sd": effects.moments.sd}
+    if effects.seed_sd is not None:
+        layers["effect_seed_sd"] = effects.seed_sd
     if prediction.rests_on:
         columns["rests_on"] = list(prediction.rests_on)
     if prediction.deviation is not None:
         layers["effect_sd"] = prediction.deviation.effect
         layers["measured_sd"] = prediction.deviation.measured
-        widths = prediction.deviation.widths.T
-        # Standard deviations without any width are no intervals.
-        if np.isfinite(widths).any():
-            names = [f"width_{level:.0%}".rstrip("%") for level in LEVELS]
-            columns |= dict(zip(names, widths, strict=True))
+        columns |= _widths("width", prediction.deviation.widths)
+        columns |= _widths("effect_width", prediction.deviation.effect_widths)
     said = {}
     if prediction.calibration is not None and prediction.calibration.notes:
         said["intervals"] = "; ".join(prediction.calibration.notes)
@@ -190,6 +194,15 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
         layers={name: values.astype(np.float32) for name, values in layers.items()},
         uns={"scale": SCALE_WORDS[dataset.scale], "data": dataset.name, **said},
     )
+
+
+def _widths(name: str, widths: Float[np.ndarray, "R Q"]) -> dict[str, Any]:
+    """Columns of the factors at each level; none without a single one, since standard deviations
+    alone are no intervals."""
+    if not np.isfinite(widths).any():
+        return {}
+    names = [f"{name}_{level:.0%}".rstrip("%") for level in LEVELS]
+    return dict(zip(names, widths.T, strict=True))
 
 
 def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:

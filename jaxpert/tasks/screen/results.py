@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxpert import data
 from jaxpert.core import log
+from jaxpert.core.ensemble import Ensemble, ensemble_of, members_of
 from jaxpert.core.family import Family, Problem, Results
 from jaxpert.core.fit import Fitted, pick_seed
 from jaxpert.core.types import Dataset
@@ -85,7 +86,8 @@ def evaluate_run(
     # Only at the run's own labels does the model rest on the same cells as its namesake.
     measured[own] = beside_itself(measured[own], fitted.model.name, trained)
     scored = _score_all(config, measured, seeds, predictions)
-    first, prediction = next(iter(seeds.values())), predictions[config.seed]
+    # What has no mean over seeds (latents, generated cells) is that of the first.
+    first, prediction = members_of(seeds[config.seed])[0], predictions[config.seed]
     # Scores are made for the run's own threshold and first seed before all others.
     of = next(iter(measured.values()))
     metrics = scored[0].scores | {"scores": [one.entry() for one in scored]}
@@ -154,7 +156,11 @@ def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
         found = {part: {**found[part], **tested[part]} for part in found}
     if measured.planted is not None:
         # The truth has no noise, so that the deviation is that of the effect alone.
-        alone = deviation._replace(measured=deviation.effect, usual=0 * deviation.usual)
+        alone = deviation._replace(
+            measured=deviation.effect,
+            usual=0 * deviation.usual,
+            widths=deviation.effect_widths,
+        )
         truth = coverage(predicted._replace(deviation=alone), measured.planted, subsets)
         planted = {f"planted, {name}": part for name, part in truth["model"].items()}
         found["model"] |= planted
@@ -162,11 +168,14 @@ def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
     return found
 
 
-def seeds_of(config: ScreenConfig, fitted: Fitted) -> dict[int, Fitted]:
-    """Every trained seed by its number: `seed`, `seed` + 1 ..."""
+def seeds_of(config: ScreenConfig, fitted: Fitted) -> dict[int, Fitted | Ensemble]:
+    """Every trained seed by its number: `seed`, `seed` + 1 ...; with `evaluation.ensemble` all of
+    them under the first."""
     count = config.train.seeds
     if count == 1:
         return {config.seed: fitted}
+    if config.evaluation.ensemble:
+        return {config.seed: ensemble_of(fitted)}
     return {config.seed + i: pick_seed(fitted, i) for i in range(count)}
 
 
@@ -190,7 +199,7 @@ def over_seeds(scores: list[dict[str, Any]]) -> dict[str, Any]:
 def _score_all(
     config: ScreenConfig,
     measured: Mapping[int, Measured],
-    seeds: Mapping[int, Fitted],
+    seeds: Mapping[int, Fitted | Ensemble],
     predictions: Mapping[int, Prediction],
 ) -> list[_Scored]:
     """Scores beside the baselines and quality of generated cells, of each seed at each
@@ -199,7 +208,7 @@ def _score_all(
     for multiplier, of in measured.items():
         for seed, single in seeds.items():
             scores = score(of, predictions[seed], seed)
-            quality = _quality(config, of.dataset, single, seed)
+            quality = _quality(config, of.dataset, members_of(single)[0], seed)
             scored.append(_Scored(seed, multiplier, scores, quality))
     return scored
 

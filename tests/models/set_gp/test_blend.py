@@ -18,6 +18,7 @@ def made(rng, *, better: bool, conditions=40, genes=50):
         np.arange(conditions),
         np.stack(predictors),
         np.full(truth.shape, 0.5),
+        np.full(truth.shape, 0.2),
     )
     return found, truth
 
@@ -80,3 +81,17 @@ def test_groups_say_what_a_set_is_to_training():
     )
     groups = np.asarray(sets.groups_of(asked, sets.known_of(trained)))
     np.testing.assert_array_equal(groups, [0, 1, 1, 2, 3, sets.TRAINED, sets.TRAINED])
+
+
+def test_widths_of_true_effects_leave_the_noise_of_measurements_out():
+    rng = np.random.default_rng(2)
+    found, truth = made(rng, better=False, conditions=200)
+    noise = np.full(truth.shape, 0.09)
+    noisy = truth + 0.3 * rng.standard_normal(truth.shape)
+    weights = blend.stacked(found, noisy, 2)
+    factors = blend.effect_widths(found, noisy, noise, weights)
+    error = np.abs(np.tensordot(weights[1], found.predicted, 1) - truth)
+    # The claim is a variance of 0.2, and the error about 0.05.
+    assert factors[1, 1] < 0.35
+    assert (error <= 1.645 * factors[1, 1] * np.sqrt(found.variance)).mean() > 0.85
+    np.testing.assert_array_equal(factors[0], [1, 1])

@@ -9,7 +9,7 @@ import pytest
 
 import jaxpert
 from jaxpert import data
-from jaxpert.evaluation import pseudobulk
+from jaxpert.evaluation import conformal, pseudobulk
 from jaxpert.evaluation.compare import subsets
 from jaxpert.evaluation.conformal import FEWEST
 from jaxpert.evaluation.coverage import Predicted, coverage
@@ -134,7 +134,7 @@ def test_kinds_with_enough_perturbations_have_widths_of_their_own():
     near, far = np.full((FEWEST, 5), 0.5), np.full((FEWEST, 5), 2.0)
     single, several = kinds.SINGLE, kinds.NEVER_TRAINED[3]
     of_kind = np.array([single] * FEWEST + [several] * (FEWEST - 1), object)
-    made = intervals.widths_by_kind(np.vstack([near, far[1:]]), of_kind)
+    made = intervals.by_kind(conformal.widths, of_kind, np.vstack([near, far[1:]]))
     assert set(made) == {single, intervals.POOLED}
     assert (made[single] < made[intervals.POOLED])[1]
 
