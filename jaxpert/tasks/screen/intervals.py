@@ -111,11 +111,11 @@ def calibrate(
     if not enough:
         return made
     used = np.concatenate([at_most(which) for which in enough])
-    predicted, deviation = _predicted(fitted, dataset, made, held[used], particles, library)
+    predicted, deviation, own = _predicted(fitted, dataset, made, held[used], particles, library)
     errors = _errors(predicted, deviation, dataset, bulk, held[used])
     return made._replace(
         widths=by_kind(conformal.widths, kinds[used], errors.away()),
-        effect_widths=_effect_widths(errors, kinds[used]),
+        effect_widths=_effect_widths(errors, kinds[used], own),
     )
 
 
@@ -220,9 +220,13 @@ class Errors(NamedTuple):
         return np.abs(self.error) / spread
 
 
-def _effect_widths(errors: Errors, kinds: np.ndarray) -> dict[str, Float[np.ndarray, "Q"]]:
-    # Where the noise is not known, nothing tells true effects from measured ones.
-    if errors.noise is None:
+def _effect_widths(
+    errors: Errors, kinds: np.ndarray, own: bool
+) -> dict[str, Float[np.ndarray, "Q"]]:
+    # Where the noise is not known, nothing tells true effects from measured ones. Where the model
+    # does not say itself (`own`) which effects it is unsure of, the errors of quiet genes are far
+    # above what training leads to expect and far below the noise, so that nothing shows them.
+    if errors.noise is None or not own:
         return by_kind(conformal.widths, kinds, errors.away())
     return by_kind(deconvolution.widths, kinds, errors.error, errors.variance, errors.noise)
 
@@ -234,8 +238,9 @@ def _predicted(
     held: Int[np.ndarray, "n"],
     particles: int,
     library: float,
-) -> tuple[Float[np.ndarray, "n G"], Deviation]:
-    """Effects of validation perturbations and how unsure they are, but for widths."""
+) -> tuple[Float[np.ndarray, "n G"], Deviation, bool]:
+    """Effects of validation perturbations, how unsure they are, but for widths, and whether the
+    model says that itself."""
     # The control goes in front, since effects are minus the control that the model predicts.
     conditions = np.concatenate([[dataset.control], held])
     treatment = np.asarray(dataset.condition_treatments)[conditions]
@@ -243,7 +248,8 @@ def _predicted(
     asked = ask_effects(fitted, dataset, treatment, key, particles=particles, library=library)
     own = effect_deviation(fitted, treatment, key, library, asked.seed_sd)
     deviation = made.scaled(_sets(dataset, conditions), own)
-    return asked.effect[1:], Deviation(*(part[1:] for part in deviation))
+    without_control = Deviation(*(part[1:] for part in deviation))
+    return asked.effect[1:], without_control, own is not None
 
 
 def _errors(
