@@ -129,6 +129,7 @@ def features_in(training: Training, rank: int) -> Features:
         left=jnp.asarray(left),
         identity=jnp.eye(genes) if shares else jnp.zeros((genes, 0)),
         sets=jnp.asarray(training.sets),
+        first=jnp.asarray(training.sets.argmax(1)),
         single=jnp.asarray(single.astype(np.float64)),
         used=jnp.ones(len(training.sets)),
     )
