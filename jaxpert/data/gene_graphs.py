@@ -59,8 +59,14 @@ def add_graphs(
         aliases: other names of genes (`data.read_aliases`), by which edges find the perturbed ones.
         coexpression: whether to make that graph.
         neighbours: most neighbours of a gene, in both graphs.
-        jaccard, correlation: values above which there is an edge.
-        signed, all_cells: see `coexpression_graph`.
+        jaccard: value above which there is an edge of "ontology".
+        correlation: value above which there is an edge of "coexpression".
+        signed: see `coexpression_graph`.
+        all_cells: see `coexpression_graph`.
+
+    Example:
+        terms = jaxpert.read_terms("annotations.gmt.gz")
+        cells = jaxpert.add_graphs(cells, terms=terms)
     """
     linked: dict[str, NamedGraph] = {}
     if coexpression:
@@ -125,7 +131,11 @@ def _further_nodes(
 
 def drop_unannotated(dataset: Dataset, terms: Mapping[str, Collection[str]]) -> Dataset:
     """Leave out the cells of conditions with a perturbed gene that has no terms, as published; a
-    note names them."""
+    note names them.
+
+    Example:
+        cells = jaxpert.drop_unannotated(cells, jaxpert.read_terms("annotations.gmt.gz"))
+    """
     lost = np.array([name not in terms for name in dataset.treatments], bool)
     if lost.all():
         raise InputError(

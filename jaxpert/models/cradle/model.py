@@ -145,7 +145,7 @@ def programs(spec: Spec, **settings):
     return partial(model, net), partial(guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """CRADLE-VAE for the data that `spec` describes.
 
     The data need quality labels. Source: Baek et al. 2024; what differs from the published code is

@@ -34,7 +34,7 @@ def programs(spec: Spec, **settings):
     return partial(additive.model, net), partial(additive.guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """SAMS-VAE for the data that `spec` describes.
 
     Source: Bereket and Karaletsos 2023; see docs/models/cradle.md, SAMS-VAE.

@@ -208,7 +208,12 @@ def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
 def embed_cells(
     fitted: Fitted, dataset: Dataset, rows: np.ndarray, *, batch_size: int = 512, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Named posterior-mean latents of the given cells, in their order."""
+    """Named posterior-mean latents of the given cells, in their order.
+
+    Example:
+        latents = jaxpert.embed_cells(fitted, cells, np.arange(100))
+        latents["basal"].shape
+    """
     if fitted.model.embed is None:
         raise InputError(
             "this model has no latent space to embed cells in, expected one that has: set "
