@@ -28,6 +28,8 @@ _RENAMED = {
     "prepare_rows": ("jaxpert.tasks.translation.prepare", "prepare"),
 }
 """Public names that are longer than the functions', which stand among their own kind."""
+_MODULES = {"simulate": "jaxpert.simulate", "plot": "jaxpert.app.plot"}
+"""A package that can be called, and functions that are called by their module's name."""
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names} | _RENAMED
 
 
@@ -36,8 +38,8 @@ def __getattr__(name: str):
 
     Beside the functions, every model has its module here: `jaxpert.gears.build`.
     """
-    if name == "simulate":  # a package that can be called
-        return importlib.import_module("jaxpert.simulate")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name in _HOME:
         home, own = _HOME[name]
         return getattr(importlib.import_module(home), own)
@@ -50,4 +52,4 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     families = importlib.import_module("jaxpert.app.families")
-    return sorted((*_HOME, "simulate", *families.models()))
+    return sorted((*_HOME, *_MODULES, *families.models()))
