@@ -6,7 +6,7 @@ PYTEST_WORKERS ?= 2
 SECONDS ?= 3600
 SEED ?= 0
 
-.PHONY: demo test quick lint docs bench errors campaign clean
+.PHONY: demo test quick lint docs notebooks bench errors campaign clean
 
 demo: .venv/.ready
 	$(BIN)/python experiments/main.py --config=configs/cradle_norman.py:demo --workdir=runs/demo
@@ -25,6 +25,10 @@ lint: .venv/.ready
 # the site, in build/docs: a link that leads nowhere or a page that is not built is an error
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# runs the tutorials anew and keeps their outputs
+notebooks: .venv/.docs
+	PYTHONPATH=$(CURDIR) $(BIN)/python docs/run_tutorials.py $(NAMES)
 
 bench: .venv/.ready
 	$(BIN)/python -m benchmarks

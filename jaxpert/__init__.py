@@ -15,6 +15,8 @@ _HOMES = {
     "jaxpert.app.score": ("score",),
     "jaxpert.app.python": ("make_spec", "fit", "predict", "evaluate", "save", "load"),
     "jaxpert.tasks.screen.predict": ("embed_cells",),
+    "jaxpert.tasks.screen.measured_table": ("measured_effects",),
+    "jaxpert.tasks.translation.doses": ("load_doses",),
     "jaxpert.tasks.translation.lines": ("load_lines",),
     "jaxpert.models.cradle.remove_artifacts": ("remove_artifacts",),
     "jaxpert.models.cradle.clean_cells": ("clean_cells",),
@@ -26,6 +28,7 @@ _RENAMED = {
     "load_screen": ("jaxpert.data", "load"),
     "read_effects": ("jaxpert.data.effects_table", "read_table"),
     "prepare_rows": ("jaxpert.tasks.translation.prepare", "prepare"),
+    "prepare_doses": ("jaxpert.tasks.translation.doses", "prepare"),
 }
 """Public names that are longer than the functions', which stand among their own kind."""
 _MODULES = {"simulate": "jaxpert.simulate", "plot": "jaxpert.app.plot"}

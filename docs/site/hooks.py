@@ -16,6 +16,7 @@ OUTSIDE = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 CITED = re.compile(r"(?<!\[)`docs/([\w/]+\.(?:md|ipynb))`")
 FENCE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
+PAGE_LINK = re.compile(r'href="((?:\.\./)?[\w/]+)\.(?:md|ipynb)')
 ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&"}
 
 
@@ -35,9 +36,17 @@ def link(target, place):
     return f"[`docs/{target}`]({posixpath.relpath(target, posixpath.dirname(place) or '.')})"
 
 
-def on_page_content(html, **_):
-    """Formulas as MathML, which browsers show without a script."""
+def on_page_content(html, page, **_):
+    """Formulas as MathML, which browsers show without a script; links of notebooks, which are not
+    rewritten as those of pages are."""
+    if page.file.src_uri.endswith(".ipynb"):
+        html = PAGE_LINK.sub(page_link, html)
     return FORMULA.sub(formula, html)
+
+
+def page_link(match):
+    """A link to a page's file as one to the page; a test looks whether the file exists."""
+    return f'href="{match[1].replace("README", "index")}.html'
 
 
 def formula(match):

@@ -6,6 +6,7 @@ SAMS-VAE with every mask entry 1; q(E_t) are free normals (docs/models/cradle.md
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from jaxpert.core.types import Model, Spec
 from jaxpert.models.cradle import additive

@@ -14,6 +14,7 @@ standardised by 1.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpyro

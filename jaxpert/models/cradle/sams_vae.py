@@ -8,6 +8,7 @@ not used (docs/models/cradle.md, SAMS-VAE).
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from jaxpert.core.types import Model, Spec
 from jaxpert.models.cradle import additive

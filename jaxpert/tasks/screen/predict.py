@@ -162,7 +162,7 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     effects = prediction.effects
     columns: dict[str, Any] = {
         "condition": list(prediction.names),
-        "split": [_splits_of(dataset, row) for row in prediction.treatment],
+        "split": [splits_of(dataset, row) for row in prediction.treatment],
         "generated_cells": effects.moments.cells,
     }
     if prediction.support:
@@ -192,7 +192,7 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     )
 
 
-def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
+def splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
     """Splits with cells of the condition, joined by "+"; "dropped" where all of its cells are in
     none."""
     # Multi-hot rows are compared, so the order of names in a label does not matter.

@@ -75,7 +75,8 @@ def prepare(
         InputError: for settings out of range and batches that ComBat cannot adjust.
 
     Example:
-        prepared = prepare(load_lines("lines.h5ad"), split="perturbation", replicates=20)
+        cells = jaxpert.load_lines("lines.h5ad", perturbation="perturbation", line="line")
+        rows = jaxpert.prepare_rows(cells, split="perturbation", replicates=4, cells_per_draw=10)
     """
     s = PairSettings(**settings)
     _check(dataset, s)
