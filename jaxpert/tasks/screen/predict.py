@@ -212,7 +212,7 @@ def embed_cells(
 
     Example:
         latents = jaxpert.embed_cells(fitted, cells, np.arange(100))
-        latents["basal"].shape
+        latents["z_basal"].shape
     """
     if fitted.model.embed is None:
         raise InputError(
