@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+PARTS = ("train", "val", "test", "dropped")
+"""As `core.types.SPLITS`, which imports this module."""
+
 
 def of_dataset(dataset: Any) -> str:
     """Size, perturbations, split and what else a data set has."""
@@ -35,10 +38,25 @@ def of_dataset(dataset: Any) -> str:
 def _split(dataset: Any) -> str:
     if dataset.split is None:
         return "none yet (jaxpert.add_split)"
-    counts = np.bincount(dataset.split, minlength=4)
-    names = ("train", "val", "test", "dropped")
-    parts = [f"{count:,} {name}" for name, count in zip(names, counts, strict=True) if count]
+    counts = np.bincount(dataset.split, minlength=len(PARTS))
+    parts = [f"{count:,} {name}" for name, count in zip(PARTS, counts, strict=True) if count]
     return ", ".join(parts)
+
+
+def of_rows(prepared: Any) -> str:
+    """Paired rows of several lines, in numbers."""
+    dataset, pairs = prepared.dataset, prepared.pairs
+    sizes = np.bincount(pairs.part, minlength=len(PARTS))
+    parts = [f"{n:,} {name}" for n, name in zip(sizes, PARTS, strict=True) if n]
+    return "\n".join(
+        [
+            f"Rows of {dataset.name!r}: {len(pairs.part):,} pairs x {len(dataset.genes):,} genes",
+            f"  lines: {', '.join(prepared.pseudobulk.lines)}",
+            f"  perturbations: {len(dataset.conditions) - 1:,}",
+            f"  split: {', '.join(parts)}",
+            f"  notes: {len(prepared.notes)} (.notes)",
+        ]
+    )
 
 
 def of_spec(spec: Any) -> str:

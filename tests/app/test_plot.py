@@ -9,6 +9,8 @@ from PIL import Image
 
 import jaxpert
 from jaxpert.app import plot
+from jaxpert.core import readable
+from jaxpert.core.types import SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,15 @@ def test_data_and_models_are_shown_in_words(fitted):
     assert "cells fail at 5 MAD" in labelled
     assert repr(model).startswith("Fitted set_gp(") and "components=5" in repr(model.model)
     assert "8 perturbed ones" in repr(jaxpert.make_spec(cells))
+
+
+def test_rows_of_lines_are_shown_in_words():
+    adata, _ = jaxpert.simulate("lines_tiny")
+    cells = jaxpert.load_lines(adata, perturbation="perturbation", control="ctrl", line="line")
+    rows = jaxpert.prepare_rows(cells, split="none", replicates=2, cells_per_draw=5)
+    text = repr(rows)
+    assert "48 pairs x 200 genes" in text and "line1, line2, line3" in text and "48 train" in text
+
+
+def test_parts_are_those_of_data_sets():
+    assert readable.PARTS == SPLITS

@@ -97,6 +97,22 @@ def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
     assert jaxpert.evaluate(fitted, rows)["cycseq"]["model"]
 
 
+def test_python_of_data_forms_reads_a_screen(screen, tmp_path, monkeypatch):
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {"jaxpert": jaxpert}
+    exec(blocks("python", PAGES["guide/data"])[0], scope)
+    assert scope["cells"].strata == ("batch1", "batch2") and scope["cells"].quality is not None
+
+
+def test_a_config_of_ones_own_is_one(tmp_path):
+    (code,) = blocks("python", PAGES["guide/configs"])
+    (tmp_path / "mine.py").write_text(code)
+    raw, _ = training.parse([f"--config={tmp_path / 'mine.py'}", "--workdir=runs/mine"])
+    checked, _ = run.read(raw)
+    assert checked.model.name == "set_gp" and checked.data.perturbation == "gene"
+
+
 @pytest.mark.parametrize("argv", TRAINING, ids=" ".join)
 def test_training_commands_are_read_to_the_end(argv, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -139,11 +155,6 @@ def test_the_study_command_is_known(tmp_path, monkeypatch):
     assert cli.main(["study", "--family=cradle", *flags, "--only_tables"]) == 0
     assert (tmp_path / "runs/tables/tables.md").exists()
     assert '"study", "--family=cradle"' in (ROOT / "experiments/cradle_tables.py").read_text()
-
-
-@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
-def test_make_target_exists(command):
-    assert f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text()
 
 
 def test_named_files_exist_and_keys_are_known():

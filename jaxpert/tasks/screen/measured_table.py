@@ -52,7 +52,9 @@ def measured_effects(dataset: Dataset, perturbations: str | Sequence[str] | None
     columns = {
         "condition": [dataset.conditions[row] for row in rows],
         "cells": bulk.cells[rows],
-        "split": [splits_of(dataset, dataset.condition_treatments[row]) for row in rows],
+        "split": pandas.Categorical(
+            [splits_of(dataset, dataset.condition_treatments[row]) for row in rows]
+        ),
     }
     return anndata.AnnData(
         X=bulk.mean[rows].astype(np.float32),

@@ -162,11 +162,11 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     effects = prediction.effects
     columns: dict[str, Any] = {
         "condition": list(prediction.names),
-        "split": [splits_of(dataset, row) for row in prediction.treatment],
+        "split": pandas.Categorical([splits_of(dataset, row) for row in prediction.treatment]),
         "generated_cells": effects.moments.cells,
     }
     if prediction.support:
-        columns["support"] = list(prediction.support)
+        columns["support"] = pandas.Categorical(prediction.support)
     if prediction.uncertainty is not None:
         columns["uncertainty"] = prediction.uncertainty
     layers = {"effect": effects.effect, "effect_error": effects.error, "sd": effects.moments.sd}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpert.core import readable
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.files import shown
 from jaxpert.tasks.translation.align import COMBAT_CELLS, fit_alignment
@@ -49,6 +50,9 @@ class Prepared(NamedTuple):
     """The reference's moments, for `prepare` to align other data to it; None where there is no
     ComBat."""
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return readable.of_rows(self)
 
     def pair_numbers(self, split: str) -> Int[np.ndarray, "m"]:
         """Numbers of the pairs of one split."""
