@@ -6,7 +6,7 @@ PYTEST_WORKERS ?= 2
 SECONDS ?= 3600
 SEED ?= 0
 
-.PHONY: demo test quick lint bench errors campaign clean
+.PHONY: demo test quick lint docs notebooks bench errors campaign clean
 
 demo: .venv/.ready
 	$(BIN)/python experiments/main.py --config=configs/cradle_norman.py:demo --workdir=runs/demo
@@ -21,6 +21,14 @@ lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# the site, in build/docs: a link that leads nowhere or a page that is not built is an error
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# runs the tutorials anew and keeps their outputs
+notebooks: .venv/.docs
+	PYTHONPATH=$(CURDIR) $(BIN)/python docs/run_tutorials.py $(NAMES)
 
 bench: .venv/.ready
 	$(BIN)/python -m benchmarks
@@ -39,6 +47,10 @@ campaign: .venv/.ready
 	@command -v c++ >/dev/null || { echo "a C++ compiler is needed to install annoy (for scrublet): apt-get install g++" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+.venv/.docs: .venv/.ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	@touch $@
 
 clean:

@@ -16,6 +16,8 @@ _HOMES = {
     "jaxpert.app.python": ("make_spec", "fit", "predict", "evaluate", "save", "load"),
     "jaxpert.core.ensemble": ("ensemble_of",),
     "jaxpert.tasks.screen.predict": ("embed_cells",),
+    "jaxpert.tasks.screen.measured_table": ("measured_effects",),
+    "jaxpert.tasks.translation.doses": ("load_doses",),
     "jaxpert.tasks.translation.lines": ("load_lines",),
     "jaxpert.models.cradle.remove_artifacts": ("remove_artifacts",),
     "jaxpert.models.cradle.clean_cells": ("clean_cells",),
@@ -27,8 +29,11 @@ _RENAMED = {
     "load_screen": ("jaxpert.data", "load"),
     "read_effects": ("jaxpert.data.effects_table", "read_table"),
     "prepare_rows": ("jaxpert.tasks.translation.prepare", "prepare"),
+    "prepare_doses": ("jaxpert.tasks.translation.doses", "prepare"),
 }
 """Public names that are longer than the functions', which stand among their own kind."""
+_MODULES = {"simulate": "jaxpert.simulate", "plot": "jaxpert.app.plot"}
+"""A package that can be called, and functions that are called by their module's name."""
 _HOME = {name: (home, name) for home, names in _HOMES.items() for name in names} | _RENAMED
 
 
@@ -37,8 +42,8 @@ def __getattr__(name: str):
 
     Beside the functions, every model has its module here: `jaxpert.gears.build`.
     """
-    if name == "simulate":  # a package that can be called
-        return importlib.import_module("jaxpert.simulate")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name in _HOME:
         home, own = _HOME[name]
         return getattr(importlib.import_module(home), own)
@@ -51,4 +56,4 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     families = importlib.import_module("jaxpert.app.families")
-    return sorted((*_HOME, "simulate", *families.models()))
+    return sorted((*_HOME, *_MODULES, *families.models()))

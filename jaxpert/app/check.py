@@ -64,7 +64,7 @@ def check(source: Any, **columns: Any) -> Checked:
         InputError: for a file that cannot be read, and for an unknown key.
 
     Example:
-        print(jaxpert.check("screen.h5ad", perturbation="gene", control="non-targeting"))
+        print(jaxpert.check("screen.h5ad", perturbation="gene", control="ctrl"))
     """
     in_memory = not isinstance(source, str) and not hasattr(source, "__fspath__")
     given = dict(columns) if in_memory else columns | {"source": str(source)}

@@ -104,6 +104,10 @@ def fit(
     Raises:
         InputError: for an unknown option, one out of its range, or data that cannot carry the
             model.
+
+    Example:
+        model = jaxpert.set_gp.build(jaxpert.make_spec(cells))
+        fitted = jaxpert.fit(model, cells, epochs=1)
     """
     family, problem = family_of(model), problem_of(data)
     check_effects(model.name, problem.dataset, family, families.all_families())
@@ -140,6 +144,10 @@ def predict(
         control, `effect_error` its Monte-Carlo standard error, `sd` the spread over cells. `obs`
         says which splits hold cells of it, what stands behind it (`support`) and how unsure the
         model is, where it says so.
+
+    Example:
+        predicted = jaxpert.predict(fitted, cells, ["KLF1", "KLF1+FAR2"])
+        predicted.to_df(layer="effect").loc["KLF1+FAR2"].nlargest(10)
     """
     family, problem = family_of(fitted.model), problem_of(data)
     # One text is one name and not its letters.
@@ -153,6 +161,10 @@ def evaluate(fitted: Fitted, data: Data, *, seed: int = 0, **options: Any) -> di
 
     Returns the parts of metrics.json: "model", "baselines", "comparison", "verdict" and so on, and
     the scores of the model's paper by the name of its family.
+
+    Example:
+        scores = jaxpert.evaluate(fitted, cells)
+        print(scores["verdict"])
     """
     family, problem = family_of(fitted.model), problem_of(data)
     # Configs are tasks' own, so each is imported where its data are met.
@@ -170,6 +182,9 @@ def save(fitted: Fitted, data: Data, folder: str | Path) -> Path:
     """Save a fitted model with the data that it was fitted to; `load` reads it back.
 
     The folder holds parameters, settings and data, in files that run no code when they are read.
+
+    Example:
+        jaxpert.save(fitted, cells, "klf1")
     """
     model, folder = fitted.model, path_of(folder)
     # A model without a family could not be made again, so it is refused before writing.

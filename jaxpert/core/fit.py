@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxpert.core import optim, train
+from jaxpert.core import optim, readable, train
 from jaxpert.core.config import TrainKeys
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, Feed, Model, PyTree, TrainState
@@ -24,6 +24,9 @@ class Fitted(NamedTuple):
     train: TrainState | None = None
     """The whole training state, to go on from; None where it was not kept."""
     outcome: train.Outcome | None = None
+
+    def __repr__(self) -> str:
+        return readable.of_fitted(self)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -36,15 +37,26 @@ def progress(
 ) -> Iterator[Callable[..., None]]:
     """Show progress from `start` to `total`; yields `show(done, text="")`.
 
-    A bar with the time left on a terminal; elsewhere a plain line at most every `every` seconds.
+    A bar with the time left on a terminal and in notebooks; elsewhere a plain line at most every
+    `every` seconds.
     """
-    yield from (
-        _bar(total, start, unit) if sys.stderr.isatty() else _lines(total, start, unit, every)
-    )
+    if sys.stderr.isatty() or _in_notebook():
+        yield from _bar(total, start, unit)
+    else:
+        yield from _lines(total, start, unit, every)
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel takes what is printed."""
+    return type(sys.stderr).__module__ == "ipykernel.iostream"
 
 
 def _bar(total: int, start: int, unit: str) -> Iterator[Callable[..., None]]:
-    from tqdm import tqdm
+    # The bar of widgets needs a package that not every notebook has; a line of text works in all.
+    if _in_notebook() and importlib.util.find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm
+    else:
+        from tqdm import tqdm
 
     with tqdm(total=total, initial=start, unit=unit, dynamic_ncols=True, file=sys.stderr) as bar:
 

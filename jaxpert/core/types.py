@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxpert.core import readable
 from jaxpert.core.base import Base as Base
 from jaxpert.core.errors import InputError as InputError
 
@@ -99,6 +100,9 @@ class Spec:
     the data; empty where nothing would."""
     base: Base | None = None
     """For models that learn what is left over it; None for none."""
+
+    def __repr__(self) -> str:
+        return readable.of_spec(self)
 
 
 class Latent(NamedTuple):
@@ -228,6 +232,9 @@ class Model(NamedTuple):
     """What its functions close over, for code that knows this family."""
     base: Base | None = None
     """The predictor over which it learns what is left; None for none."""
+
+    def __repr__(self) -> str:
+        return readable.of_model(self)
 
 
 class Best(NamedTuple):
@@ -374,6 +381,9 @@ class Dataset:
     each row of `counts` is the effect of a condition, that of the control being zeros."""
     errors: Float[np.ndarray, "N G"] | None = None
     """Standard errors of a table of effects, 0 for the control; None where they are not known."""
+
+    def __repr__(self) -> str:
+        return readable.of_dataset(self)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of the cells in `split` ("all" for every cell)."""

@@ -4,7 +4,7 @@ data."""
 from jaxpert.data.blocks import in_blocks, make_batch
 from jaxpert.data.feeds import make_feed
 from jaxpert.data.gene_classes import of_dataset as gene_classes
-from jaxpert.data.gene_graphs import add_graphs, drop_unannotated
+from jaxpert.data.gene_graphs import add_graphs
 from jaxpert.data.ontology import read_terms
 from jaxpert.data.quality import (
     add_quality,
@@ -18,6 +18,7 @@ from jaxpert.data.read import read
 from jaxpert.data.sources import SOURCES, load, locate_annotations
 from jaxpert.data.spec import count_failed, make_spec, reference_profiles, split_tables
 from jaxpert.data.splits import add_split, drop_failed
+from jaxpert.data.subset import drop_unannotated
 from jaxpert.data.variable_genes import keep_variable
 from jaxpert.simulate import load_truth, pool_truth, save_truth, simulate, simulated_terms
 

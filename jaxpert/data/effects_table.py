@@ -62,6 +62,10 @@ def read_table(
     Raises:
         InputError: for a file that cannot be read, labels that cannot be understood or stand twice,
             effects that are not finite, a control with effects, conditions without standard error.
+
+    Example:
+        effects = jaxpert.add_split(jaxpert.read_effects("effects.csv"), kind="simulation")
+        model = jaxpert.set_gp.build(jaxpert.make_spec(effects))
     """
     rules = rules_of(
         label_rules.pop("control", "ctrl"), label_rules.pop("separator", "+"), **label_rules

@@ -16,7 +16,6 @@ from jaxpert.data.aliases import Aliases, annotation_advice, resolve
 from jaxpert.data.files import shown
 from jaxpert.data.moments import log_normalised_blocks
 from jaxpert.data.ontology import read_edges, terms_of
-from jaxpert.data.subset import keep_cells
 from jaxpert.nn.graphs import NamedGraph, from_edges, named_graph
 
 NEIGHBOURS = 20
@@ -59,8 +58,14 @@ def add_graphs(
         aliases: other names of genes (`data.read_aliases`), by which edges find the perturbed ones.
         coexpression: whether to make that graph.
         neighbours: most neighbours of a gene, in both graphs.
-        jaccard, correlation: values above which there is an edge.
-        signed, all_cells: see `coexpression_graph`.
+        jaccard: value above which there is an edge of "ontology".
+        correlation: value above which there is an edge of "coexpression".
+        signed: see `coexpression_graph`.
+        all_cells: see `coexpression_graph`.
+
+    Example:
+        terms = jaxpert.read_terms("annotations.gmt.gz")
+        cells = jaxpert.add_graphs(cells, terms=terms)
     """
     linked: dict[str, NamedGraph] = {}
     if coexpression:
@@ -121,28 +126,6 @@ def _further_nodes(
     chosen = {"perturbed": (), "measured": dataset.genes, "annotated": terms}[nodes]
     # A gene without terms shares none, so no edge could ever reach it.
     return {name for name in chosen if name in terms}
-
-
-def drop_unannotated(dataset: Dataset, terms: Mapping[str, Collection[str]]) -> Dataset:
-    """Leave out the cells of conditions with a perturbed gene that has no terms, as published; a
-    note names them."""
-    lost = np.array([name not in terms for name in dataset.treatments], bool)
-    if lost.all():
-        raise InputError(
-            f"none of the {len(lost)} perturbed genes of {dataset.name!r} "
-            f"({shown(dataset.treatments, 3)}) is annotated, expected the same gene names in both: "
-            "give an annotation file of the screen's species and naming (graphs.ontology)"
-            f"{annotation_advice(dataset, terms)}"
-        )
-    reason = (
-        "perturbed genes without annotation "
-        f"({shown(np.asarray(dataset.treatments, object)[lost])})"
-    )
-    if lost.any():
-        reason += annotation_advice(dataset, terms)
-    # Any such gene is enough (docs/models/gears.md, "Genes without annotation").
-    keep = ~(dataset.condition_treatments[:, lost] != 0).any(1)[dataset.condition]
-    return keep_cells(dataset, keep, reason)
 
 
 def coexpression_graph(

@@ -45,7 +45,11 @@ class Annotations(NamedTuple):
 
 
 def read_terms(path: str | Path, aspects: Collection[str] = ASPECTS) -> Terms:
-    """Annotation terms of each gene symbol; see `read_annotations`."""
+    """Annotation terms of each gene symbol, from a GMT, GAF or pickle file.
+
+    Example:
+        terms = jaxpert.read_terms("annotations.gmt.gz")
+    """
     return read_annotations(path, aspects).terms
 
 

@@ -118,6 +118,9 @@ def add_quality(
       seed: of the doublet simulation.
       doublet_group: call doublets in random groups of at most so many cells, to bound memory; None
           is all at once.
+
+    Example:
+        cells = jaxpert.add_quality(cells, multiplier=3, doublets="none")
     """
     if multiplier not in MULTIPLIERS:
         raise InputError(

@@ -62,6 +62,10 @@ def read(
     `InputError`, one sentence, for anything that cannot be used. Where genes are left out, the
     quality criteria are measured before, on all genes, and kept in `obs` as `unfiltered_*`
     (`add_quality` takes them from there).
+
+    Example:
+        cells = jaxpert.read("screen.h5ad", perturbation="gene", control="ctrl")
+        print("; ".join(cells.notes))
     """
     rules = rules_of(
         control, separator, perturbation=perturbation, guide_prefix=guide_prefix, **label_rules

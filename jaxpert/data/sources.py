@@ -82,6 +82,9 @@ def load(
           (adamson).
       **read_options: those of `read`, for paths and AnnData. Public screens are read by their own
         rules; options that are given with them are named in a note.
+
+    Example:
+        cells = jaxpert.load_screen("screen.h5ad", perturbation="gene")
     """
     if isinstance(source, str) and source in SOURCES:
         dataset = SOURCES[source].prepare(locate(source, folder), doublets=doublets)

@@ -62,6 +62,9 @@ def add_split(
     the conditions that training does not see, and held-out combinations with a treatment that it
     does not see; for splits by perturbation also the genes perturbed in both train and test, empty
     groups, and conditions of a single cell.
+
+    Example:
+        cells = jaxpert.add_split(cells, kind="combinations", seed=1)
     """
     if kind not in KINDS:
         raise InputError(

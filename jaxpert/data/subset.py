@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool
 
 from jaxpert.core.types import Dataset, InputError, Quality
+from jaxpert.data.aliases import annotation_advice
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.files import shown
 
@@ -76,3 +78,29 @@ def _chosen(names: tuple[str, ...], keep: Bool[np.ndarray, "n"]) -> tuple[str, .
 def _keep_quality(quality: Quality, keep: Bool[np.ndarray, "N"]) -> Quality:
     metrics = {name: values[keep] for name, values in quality.metrics.items()}
     return replace(quality, metrics=metrics, failed=quality.failed[keep])
+
+
+def drop_unannotated(dataset: Dataset, terms: Mapping[str, Collection[str]]) -> Dataset:
+    """Leave out the cells of conditions with a perturbed gene that has no terms, as published; a
+    note names them.
+
+    Example:
+        cells = jaxpert.drop_unannotated(cells, jaxpert.read_terms("annotations.gmt.gz"))
+    """
+    lost = np.array([name not in terms for name in dataset.treatments], bool)
+    if lost.all():
+        raise InputError(
+            f"none of the {len(lost)} perturbed genes of {dataset.name!r} "
+            f"({shown(dataset.treatments, 3)}) is annotated, expected the same gene names in both: "
+            "give an annotation file of the screen's species and naming (graphs.ontology)"
+            f"{annotation_advice(dataset, terms)}"
+        )
+    reason = (
+        "perturbed genes without annotation "
+        f"({shown(np.asarray(dataset.treatments, object)[lost])})"
+    )
+    if lost.any():
+        reason += annotation_advice(dataset, terms)
+    # Any such gene is enough (docs/models/gears.md, "Genes without annotation").
+    keep = ~(dataset.condition_treatments[:, lost] != 0).any(1)[dataset.condition]
+    return keep_cells(dataset, keep, reason)

@@ -54,8 +54,8 @@ def simulate(
         InputError: for settings that make no screen, or one with more counts than one matrix holds.
 
     Example:
-        adata, truth = simulate("tiny", cells=1000)
-        save_truth(truth, "truth.npz")
+        adata, truth = jaxpert.simulate("tiny", cells=1000)
+        jaxpert.simulate.save_truth(truth, "truth.npz")
     """
     settings = resolve(preset, overrides)
     # The expected number is checked, so that a hopeless request fails before anything is drawn.

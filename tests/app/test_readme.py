@@ -1,4 +1,5 @@
-"""The README is true: its Python runs, its commands run or are read to the end, its files exist."""
+"""The README and the first guides are true: their Python runs, their commands run or are read to
+the end, their files exist."""
 
 import re
 import shlex
@@ -16,10 +17,13 @@ from support import finished_run
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
+GUIDES = ("start", "guide/asking", "guide/configs", "guide/clusters", "guide/data")
+PAGES = {name: (ROOT / f"docs/{name}.md").read_text() for name in GUIDES}
+TEXT = "\n".join([README, *PAGES.values()])
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
 def commands() -> list[str]:
@@ -28,36 +32,52 @@ def commands() -> list[str]:
 
 
 def of_jaxpert() -> list[list[str]]:
-    """Arguments of every command of ours."""
-    return [shlex.split(c)[1:] for c in commands() if c.startswith(".venv/bin/jaxpert")]
+    """Arguments of every command of ours, $SEED filled in."""
+    ours = [c for c in commands() if re.match(r"(?:\.venv/bin/)?jaxpert ", c)]
+    return [shlex.split(c.replace("$SEED", "1"))[1:] for c in ours]
 
 
-TRAINING = [argv for argv in of_jaxpert() if argv[0] == "train"]
+TRAINING = [argv for argv in of_jaxpert() if argv[0] == "train" and "--config=NAME" not in argv]
 LONG = [argv for argv in of_jaxpert() if argv[0] == "benchmark"]
 """Commands that take minutes."""
-ASKING = [argv for argv in of_jaxpert() if argv[0] != "train" and argv not in LONG]
+ASKING = [argv for argv in of_jaxpert() if argv[0] not in ("train", "compare", "benchmark")]
+"""Commands on finished runs; what `compare` takes is in its own tests, its flags in test_docs."""
+QUICK = {
+    "figures": ["--cells=200", "--figures=4"],
+    "simulate": ["--settings=cells=600,genes=200,singles=8,pairs=6"],
+}
+"""Flags by which a command takes seconds."""
 
 
-def test_python_gives_predictions(tmp_path, monkeypatch):
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 120
+
+
+@pytest.fixture(scope="module")
+def screen():
+    """The screen of the README, its labels in the columns that the pages name."""
     adata, _ = data.simulate("tiny")
-    adata.write_h5ad(tmp_path / "screen.h5ad")
+    adata.obs["condition"] = adata.obs["gene"] = adata.obs["perturbation"]
+    return adata
+
+
+@pytest.mark.parametrize("text", [README, PAGES["start"]], ids=["README", "start"])
+def test_python_gives_predictions(text, screen, tmp_path, monkeypatch):
+    screen.write_h5ad(tmp_path / "screen.h5ad")
     monkeypatch.chdir(tmp_path)
-    code = blocks("python")[0]
-    assert len([line for line in code.splitlines() if line]) <= 9
-    # Fewer epochs and latents than a reader would take: what is asked is whether it runs.
-    quick = code.replace("epochs=20", "epochs=1, devices=1").replace(
-        "latent_dim=32", "latent_dim=8"
-    )
+    (code,) = blocks("python", text)
+    assert len([line for line in code.splitlines() if line]) <= 10
+    # Fewer components than a reader would take: what is asked is whether it runs.
+    quick = code.replace("make_spec(cells))", "make_spec(cells), components=4, folds=0)")
     assert quick != code
     scope: dict = {}
     exec(quick, scope)
-    predicted = scope["predicted"]
-    assert list(predicted.obs_names) == ["ctrl", "PERT001+PERT002"]
-    assert predicted.shape == (2, 200) and {"effect", "effect_error", "sd"} <= set(predicted.layers)
+    predicted, fitted, cells = scope["predicted"], scope["fitted"], scope["cells"]
+    asked = predicted.obs_names[1]
+    assert list(predicted.obs_names) == ["ctrl", asked] and asked.count("+") == 1
+    assert predicted.shape == (2, 200) and {"effect", "effect_sd", "sd"} <= set(predicted.layers)
     assert (predicted.layers["effect"][0] == 0).all() and predicted.layers["effect"][1].std() > 0
-    fitted, cells = scope["fitted"], scope["cells"]  # as they were loaded from "mine"
-    assert cells.genes == tuple(predicted.var_names)
-    again = jaxpert.predict(fitted, cells, "PERT001+PERT002")
+    again = jaxpert.predict(*jaxpert.load(jaxpert.save(fitted, cells, "again")), asked)
     np.testing.assert_array_equal(again.layers["effect"], predicted.layers["effect"])
 
 
@@ -66,7 +86,8 @@ def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
     adata.write_h5ad(tmp_path / "lines.h5ad")
     monkeypatch.chdir(tmp_path)
     scope: dict = {}
-    exec(blocks("python")[1].replace("epochs=2", "epochs=1, devices=1"), scope)
+    code = blocks("python", PAGES["guide/data"])[1]
+    exec(code.replace("epochs=2", "epochs=1, devices=1"), scope)
     predicted, fitted, rows = scope["predicted"], scope["fitted"], scope["rows"]
     assert predicted.n_obs >= 3 and predicted.shape[1] == len(rows.dataset.genes)
     assert np.isfinite(predicted.layers["effect"]).all()
@@ -74,6 +95,22 @@ def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
     repeated = jaxpert.predict(again, same_rows, "PERT001")
     np.testing.assert_array_equal(predicted.X, repeated.X)
     assert jaxpert.evaluate(fitted, rows)["cycseq"]["model"]
+
+
+def test_python_of_data_forms_reads_a_screen(screen, tmp_path, monkeypatch):
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {"jaxpert": jaxpert}
+    exec(blocks("python", PAGES["guide/data"])[0], scope)
+    assert scope["cells"].strata == ("batch1", "batch2") and scope["cells"].quality is not None
+
+
+def test_a_config_of_ones_own_is_one(tmp_path):
+    (code,) = blocks("python", PAGES["guide/configs"])
+    (tmp_path / "mine.py").write_text(code)
+    raw, _ = training.parse([f"--config={tmp_path / 'mine.py'}", "--workdir=runs/mine"])
+    checked, _ = run.read(raw)
+    assert checked.model.name == "set_gp" and checked.data.perturbation == "gene"
 
 
 @pytest.mark.parametrize("argv", TRAINING, ids=" ".join)
@@ -85,13 +122,15 @@ def test_training_commands_are_read_to_the_end(argv, monkeypatch):
 
 
 @pytest.mark.parametrize("argv", LONG, ids=" ".join)
-def test_long_commands_have_their_flags_and_data(argv):
+def test_long_commands_have_their_flags_and_data(argv, screen, tmp_path, monkeypatch):
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    monkeypatch.chdir(tmp_path)
     flags = benchmark.parser_of_flags().parse_intermixed_args(argv[1:])
     assert contest.source_of(flags.data, flags.variant)[0] and flags.workdir.startswith("runs/")
 
 
 @pytest.mark.parametrize("argv", ASKING, ids=" ".join)
-def test_commands_on_finished_runs_work(argv, tmp_path, monkeypatch):
+def test_commands_on_finished_runs_work(argv, screen, tmp_path, monkeypatch):
     owner = {"pairs": "gears", "clean": "cradle", "interpret": "cradle"}.get(argv[0])
     if owner:
         # Their own tests run these commands; here, that the flags exist.
@@ -99,10 +138,12 @@ def test_commands_on_finished_runs_work(argv, tmp_path, monkeypatch):
         flags = {flag.split("=")[0] for flag in argv if flag.startswith("--")} - {"--output"}
         assert flags <= {f"--{name}" for name in options.__dataclass_fields__}
         return
-    shutil.copytree(finished_run.finished()[0], tmp_path / "runs/demo")
+    for run_asked in {name for name in argv if name.startswith("runs/")} or {"runs/demo"}:
+        shutil.copytree(finished_run.finished()[0], tmp_path / run_asked)
+    if argv[0] == "check":
+        screen.write_h5ad(tmp_path / "screen.h5ad")
     monkeypatch.chdir(tmp_path)
-    quick = {"figures": ["--cells=200", "--figures=4"]}
-    assert cli.main([*argv, *quick.get(argv[0], [])]) == 0
+    assert cli.main([*argv, *QUICK.get(argv[0], [])]) == 0
     assert len(list(tmp_path.rglob("*"))) > 10
 
 
@@ -116,17 +157,12 @@ def test_the_study_command_is_known(tmp_path, monkeypatch):
     assert '"study", "--family=cradle"' in (ROOT / "experiments/cradle_tables.py").read_text()
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
-def test_make_target_exists(command):
-    assert f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text()
-
-
 def test_named_files_exist_and_keys_are_known():
-    for path in re.findall(r"`((?:configs|docs|tests|experiments)/[\w./]+)`", README):
+    for path in re.findall(r"[`(]((?:configs|docs|tests|experiments)/[\w./]+)[`)]", TEXT):
         assert (ROOT / path).exists(), path
     known: set[str] = set()
     for model in families.models():
         known |= {key.key for key in listed(families.keys_of(model), families.entry_of(model))}
     sections = "data|graphs|split|train|quality|evaluation|model"
-    for key in re.findall(rf"`(?:--config\.)?((?:{sections})\.[\w.]+)", README):
+    for key in re.findall(rf"`(?:--config\.)?((?:{sections})\.[\w.]+)", TEXT):
         assert key in known or any(name.startswith(f"{key}.") for name in known), key

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -74,6 +75,14 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
         show(10, "loss 2.5")
     shown = capsys.readouterr().err
     assert "10/10" in shown and "loss 2.5" in shown
+
+
+def test_notebooks_have_a_bar(monkeypatch):
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with log.progress(10, start=4) as show:
+        show(6, "loss 1")
+    assert "6/10" in stream.getvalue() and "loss 1" in stream.getvalue()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

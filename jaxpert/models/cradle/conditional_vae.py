@@ -8,7 +8,7 @@ VAE).
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpyro
@@ -106,7 +106,7 @@ def programs(spec: Spec, **settings):
     return partial(model, net), partial(guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """Conditional VAE for the data that `spec` describes (docs/models/cradle.md, Conditional VAE).
 
     Args:

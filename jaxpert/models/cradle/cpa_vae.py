@@ -6,6 +6,7 @@ SAMS-VAE with every mask entry 1; q(E_t) are free normals (docs/models/cradle.md
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from jaxpert.core.types import Model, Spec
 from jaxpert.models.cradle import additive
@@ -24,7 +25,7 @@ def programs(spec: Spec, **settings):
     return partial(additive.model, net), partial(additive.guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """CPA-VAE for the data that `spec` describes.
 
     Source: the baseline of that name in Bereket and Karaletsos 2023; see docs/models/cradle.md,

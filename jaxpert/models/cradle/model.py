@@ -14,6 +14,7 @@ standardised by 1.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpyro
@@ -145,7 +146,7 @@ def programs(spec: Spec, **settings):
     return partial(model, net), partial(guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """CRADLE-VAE for the data that `spec` describes.
 
     The data need quality labels. Source: Baek et al. 2024; what differs from the published code is

@@ -8,6 +8,7 @@ not used (docs/models/cradle.md, SAMS-VAE).
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from jaxpert.core.types import Model, Spec
 from jaxpert.models.cradle import additive
@@ -34,7 +35,7 @@ def programs(spec: Spec, **settings):
     return partial(additive.model, net), partial(additive.guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """SAMS-VAE for the data that `spec` describes.
 
     Source: Bereket and Karaletsos 2023; see docs/models/cradle.md, SAMS-VAE.

@@ -228,7 +228,7 @@ def programs(spec: Spec, **settings):
     return partial(model, net), partial(guide, net)
 
 
-def build(spec: Spec, **settings) -> Model:
+def build(spec: Spec, **settings: Any) -> Model:
     """sVAE+ for the data that `spec` describes.
 
     Source: the baseline of that name in Bereket and Karaletsos 2023; see docs/models/cradle.md,

@@ -70,7 +70,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         InputError: for a setting out of range, a treatment or line without column.
 
     Example:
-        model = build(rows_spec(prepared), profile="paper", latent_dim=64)
+        model = jaxpert.cycseq.build(jaxpert.make_spec(rows), profile="paper", latent_dim=64)
     """
     return model_of(make(spec, **settings))
 

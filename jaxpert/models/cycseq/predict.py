@@ -264,6 +264,7 @@ def _to_anndata(
         index.append(f"{row.perturbation}{IN}{batch}")
     columns = pd.Index(["condition", "line", "batch", "support"])
     obs = pd.DataFrame(described, pd.Index(index), columns)
+    obs = obs.astype(dict.fromkeys(("line", "batch", "support"), "category"))
     return anndata.AnnData(
         X=rows.astype(np.float32),
         obs=obs,

@@ -86,7 +86,7 @@ def build(spec: Spec, **settings: Any) -> Model:
             `absent="average"` or `absent="isolated"` keeps them.
 
     Example:
-        terms = jaxpert.read_terms("goa_human.gaf.gz")
+        terms = jaxpert.read_terms("annotations.gmt.gz")
         cells = jaxpert.drop_unannotated(jaxpert.read("screen.h5ad"), terms)
         cells = jaxpert.add_split(cells, kind="simulation", seed=1)
         cells = jaxpert.add_graphs(cells, terms=terms)

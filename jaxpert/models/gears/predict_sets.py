@@ -106,7 +106,7 @@ def predict_sets(
 
     Example:
         predicted = jaxpert.predict_sets(fitted, cells, ["KLF1+FAR", "KLF1+BAK1+TP73"])
-        predicted.obs[["support", "uncertainty"]]
+        predicted.obs["support"]
     """
     if isinstance(sets, str):
         sets = (sets,)

@@ -75,7 +75,8 @@ def screen_pairs(
     rank them.
 
     Args:
-        fitted, dataset: a GEARS of one seed, and what it was trained on.
+        fitted: a GEARS of one seed.
+        dataset: what it was trained on.
         genes: all their pairs are screened; None for all genes with cells that were perturbed
             alone.
         sets: pairs and triples to screen in place of all pairs ("A+B", "A+B+C" or sequences of

@@ -52,7 +52,7 @@ def build(spec: Spec, **settings: Any) -> Model:
         InputError: for a setting out of range.
 
     Example:
-        model = build(make_spec(dataset), latent_dim=50, delta_from="others")
+        model = jaxpert.scgen.build(jaxpert.make_spec(cells), latent_dim=50, delta_from="others")
     """
     net = make(spec, **settings)
     return Model(

@@ -167,11 +167,11 @@ def to_anndata(prediction: Prediction, dataset: Dataset) -> AnnData:
     effects = prediction.effects
     columns: dict[str, Any] = {
         "condition": list(prediction.names),
-        "split": [_splits_of(dataset, row) for row in prediction.treatment],
+        "split": pandas.Categorical([splits_of(dataset, row) for row in prediction.treatment]),
         "generated_cells": effects.moments.cells,
     }
     if prediction.support:
-        columns["support"] = list(prediction.support)
+        columns["support"] = pandas.Categorical(prediction.support)
     if prediction.uncertainty is not None:
         columns["uncertainty"] = prediction.uncertainty
     layers = {"effect": effects.effect, "effect_error": effects.error, "sd": effects.moments.sd}
@@ -205,7 +205,7 @@ def _widths(name: str, widths: Float[np.ndarray, "R Q"]) -> dict[str, Any]:
     return dict(zip(names, widths.T, strict=True))
 
 
-def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
+def splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
     """Splits with cells of the condition, joined by "+"; "dropped" where all of its cells are in
     none."""
     # Multi-hot rows are compared, so the order of names in a label does not matter.
@@ -221,7 +221,12 @@ def _splits_of(dataset: Dataset, treatment: Float[np.ndarray, "T"]) -> str:
 def embed_cells(
     fitted: Fitted, dataset: Dataset, rows: np.ndarray, *, batch_size: int = 512, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Named posterior-mean latents of the given cells, in their order."""
+    """Named posterior-mean latents of the given cells, in their order.
+
+    Example:
+        latents = jaxpert.embed_cells(fitted, cells, np.arange(100))
+        latents["z_basal"].shape
+    """
     if fitted.model.embed is None:
         raise InputError(
             "this model has no latent space to embed cells in, expected one that has: set "

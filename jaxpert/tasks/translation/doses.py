@@ -86,6 +86,9 @@ def load_doses(sources: Any, *, targets: Targets, **settings: Any) -> Dataset:
     Raises:
         InputError: for doses that are no numbers, compounds that the table of targets does not
             have, and lines without vehicle cells.
+
+    Example:
+        cells = jaxpert.load_doses("doses.h5ad", targets="targets.csv", line="line")
     """
     s = DoseSettings(**settings)
     annotated = read_targets(targets)
@@ -151,6 +154,10 @@ def prepare(
     batch (or the largest of the line).
 
     Raises InputError for unknown compounds and where training or test would have no pair.
+
+    Example:
+        cells = jaxpert.load_doses("doses.h5ad", targets="targets.csv", line="line")
+        rows = jaxpert.prepare_doses(cells, replicates=4, cells_per_draw=10)
     """
     if pairs not in PAIRS:
         raise InputError(

@@ -65,7 +65,7 @@ def load_lines(sources: Any, **settings: Any) -> Dataset:
         InputError: for no common gene, missing labels or columns, and lines without a control cell.
 
     Example:
-        lines = load_lines("lines.h5ad", perturbation="perturbation", line="line")
+        cells = jaxpert.load_lines("lines.h5ad", perturbation="perturbation", line="line")
     """
     s = LineSettings(**settings)
     if s.targets not in TARGETS:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpert.core import readable
 from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.files import shown
 from jaxpert.tasks.translation.align import COMBAT_CELLS, fit_alignment
@@ -50,6 +51,9 @@ class Prepared(NamedTuple):
     ComBat."""
     notes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return readable.of_rows(self)
+
     def pair_numbers(self, split: str) -> Int[np.ndarray, "m"]:
         """Numbers of the pairs of one split."""
         return np.flatnonzero(self.pairs.part == SPLITS.index(split))
@@ -75,7 +79,8 @@ def prepare(
         InputError: for settings out of range and batches that ComBat cannot adjust.
 
     Example:
-        prepared = prepare(load_lines("lines.h5ad"), split="perturbation", replicates=20)
+        cells = jaxpert.load_lines("lines.h5ad", perturbation="perturbation", line="line")
+        rows = jaxpert.prepare_rows(cells, split="perturbation", replicates=4, cells_per_draw=10)
     """
     s = PairSettings(**settings)
     _check(dataset, s)
