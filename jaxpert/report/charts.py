@@ -57,12 +57,18 @@ LIGHT = _colours(BLUE, VERMILLION, GREY, "#1d2329", "#d5dbe0")
 DARK = _colours(SKY, ORANGE, "#9aa6b0", "#e3e8ec", "#333c44")
 
 
+THEMES = {"light": LIGHT, "dark": DARK}
+STILL_PADDING = {"left": 24, "right": 12, "top": 5, "bottom": 5}
+"""Room for letters that are wider where a picture is looked at than where it was made."""
+
+
 def chart(name: str, title: str, caption: str, spec: Spec, *, width: int = 600) -> Chart:
     """A chart with its still picture, `width` points wide."""
     import vl_convert
 
     # The browser gives the width of the place; a still picture needs one of its own.
-    picture = vl_convert.vegalite_to_svg({**spec, "width": width, "config": LIGHT})
+    alone = {**spec, "width": width, "config": LIGHT, "padding": STILL_PADDING}
+    picture = vl_convert.vegalite_to_svg(alone)
     return Chart(name, title, caption, spec, base64.b64encode(picture.encode()).decode())
 
 
@@ -131,40 +137,42 @@ def genes(x: str, y: str) -> Spec:
     return {"height": 300, "layer": [line, points]}
 
 
+MARKS = {
+    "baseline": {"style": "other", "shape": "circle", "size": 60, "filled": True},
+    "entry": {"style": "model", "shape": "diamond", "size": 110, "filled": False},
+    "model": {"style": "model", "shape": "diamond", "size": 130, "filled": True},
+}
+"""How each kind of method looks."""
+
+
 def dots(rows: Values, limit: Mapping[str, Any] | None, x: str) -> Spec:
     """A score of many methods, the best on top (`name`, `value`, `kind`, and `low`, `high` where
-    there is an interval), and what a perfect model would score (`value`, `low`, `high`)."""
+    there is an interval), and what a perfect model would score (`value`, `low`, `high`).
+
+    A `kind` is "model", which all others are held against, "entry" or "baseline".
+    """
     order = [row["name"] for row in rows]
     across = {"field": "value", "type": "quantitative", "title": x, "scale": {"zero": False}}
     up = {"field": "name", "type": "nominal", "sort": order, "title": None}
     layers: list[Spec] = []
     if limit is not None:
         layers += _limit(limit)
-    model = [row for row in rows if row["kind"] == "model"]
-    others = [row for row in rows if row["kind"] != "model"]
-    layers.append(
-        {
-            "data": {"values": [{"value": row["value"]} for row in model]},
-            "mark": {"type": "rule", "style": "model", "opacity": 0.45},
-            "encoding": {"x": across},
-        }
-    )
+    line = [{"value": row["value"]} for row in rows if row["kind"] == "model"]
+    if line:
+        mark = {"type": "rule", "style": "model", "opacity": 0.45}
+        layers.append({"data": {"values": line}, "mark": mark, "encoding": {"x": across}})
     told = tooltip({"name": "method", "value": "score", "low": "from", "high": "to"})
     ends = {"x": {**across, "field": "low"}, "x2": {"field": "high"}, "y": up, "tooltip": told}
     spans = [dict(row) for row in rows if row.get("low") is not None]
     if spans:
         mark = {"type": "rule", "style": "other", "strokeWidth": 2, "opacity": 0.6}
         layers.append({"data": {"values": spans}, "mark": mark, "encoding": ends})
-    shapes = (("other", others, "circle", 60), ("model", model, "diamond", 130))
-    for style, of, shape, size in shapes:
-        layers.append(
-            {
-                "data": {"values": [dict(row) for row in of]},
-                "mark": {"type": "point", "style": style, "shape": shape, "size": size}
-                | {"filled": True, "opacity": 1},
-                "encoding": {"x": across, "y": up, "tooltip": told},
-            }
-        )
+    for kind, mark in MARKS.items():
+        values = [dict(row) for row in rows if row["kind"] == kind]
+        if values:
+            dot = {"type": "point", "opacity": 1, **mark}
+            encoding = {"x": across, "y": up, "tooltip": told}
+            layers.append({"data": {"values": values}, "mark": dot, "encoding": encoding})
     return {"height": 21 * len(rows) + 10, "layer": layers}
 
 
@@ -186,6 +194,7 @@ def _limit(limit: Mapping[str, Any]) -> list[Spec]:
 def curves(rows: Values, best: Any, x: str, y: str) -> Spec:
     """Lines over the course of training (`x`, `y`, `name`), and where the best epoch is."""
     across, up = _axes(x, y)
+    across["axis"] = {"tickMinStep": 1, "format": "d"}
     names = list(dict.fromkeys(row["name"] for row in rows))
     layers: list[Spec] = []
     if best is not None:

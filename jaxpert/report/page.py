@@ -3,7 +3,7 @@ directory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from jaxpert.core import files
 from jaxpert.core.types import InputError
 from jaxpert.report import csv_tables, numbers, work_files
 from jaxpert.report.attempts import NOT_DRAWN
-from jaxpert.report.charts import DARK, LIGHT, genes
+from jaxpert.report.charts import THEMES, Chart, genes
 from jaxpert.report.comparisons import comparisons
 from jaxpert.report.drawn import each_chart, score_charts, training_chart
 from jaxpert.report.headline import headline
@@ -92,6 +92,13 @@ def write_report(workdir: str | Path, sections: Mapping[str, Section] = NO_SECTI
 def render(template: str, **content: Any) -> str:
     """A page of one of the templates of this package."""
     return _environment().get_template(template).render(content)
+
+
+def render_runs(template: str, charts: Sequence[Chart], **content: Any) -> str:
+    """A page about several runs, with its charts."""
+    specs = {chart.name: chart.spec for chart in charts}
+    data = {"themes": THEMES, "charts": specs, "each": [], "panels": None}
+    return render(template, charts=charts, **content, shell=shell(data, charts=bool(charts)))
 
 
 def _environment() -> Any:
@@ -183,7 +190,7 @@ def _for_scripts(
     drawn = [charts["each_chart"], charts["training_chart"], *charts["score_charts"]]
     lines = [] if each is None else each.lines
     return {
-        "themes": {"light": LIGHT, "dark": DARK},
+        "themes": THEMES,
         "charts": {chart.name: chart.spec for chart in drawn if chart is not None},
         "genes": genes("measured effect", "predicted effect"),
         "each": [{"name": line.name, "facts": line.facts} for line in lines],

@@ -129,6 +129,16 @@ TERMS = {
 }
 """Definitions at the end of the page, and of the heads of columns."""
 
+
+def glossary() -> dict[str, str]:
+    """Words, main scores and baselines with their meanings."""
+    from jaxpert.evaluation.claims import HEADLINE
+    from jaxpert.evaluation.metrics import METRICS
+
+    scores = {METRICS[name].label: MEANINGS[name] for name in HEADLINE}
+    return TERMS | scores | {name.replace("_", " "): METHODS[name] for name in METHODS}
+
+
 # Captions tell what to look for, so that a figure is read and not admired.
 CAPTIONS = {
     "baselines": (

@@ -7,7 +7,9 @@ import shutil
 
 import pytest
 
+from jaxpert.app.sidebyside import SideBySide, write
 from jaxpert.report.page import write_report
+from jaxpert.tasks.screen.entries import Compared, Entry
 from support.report_work import GENES, LONG, NAMES, QUOTES, SCRIPT, TESTED, write_work
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -191,3 +193,31 @@ def test_paper_holds_what_is_folded(opened):
     assert not page.locator(".dt-search").is_visible()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details:not([open])").count() > 0 and len(names_shown(page)) == 25
+
+
+def test_pages_of_several_runs_sort_and_draw(opened, tmp_path):
+    """The same shell around `jaxpert compare`."""
+    rows = []
+    for score, value in (("ate_pearson", 0.5), ("mse", 0.25)):
+        shared = "test", 20, score
+        nothing = float("nan")
+        rows += [
+            Compared(*shared, SCRIPT, value, nothing, nothing, nothing, ""),
+            Compared(*shared, "other", value + 0.2, 0.2, 0.1, 0.3, "better"),
+            Compared(*shared, "no_change", 0.1, -0.1, -0.2, 0.1, "undecided"),
+        ]
+    entries = [Entry(name, QUOTES, "", (), (), {}, (), {}) for name in (SCRIPT, "other")]
+    path, *_ = write(SideBySide(entries, rows, [f"a note on {QUOTES}"]), tmp_path)
+    for size in (WIDE, PHONE):
+        one = opened(path, size=size).drawn()
+        page = one.page
+        assert one.complaints == [] and one.requests[0] == path.as_uri()
+        assert not [url for url in one.requests[1:] if not url.startswith("data:")]
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert page.title() != "taken" and SCRIPT in page.locator("#verdict .light").inner_text()
+        assert page.locator("figure[data-chart] canvas").count() == 2
+        table = page.locator("table.sortable").first
+        table.locator("thead th").nth(1).click()
+        table.locator("thead th[aria-sort=ascending]").wait_for()
+        shown = [float(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
+        assert shown == sorted(shown)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxpert.report.glance import beside
 from jaxpert.report.headline import headline
 
 
@@ -72,3 +73,18 @@ def test_any_part_may_be_missing(part):
         assert top.word and top.sentence
         if part != "subsets":
             assert top.light == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "light", "word"),
+    [
+        (["better", "undecided"], "better", "B is better than A"),
+        (["worse", "undecided"], "worse", "B is worse than A"),
+        (["better", "worse"], "mixed", "B: better by some scores, worse by others"),
+        (["undecided"] * 2, "even", "B is as good as A"),
+    ],
+)
+def test_one_entry_beside_another(outcomes, light, word):
+    glance = beside("B", "A", outcomes, 12)
+    assert (glance.light, glance.word) == (light, word) and "of 2 main scores" in glance.sentence
+    assert beside("B", "A", outcomes, 4).light == "unknown"
