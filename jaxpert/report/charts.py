@@ -23,7 +23,7 @@ class Chart(NamedTuple):
     caption: str
     spec: Spec
     still: str
-    """Base64 of the SVG."""
+    """Address of the picture, which holds it: an SVG, or a PNG where there are many points."""
 
 
 def _colours(model: str, mark: str, soft: str, ink: str, line: str) -> dict[str, Any]:
@@ -61,6 +61,9 @@ THEMES = {"light": LIGHT, "dark": DARK}
 STILL_PADDING = {"left": 24, "right": 12, "top": 5, "bottom": 5}
 """Room for letters that are wider where a picture is looked at than where it was made."""
 
+LARGEST_SVG = 100_000
+"""Bytes of a picture of lines; one of points takes fewer then."""
+
 
 def chart(name: str, title: str, caption: str, spec: Spec, *, width: int = 600) -> Chart:
     """A chart with its still picture, `width` points wide."""
@@ -68,8 +71,11 @@ def chart(name: str, title: str, caption: str, spec: Spec, *, width: int = 600) 
 
     # The browser gives the width of the place; a still picture needs one of its own.
     alone = {**spec, "width": width, "config": LIGHT, "padding": STILL_PADDING}
-    picture = vl_convert.vegalite_to_svg(alone)
-    return Chart(name, title, caption, spec, base64.b64encode(picture.encode()).decode())
+    kind, picture = "svg+xml", vl_convert.vegalite_to_svg(alone).encode()
+    if len(picture) > LARGEST_SVG:
+        kind, picture = "png", vl_convert.vegalite_to_png(alone, scale=1.5)
+    still = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+    return Chart(name, title, caption, spec, still)
 
 
 def _axes(x: str, y: str) -> tuple[Spec, Spec]:

@@ -3,6 +3,7 @@ directory."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +102,8 @@ def render_runs(template: str, charts: Sequence[Chart], **content: Any) -> str:
     return render(template, charts=charts, **content, shell=shell(data, charts=bool(charts)))
 
 
+# Templates are compiled once, and a process may write many pages.
+@functools.cache
 def _environment() -> Any:
     import jinja2
 
@@ -193,7 +196,8 @@ def _for_scripts(
         "themes": THEMES,
         "charts": {chart.name: chart.spec for chart in drawn if chart is not None},
         "genes": genes("measured effect", "predicted effect"),
-        "each": [{"name": line.name, "facts": line.facts} for line in lines],
+        "each": [[line.name, *line.facts] for line in lines],
+        "heads": [] if each is None else each.heads,
         "panels": None if panels is None else panels._asdict(),
     }
 

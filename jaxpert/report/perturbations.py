@@ -15,7 +15,7 @@ from jaxpert.report.numbers import finite, fixed, label
 from jaxpert.report.words import TERMS
 
 EFFECTS = "effects.npz"
-MOST_ROWS, MOST_POINTS = 1000, 60_000
+MOST_ROWS, MOST_POINTS = 1000, 40_000
 """Rows of the table, and genes of all panels together, that one page holds."""
 FEWEST_GENES = 20
 """Of a panel, where perturbations are many."""
@@ -81,8 +81,8 @@ class Line(NamedTuple):
     name: str
     cells: list[Cell]
     """Of the columns after the first."""
-    facts: list[tuple[str, str]]
-    """What the panel says beside its picture."""
+    facts: list[str]
+    """What the panel says beside its picture, of `Each.heads`; empty for nothing."""
 
 
 class Each(NamedTuple):
@@ -99,6 +99,11 @@ class Each(NamedTuple):
     values: Mapping[str, Sequence[Any]]
     missing: list[str]
     """Columns that this run has no values for."""
+
+    @property
+    def heads(self) -> list[str]:
+        """Of the facts of every line."""
+        return [column.heading for column in self.columns[1:]] + list(PARTS.values())
 
 
 class Panels(NamedTuple):
@@ -142,11 +147,11 @@ def _place(values: Mapping[str, Sequence[Any]], i: int) -> tuple[Any, ...]:
 
 def _line(values: Mapping[str, Sequence[Any]], columns: Sequence[Column], i: int) -> Line:
     cells = [_cell(values, column, i) for column in columns[1:]]
-    facts = [(c.heading, cell.text) for c, cell in zip(columns[1:], cells, strict=True)]
-    for key, heading in PARTS.items():
-        value = values[key][i] if values.get(key) else None
-        if value is not None:
-            facts.append((heading, fixed(value, 3) if finite(value) else str(value)))
+    facts = [cell.text for cell in cells]
+    for key in PARTS:
+        value: Any = values[key][i] if values.get(key) else None
+        text = "" if value is None else str(value)
+        facts.append(fixed(float(text), 3) if finite(value) else text)
     return Line(str(values["perturbation"][i]), cells, facts)
 
 

@@ -145,3 +145,36 @@ def test_large_pictures_are_made_smaller_or_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "MOST_BYTES", 5000)
     made = {picture.name: picture for picture in pictures.pictures_of(tmp_path)}
     assert made["large"].data == "" and made["small"].data and made["broken"].data
+
+
+def test_a_page_of_a_large_screen_can_be_sent_by_mail(work):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    count, genes = 1200, 400
+    names = [f"GENE{n:05d}+GENE{n + 1:05d}" for n in range(count)]
+    metrics = json.loads((work / "metrics.json").read_text())
+    numbers = ("cells", "effect_size", "noise", "match", "error", "best_baseline_match")
+    columns = {name: rng.normal(size=count).tolist() for name in (*numbers, "rival_match")}
+    columns |= {"perturbation": names, "split": ["test"] * count, "of": [count] * count}
+    columns |= {"rank": [*range(1, count + 1)], "best_baseline": ["shrunken_additive"] * count}
+    columns |= {"support": ["no training cells: GENE00001"] * count}
+    metrics["each"] = {"rival": "linear", "columns": columns}
+    (work / "metrics.json").write_text(json.dumps(metrics))
+    arrays = {
+        "effect": rng.normal(size=(1, count, genes)).astype(np.float32),
+        "measured": rng.normal(size=(count, genes)).astype(np.float32),
+        "conditions": np.array(names),
+        "genes": np.array([f"GENE{n:05d}" for n in range(genes)]),
+    }
+    files.write_arrays(work / "effects.npz", arrays)
+    (work / "figures").mkdir()
+    for number in range(12):
+        # Noise cannot be packed, so that each has some 300 kB.
+        noise = rng.integers(0, 256, (300, 350, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(work / f"figures/picture{number}.png")
+    path = write_report(work)
+    assert 3e6 < path.stat().st_size < 5e6
+    html = path.read_text(encoding="utf-8")
+    assert "is too large for this page" in html
+    assert "This page holds the first 1,000 of 1,200 perturbations" in html

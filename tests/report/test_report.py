@@ -159,7 +159,7 @@ def test_the_page_needs_nothing_else(workdir):
     anchors = {value for name, value in page.attributes if name == "id"}
     assert {link[1:] for link in links if link.startswith("#")} <= anchors
     assert "link" not in page.tags and "style" not in dict(page.attributes)
-    assert sum(source.startswith(kinds[0]) for source in sources) == 3
+    assert sum(source.startswith(kinds[0]) for source in sources) == 3, "as many as figures"
 
 
 def test_the_policy_lets_nothing_else_run(workdir):

@@ -53,9 +53,11 @@ function sortable(table, more = {}) {
   });
 }
 
-function facts(row) {
+function facts(values) {
   const list = element("dl");
-  for (const [name, value] of row.facts) list.append(element("dt", name), element("dd", value));
+  values.forEach((value, i) => {
+    if (value) list.append(element("dt", data.heads[i]), element("dd", value));
+  });
   return list;
 }
 
@@ -82,12 +84,12 @@ function genesOf(place) {
 }
 
 function panel(place) {
-  const row = data.each[place];
+  const [name, ...values] = data.each[place];
   const box = element("div", "", "panel");
   const chart = element("div", "", "drawn");
   const beside = element("div");
-  box.append(element("h4", row.name), chart, beside);
-  beside.append(facts(row));
+  box.append(element("h4", name), chart, beside);
+  beside.append(facts(values));
   if (!data.panels) {
     box.append(element("p", "Effects gene by gene are not in this file.", "note"));
     return box;
