@@ -129,6 +129,7 @@ def test_the_table_sorts_and_searches(opened):
     one = opened()
     page = one.page
     assert len(names_shown(page)) == 25, "a page of the table"
+    assert "A click on a head sorts" in page.locator("#perturbations").inner_text()
     matches = page.locator("table.each > tbody > tr > td:nth-child(5)")
     head = page.locator("table.each thead th", has_text="Match")
     for order, descending in (("ascending", False), ("descending", True)):
@@ -172,6 +173,7 @@ def test_it_reads_without_scripts(opened):
     page = one.page
     assert "better than every baseline" in page.locator("#verdict .light").inner_text()
     assert len(names_shown(page)) == len(NAMES) - 1, "all rows"
+    assert "A click on a head sorts" not in page.locator("#perturbations").inner_text()
     stills = page.locator("figure[data-chart] img")
     assert stills.count() >= 3
     for still in stills.all():

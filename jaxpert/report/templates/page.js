@@ -3,6 +3,9 @@ const data = JSON.parse(document.getElementById("page-data").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const MINUS = /\u2212/g;
 
+// What is said of clicks holds from here on.
+document.documentElement.classList.add("live");
+
 function element(tag, text = "", name = "") {
   const made = document.createElement(tag);
   made.textContent = text;
