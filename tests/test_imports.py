@@ -39,6 +39,7 @@ NAMELESS = ("core", "nn", "data", "simulate", "evaluation", "report", "tasks", "
 TABLES = {"anndata", "pandas", "scanpy", "scipy.sparse"}
 TABLE_USERS = {"data", "simulate", "tasks", "evaluation", "report"}
 HEAVY = {"anndata", "scanpy", "matplotlib", "orbax", "umap", "scrublet", "pooch", "phate", "gseapy"}
+HEAVY |= {"vl_convert", "itables", "PIL"}
 LONG_FOR_A_REASON = {"jaxpert/models/gears/fused.py:_backward"}
 """A derivative by hand, in the steps of the function that it is of."""
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60

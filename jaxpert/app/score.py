@@ -20,7 +20,7 @@ from jaxpert.core.paths import path_of
 from jaxpert.core.spreadsheets import write_table
 from jaxpert.data.labels import rules_of
 from jaxpert.report import attempts, plain, plots
-from jaxpert.tasks.screen import audit
+from jaxpert.tasks.screen import audit, each
 from jaxpert.tasks.screen.files import effects_arrays, statistics_arrays
 from jaxpert.tasks.screen.load import label_options
 from jaxpert.tasks.screen.outside import Asked, Scored
@@ -173,7 +173,8 @@ def write(scored: Scored, metrics: Mapping[str, Any], folder: Path) -> list[Path
             effects = {0: scored.effects}
             measured = {MULTIPLIER: scored.measured}
             files.write_arrays(folder / "statistics.npz", statistics_arrays(measured, effects))
-            arrays = effects_arrays(scored.measured.dataset, effects)
+            target = each.target(scored.measured).effects
+            arrays = effects_arrays(scored.measured.dataset, effects, target)
             files.write_arrays(folder / "effects.npz", arrays)
             workdir.write_metrics(folder, metrics)
             _draw(scored, metrics, folder / run.FIGURES)

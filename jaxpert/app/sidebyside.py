@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxpert.app import compared_page
 from jaxpert.app.score import asked_of, check_output, is_run, open_real
 from jaxpert.core import files, settings, workdir
 from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
 from jaxpert.core.spreadsheets import write_table
 from jaxpert.report import page, plain
+from jaxpert.report.words import glossary
 from jaxpert.tasks.screen import entries, outside
 from jaxpert.tasks.screen.entries import Compared, Entry
 from jaxpert.tasks.screen.files import effects_arrays, statistics_arrays
@@ -112,10 +114,15 @@ def write(found: SideBySide, folder: Path) -> list[Path]:
         parts = ["# Side by side", listed, HOW, *([told] if told else [])]
         parts += [table.markdown for table in found.tables]
         files.write_text(folder / "compared.md", "\n\n".join(parts))
+        labels = [entry.label for entry in found.entries]
+        charts = compared_page.score_charts(found.rows, labels)
         files.write_text(
             folder / "compared.html",
-            page.render(
+            page.render_runs(
                 "compared.html",
+                charts,
+                glances=compared_page.glances(found.rows, labels),
+                terms=glossary(),
                 entries=found.entries,
                 tables=found.tables,
                 notes=found.notes,

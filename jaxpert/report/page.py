@@ -3,22 +3,29 @@ directory."""
 
 from __future__ import annotations
 
-import base64
-import json
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxpert.core import files
 from jaxpert.core.types import InputError
-from jaxpert.report import numbers
+from jaxpert.report import csv_tables, numbers, work_files
 from jaxpert.report.attempts import NOT_DRAWN
-from jaxpert.report.numbers import finite, label
+from jaxpert.report.charts import THEMES, Chart, genes
+from jaxpert.report.comparisons import comparisons
+from jaxpert.report.drawn import each_chart, score_charts, training_chart
+from jaxpert.report.headline import headline
+from jaxpert.report.noted import grouped
+from jaxpert.report.numbers import label
+from jaxpert.report.perturbations import Each, Panels, each_of, panels_of
+from jaxpert.report.pictures import pictures_of
+from jaxpert.report.scripts import shell
 from jaxpert.report.sections import COVERAGE, Section, filled_sections
 from jaxpert.report.tables import ceiling_of, tables, truth_tables
-from jaxpert.report.words import CAPTIONS
+from jaxpert.report.words import METHODS, TERMS
 
 READ = (
     "model",
@@ -39,6 +46,7 @@ READ = (
     "quality",
     "data",
     "audit",
+    "each",
     "likelihood",
     "recovery",
     "learned",
@@ -52,16 +60,6 @@ every threshold); whatever else it holds is listed at the end."""
 
 
 NO_SECTIONS: Mapping[str, Section] = MappingProxyType({})
-
-
-class Picture(NamedTuple):
-    """A figure ready for the page."""
-
-    name: str
-    title: str
-    caption: str
-    data: str
-    """Base64 of the PNG."""
 
 
 def write_report(workdir: str | Path, sections: Mapping[str, Section] = NO_SECTIONS) -> Path:
@@ -83,8 +81,10 @@ def write_report(workdir: str | Path, sections: Mapping[str, Section] = NO_SECTI
             f"there is no work directory {workdir}, expected that of a run that was started "
             "before: check --workdir"
         )
+    content, data, csv = _content(workdir, sections)
+    outer = shell(data, charts=bool(data["charts"] or data["panels"]))
     # One string, written at once, so that a report is never half there.
-    page = render("report.html", **_content(workdir, sections))
+    page = render("report.html", **content, csv=csv, shell=outer)
     path = workdir / "report.html"
     files.write_text(path, page)
     return path
@@ -95,6 +95,15 @@ def render(template: str, **content: Any) -> str:
     return _environment().get_template(template).render(content)
 
 
+def render_runs(template: str, charts: Sequence[Chart], **content: Any) -> str:
+    """A page about several runs, with its charts."""
+    specs = {chart.name: chart.spec for chart in charts}
+    data = {"themes": THEMES, "charts": specs, "each": [], "panels": None}
+    return render(template, charts=charts, **content, shell=shell(data, charts=bool(charts)))
+
+
+# Templates are compiled once, and a process may write many pages.
+@functools.cache
 def _environment() -> Any:
     import jinja2
 
@@ -113,104 +122,84 @@ def _environment() -> Any:
     return page
 
 
-def _content(workdir: Path, sections: Mapping[str, Section]) -> dict[str, Any]:
-    """Everything that the template shows."""
+def _content(
+    workdir: Path, sections: Mapping[str, Section]
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Everything that the template shows, what its scripts read, and the tables written beside."""
     problems: list[str] = []
-    config = _mapping(workdir / "config.json", problems)
-    metrics = _mapping(workdir / "metrics.json", problems)
-    rows = _rows(workdir / "metrics.jsonl", problems)
-    # Curves of training stand apart from the scores, which matter more.
-    pictures, curves = [], []
-    for picture in _pictures(workdir / "figures"):
-        if picture.name.startswith("loss"):
-            curves.append(picture)
-        else:
-            pictures.append(picture)
+    config = work_files.mapping(workdir / "config.json", problems)
+    metrics = work_files.mapping(workdir / "metrics.json", problems)
+    rows = work_files.rows(workdir / "metrics.jsonl", problems)
+    top = headline(metrics)
+    each = each_of(metrics)
+    panels = None if each is None else panels_of(each, workdir)
+    no_panels = panels if isinstance(panels, str) else ""
+    panels = panels if isinstance(panels, Panels) else None
+    about_training = work_files.training(rows)
+    charts = {
+        "each_chart": None if each is None else each_chart(each),
+        "score_charts": score_charts(metrics, top.subset) if top.subset else [],
+        "training_chart": training_chart(rows, about_training.get("best epoch")),
+    }
     # What no part of the page shows is listed, so that no number is lost.
     sections = {"coverage": COVERAGE, **sections}
     rest = {name: value for name, value in metrics.items() if name not in {*READ, *sections}}
-    return {name: metrics.get(name) for name in READ} | {
+    content = {name: metrics.get(name) for name in READ} | charts
+    content |= _figures(workdir, problems) | _notes(metrics)
+    content |= {
         "config": config,
         "title": _title(config, metrics),
         "date": _date(workdir, metrics),
+        "headline": top,
+        "comparisons": comparisons(metrics, top.subset),
+        "each": each,
+        "no_panels": no_panels,
         "ceiling": ceiling_of(metrics),
         "tables": tables(metrics),
         "truth_tables": truth_tables(metrics),
         "sections": filled_sections(metrics, sections),
-        "pictures": pictures,
-        "curves": curves,
-        "not_drawn": _mapping(workdir / "figures" / NOT_DRAWN, problems),
-        "training": _training(rows),
+        "training": about_training,
+        "terms": TERMS,
+        "methods": {label(n): METHODS[n] for n in metrics.get("baselines") or {} if n in METHODS},
         "scored_facts": _without(metrics.get("scored"), "to know"),
         "facts": _without(metrics.get("data"), "notes"),
         "about": _without(metrics.get("run"), "command"),
         "rest": rest,
         "problems": problems,
     }
+    written = csv_tables.write(workdir, metrics, rows, each, panels)
+    return content, _for_scripts(charts, each, panels), written
 
 
-def _mapping(path: Path, problems: list[str]) -> dict[str, Any]:
-    """A JSON file's content, empty if there is none; says what is wrong with one that cannot be
-    read."""
-    if not path.exists():
-        return {}
-    try:
-        # A run that was killed may leave a broken file; the report says so and goes on.
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        problems.append(f"{path.name} could not be read ({error}) and is left out.")
-        return {}
-    if isinstance(content, dict):
-        return content
-    problems.append(f"{path.name} holds no mapping and is left out.")
-    return {}
+def _figures(workdir: Path, problems: list[str]) -> dict[str, Any]:
+    """Pictures, curves of training apart from them, and why some were not drawn."""
+    parts: dict[str, Any] = {"pictures": [], "curves": []}
+    for picture in pictures_of(workdir / "figures"):
+        parts["curves" if picture.name.startswith("loss") else "pictures"].append(picture)
+    parts["not_drawn"] = work_files.mapping(workdir / "figures" / NOT_DRAWN, problems)
+    return parts
 
 
-def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl; lines that a killed run left unfinished are counted."""
-    if not path.exists():
-        return []
-    rows: list[dict[str, Any]] = []
-    bad = 0
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = dict(json.loads(line))
-            rows.append({name: _over_seeds(value) for name, value in row.items()})
-        # A killed run may end in the middle of a line.
-        except (ValueError, TypeError):
-            bad += 1
-    if bad:
-        problems.append(
-            f"{bad} of the {bad + len(rows)} lines of {path.name} could not be read and are left "
-            "out."
-        )
-    return rows
+def _notes(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Notes by what they are about: of the data, and of the evaluation."""
+    of_data = (metrics.get("data") or {}).get("notes") or []
+    return {"told": grouped(of_data), "note_groups": grouped(metrics.get("notes") or [])}
 
 
-def _over_seeds(value: Any) -> Any:
-    """Of several seeds the mean is shown."""
-    if isinstance(value, list):
-        return sum(value) / len(value)
-    return value
-
-
-def _pictures(folder: Path) -> list[Picture]:
-    """The PNG files of a folder, those with a caption first and in the captions' order."""
-    by_place: dict[int, list[Picture]] = {}
-    for path in sorted(folder.glob("*.png"), key=lambda path: path.stem):
-        place, title, caption = len(CAPTIONS), label(path.stem), ""
-        for number, (name, texts) in enumerate(CAPTIONS.items()):
-            # A file whose name begins with a known one shares its caption.
-            if path.stem.startswith(name):
-                place, (title, caption) = number, texts
-                break
-        # Pictures are part of the file, so that the page can be sent as it is.
-        data = base64.b64encode(path.read_bytes()).decode()
-        by_place.setdefault(place, []).append(Picture(path.stem, title, caption, data))
-    pictures: list[Picture] = []
-    for place in sorted(by_place):
-        pictures += by_place[place]
-    return pictures
+def _for_scripts(
+    charts: Mapping[str, Any], each: Each | None, panels: Panels | None
+) -> dict[str, Any]:
+    """What the scripts of the page read."""
+    drawn = [charts["each_chart"], charts["training_chart"], *charts["score_charts"]]
+    lines = [] if each is None else each.lines
+    return {
+        "themes": THEMES,
+        "charts": {chart.name: chart.spec for chart in drawn if chart is not None},
+        "genes": genes("measured effect", "predicted effect"),
+        "each": [[line.name, *line.facts] for line in lines],
+        "heads": [] if each is None else each.heads,
+        "panels": None if panels is None else panels._asdict(),
+    }
 
 
 def _without(part: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
@@ -241,27 +230,3 @@ def _date(workdir: Path, metrics: Mapping[str, Any]) -> str:
     if newest is None:
         return ""
     return f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _training(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The training log in a few numbers."""
-    if not rows:
-        return {}
-    # The criterion that chose the epoch is the one to report.
-    criterion = "val/score" if any("val/score" in row for row in rows) else "val/loss"
-    steps, last_loss, val = 0, None, []
-    for row in rows:
-        steps = max(steps, row.get("step", 0))
-        if finite(row.get("train/loss")):
-            last_loss = row["train/loss"]
-        # Rows without a finite value cannot have been the best epoch.
-        if finite(row.get(criterion)):
-            val.append(row)
-    best = min(val, key=lambda row: row[criterion], default={})
-    return {
-        "steps": steps,
-        "epochs with validation": len(val),
-        "last training loss": last_loss,
-        f"best {criterion.replace('val/', 'validation ')}": best.get(criterion),
-        "best epoch": best.get("epoch"),
-    }

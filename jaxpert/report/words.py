@@ -58,6 +58,87 @@ MEANINGS = {
 }
 """What each score means and how to read it."""
 
+PLAIN = {
+    "ate_pearson": "How closely predicted effects follow measured ones (ATE-rho; 1 is perfect)",
+    "ate_r2": "Share of the measured effects that is predicted (ATE-R2; 1 is perfect)",
+    "jaccard_top50": "Overlap of the 50 genes that move most (Jaccard; 1 is perfect)",
+    "pearson_delta_reference": (
+        "How well it is told what sets a perturbation apart (Pearson delta, perturbed reference; "
+        "1 is perfect)"
+    ),
+    "discrimination_score": (
+        "How often the right perturbation is the nearest (discrimination score; 1 is perfect)"
+    ),
+    "mse": "Error of predicted effects (mean squared error; 0 is perfect)",
+}
+"""The scores that a verdict speaks of, for whoever sees their names for the first time."""
+
+METHODS = {
+    "no_change": "The perturbation changes nothing.",
+    "mean_perturbation": "Every perturbation does what the average trained one does.",
+    "mean_cell": "The average of all perturbed training cells, whatever was done to them.",
+    "mean_same_size": "The average of trained perturbations of as many targets.",
+    "mean_change": "The average change of the trained perturbations.",
+    "additive": "The effects of the single perturbations added up.",
+    "scaled_additive": "The same, times one factor that training tells for all pairs.",
+    "shrunken_additive": "The same, each effect made smaller by as much as it may be noise.",
+    "matching_mean": "The average of the single perturbations that a combination is made of.",
+    "nearest_perturbation": "What the most alike trained perturbation did.",
+    "annotation_weighted": "What trained perturbations of similar annotation did, weighted.",
+    "linear": "A linear model of genes and perturbations, fixed in size.",
+    "linear_tuned": "The same, its size chosen inside training.",
+    "linear_annotations": "The same, from annotations of the perturbed genes.",
+    "linear_other_screen": "The same, from another screen.",
+}
+"""What each baseline predicts, in a few words (docs/evaluation.md, Baselines)."""
+
+TERMS = {
+    "perturbation": "What was done to cells: a gene knocked down, activated or a drug, or several.",
+    "effect": (
+        "Mean expression of the perturbed cells minus that of control cells, gene by gene, on a "
+        "log2 scale: 1 is twice as much."
+    ),
+    "baseline": "A simple rule that needs no learning. A model is worth its cost if it beats them.",
+    "ceiling": (
+        "What a perfect model would score. It is below perfect because measured effects are "
+        "noisy: they are means over a limited number of cells."
+    ),
+    "interval": (
+        "The range that holds the true value with a chance of 95 % (or as named). A difference "
+        "whose interval holds 0 may be chance."
+    ),
+    "split": (
+        "Cells of train taught the model, those of val chose its best epoch, those of test were "
+        "kept away from it."
+    ),
+    "match": (
+        "Correlation over genes of the predicted with the measured effect of one perturbation: 1 "
+        "is perfect, 0 is chance. All perturbations share a part of their effect, so compare it "
+        "with the baselines."
+    ),
+    "effect size": "Root mean square of the measured effect over all genes.",
+    "noise": (
+        "Root mean square of the standard error of the measured effect: an effect that is not "
+        "larger than it cannot be predicted."
+    ),
+    "support": "Whether training saw the perturbation, its parts, or none of them.",
+    "interval width": (
+        "How unsure the model is: the median over genes of the length of the interval that is to "
+        "hold 90 % of new measurements of an effect."
+    ),
+}
+"""Definitions at the end of the page, and of the heads of columns."""
+
+
+def glossary() -> dict[str, str]:
+    """Words, main scores and baselines with their meanings."""
+    from jaxpert.evaluation.claims import HEADLINE
+    from jaxpert.evaluation.metrics import METRICS
+
+    scores = {METRICS[name].label: MEANINGS[name] for name in HEADLINE}
+    return TERMS | scores | {name.replace("_", " "): METHODS[name] for name in METHODS}
+
+
 # Captions tell what to look for, so that a figure is read and not admired.
 CAPTIONS = {
     "baselines": (

@@ -13,8 +13,12 @@ from jaxpert.evaluation.claims import HEADLINE
 from jaxpert.evaluation.intervals import FEWEST_FOR_INTERVAL
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report import page, plain
+from jaxpert.report.charts import Chart
+from jaxpert.report.glance import Glance
 from jaxpert.report.numbers import digits_for, finite, fixed, label
 from jaxpert.report.published import markdown_table
+from jaxpert.report.words import glossary
+from jaxpert.study import board_page
 from jaxpert.study.standing import ORDER, Against, Place, Standing
 
 NAME = "leaderboard"
@@ -81,6 +85,9 @@ class Section(NamedTuple):
     against_header: list[str]
     against: list[list[str]]
     """Each model minus the baseline that is hardest to beat, with interval and claim, by score."""
+    glance: Glance | None = None
+    charts: Sequence[Chart] = ()
+    """Of the page alone."""
 
     def kind_of(self, column: int, text: str) -> str:
         """How a cell of the page looks."""
@@ -96,13 +103,7 @@ def write(title: str, notes: Sequence[str], boards: Sequence[Board], folder: Pat
     """leaderboard.html, .md and .csv; the same boards give the same files."""
     sections = [section_of(board) for board in boards]
     texts = {
-        "html": page.render(
-            "leaderboard.html",
-            title=title,
-            notes=notes,
-            how=HOW,
-            sections=sections,
-        ),
+        "html": html(title, notes, boards),
         "md": markdown(title, notes, sections),
         "csv": rows_text(COLUMNS, csv_rows(boards)),
     }
@@ -110,6 +111,28 @@ def write(title: str, notes: Sequence[str], boards: Sequence[Board], folder: Pat
     for kind, text in texts.items():
         files.write_text(folder / f"{NAME}.{kind}", text)
     return [folder / f"{NAME}.{kind}" for kind in texts]
+
+
+def html(title: str, notes: Sequence[str], boards: Sequence[Board]) -> str:
+    """One page that needs nothing else."""
+    sections, charts = [], []
+    for number, board in enumerate(boards):
+        section = section_of(board)
+        if board.standing is not None:
+            drawn = board_page.score_charts(board.standing, number)
+            section = section._replace(glance=board_page.glance(board.standing), charts=drawn)
+            charts += drawn
+        sections.append(section)
+    return page.render_runs(
+        "leaderboard.html",
+        charts,
+        title=title,
+        notes=notes,
+        how=HOW,
+        sections=sections,
+        csv=f"{NAME}.csv",
+        terms=glossary(),
+    )
 
 
 def section_of(board: Board) -> Section:

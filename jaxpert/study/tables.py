@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jaxpert.core import files, log
 from jaxpert.core.spreadsheets import rows_text
+from jaxpert.report import page
 from jaxpert.report.layout import Study
 from jaxpert.report.published import markdown_table
 from jaxpert.study import advantage, ledger
@@ -109,12 +110,6 @@ def markdown(title: str, notes: Sequence[str], sections: Sequence[Section]) -> s
 def html(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
     """One page that needs nothing else; every value is escaped, since names come from the user's
     data."""
-    import jinja2
-
-    loader = jinja2.PackageLoader("jaxpert.report")
-    page = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return page.get_template("tables.html").render(
-        title=title, notes=notes, sections=sections, empty=EMPTY
+    return page.render_runs(
+        "tables.html", (), title=title, notes=notes, sections=sections, empty=EMPTY
     )

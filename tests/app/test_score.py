@@ -61,7 +61,7 @@ def test_command_leaves_what_a_run_leaves(here, capsys):
     said = capsys.readouterr().out
     assert {p.name for p in (here / "out").iterdir() if p.name[0] != "."} == {
         "metrics.json", "report.html", "scores.csv", "scores.md", "statistics.npz", "effects.npz",
-        "figures",
+        "figures", "tables",
     }  # fmt: skip
     assert {p.name for p in (here / "out/figures").iterdir()} == {
         "baselines.png",

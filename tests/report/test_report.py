@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from jaxpert.core.types import InputError
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.report import numbers
+from jaxpert.report import numbers, scripts
 from jaxpert.report.page import write_report
 from jaxpert.report.sections import Score, Section
 from jaxpert.report.tables import tables, truth_tables
@@ -33,10 +34,14 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
         self.words: list[str] = []
+        self.scripts: list[tuple[str | None, str]] = []
+        """Type and content."""
         self.feed(html)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
+        if tag == "script":
+            self.scripts.append((dict(attrs).get("type"), ""))
         self.tags.append(tag)
         self.attributes += attrs
         if tag not in VOID:
@@ -46,8 +51,22 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            kind, before = self.scripts[-1]
+            self.scripts[-1] = kind, before + data
+        elif not self.open or self.open[-1] != "style":
             self.words.append(data)
+
+    @property
+    def programs(self) -> list[str]:
+        """Scripts that a browser would run."""
+        return [text for kind, text in self.scripts if kind != "application/json"]
+
+    @property
+    def data(self) -> dict:
+        """What the scripts read."""
+        (text,) = [text for kind, text in self.scripts if kind == "application/json"]
+        return json.loads(text)
 
     @property
     def text(self) -> str:
@@ -119,13 +138,43 @@ def read(workdir: Path) -> tuple[str, Page]:
     return html, Page(html)
 
 
-def test_the_page_needs_nothing_else(workdir):
+def read_without_programs(workdir: Path) -> str:
+    """The page without what libraries hold, which is the same in every report."""
     html, page = read(workdir)
+    for program in page.programs:
+        html = html.replace(program, "")
+    return html
+
+
+def test_the_page_needs_nothing_else(workdir):
+    _, page = read(workdir)
+    html = read_without_programs(workdir)
     assert "http://" not in html and "https://" not in html and "url(" not in html
-    sources = [str(value) for name, value in page.attributes if name in ("src", "href")]
-    assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
-    assert "script" not in page.tags and "link" not in page.tags
-    assert page.tags.count("img") == 3
+    sources = [str(value) for name, value in page.attributes if name == "src"]
+    kinds = ("data:image/png;base64,", "data:image/svg+xml;base64,")
+    assert sources and all(source.startswith(kinds) for source in sources)
+    links = {str(value) for name, value in page.attributes if name == "href"}
+    # Parts of the page, and tables that lie beside it.
+    assert all(link.startswith("#") or (workdir / link).is_file() for link in links)
+    anchors = {value for name, value in page.attributes if name == "id"}
+    assert {link[1:] for link in links if link.startswith("#")} <= anchors
+    assert "link" not in page.tags and "style" not in dict(page.attributes)
+    assert sum(source.startswith(kinds[0]) for source in sources) == 3, "as many as figures"
+
+
+def test_the_policy_lets_nothing_else_run(workdir):
+    html, page = read(workdir)
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    allowed = dict(rule.split(" ", 1) for rule in unescape(policy).split("; "))
+    assert allowed["default-src"] == allowed["base-uri"] == allowed["form-action"] == "'none'"
+    assert allowed["img-src"] == "data:"
+    assert allowed["script-src"].split() == [scripts.digest(text) for text in page.programs]
+    (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert allowed["style-src"] == scripts.digest(style)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert len(page.programs) == 3 and set(allowed) == {
+        "default-src", "img-src", "style-src", "script-src", "base-uri", "form-action",
+    }  # fmt: skip
 
 
 def test_a_figure_is_inlined_as_it_is(workdir):
@@ -136,8 +185,12 @@ def test_a_figure_is_inlined_as_it_is(workdir):
 
 
 def test_names_from_the_data_are_escaped(workdir):
-    html, page = read(workdir)
-    assert "<script" not in html
+    _, page = read(workdir)
+    html = read_without_programs(workdir)
+    opened = re.findall("<script[^>]*>", html)
+    assert opened == ['<script type="application/json" id="page-data">'] + 3 * [
+        '<script type="module">'
+    ]
     assert page.text.count(EVIL) >= 3, "verdict, note and configuration show the name as it is"
 
 
@@ -145,14 +198,15 @@ def test_sections_come_in_the_order_of_reading(workdir):
     html, _ = read(workdir)
     wanted = [
         "verdict",
+        "perturbations",
         "scores",
-        "meanings",
         "recovery",
         "figures",
         "data",
         "quality",
         "likelihood",
         "training",
+        "meanings",
         "config",
         "reproduce",
         "rest",
@@ -315,7 +369,7 @@ def test_no_table_grows_with_the_number_of_baselines_or_is_cut(workdir):
     for score in ("a", "b"):
         whole["schools"]["scores"][score] = dict.fromkeys(whole["baselines"], 0.5)
     (workdir / "metrics.json").write_text(json.dumps(whole))
-    html, _ = read(workdir)
+    html = read_without_programs(workdir)
     beside, folded = [], []
     for start in re.finditer(r'<table class="scores( all)?">', html):
         head = html[start.start() : html.index("</thead>", start.start())]

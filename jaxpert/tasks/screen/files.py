@@ -16,10 +16,13 @@ Effects = Mapping[int, Float[np.ndarray, "C G"]]
 """Predicted effects of each seed."""
 
 
-def effects_arrays(dataset: Dataset, effects: Effects) -> dict[str, np.ndarray]:
+def effects_arrays(
+    dataset: Dataset, effects: Effects, measured: Float[np.ndarray, "C G"] | None = None
+) -> dict[str, np.ndarray]:
     """effects.npz: predicted effects `[seeds, C, G]` as float32, with the seeds, conditions and
-    genes."""
-    return {
+    genes, and what was `measured` `[C, G]`."""
+    arrays = {} if measured is None else {"measured": measured.astype(np.float32)}
+    return arrays | {
         # float32 halves the file, and effects are not known to more digits.
         "effect": np.stack(list(effects.values())).astype(np.float32),
         "seeds": np.array(list(effects)),

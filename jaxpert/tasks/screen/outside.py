@@ -16,7 +16,7 @@ from jaxpert.data.labels import text_labels
 from jaxpert.data.moments import LIBRARY, condition_means
 from jaxpert.evaluation import baselines, compare, pseudobulk, strata
 from jaxpert.evaluation.noise import noise_of
-from jaxpert.tasks.screen import leaks, matching, scales
+from jaxpert.tasks.screen import each, leaks, matching, scales
 from jaxpert.tasks.screen.common_scale import common_scale, on_one_scale
 from jaxpert.tasks.screen.measured import Measured, duplicates, measure
 from jaxpert.tasks.screen.real_cells import Real, told_of
@@ -89,7 +89,7 @@ def score(real: Real, source: Any, asked: Asked = AS_TOLD, *, seed: int = 0) -> 
         *(() if bulk is None else _audit_of_cells(values, condition, dataset, total)),
         leaks.trained_in_company(dataset), leaks.repeated_between_parts(dataset),
     ]  # fmt: skip
-    metrics = _metrics(measured, effects, seed)
+    metrics = _metrics(measured, effects, seed) | {"each": each.each(measured, effects)}
     metrics["scored"] = {
         "real cells": real.source,
         "predictions": rows.source,

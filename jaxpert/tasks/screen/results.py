@@ -16,7 +16,7 @@ from jaxpert.core.fit import Fitted, pick_seed
 from jaxpert.core.types import Dataset
 from jaxpert.evaluation import subset_names
 from jaxpert.evaluation.coverage import Predicted, coverage
-from jaxpert.tasks.screen import files, recovery
+from jaxpert.tasks.screen import each, files, recovery
 from jaxpert.tasks.screen.audit import labelled, multipliers_of
 from jaxpert.tasks.screen.evaluate import log_likelihood, quality_pass_rates, score
 from jaxpert.tasks.screen.keys import ScreenConfig
@@ -109,11 +109,12 @@ def evaluate_run(
         metrics["recovery"] = recovered.scores
     metrics |= _intervals(of, prediction, metrics["notes"]) | _learned(first, dataset)
     effects = {seed: made.effects_of(dataset) for seed, made in predictions.items()}
+    metrics["each"] = each.each(of, effects[config.seed], prediction)
     return Results(
         metrics=metrics,
         predictions=to_anndata(prediction, dataset),
         arrays={
-            "effects.npz": files.effects_arrays(dataset, effects),
+            "effects.npz": files.effects_arrays(dataset, effects, each.target(of).effects),
             "statistics.npz": files.statistics_arrays(measured, effects),
         },
         shown=Shown(problem, first, prediction, of, recovered, metrics),

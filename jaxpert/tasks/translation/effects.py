@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jaxpert.core.types import SPLITS
 from jaxpert.evaluation import compare as comparison
+from jaxpert.evaluation.by_perturbation import by_perturbation, target_of
 from jaxpert.tasks.translation.baselines import mean_changes, profiles
 from jaxpert.tasks.translation.groups import EffectGroups, GroupMeans, Predictor
 from jaxpert.tasks.translation.prepare import Prepared
@@ -97,10 +98,10 @@ def _places(names: Any, wanted: Sequence[str]) -> list[int]:
     return [place[name] for name in wanted]
 
 
-def compare(
-    prepared: Prepared, groups: EffectGroups, means: GroupMeans, changes: Changes, seed: int
-) -> dict[str, Any]:
-    """`comparison.compare` over pairs of perturbation and line: the main table of the report."""
+def screen_of(
+    prepared: Prepared, groups: EffectGroups, means: GroupMeans, changes: Changes
+) -> comparison.Screen:
+    """What shared scores need to know of pairs of perturbation and line."""
     pairs, dataset = prepared.pairs, prepared.dataset
     # Row 0 is the control, so pairs are counted from 1.
     subsets = {"all": np.arange(1, len(changes.names))}
@@ -108,21 +109,58 @@ def compare(
         members = np.unique(groups.of_pair[pairs.part == SPLITS.index(name)]) + 1
         if len(members):
             subsets[name] = members
-    trained = np.concatenate([[True], groups.trained])
     # Only treatments of the pairs stand in the table; the control has none.
     table = np.zeros((len(changes.names), dataset.condition_treatments.shape[1]), np.float32)
     table[1:] = dataset.condition_treatments[groups.condition]
-    # Expressed genes are those of the mean control row over all pairs.
-    control = means.lower.mean(0)
-    screen = comparison.Screen(
+    return comparison.Screen(
         conditions=changes.names,
         control=0,
         subsets=subsets,
-        trained=trained,
-        control_mean=control,
+        trained=np.concatenate([[True], groups.trained]),
+        # Expressed genes are those of the mean control row over all pairs.
+        control_mean=means.lower.mean(0),
         reference=changes.observed[1:][groups.trained].mean(0),
         own_genes=comparison.own_genes(table, dataset.treatments, dataset.genes),
     )
+
+
+def compare(changes: Changes, screen: comparison.Screen, seed: int) -> dict[str, Any]:
+    """`comparison.compare` over pairs of perturbation and line: the main table of the report."""
     return comparison.compare(
         changes.observed, changes.predicted, screen, truth=changes.truth, seed=seed
     )
+
+
+def each(
+    prepared: Prepared, groups: EffectGroups, changes: Changes, screen: comparison.Screen
+) -> dict[str, Any]:
+    """The part `each` of metrics.json: every pair of perturbation and line by itself."""
+    sizes = np.diff(prepared.pseudobulk.start)
+    facts = {
+        # The control in front is never shown.
+        "split": ["", *splits_of(prepared, groups)],
+        "cells": np.concatenate([[0], sizes[groups.upper]]),
+    }
+    target = target_of(changes.observed, screen, None)
+    return by_perturbation(target, changes.predicted, screen, facts)
+
+
+def effects_arrays(prepared: Prepared, changes: Changes, seed: int) -> dict[str, np.ndarray]:
+    """effects.npz: predicted changes `[1, K, G]` and those that were `measured` `[K, G]`, with the
+    names of pairs and genes."""
+    return {
+        "effect": changes.predicted[comparison.MODEL][None, 1:].astype(np.float32),
+        "measured": changes.observed[1:].astype(np.float32),
+        "seeds": np.array([seed]),
+        "conditions": np.array(changes.names[1:]),
+        "genes": np.array(prepared.dataset.genes),
+    }
+
+
+def splits_of(prepared: Prepared, groups: EffectGroups) -> list[str]:
+    """Splits that hold pairs of each group, joined by "+"."""
+    joined = []
+    for k in range(len(groups.names)):
+        parts = np.unique(prepared.pairs.part[groups.of_pair == k])
+        joined.append("+".join(np.asarray(SPLITS)[parts]))
+    return joined

@@ -68,7 +68,9 @@ def evaluate_run(
     facets = evaluate.facets_of(prepared, groups)
     scored = evaluate.score(prepared, groups, methods, facets)
     changes = effects.changes(prepared, groups, means, model, problem.truth)
-    metrics = effects.compare(prepared, groups, means, changes, config.seed)
+    screen = effects.screen_of(prepared, groups, means, changes)
+    metrics = effects.compare(changes, screen, config.seed)
+    metrics["each"] = effects.each(prepared, groups, changes, screen)
     # Notes of the scores, the baselines and the models beside stand in one list.
     table = scored.table | {"notes": [*scored.table["notes"], *notes, *notes_beside]}
     named = listed(config.evaluation.triangular, known_names(prepared.dataset))
@@ -78,7 +80,10 @@ def evaluate_run(
     return Results(
         metrics=metrics,
         predictions=to_anndata(prepared, groups, means, changes),
-        arrays={"rows.npz": rows_arrays(groups, scored)},
+        arrays={
+            "rows.npz": rows_arrays(groups, scored),
+            "effects.npz": effects.effects_arrays(prepared, changes, config.seed),
+        },
         shown=Shown(prepared, groups, changes, metrics),
     )
 
@@ -124,7 +129,7 @@ def to_anndata(
             "condition": np.asarray(dataset.conditions)[groups.condition].tolist(),
             "line": np.asarray(prepared.pseudobulk.lines)[groups.line].tolist(),
             "batch": np.asarray(dataset.strata)[groups.batch].tolist(),
-            "split": _splits(prepared, groups),
+            "split": effects.splits_of(prepared, groups),
         },
         index=pd.Index(groups.names),
     )
@@ -191,12 +196,3 @@ def _draw_panels(shown: Shown, names: Sequence[str], path: Path) -> None:
         [groups.names[k] for k in chosen],
         path,
     )
-
-
-def _splits(prepared: Prepared, groups: EffectGroups) -> list[str]:
-    """Splits that hold pairs of each group, joined by "+"."""
-    joined = []
-    for k in range(len(groups.names)):
-        parts = np.unique(prepared.pairs.part[groups.of_pair == k])
-        joined.append("+".join(np.asarray(SPLITS)[parts]))
-    return joined
