@@ -140,8 +140,7 @@ class Deviation(NamedTuple):
     measured: Float[Any, "R G"]
     """Standard deviation of a new measurement of it, by the noise that is usual in training."""
     usual: Float[Any, "R G"]
-    """That part of `measured` which is the sampling error of the cells, as is usual in training; 0
-    where it is not known."""
+    """That part of `measured` which is the usual sampling error of cells; 0 where not known."""
     widths: Float[Any, "R Q"]
     """Factor of `measured` for each of LEVELS: effect -+ factor x quantile of the normal
     distribution x `measured` is to cover that share of measurements."""
