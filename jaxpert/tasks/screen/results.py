@@ -69,18 +69,7 @@ def evaluate_run(
     truth = None if problem.truth is None else data.pool_truth(problem.truth)
     seeds = seeds_of(config, fitted)
     log.say(f"predicting {len(dataset.conditions)} conditions with {keys.particles} particles")
-    predictions = {
-        seed: predict_effects(
-            single,
-            dataset,
-            dataset.conditions,
-            particles=keys.particles,
-            library=keys.library,
-            seed=seed,
-            intervals=True,
-        )
-        for seed, single in seeds.items()
-    }
+    predictions = _predict_all(config, dataset, seeds)
     measured = {k: measure(labelled(dataset, k), truth) for k in multipliers_of(config)}
     own, trained = next(iter(measured)), predictions[config.seed].effects_of(dataset)
     # Only at the run's own labels does the model rest on the same cells as its namesake.
@@ -195,6 +184,18 @@ def over_seeds(scores: list[dict[str, Any]]) -> dict[str, Any]:
     for subset, metrics in scores[0].items():
         summaries[subset] = {metric: summary(subset, metric) for metric in metrics}
     return summaries
+
+
+def _predict_all(
+    config: ScreenConfig, dataset: Dataset, seeds: Mapping[int, Fitted | Ensemble]
+) -> dict[int, Prediction]:
+    """What each seed's model predicts of every condition, with intervals."""
+    keys = config.evaluation
+    asked = {"particles": keys.particles, "library": keys.library, "intervals": True}
+    return {
+        seed: predict_effects(single, dataset, dataset.conditions, seed=seed, **asked)
+        for seed, single in seeds.items()
+    }
 
 
 def _score_all(
