@@ -44,6 +44,7 @@ def _colours(model: str, mark: str, soft: str, ink: str, line: str) -> dict[str,
             "labelLimit": 190,
         },
         "legend": {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "symbolSize": 80},
+        "range": {"category": [model, mark]},
         "style": {
             "model": {"fill": model, "stroke": model, "color": model},
             "other": {"fill": soft, "stroke": soft, "color": soft},
@@ -143,6 +144,7 @@ def genes(x: str, y: str) -> Spec:
     return {"height": 300, "layer": [line, points]}
 
 
+MOST_TICKS = 8
 MARKS = {
     "baseline": {"style": "other", "shape": "circle", "size": 60, "filled": True},
     "entry": {"style": "model", "shape": "diamond", "size": 110, "filled": False},
@@ -200,7 +202,7 @@ def _limit(limit: Mapping[str, Any]) -> list[Spec]:
 def curves(rows: Values, best: Any, x: str, y: str) -> Spec:
     """Lines over the course of training (`x`, `y`, `name`), and where the best epoch is."""
     across, up = _axes(x, y)
-    across["axis"] = {"tickMinStep": 1, "format": "d"}
+    across["axis"] = {"values": _whole([row["x"] for row in rows]), "format": "d"}
     names = list(dict.fromkeys(row["name"] for row in rows))
     layers: list[Spec] = []
     if best is not None:
@@ -215,7 +217,7 @@ def curves(rows: Values, best: Any, x: str, y: str) -> Spec:
         "field": "name",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": names, "range": [BLUE, VERMILLION][: len(names)]},
+        "scale": {"domain": names},
         "legend": {"orient": "top"},
     }
     # Told apart by the dashes as well as by colour.
@@ -236,6 +238,7 @@ def curves(rows: Values, best: Any, x: str, y: str) -> Spec:
     return {"height": 240, "layer": layers}
 
 
-def usable(value: Any) -> bool:
-    """Whether a chart can show it."""
-    return isinstance(value, int | float) and math.isfinite(value)
+def _whole(values: Sequence[int | float]) -> list[int]:
+    """Some whole numbers from the least to the greatest: there is no half epoch."""
+    low, high = int(min(values)), math.ceil(max(values))
+    return list(range(low, high + 1, max(1, math.ceil((high - low) / MOST_TICKS))))
