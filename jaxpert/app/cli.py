@@ -19,7 +19,7 @@ from jaxpert.app.flags import (
     with_config,
 )
 from jaxpert.app.predict_command import predict
-from jaxpert.core import settings
+from jaxpert.core import settings, verbosity
 from jaxpert.core.errors import InputError
 from jaxpert.core.paths import path_of
 
@@ -42,7 +42,8 @@ HELP = """What will these cells look like under a perturbation nobody has measur
   jaxpert simulate PRESET                     a simulated screen and its truth
   jaxpert simulate --effects=FILE ...         cells drawn around effects that were measured
 
-jaxpert COMMAND --help says more, jaxpert --version which version this is.
+jaxpert COMMAND --help says more, jaxpert --version which version this is. With --quiet a command
+tells its results alone, with --verbose every note, all comparisons and how long each part took.
 """
 OF_FAMILIES = ("figures", "tables", "interpret", "clean", "pairs")
 """Commands that a family has or has not."""
@@ -51,7 +52,11 @@ OF_FAMILIES = ("figures", "tables", "interpret", "clean", "pairs")
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0 for done (or stopped by a signal, saved), 1 for a diverged loss, 2
     for bad input."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = verbosity.take_flags(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     name = arguments[0] if arguments else ""
     # Help is printed without importing JAX, which would take seconds.
     if not arguments or name in ("--help", "-h", "help"):

@@ -20,6 +20,7 @@ from jaxpert.core import (
     log,
     parallel,
     settings,
+    stages,
     unforeseen,
     workdir,
 )
@@ -31,7 +32,7 @@ from jaxpert.core.paths import path_of
 from jaxpert.core.train import Hooks
 from jaxpert.core.types import Dataset, Feed, TrainState
 from jaxpert.data.identity import check_same, identity
-from jaxpert.report import attempts, page
+from jaxpert.report import attempts, page, told
 from jaxpert.simulate import save_truth
 
 FIGURES = "figures"
@@ -80,9 +81,9 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
         begun = (folder / workdir.CONFIG).exists()
         if begun:
             stack.enter_context(_alone(folder))
-        prepared = prepare(checked, family, folder)
-        for note in prepared.problem.dataset.notes:
-            log.say(f"note: {note}")
+        with stages.stage(_reading(checked)):
+            prepared = prepare(checked, family, folder)
+        told.tell_notes(prepared.problem.dataset.notes)
         # Feeds refuse devices that there are not, and a finished run needs none.
         feeds = None
         if not _is_finished(folder):
@@ -101,6 +102,11 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
         return _go_on(prepared, feeds, raw, folder, draw)
 
 
+def _reading(checked: Any) -> str:
+    source = checked.data.source
+    return "simulating a screen" if source == "simulated" else f"reading {source}"
+
+
 def _is_finished(folder: Path) -> bool:
     """Whether results and figures are there, both of which come after training."""
     return (folder / workdir.METRICS).exists() and (folder / FIGURES).exists()
@@ -110,20 +116,22 @@ def _go_on(prepared: Prepared, feeds: Feeds | None, raw: Config, folder: Path, d
     """What is left of a run."""
     # Results say that a run is finished; a run killed while it drew draws again.
     if feeds is None or _is_finished(folder):
-        log.say(f"this run is finished: {write_report(folder)}")
+        log.result(f"this run is finished: {write_report(folder)}")
         return 0
     with _lost_processes():
         fitted = train(prepared, raw, folder, feeds)
     assert fitted.outcome is not None
     if fitted.outcome.reason == "interrupted":
-        log.say(
+        log.result(
             f"stopped at step {fitted.outcome.step} and saved; the same command goes on from there"
         )
         return 0
     # One process writes for all of them.
     if jax.process_index() == 0:
         finish(prepared, fitted, folder, draw)
-        log.say(f"report: {write_report(folder)}")
+        with stages.stage("making the report"):
+            report = write_report(folder)
+        log.result(f"report: {report}")
     return 0
 
 
@@ -229,15 +237,16 @@ def finish(prepared: Prepared, fitted: fit.Fitted, folder: Path, draw: bool = Tr
     # What comes first is what a crash leaves: pictures can be drawn again, and so come last.
     # Undefined numbers become null: one of them must not cost the others.
     workdir.write_metrics(folder, _finite(results.metrics))
-    log.say(str(results.metrics["verdict"]))
+    told.tell_verdict(results.metrics)
     if not draw:
         return
     # The folder appears when all is drawn, or noted, so that it says that nothing is to be done.
     with files.whole_folder(folder / FIGURES) as part:
         missing: attempts.Missing = {}
-        drawn = attempts.attempt(
-            missing, "the figures", family.task.draw, checked, results, part, rows
-        )
+        with stages.stage("drawing figures"):
+            drawn = attempts.attempt(
+                missing, "the figures", family.task.draw, checked, results, part, rows
+            )
         attempts.write_missing(part, missing | (drawn or {}))
 
 

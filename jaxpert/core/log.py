@@ -16,13 +16,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jaxpert.core import files
+from jaxpert.core import files, verbosity
 from jaxpert.core.errors import InputError
 
 Row = dict[str, Any]
 
 
 def say(text: str) -> None:
+    """Tell what is done, on standard error; not with `--quiet`."""
+    if not verbosity.quiet():
+        result(text)
+
+
+def result(text: str) -> None:
     """Print one line to standard error, above a running progress bar if there is one."""
     # Where nobody has imported tqdm no bar can be running, so it is not imported here.
     if "tqdm" in sys.modules:
@@ -40,20 +46,22 @@ def progress(
     A bar with the time left on a terminal and in notebooks; elsewhere a plain line at most every
     `every` seconds.
     """
-    if sys.stderr.isatty() or _in_notebook():
+    if verbosity.quiet():
+        yield lambda done, text="": None
+    elif sys.stderr.isatty() or in_notebook():
         yield from _bar(total, start, unit)
     else:
         yield from _lines(total, start, unit, every)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether a Jupyter kernel takes what is printed."""
     return type(sys.stderr).__module__ == "ipykernel.iostream"
 
 
 def _bar(total: int, start: int, unit: str) -> Iterator[Callable[..., None]]:
     # The bar of widgets needs a package that not every notebook has; a line of text works in all.
-    if _in_notebook() and importlib.util.find_spec("ipywidgets"):
+    if in_notebook() and importlib.util.find_spec("ipywidgets"):
         from tqdm.notebook import tqdm
     else:
         from tqdm import tqdm
@@ -77,7 +85,7 @@ def _lines(total: int, start: int, unit: str, every: float) -> Iterator[Callable
         now = time.monotonic()
         # Only the steps of this call have a known speed, not those before `start`.
         left = (
-            f", {_duration((now - began) * (total - done) / (done - start))} left"
+            f", {duration((now - began) * (total - done) / (done - start))} left"
             if start < done < total
             else ""
         )
@@ -93,7 +101,7 @@ def _lines(total: int, start: int, unit: str, every: float) -> Iterator[Callable
         print(last, file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxpert.core.errors import InputError
+from jaxpert.core.stages import track
 from jaxpert.core.types import Model, PyTree, Request
 from jaxpert.nn import transforms
 
@@ -109,7 +110,7 @@ def effect_intervals(
     keys = jax.random.split(key, particles)
     cell = np.arange(particles) % cells
     total = spread = None
-    for start in range(0, particles, size):
+    for start in track(range(0, particles, size), "predicting"):
         part = slice(start, start + size)
         drawn = Particles(keys[part][order], cell[part][order], keep)
         arguments = rows, params, state, drawn, request, controls

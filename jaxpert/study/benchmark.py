@@ -118,7 +118,7 @@ def _compete(asked: Contest, folder: Path, only_tables: bool, figures: bool) -> 
     title, notes, boards = boards_of(asked, folder)
     with workdir.readable_errors(folder):
         for path in leaderboard.write(title, notes, boards, folder):
-            log.say(f"wrote {path}")
+            log.result(f"wrote {path}")
     _check_trained(asked, boards)
     return status
 

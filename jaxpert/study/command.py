@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     labels = tuple(map(plan.label_of, scope.sources))
     asked = scores.Asked(labels, tuple(scope.multipliers), tuple(scope.seeds))
     for path in tables.write_tables(study, results, asked, published):
-        log.say(f"wrote {path}")
+        log.result(f"wrote {path}")
     return status
 
 

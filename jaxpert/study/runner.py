@@ -119,9 +119,9 @@ def _summary(problems: Sequence[str], elsewhere: Sequence[str], may_refuse: bool
     for problem in problems:
         refused = REFUSED in problem
         if refused and may_refuse:
-            log.say(f"not trained: {problem}")
+            log.result(f"not trained: {problem}")
             continue
-        log.say(f"error: {problem}")
+        log.result(f"error: {problem}")
         # What was refused must be mended by the user, so it outweighs a loss that diverged.
         status = 2 if refused else max(status, 1)
     return status

@@ -236,7 +236,11 @@ def judge(case: Case, base: Path) -> tuple[str, str]:
     status, text = processes.run(command, LIMIT), processes.said(log)
     left = sorted(set(at.rglob("*")) - set(before))
     shutil.rmtree(at)
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("note:")]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.strip() and not line.startswith(processes.PROGRESS)
+    ]
     if "Traceback" in text or status == 70:
         return "traceback", text[-1500:]
     if status != case.status:

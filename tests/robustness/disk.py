@@ -25,8 +25,6 @@ from robustness.processes import Command
 
 RUNS = ("cradle", "gears", "pretrain", "scgen")
 PAGE = 4096
-PROGRESS = ("note:", "step ", "predicting", "scoring", "going on", "On ")
-"""Beginnings of lines that tell how far a run is, its verdict included."""
 
 
 @contextlib.contextmanager
@@ -73,7 +71,9 @@ def fill_up(subject: kills.Subject, share: float, base: Path, faults: Faults) ->
         log.unlink(missing_ok=True)
         status = processes.run(command)
         text = processes.said(log)
-        lines = [line for line in text.splitlines() if line and not line.startswith(PROGRESS)]
+        lines = [
+            line for line in text.splitlines() if line and not line.startswith(processes.PROGRESS)
+        ]
         if "Traceback" in text or status == 70:
             faults.add(name, "traceback", text[-1500:])
         # Room for everything is room enough, whatever the share was thought to be.

@@ -35,6 +35,21 @@ IMPORTED = (
     "sklearn.model_selection",
     "tqdm",
 )
+PROGRESS = (
+    "note:",
+    "reading",
+    "simulating",
+    "step ",
+    "fitting",
+    "predicting",
+    "scoring",
+    "going on",
+    "verdict:",
+    "How ",
+    "drawing",
+    "making",
+)
+"""Beginnings of lines that tell how far a run is, its verdict included."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CACHE_FILLING, CACHE_READING = 0.0, 1e9
 """Seconds that compiling must have taken for a program to be kept."""
