@@ -117,6 +117,7 @@ NUMBERS: dict[str, Rule] = {
 }
 """By name, by path, or by name and owner; the first that fits holds."""
 NEEDED = {
+    "base",
     "source",
     "perturbation",
     "control",
