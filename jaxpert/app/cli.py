@@ -47,6 +47,8 @@ tells its results alone, with --verbose every note, all comparisons and how long
 """
 OF_FAMILIES = ("figures", "tables", "interpret", "clean", "pairs")
 """Commands that a family has or has not."""
+DRAWING = ("figures", "interpret")
+"""Those of them that draw."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -271,6 +273,7 @@ def _check_simulate(parsed: Any) -> None:
 def ask(name: str, arguments: Sequence[str]) -> int:
     """A command that the family of the runs has: `jaxpert figures RUN ...` and so on."""
     from jaxpert.app import families, gallery
+    from jaxpert.report.plots import style
 
     # The first run tells the family, and the family its flags, before these are read.
     folders = [argument for argument in arguments if not argument.startswith("-")]
@@ -290,7 +293,9 @@ def ask(name: str, arguments: Sequence[str]) -> int:
     parsed = _parser(name, family).parse_intermixed_args(arguments)
     options = read_options(command.options, parsed)
     output = parsed.output or path_of(folders[0]) / name
-    for path in gallery.run_command(family, name, parsed.runs, output, options):
+    with style.printed(getattr(parsed, "format", "png")):
+        paths = gallery.run_command(family, name, parsed.runs, output, options)
+    for path in paths:
         print(path)
     return 0
 
@@ -300,6 +305,13 @@ def _parser(name: str, family: Any) -> Parser:
     parser = Parser(f"jaxpert {name}", description=f"{family.title}: {command.meaning}")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="work directory of a finished run")
     parser.add_argument("--output", metavar="FOLDER", help=f"default: RUN/{name}")
+    if name in DRAWING:
+        parser.add_argument(
+            "--format",
+            choices=("png", "pdf", "svg"),
+            default="png",
+            help="of figures, beside a PNG of 300 dpi (default: png alone)",
+        )
     add_options(parser, command.options)
     return parser
 

@@ -9,6 +9,7 @@ import pytest
 from jaxpert.core.types import InputError
 from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report import plots
+from jaxpert.report.plots import style
 from support.pictures import colour_share, ink, pixels
 
 P, G = 9, 60
@@ -255,3 +256,30 @@ def test_importing_plots_loads_neither_matplotlib_nor_umap():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip() == "[]"
+
+
+def test_figures_for_print_have_more_dots_and_another_form_beside(tmp_path):
+    from PIL import Image
+
+    def draw(path):
+        with style.canvas(path, 2.0, 1.0) as figure:
+            figure.subplots().set_title("A$B")
+
+    draw(tmp_path / "screen.png")
+    with style.printed("svg"):
+        draw(tmp_path / "print.png")
+    with style.printed("pdf"):
+        draw(tmp_path / "print.png")
+    for name, size in {"screen": (320, 160), "print": (600, 300)}.items():
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.size == size
+    # Text stays text, and equal figures are equal files.
+    drawn = (tmp_path / "print.svg").read_text()
+    assert "A$B" in drawn and "<dc:date>" not in drawn
+    assert (tmp_path / "print.pdf").read_bytes().startswith(b"%PDF")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "print.pdf",
+        "print.png",
+        "print.svg",
+        "screen.png",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,37 @@ STYLE = {
     "axes.formatter.useoffset": False,
     "figure.facecolor": "white",
     "text.parse_math": False,  # a perturbation may hold a dollar sign
-    "savefig.dpi": 160,
+    # Text stays text, so that a journal's artist can change it.
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
     "figure.constrained_layout.w_pad": 0.08,
     "figure.constrained_layout.h_pad": 0.08,
 }
+
+
+FORMATS = ("png", "pdf", "svg")
+FORMAT: ContextVar[str] = ContextVar("FORMAT", default="png")
+"""Of figures; another one is written beside the PNG."""
+DPI: ContextVar[int] = ContextVar("DPI", default=160)
+"""Of the PNG: enough for a page on a screen. Print asks for PRINT."""
+PRINT = 300
+UNDATED = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "svg": {"Date": None, "Creator": None},
+}
+"""Without dates and the name of the program, equal figures are equal files."""
+
+
+@contextmanager
+def printed(kind: str) -> Iterator[None]:
+    """Figures for print: PNG of 300 dpi, and a file of `kind` (one of FORMATS) beside it."""
+    before = FORMAT.set(kind), DPI.set(PRINT)
+    try:
+        yield
+    finally:
+        FORMAT.reset(before[0])
+        DPI.reset(before[1])
 
 
 @contextmanager
@@ -72,10 +100,10 @@ def canvas(path: str | Path, width: float, height: float) -> Iterator[Any]:
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         glyphs.make_showable(figure)
-        # Written whole or not at all, so that no reader meets half a picture.
-        with files.whole(target) as part:
-            # Without the name of the program, equal figures are equal files.
-            figure.savefig(part, format="png", metadata={"Software": None})
+        for kind in dict.fromkeys(("png", FORMAT.get())):
+            # Written whole or not at all, so that no reader meets half a picture.
+            with files.whole(target.with_suffix(f".{kind}")) as part:
+                figure.savefig(part, format=kind, dpi=DPI.get(), metadata=UNDATED[kind])
 
 
 def grid_shape(count: int) -> tuple[int, int]:
