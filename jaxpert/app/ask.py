@@ -142,9 +142,11 @@ def evaluate_again(folder: str | Path, output: str | Path) -> Path:
         # Two evaluations into one folder would mix their files.
         with workdir.alone(output, "--output"):
             files.remove_parts(output)
-            # The report needs both, and the first run's folder stays as it is.
-            for name in (workdir.CONFIG, "metrics.jsonl"):
-                shutil.copyfile(folder / name, output / name)
+            # The first run's folder stays as it is, and the report is made of what is copied.
+            shutil.copyfile(folder / workdir.CONFIG, output / workdir.CONFIG)
+            # Curves of training that somebody threw away are missing on the page, no more.
+            if (folder / "metrics.jsonl").exists():
+                shutil.copyfile(folder / "metrics.jsonl", output / "metrics.jsonl")
             run.finish(prepared, finished.fitted, output)
             return run.write_report(output)
 

@@ -107,6 +107,16 @@ def test_a_finished_run_scores_again_as_it_did(run_of, tmp_path, capsys):
     assert (tmp_path / "again/report.html").exists()
 
 
+def test_a_run_without_its_curves_is_scored_again(run_of, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    shutil.copytree(run_of("scgen:test"), work)
+    (work / "metrics.jsonl").unlink()
+    finished = []
+    monkeypatch.setattr(ask.run, "finish", lambda *of: finished.append(of))
+    ask.evaluate_again(work, tmp_path / "again")
+    assert len(finished) == 1 and (tmp_path / "again/report.html").exists()
+
+
 def test_a_simulated_screen_and_its_truth_are_written(tmp_path):
     import anndata
 

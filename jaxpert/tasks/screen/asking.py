@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.ensemble import Ensemble, between, members_of
 from jaxpert.core.fit import Fitted
-from jaxpert.core.types import Dataset, Request
+from jaxpert.core.types import Dataset, InputError, Request
 from jaxpert.evaluation import generate, pseudobulk, strata
 
 
@@ -34,6 +34,16 @@ def make_request(
     )
 
 
+def check_particles(particles: int, name: str = "particles") -> None:
+    """Refuse numbers of generated cells that make no groups, of which the error of a mean is
+    taken."""
+    if particles < 2 or particles % min(20, particles // 2):
+        raise InputError(
+            f"{name} is {particles}, expected a multiple of 20, or an even number below 40: "
+            "correct it"
+        )
+
+
 def ask_effects(
     fitted: Fitted | Ensemble,
     dataset: Dataset,
@@ -45,6 +55,8 @@ def ask_effects(
 ) -> generate.Effects:
     """Predicted effects of rows of treatments, the control in front; of several seeds those of
     their mixture."""
+    if fitted.model.stochastic:
+        check_particles(particles)
     parts = []
     for member in members_of(fitted):
         parts.append(_ask_one(member, dataset, treatment, key, particles, library))

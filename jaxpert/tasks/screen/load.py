@@ -20,6 +20,7 @@ from jaxpert.data.effects_table import is_table, read_table
 from jaxpert.data.gene_graphs import ONTOLOGY
 from jaxpert.data.labels_asked import known_names, listed, sets_asked
 from jaxpert.tasks.screen import audit, feeds, figures, understood
+from jaxpert.tasks.screen.asking import check_particles
 from jaxpert.tasks.screen.graphs import drops_unannotated, link, terms_of, wanted_graphs
 from jaxpert.tasks.screen.keys import DataKeys, LabelKeys, QualityKeys, ScreenConfig, SplitKeys
 
@@ -349,12 +350,7 @@ def _check_ensemble(config: ScreenConfig) -> None:
 def _check_particles(config: ScreenConfig) -> None:
     """Errors of predicted means are taken over groups of generated cells, 20 where there are enough
     of them, each of at least two cells."""
-    particles = config.evaluation.particles
-    if particles % min(20, particles // 2):
-        raise InputError(
-            f"evaluation.particles is {particles}, expected a multiple of 20, or an even number "
-            "below 40: correct it"
-        )
+    check_particles(config.evaluation.particles, "evaluation.particles")
 
 
 def _check_evaluation(config: ScreenConfig, dataset: Dataset) -> None:

@@ -55,3 +55,10 @@ def test_svae_plus_predicts_the_screens_conditions_only(screen):
         workflow.predict(model, screen, [new], particles=40)
     predicted = workflow.predict(model, screen, ["PERT002"], particles=40)
     assert predicted.obs["support"].tolist() == ["trained", "trained"]
+
+
+def test_particles_that_make_no_groups_are_refused(screen):
+    model = fitted(cpa_vae, screen)
+    for particles in (0, 1, 50):
+        with pytest.raises(InputError, match=f"is {particles}, expected a multiple of 20"):
+            workflow.predict(model, screen, ["PERT002"], particles=particles)
