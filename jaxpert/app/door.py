@@ -31,7 +31,9 @@ def script(*command: str) -> NoReturn:
 
     def work() -> int:
         from jaxpert.app.cli import main
+        from jaxpert.core import kept_programs
 
+        kept_programs.keep()
         return main([*command, *sys.argv[1:]])
 
     enter(work)

@@ -55,10 +55,10 @@ def remove_temporary() -> None:
 def _any_writable(variable: str, *usual: Path) -> bool:
     """Whether a library can write to the folder that its variable names, or else to a usual one."""
     given = os.environ.get(variable)
-    return any(map(_writable, (path_of(given),) if given else usual))
+    return any(map(writable, (path_of(given),) if given else usual))
 
 
-def _writable(folder: Path) -> bool:
+def writable(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself in the nearest one there is."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

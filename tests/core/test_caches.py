@@ -13,9 +13,9 @@ SCRIPT = """
 import os, pathlib, tempfile
 from jaxpert.core import caches
 
-real = caches._writable
+real = caches.writable
 # The environment of the test can be written, so it is taken for read-only.
-caches._writable = lambda folder: "site-packages" not in str(folder) and real(folder)
+caches.writable = lambda folder: "site-packages" not in str(folder) and real(folder)
 caches.ensure_writable()
 print(os.environ.get("NUMBA_CACHE_DIR", "unset"), os.environ.get("MPLCONFIGDIR", "unset"))
 """
@@ -62,7 +62,7 @@ import sys
 from jaxpert.app import door
 from jaxpert.core import caches
 
-caches._writable = lambda folder: False
+caches.writable = lambda folder: False
 if sys.argv[1] == "without":
     caches.tempfile.mkdtemp = lambda **_: (_ for _ in ()).throw(FileNotFoundError("no folder"))
 
@@ -105,7 +105,7 @@ for name in ("InTreeCacheLocator", "UserWideCacheLocator"):
     # Older versions of Numba call them with an underscore.
     locator = getattr(caching, name, None) or getattr(caching, "_" + name)
     locator.ensure_cache_path = refuse
-caches._writable = lambda folder: False
+caches.writable = lambda folder: False
 if not {ensure}:
     caches.ensure_writable = lambda: None
 import importlib.util, pathlib, sys, types
