@@ -19,6 +19,7 @@ from jaxpert.app import families, saved
 from jaxpert.app.base import plain, revived, spec_with_base
 from jaxpert.core import fit as core_fit
 from jaxpert.core import settings, workdir
+from jaxpert.core.ensemble import Ensemble
 from jaxpert.core.errors import InputError
 from jaxpert.core.family import Family, Problem
 from jaxpert.core.fit import Fitted
@@ -128,12 +129,12 @@ def fit(
 
 
 def predict(
-    fitted: Fitted, data: Data, perturbations: str | Sequence[str], **options: Any
+    fitted: Fitted | Ensemble, data: Data, perturbations: str | Sequence[str], **options: Any
 ) -> AnnData:
     """Predict perturbations, seen or not, alone or combined ("A+B"), as an AnnData of one row each.
 
     Args:
-        fitted: from `fit`, `load` or a finished run.
+        fitted: from `fit`, `load` or a finished run; several seeds by `ensemble_of`.
         data: what it was fitted to.
         perturbations: names such as "KLF1" or "KLF1+FAR2"; of rows of several lines also
             "KLF1 in K562".
@@ -152,11 +153,22 @@ def predict(
     family, problem = family_of(fitted.model), problem_of(data)
     # One text is one name and not its letters.
     names = (perturbations,) if isinstance(perturbations, str) else tuple(perturbations)
-    how = family.predict or _task_of(data).predict
+    _check_single(fitted, data)
+    how: Any = family.predict or _task_of(data).predict
     return how(problem, fitted, names, **options)
 
 
-def evaluate(fitted: Fitted, data: Data, *, seed: int = 0, **options: Any) -> dict[str, Any]:
+def _check_single(fitted: Fitted | Ensemble, data: Data) -> None:
+    if isinstance(data, Prepared) and isinstance(fitted, Ensemble):
+        raise InputError(
+            "several seeds as one model were given for rows of lines, expected a model of one "
+            "seed: choose it with jaxpert.core.fit.pick_seed(fitted, 0)"
+        )
+
+
+def evaluate(
+    fitted: Fitted | Ensemble, data: Data, *, seed: int = 0, **options: Any
+) -> dict[str, Any]:
     """Score a fitted model beside the baselines.
 
     Returns the parts of metrics.json: "model", "baselines", "comparison", "verdict" and so on, and
@@ -169,6 +181,8 @@ def evaluate(fitted: Fitted, data: Data, *, seed: int = 0, **options: Any) -> di
     family, problem = family_of(fitted.model), problem_of(data)
     # Configs are tasks' own, so each is imported where its data are met.
     if isinstance(data, Prepared):
+        _check_single(fitted, data)
+        assert isinstance(fitted, Fitted)
         from jaxpert.tasks.translation.keys import TranslationConfig
         from jaxpert.tasks.translation.results import evaluate_run
 

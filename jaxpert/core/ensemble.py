@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxpert.core.errors import InputError
 from jaxpert.core.fit import Fitted, pick_seed
 from jaxpert.core.types import Model
 
@@ -28,8 +29,15 @@ def ensemble_of(fitted: Fitted) -> Ensemble:
     Example:
         fitted = jaxpert.fit(model, cells, epochs=20, seeds=5)
         jaxpert.predict(jaxpert.ensemble_of(fitted), cells, ["KLF1+FAR2"]).layers["effect_seed_sd"]
+
+    Raises InputError for a training of one seed.
     """
-    seeds = len(jax.tree.leaves(fitted.params)[0])
+    if fitted.train is not None and not fitted.train.key.ndim:
+        raise InputError(
+            "the model was fitted with one seed, expected several: fit it with seeds=5"
+        )
+    # Baselines have no parameters, but what they are computed from.
+    seeds = len(jax.tree.leaves((fitted.params, fitted.state))[0])
     return Ensemble(tuple(pick_seed(fitted, index) for index in range(seeds)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxpert import data
+from jaxpert.core.ensemble import Ensemble
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, InputError
@@ -21,7 +22,7 @@ from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effec
 
 
 def evaluate(
-    fitted: Fitted,
+    fitted: Fitted | Ensemble,
     dataset: Dataset,
     *,
     seed: int = 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxpert.core.about import describe
+from jaxpert.core.ensemble import Ensemble
 from jaxpert.core.family import Problem, Task
 from jaxpert.core.fit import Fitted
 from jaxpert.tasks.screen.figures import draw
@@ -14,7 +15,7 @@ from jaxpert.tasks.screen.predict import predict
 from jaxpert.tasks.screen.results import evaluate_run
 
 
-def _predict(problem: Problem, fitted: Fitted, names: Any, **options: Any) -> Any:
+def _predict(problem: Problem, fitted: Fitted | Ensemble, names: Any, **options: Any) -> Any:
     return predict(fitted, problem.dataset, names, **options)
 
 

@@ -70,7 +70,7 @@ def test_what_the_model_says_of_itself_is_in_the_order_of_conditions(of_cells):
         treatment=dataset.condition_treatments[rows],
         effects=nothing,
         support=tuple(f"support of {dataset.conditions[row]}" for row in rows),
-        deviation=Deviation(spread[rows], spread[rows], 0 * spread, widths[rows]),
+        deviation=Deviation(spread[rows], spread[rows], 0 * spread, widths[rows], widths[rows]),
     )
     columns = each(of_cells, np.zeros_like(of_cells.effects), said)["columns"]
     place = [dataset.conditions.index(name) for name in columns["perturbation"]]

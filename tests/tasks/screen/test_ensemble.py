@@ -1,16 +1,20 @@
 """Several seeds as one model: their mean, as unsure as they differ."""
 
 import json
+from types import SimpleNamespace
 
 import anndata
+import jax
 import numpy as np
 import pytest
 
 import jaxpert
 from jaxpert.app import ask, reopen
 from jaxpert.core.ensemble import ensemble_of
+from jaxpert.core.errors import InputError
 from jaxpert.core.fit import pick_seed
 from jaxpert.tasks.screen.intervals import with_seeds
+from support import pairs_screen
 from support.runs import GEARS_SHIPPED
 
 RUN = (
@@ -81,3 +85,17 @@ def test_seeds_of_a_notebook_are_taken_apart(work):
     fitted = reopen.reopen(work).fitted
     made = ensemble_of(fitted)
     assert len(made.members) == 2 and made.model is fitted.model
+
+
+def test_a_training_of_one_seed_is_refused():
+    fitted = pairs_screen.fitted()
+    train = SimpleNamespace(key=jax.random.key(0))
+    with pytest.raises(InputError, match="fitted with one seed, expected several"):
+        ensemble_of(fitted._replace(train=train))
+
+
+def test_a_notebook_scores_several_seeds_as_one(work):
+    finished = reopen.reopen(work)
+    scores = jaxpert.evaluate(ensemble_of(finished.fitted), finished.problem.dataset)
+    metrics = json.loads((work / "metrics.json").read_text())
+    assert scores["model"]["all"]["mse"] == pytest.approx(metrics["model"]["all"]["mse"], rel=1e-4)
