@@ -107,14 +107,20 @@ def no_demands(dataset: Dataset) -> tuple[str, ...]:
 
 
 def treatments_trained(spec: Spec, treatment: Float[np.ndarray, "R T"]) -> tuple[str, ...]:
-    """Which treatments of each row no training cell received: their latents are the prior's."""
+    """Which treatments of each row no training cell received: their latents are the prior's; else
+    whether the row has training cells of its own."""
     treatments, untrained = np.asarray(spec.treatments, object), spec.treatment_cells == 0
+    table = np.asarray(spec.condition_treatments) != 0
+    trained = set(map(tuple, table[np.asarray(spec.condition_cells) > 0]))
     support = []
-    for row in treatment:
-        words, names = "trained", treatments[(row != 0) & untrained].tolist()
+    for row in np.asarray(treatment) != 0:
+        names = treatments[row & untrained].tolist()
         if names:
-            words = f"no training cells: {', '.join(names)}"
-        support.append(words)
+            support.append(f"no training cells: {', '.join(names)}")
+        elif tuple(row) in trained:
+            support.append("trained")
+        else:
+            support.append("new combination of trained treatments")
     return tuple(support)
 
 

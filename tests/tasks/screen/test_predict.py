@@ -1,5 +1,6 @@
 """What predictions say of themselves."""
 
+import numpy as np
 import pytest
 
 import jaxpert
@@ -62,3 +63,14 @@ def test_particles_that_make_no_groups_are_refused(screen):
     for particles in (0, 1, 50):
         with pytest.raises(InputError, match=f"is {particles}, expected a multiple of 20"):
             workflow.predict(model, screen, ["PERT002"], particles=particles)
+
+
+def test_a_pair_never_trained_is_no_trained_one(screen):
+    held_out = data.add_split(screen, kind="combinations")
+    rows = held_out.rows("train")
+    trained = set(np.asarray(held_out.condition)[rows])
+    tested = [c for c in set(held_out.condition[held_out.rows("test")]) - trained]
+    model = cpa_vae.build(data.make_spec(held_out), **SIZES)
+    words = model.support(held_out.condition_treatments)
+    assert tested and {words[c] for c in tested} == {"new combination of trained treatments"}
+    assert {words[c] for c in trained} == {"trained"}
