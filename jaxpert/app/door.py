@@ -31,9 +31,7 @@ def script(*command: str) -> NoReturn:
 
     def work() -> int:
         from jaxpert.app.cli import main
-        from jaxpert.core import kept_programs
 
-        kept_programs.keep()
         return main([*command, *sys.argv[1:]])
 
     enter(work)
@@ -42,6 +40,9 @@ def script(*command: str) -> NoReturn:
 def enter(work: Callable[[], int]) -> NoReturn:
     """Do the work of a command, whatever it imports, and end the process with its exit status."""
     signal.signal(signal.SIGINT, _stop)
+    from jaxpert.core import kept_programs
+
+    kept_programs.keep()
     try:
         status = work()
         # What is left in the buffers may find its reader gone, which is seen here.

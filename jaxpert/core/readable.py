@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-PARTS = ("train", "val", "test", "dropped")
-"""As `core.types.SPLITS`, which imports this module."""
-
 
 def of_dataset(dataset: Any) -> str:
     """Size, perturbations, split and what else a data set has."""
@@ -38,22 +35,26 @@ def of_dataset(dataset: Any) -> str:
 def _split(dataset: Any) -> str:
     if dataset.split is None:
         return "none yet (jaxpert.add_split)"
-    counts = np.bincount(dataset.split, minlength=len(PARTS))
-    parts = [f"{count:,} {name}" for name, count in zip(PARTS, counts, strict=True) if count]
-    return ", ".join(parts)
+    return _sizes(dataset.split)
+
+
+def _sizes(split: np.ndarray) -> str:
+    # Imported here, since the module of types shows its own by this one.
+    from jaxpert.core.types import SPLITS
+
+    counts = np.bincount(split, minlength=len(SPLITS))
+    return ", ".join(f"{n:,} {name}" for n, name in zip(counts, SPLITS, strict=True) if n)
 
 
 def of_rows(prepared: Any) -> str:
     """Paired rows of several lines, in numbers."""
     dataset, pairs = prepared.dataset, prepared.pairs
-    sizes = np.bincount(pairs.part, minlength=len(PARTS))
-    parts = [f"{n:,} {name}" for n, name in zip(sizes, PARTS, strict=True) if n]
     return "\n".join(
         [
             f"Rows of {dataset.name!r}: {len(pairs.part):,} pairs x {len(dataset.genes):,} genes",
             f"  lines: {', '.join(prepared.pseudobulk.lines)}",
             f"  perturbations: {len(dataset.conditions) - 1:,}",
-            f"  split: {', '.join(parts)}",
+            f"  split: {_sizes(pairs.part)}",
             f"  notes: {len(prepared.notes)} (.notes)",
         ]
     )

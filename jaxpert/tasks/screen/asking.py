@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -57,14 +58,23 @@ def ask_effects(
     their mixture."""
     if fitted.model.stochastic:
         check_particles(particles)
+    members = members_of(fitted)
+    if len(members) == 1:
+        return _ask_one(members[0], dataset, treatment, key, particles, library)
     parts = []
-    for member in members_of(fitted):
-        parts.append(_ask_one(member, dataset, treatment, key, particles, library))
-    if len(parts) == 1:
-        return parts[0]
+    for number, member in enumerate(members):
+        # Keys of their own: only errors of independent draws add up as `mixed` adds them.
+        own = jax.random.fold_in(key, number)
+        parts.append(_ask_one(member, dataset, treatment, own, particles, library))
     share = np.full(len(treatment), 1 / len(parts))
     mixed = generate.mixed([(share, part) for part in parts])
-    return mixed._replace(seed_sd=between(np.stack([part.effect for part in parts])))
+    # Cells of a mixture differ within each seed, and by the means of the seeds.
+    means = np.stack([part.moments.mean for part in parts])
+    spread = np.sqrt(mixed.moments.sd**2 + means.var(0))
+    return mixed._replace(
+        moments=mixed.moments._replace(sd=spread),
+        seed_sd=between(np.stack([part.effect for part in parts])),
+    )
 
 
 def _ask_one(

@@ -195,8 +195,10 @@ def by_kind(
     rows[POOLED] = kinds != TRAINED
     made = {}
     for kind, those in rows.items():
+        if those.sum() < FEWEST:
+            continue
         factors = widths(*(part[those] for part in of))
-        if those.sum() >= FEWEST and np.isfinite(factors).all():
+        if np.isfinite(factors).all():
             made[kind] = factors
     return made
 
