@@ -9,8 +9,6 @@ from PIL import Image
 
 import jaxpert
 from jaxpert.app import plot
-from jaxpert.core import readable
-from jaxpert.core.types import SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +110,3 @@ def test_rows_of_lines_are_shown_in_words():
     rows = jaxpert.prepare_rows(cells, split="none", replicates=2, cells_per_draw=5)
     text = repr(rows)
     assert "48 pairs x 200 genes" in text and "line1, line2, line3" in text and "48 train" in text
-
-
-def test_parts_are_those_of_data_sets():
-    assert readable.PARTS == SPLITS
