@@ -55,15 +55,15 @@ class Batch(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Rows to predict: one predicted cell (or mean) per row."""
+    """Rows to predict, as NumPy or JAX arrays: one predicted cell (or mean) per row."""
 
-    treatment: Float[Array, "R T"]
-    library: Float[Array, "R"]
+    treatment: Float[Any, "R T"]
+    library: Float[Any, "R"]
     """Library size of each generated cell; ignored by models that predict means."""
-    stratum: Int[Array, "R"]
-    failed: Float[Array, "R"]
+    stratum: Int[Any, "R"]
+    failed: Float[Any, "R"]
     """Artifact flag; 0 asks for artifact-free cells."""
-    control: Float[Array, "R G"] | None = None
+    control: Float[Any, "R G"] | None = None
     """Control cells (raw counts) for models that shift a given cell; None for models that need
     none."""
 

@@ -21,11 +21,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxpert.core.errors import InputError
 from jaxpert.core.stages import track
 from jaxpert.core.types import Model, PyTree, Request
+from jaxpert.evaluation.row_blocks import block_sizes, blocks, padded, padded_order, unblock
 from jaxpert.nn import transforms
 
-BUDGET = 2**23
-"""Generated values (cells x genes) at a time; a few arrays of that size are alive, so about half a
-gigabyte."""
+CHUNK = 10
+"""Cells of each row that are drawn together, where counts are kept."""
 
 
 class Moments(NamedTuple):
@@ -104,7 +104,9 @@ def effect_intervals(
     else:
         _require_groups(particles, groups)
     size = particles // groups
+    given = len(request.library)
     rows, chunk = block_sizes(model, params, state, _with_control(request, controls), size)
+    request = padded(request, rows)
     keep, order = padded_order(size, chunk)
     # All keys at once: how many particles are taken at a time changes no draw.
     keys = jax.random.split(key, particles)
@@ -116,7 +118,7 @@ def effect_intervals(
         arguments = rows, params, state, drawn, request, controls
         sums = streamed_sums(model.predict, model.scale, *arguments)
         # Merged on the host in float64: float32 would lose the differences between groups.
-        sums = jax.tree.map(partial(np.asarray, dtype=np.float64), sums)
+        sums = jax.tree.map(lambda a: np.asarray(a, np.float64)[:given], sums)
         # Within the group: its control shares the global draws, whose noise cancels.
         effect = sums.mean - sums.mean[0]
         # A group is one observation of the effect, and is merged like a cell.
@@ -203,21 +205,24 @@ def generated_counts(
         library = jax.random.choice(
             key_library, jnp.asarray(libraries, library.dtype), library.shape
         )
-    rows, chunk = block_sizes(model, params, state, request, cells_per_row)
-    blocks = []
-    for start in range(0, cells_per_row, chunk):
-        part = slice(start, start + chunk)
-        x = np.asarray(
-            _draw_counts(model.predict, rows, params, state, keys[part], request, library[part])
-        )
+    given = len(request.library)
+    # Few cells at a time, so that callers for many cells and for few share one program.
+    rows, chunk = block_sizes(model, params, state, request, CHUNK)
+    request = padded(request, rows)
+    library = np.pad(library, ((0, 0), (0, len(request.library) - given)), mode="edge")
+    keep, order = padded_order(cells_per_row, chunk)
+    made = []
+    for kept, part in zip(keep, order, strict=True):
+        arguments = params, state, keys[part], request, library[part]
+        x = np.asarray(_draw_counts(model.predict, rows, *arguments))[kept, :given]
         if not (x >= 0).all():  # also false for NaN
             raise InputError(
                 "the model generated counts below zero or not numbers, expected whole numbers from "
                 "0: its training has diverged, train it again with a lower train.learning_rate"
             )
         # Sparse at once, since dense cells of all blocks would not fit.
-        blocks.append(sparse.csr_matrix(x.reshape(-1, x.shape[-1]).astype(np.int32)))
-    return sparse.vstack(blocks, format="csr")
+        made.append(sparse.csr_matrix(x.reshape(-1, x.shape[-1]).astype(np.int32)))
+    return sparse.vstack(made, format="csr")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -231,7 +236,8 @@ def streamed_sums(
     request: Request,
     controls: Float[Array, "M G"] | None,
 ) -> Sums:
-    """Moments over all particles of every row, `rows` rows and one step of particles at a time."""
+    """Moments over all particles of every row of a padded request, `rows` rows and one step of
+    particles at a time."""
 
     def draws(request: Request, step: Particles) -> Array:
         return _draws(predict, params, state, step.keys, request, controls, step.cell)
@@ -248,8 +254,7 @@ def streamed_sums(
         return jax.lax.scan(add, Sums(zero[:, 0], zero, zero), particles)[0]
 
     # map and not vmap: one block at a time is what bounds the memory.
-    blocks = jax.lax.map(block, _blocks(request, rows))
-    return jax.tree.map(lambda a: _unblock(a, request), blocks)
+    return jax.tree.map(unblock, jax.lax.map(block, blocks(request, rows)))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -265,9 +270,9 @@ def _draw_counts(
     """One generated cell per key and row."""
 
     def cell_of_every_row(key: PRNGKeyArray, library: Array) -> Array:
-        blocks = _blocks(request._replace(library=library), rows)
-        drawn = jax.lax.map(lambda block: predict(params, state, key, block), blocks)
-        return _unblock(drawn, request)
+        parts = blocks(request._replace(library=library), rows)
+        drawn = jax.lax.map(lambda block: predict(params, state, key, block), parts)
+        return unblock(drawn)
 
     return jax.vmap(cell_of_every_row)(keys, library)
 
@@ -338,41 +343,3 @@ def _moments(sums: Sums) -> Moments:
     mean = np.where(sums.count[:, None] > 0, sums.mean, np.nan)
     degrees = np.where(sums.count > 1, sums.count - 1, np.nan)[:, None]
     return Moments(mean, np.sqrt(sums.m2 / degrees), sums.count.astype(np.int64))
-
-
-def block_sizes(
-    model: Model, params: PyTree, state: PyTree, request: Request, particles: int
-) -> tuple[int, int]:
-    """Rows and particles at a time: as many rows as BUDGET holds, then as many particles."""
-    # The width of an answer, found without computing one.
-    genes = jax.eval_shape(model.predict, params, state, jax.random.key(0), request).shape[-1]
-    cells = max(1, BUDGET // genes)
-    # Rows before particles, since a particle's global draw serves all rows of a block.
-    rows = min(len(request.library), cells)
-    return rows, max(1, min(particles, cells // rows))
-
-
-def padded_order(size: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mask and index [steps, chunk] that run through `size` particles, the last one repeated as
-    padding."""
-    place = np.arange(-(-size // chunk) * chunk).reshape(-1, chunk)
-    # A scan takes steps of one length, so the last one is filled up.
-    return place < size, np.minimum(place, size - 1)
-
-
-def _blocks(request: Request, rows: int) -> Request:
-    """The rows of a request as [blocks, rows], the last one padded with its last row."""
-    n = len(request.library)
-    missing = -n % rows
-
-    def split(a: Array) -> Array:
-        # A repeated row is a valid request, where zeros would be a library of 0.
-        padded = jnp.pad(a, ((0, missing), *((0, 0),) * (a.ndim - 1)), mode="edge")
-        return padded.reshape(-1, rows, *a.shape[1:])
-
-    return jax.tree.map(split, request)
-
-
-def _unblock(a: Array, request: Request) -> Array:
-    """[blocks, rows, ...] as the rows of the request again."""
-    return a.reshape(-1, *a.shape[2:])[: len(request.library)]

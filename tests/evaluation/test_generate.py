@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import Model
-from jaxpert.evaluation import generate
+from jaxpert.evaluation import generate, row_blocks
 from jaxpert.evaluation.generate import effect_intervals, generated_counts
 
 KEY = jax.random.key(0)
@@ -32,7 +32,7 @@ def all_at_once(toys, library, particles=PARTICLES):
 
 @pytest.mark.parametrize("budget", [1, 48, 2**20])
 def test_streaming_equals_all_cells_at_once(toys, budget, monkeypatch):
-    monkeypatch.setattr(generate, "BUDGET", budget)
+    monkeypatch.setattr(row_blocks, "BUDGET", budget)
     got = moments(toys, toys.counts, toys.request(4))
     if budget >= 4 * toys.GENES:  # the rows are one block, so that the noise is the same
         y = all_at_once(toys, 40.0)
@@ -49,7 +49,7 @@ def test_blocks_of_rows_share_the_globals_of_a_particle(toys, monkeypatch):
 
     model = Model(init=None, loss=None, predict=predict)
     whole = moments(toys, model, toys.request(7))
-    monkeypatch.setattr(generate, "BUDGET", 3 * toys.GENES)
+    monkeypatch.setattr(row_blocks, "BUDGET", 3 * toys.GENES)
     blocks = moments(toys, model, toys.request(7))
     np.testing.assert_allclose(blocks.mean, whole.mean, rtol=1e-5)
     np.testing.assert_allclose(blocks.sd, whole.sd, rtol=1e-4)
@@ -111,7 +111,7 @@ def test_deterministic_models_are_asked_once_or_once_per_control_cell(toys):
 
 @pytest.mark.parametrize("budget", [1, 2**20])
 def test_generated_counts_come_cell_by_cell_with_the_asked_library(toys, budget, monkeypatch):
-    monkeypatch.setattr(generate, "BUDGET", budget)
+    monkeypatch.setattr(row_blocks, "BUDGET", budget)
     rows = toys.request(3)._replace(library=jnp.array([20.0, 200.0, 2000.0]))
     counts = generated_counts(toys.counts, toys.params, {}, KEY, rows, cells_per_row=40)
     assert counts.shape == (120, toys.GENES) and counts.dtype == np.int32
@@ -134,7 +134,7 @@ def test_means_cannot_be_generated_from(toys):
 
 
 def test_a_large_request_is_never_whole_in_memory(toys, monkeypatch):
-    """200 rows x 3,000 genes x 1,000 particles would be 2.4 GB: the compiled program needs a
+    """256 rows x 3,000 genes x 1,000 particles would be 3 GB: the compiled program needs a
     fraction of that."""
     genes, particles = 3000, 1000
 
@@ -142,11 +142,11 @@ def test_a_large_request_is_never_whole_in_memory(toys, monkeypatch):
         return jnp.exp(jax.random.normal(key, (len(request.library), genes)))
 
     model = Model(init=None, loss=None, predict=predict)
-    request = toys.request(200)
-    monkeypatch.setattr(generate, "BUDGET", 2**20)
-    rows, chunk = generate.block_sizes(model, {}, {}, request, particles)
+    request = toys.request(256)
+    monkeypatch.setattr(row_blocks, "BUDGET", 2**20)
+    rows, chunk = row_blocks.block_sizes(model, {}, {}, request, particles)
     assert rows * chunk * genes <= 2**20
-    keep, order = generate.padded_order(particles, chunk)
+    keep, order = row_blocks.padded_order(particles, chunk)
     drawn = generate.Particles(jax.random.split(KEY, particles)[order], order, keep)
     lowered = generate.streamed_sums.lower(predict, "counts", rows, {}, {}, drawn, request, None)
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 64e6

@@ -26,12 +26,13 @@ def make_request(
     stratum: int = 0,
 ) -> Request:
     """Cells of one stratum (the first) with one library size and artifact flag."""
+    # On the host, where making an array compiles nothing.
     rows = len(treatment)
     return Request(
-        treatment=jnp.asarray(treatment, jnp.float32),
-        library=jnp.full(rows, library, jnp.float32),
-        stratum=jnp.full(rows, stratum, jnp.int32),
-        failed=jnp.full(rows, failed, jnp.float32),
+        treatment=np.asarray(treatment, np.float32),
+        library=np.full(rows, library, np.float32),
+        stratum=np.full(rows, stratum, np.int32),
+        failed=np.full(rows, failed, np.float32),
     )
 
 

@@ -24,6 +24,7 @@ from jaxpert.data.moments import Pseudobulk
 from jaxpert.evaluation import conformal, deconvolution, pseudobulk
 from jaxpert.evaluation.conformal import FEWEST
 from jaxpert.evaluation.noise import noise_in
+from jaxpert.evaluation.row_blocks import padded, shared_rows
 from jaxpert.tasks.screen.asking import ask_effects, make_request
 from jaxpert.tasks.screen.kinds import NEVER_TRAINED, TRAINED, Known, kind_of, known_of, named_sets
 
@@ -131,10 +132,13 @@ def effect_deviation(
     compute, within = fitted.model.effect_deviation, None
     if compute is not None:
         request = make_request(treatment, library=library)
+        # Rows of other numbers share its program.
+        request = padded(request, shared_rows(len(treatment)))
         ask = jax.jit(compute)
         squares = []
         for member in members_of(fitted):
-            squares.append(np.asarray(ask(member.params, member.state, key, request)) ** 2)
+            deviation = np.asarray(ask(member.params, member.state, key, request))
+            squares.append(deviation[: len(treatment)] ** 2)
         within = np.mean(squares, axis=0)
     return with_seeds(within, seed_sd)
 

@@ -31,7 +31,7 @@ def over(name, scale=1.0):
 
 @functools.cache
 def started(name):
-    return minibatch.built(name).init(jax.random.key(0), minibatch.batch())
+    return jax.jit(minibatch.built(name).init)(jax.random.key(0), minibatch.batch())
 
 
 @functools.cache

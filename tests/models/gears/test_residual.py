@@ -40,11 +40,10 @@ def test_a_base_without_effects_changes_nothing():
     none = base_of(np.zeros((3, minibatch.GENES), np.float32), spec)
     over = gears.build(replace(spec, base=none), hidden_dim=8, base="additive")
     batch, key = minibatch.batch(), jax.random.key(0)
-    params, state = plain.init(key, batch)
+    params, state = jax.jit(plain.init)(key, batch)
     for function in (plain.loss, over.loss):
-        (value, (after, _)), slopes = jax.value_and_grad(function, has_aux=True)(
-            params, state, key, batch
-        )
+        step = jax.jit(jax.value_and_grad(function, has_aux=True))
+        (value, (after, _)), slopes = step(params, state, key, batch)
         if function is plain.loss:
             expected = minibatch.numbers((value, after, slopes))
     np.testing.assert_allclose(minibatch.numbers((value, after, slopes)), expected, rtol=1e-5)
@@ -54,11 +53,11 @@ def test_a_base_without_effects_changes_nothing():
 def test_an_untrained_network_predicts_exactly_the_base(screen, over, settings):
     spec = over[1]
     model = gears.build(spec, hidden_dim=8, genes="all", base="additive", **settings)
-    params, state = model.init(jax.random.key(3), data.make_batch(screen, np.arange(8)))
+    params, state = jax.jit(model.init)(jax.random.key(3), data.make_batch(screen, np.arange(8)))
     # Trained singles and pairs, pairs that training has not, a triple, and nothing.
     asked = np.concatenate([screen.condition_treatments, [[1, 1, 1, 0]]]).astype(np.float32)
     request = minibatch.request(asked)._replace(control=None)
-    got = model.predict(params, state, jax.random.key(0), request)
+    got = jax.jit(model.predict)(params, state, jax.random.key(0), request)
     change = changes_of(spec.base, spec, jnp.asarray(asked))
     np.testing.assert_allclose(got, spec.control_mean + change, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(got[1], spec.control_mean + spec.base.left_out[1], atol=1e-6)

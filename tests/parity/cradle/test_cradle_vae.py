@@ -179,9 +179,8 @@ def test_decoder_on_observed_and_flipped_artifact(arrays, close):
     failed = np.asarray(arrays["in/qc"][:, 0] == 1)
     net = make_networks(arrays)
     for name, flag in (("good", 0.0), ("bad", 1.0)):
-        got = jax.vmap(partial(decode_cells, net, arrays, flag))(
-            *latents(arrays), arrays["sample/z_basal"]
-        )
+        decode = jax.jit(jax.vmap(partial(decode_cells, net, arrays, flag)))
+        got = decode(*latents(arrays), arrays["sample/z_basal"])
         close(got[0], arrays[f"expect/p_x_{name}/rate"])
         close(got[1], arrays[f"expect/log_p_x_{name}"])
         concentration = jnp.broadcast_to(
@@ -292,7 +291,6 @@ def test_paper_counterfactual_term(arrays, close, cradle_arrays):
     np.testing.assert_array_equal(chosen, paper["paper/cells"])
     for weight, reduce, cells in ((1.0, "sum", 1), (0.25, "sum", 1), (1.0, "mean", 64)):
         model, guide = programs(arrays, compat="default", cf_weight=weight, cf_reduce=reduce)
-        _, terms = svi.negative_elbo(
-            model, guide, make_params(arrays), make_noise(arrays), batch, seeded=given_noise
-        )
+        objective = jax.jit(partial(svi.negative_elbo, model, guide, seeded=given_noise))
+        _, terms = objective(make_params(arrays), make_noise(arrays), batch)
         close(terms["counterfactual"], weight * paper["paper/kl_x_vs_xbar_per_cell"].sum() / cells)
