@@ -14,6 +14,7 @@ from jaxpert.app import cli, families, run, training
 from jaxpert.core.config import listed
 from jaxpert.study import benchmark, contest
 from support import finished_run
+from support.minibatch import few_layers
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -85,6 +86,7 @@ def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
     adata, _ = data.simulate("lines_tiny")
     adata.write_h5ad(tmp_path / "lines.h5ad")
     monkeypatch.chdir(tmp_path)
+    few_layers(monkeypatch)
     scope: dict = {}
     code = blocks("python", PAGES["guide/data"])[1]
     exec(code.replace("epochs=2", "epochs=1, devices=1"), scope)

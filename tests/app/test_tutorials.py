@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 import jaxpert
+from support.minibatch import few_layers
 from support.paths import ROOT
 
 FOLDER = ROOT / "docs/tutorials"
@@ -54,6 +55,7 @@ def test_tutorials_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Tests see eight devices, for which programs would be compiled.
     monkeypatch.setattr(jaxpert, "fit", partial(jaxpert.fit, devices=1), raising=False)
+    few_layers(monkeypatch)
     scope = {"__name__": "tutorial"}
     sized = 0
     for cell in cells_of(name):

@@ -32,8 +32,8 @@ def test_commands_that_are_refused():
 def test_a_disk_that_fills_up_while_checkpoints_are_written():
     if reason := disk.why_not():
         pytest.skip(reason)
-    # Every second size, for each takes two processes.
-    shares = (*disk_checkpoints.SHARES[:-1:2], disk_checkpoints.SHARES[-1])
+    # Every third size, for each takes two processes.
+    shares = (*disk_checkpoints.SHARES[:-1:3], disk_checkpoints.SHARES[-1])
     tally = disk_checkpoints.campaign(shares)
     # The smallest disk takes none, and the largest both.
     assert clean(tally) and 0 < tally["refused"] < tally["cases"] == len(shares)

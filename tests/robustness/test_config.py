@@ -12,8 +12,8 @@ def test_a_sample_of_odd_values():
     """Every key that is missing in the rules fails here too: cases are made of all of them."""
     result = fuzz_config.main(4, 0)
     assert {fault: result[fault] for fault in FAULTS} == dict.fromkeys(FAULTS, [])
-    # Slow machines get through fewer of them.
-    assert result["cases"] > 200 and result["keys"] > 400
+    # Slow machines get through fewer of them than there are keys.
+    assert result["cases"] > 40 and result["keys"] > 400
     assert 0.5 < result["refused"] / result["cases"] < 1
 
 

@@ -8,7 +8,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+import jaxpert
 from jaxpert.app import families
 from jaxpert.core.parallel import AXIS, pmean
 from jaxpert.core.types import Batch, Model, Request, Spec
@@ -45,6 +47,13 @@ def models_that_build() -> list[str]:
         for name in families.models()
         if not families.load(families.family_name_of(name)).effects
     ]
+
+
+def few_layers(patch: pytest.MonkeyPatch) -> None:
+    """CycSeq as documents build it, with few small layers: compiling many takes longer than all
+    else."""
+    small = functools.partial(jaxpert.cycseq.build, **SMALL["cycseq"])
+    patch.setattr(jaxpert.cycseq, "build", small)
 
 
 @functools.cache

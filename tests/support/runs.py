@@ -22,6 +22,16 @@ GEARS_SHIPPED = ("--config.model.kwargs.uncertainty=shipped", "--config.train.ep
 """The run of gears_norman:test that several tests read."""
 
 
+GEARS_ENSEMBLE = (
+    "--config.train.epochs=1",
+    "--config.train.seeds=2",
+    "--config.evaluation.ensemble=True",
+    "--config.split.kind=cells",
+    "--config.model.kwargs.uncertainty=gaussian",
+)
+"""Another, of two seeds that are one model, on cells of trained perturbations."""
+
+
 class Runs:
     """Finished work directories in a folder that all processes of the session share."""
 

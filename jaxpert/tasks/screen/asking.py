@@ -26,10 +26,12 @@ def make_request(
     stratum: int = 0,
 ) -> Request:
     """Cells of one stratum (the first) with one library size and artifact flag."""
-    # On the host, where making an array compiles nothing.
     rows = len(treatment)
+    # On the host, where making an array compiles nothing; but the row may be of a traced function.
+    if not isinstance(treatment, jax.Array):
+        treatment = np.asarray(treatment)
     return Request(
-        treatment=np.asarray(treatment, np.float32),
+        treatment=treatment.astype(np.float32),
         library=np.full(rows, library, np.float32),
         stratum=np.full(rows, stratum, np.int32),
         failed=np.full(rows, failed, np.float32),

@@ -107,7 +107,7 @@ def test_published_steps(cycseq_arrays, name):
         net = published.make_net(GENES)
         params, state, _ = weights(a, "w0/")
         steps = optim.build("adam", 2e-4, betas=(0.5, 0.9), clip=1.0, clip_parts=("generators",))
-        moments, step = steps.init(params), stepper(net, steps)
+        moments, step = jax.jit(steps.init)(params), stepper(net, steps)
         for i in range(LOOPS[name]):
             at, batch = f"s{i}/", make_batch(a, f"s{i}/")
             params, state, moments, value, terms, seen, slopes = step(
@@ -214,7 +214,7 @@ def test_published_optimisers(cycseq_arrays, name):
         steps = optim.build(name, rate, betas=(0.5, 0.9))
         expected = a[stored]
         params = {"weights": expected[0]}
-        moments, update = steps.init(params), jax.jit(steps.update)
+        moments, update = jax.jit(steps.init)(params), jax.jit(steps.update)
         for gradient, after in zip(a["grads"], expected[1:], strict=True):
             updates, moments = update({"weights": gradient}, moments, params)
             params = optax.apply_updates(params, updates)

@@ -50,7 +50,7 @@ def test_six_steps_of_adam(gears_arrays, name):
             del params["uncertainty_mlp"], state["uncertainty_mlp"]
         params = gears.cap(params)
         optimizer = published_adam(expected["lr"])
-        moments, one_step = optimizer.init(params), stepper(net, optimizer)
+        moments, one_step = jax.jit(optimizer.init)(params), stepper(net, optimizer)
         for number, cells in enumerate(BATCHES * 2):
             padded = [*cells, *range(6 - len(cells))]  # so that one compiled step does for all
             batch = published.make_batch(

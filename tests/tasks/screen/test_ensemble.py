@@ -15,20 +15,12 @@ from jaxpert.core.errors import InputError
 from jaxpert.core.fit import pick_seed
 from jaxpert.tasks.screen.intervals import with_seeds
 from support import pairs_screen
-from support.runs import GEARS_SHIPPED
-
-RUN = (
-    *GEARS_SHIPPED,
-    "--config.train.seeds=2",
-    "--config.evaluation.ensemble=True",
-    "--config.split.kind=cells",
-    "--config.model.kwargs.uncertainty=gaussian",
-)
+from support.runs import GEARS_ENSEMBLE
 
 
 @pytest.fixture(scope="module")
 def work(run_of):
-    return run_of("gears_norman:test", *RUN)
+    return run_of("gears_norman:test", *GEARS_ENSEMBLE)
 
 
 def test_the_run_reports_the_mean_of_its_seeds(work):

@@ -8,14 +8,13 @@ import pytest
 
 from jaxpert.app import cli, reopen
 from jaxpert.app.ask import predict as ask
-from support.runs import GEARS_SHIPPED
+from support.runs import GEARS_ENSEMBLE, GEARS_SHIPPED
 
 # All perturbations have cells in training and validation alike.
-OF_CELLS = ("--config.split.kind=cells", "--config.train.epochs=1")
 RUNS = {
     "cradle_norman:test": (),
-    "gears_norman:test": (*OF_CELLS, "--config.model.kwargs.uncertainty=gaussian"),
-    "baselines:test": OF_CELLS[:1],
+    "gears_norman:test": GEARS_ENSEMBLE,
+    "baselines:test": ("--config.split.kind=cells",),
 }
 TRAINED = "PERT001"
 

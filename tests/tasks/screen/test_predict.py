@@ -32,10 +32,14 @@ def fitted(module, dataset, **settings):
     return jaxpert.fit(model, dataset, epochs=1, batch_size=64, devices=1)
 
 
-def test_predictions_name_treatments_without_training_cells(screen):
-    predicted = workflow.predict(
-        fitted(cpa_vae, screen), screen, ["PERT001", "PERT002", "PERT001+PERT002"], particles=40
-    )
+@pytest.fixture(scope="module")
+def cpa(screen):
+    return fitted(cpa_vae, screen)
+
+
+def test_predictions_name_treatments_without_training_cells(screen, cpa):
+    names = ["PERT001", "PERT002", "PERT001+PERT002"]
+    predicted = workflow.predict(cpa, screen, names, particles=40)
     assert dict(predicted.obs["support"]) == {
         "ctrl": "trained",
         "PERT001": "no training cells: PERT001",
@@ -58,11 +62,10 @@ def test_svae_plus_predicts_the_screens_conditions_only(screen):
     assert predicted.obs["support"].tolist() == ["trained", "trained"]
 
 
-def test_particles_that_make_no_groups_are_refused(screen):
-    model = fitted(cpa_vae, screen)
+def test_particles_that_make_no_groups_are_refused(screen, cpa):
     for particles in (0, 1, 50):
         with pytest.raises(InputError, match=f"is {particles}, expected a multiple of 20"):
-            workflow.predict(model, screen, ["PERT002"], particles=particles)
+            workflow.predict(cpa, screen, ["PERT002"], particles=particles)
 
 
 def test_a_pair_never_trained_is_no_trained_one(screen):
