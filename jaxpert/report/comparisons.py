@@ -32,17 +32,21 @@ def comparisons(metrics: Mapping[str, Any], subset: str) -> list[Comparison]:
     baselines = metrics.get("baselines") or {}
     lines = []
     for name in HEADLINE:
+        values = {"": model.get(name)}
+        for baseline, of in baselines.items():
+            values[baseline] = (of.get(subset) or {}).get(name)
+        # A score has the same decimals in every line, so that it can be compared down the column.
+        digits = digits_for([value for value in values.values() if finite(value)])
         for baseline, gap in (compared.get(name) or {}).items():
-            value: Any = ((baselines.get(baseline) or {}).get(subset) or {}).get(name)
-            if finite(model.get(name)) and finite(value) and finite(gap.get("difference")):
-                lines.append(_line(name, baseline, (model[name], value), gap))
+            pair = values[""], values.get(baseline)
+            if all(map(finite, (*pair, gap.get("difference")))):
+                lines.append(_line(name, baseline, pair, gap, digits))
     return lines
 
 
 def _line(
-    name: str, baseline: str, values: tuple[float, float], gap: Mapping[str, Any]
+    name: str, baseline: str, values: tuple[Any, Any], gap: Mapping[str, Any], digits: int
 ) -> Comparison:
-    digits = digits_for(values)
     ends = gap.get("low"), gap.get("high")
     interval, word = "none: too few", "undecided"
     if finite(ends[0]) and finite(ends[1]):

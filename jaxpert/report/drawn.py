@@ -114,12 +114,20 @@ def training_chart(rows: Sequence[Mapping[str, Any]], best: Any) -> Chart | None
         for row in rows:
             if finite(row.get(key)) and finite(row.get(across)):
                 points.append({"x": row[across], "y": row[key], "name": name})
-    if not points:
+    # One point is no course: what is computed in a single step has nothing to watch.
+    if len({point["x"] for point in points}) < 2:
         return None
-    caption = (
-        "Validation should fall and flatten; where it turns up while training still falls, the "
-        "model overfits. The dashed line is the epoch that is used."
-    )
+    caption = _how_to_read({point["name"] for point in points})
     line = best if across == "epoch" and finite(best) else None
     spec = charts.curves(points, line, across, "loss")
     return charts.chart("training", "Loss over the course of training", caption, spec)
+
+
+def _how_to_read(curves: set[str]) -> str:
+    line = "The dashed line is the epoch that is used."
+    if "validation" not in curves:
+        return f"Training should fall and flatten. {line}"
+    return (
+        "Validation should fall and flatten; where it turns up while training still falls, the "
+        f"model overfits. {line}"
+    )

@@ -72,7 +72,7 @@ def headline(metrics: Mapping[str, Any]) -> Headline:
 def _verdict(metrics: Mapping[str, Any], subset: str) -> tuple[str, str, str]:
     """Light, word and sentence."""
     size = metrics["perturbations"][subset]
-    where = f"{_plural(size)} ({subset_words(metrics, subset)})"
+    where = _where(size, subset_words(metrics, subset))
     if not metrics.get("baselines"):
         return "unknown", "nothing to compare with", f"{where}, and no baseline stands beside it."
     claims = (metrics.get("claims") or {}).get(subset)
@@ -180,6 +180,14 @@ def _listed(names: list[str]) -> str:
 
 def _scores(count: int) -> str:
     return f"{count} main score" + ("" if count == 1 else "s")
+
+
+def _where(size: int, words: str) -> str:
+    """How many perturbations of which kind, such as "10 perturbations never trained"."""
+    noun = "perturbations "
+    if words.startswith(noun):
+        return f"{_plural(size)} {words.removeprefix(noun)}"
+    return f"{_plural(size)} ({words})"
 
 
 def _plural(count: int) -> str:

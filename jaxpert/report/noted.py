@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxpert.report.numbers import in_words
+
 KINDS = (
     ("Scores without a value", r"\bis undefined on\b"),
     ("Baselines", r"\bbaselines?\b"),
@@ -31,5 +33,5 @@ def grouped(notes: Sequence[str]) -> list[Group]:
     found: dict[str, list[str]] = {title: [] for title, _ in KINDS} | {OTHER: []}
     for note in dict.fromkeys(map(str, notes)):
         kind = next((title for title, words in KINDS if re.search(words, note)), OTHER)
-        found[kind].append(note)
+        found[kind].append(in_words(note))
     return [Group(title, inside) for title, inside in found.items() if inside]

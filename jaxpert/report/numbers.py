@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpert.evaluation.metrics import METRICS
-from jaxpert.report.words import LABELS
+from jaxpert.report.words import LABELS, METHODS
 
+# Not behind "=" or a point, where it is a setting to be typed as it stands.
+BASELINES = re.compile(rf"(?<![=.\w])({'|'.join(sorted(METHODS, key=len, reverse=True))})(?![=\w])")
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -119,10 +121,20 @@ def heading(name: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
+def true_minus(text: str) -> str:
+    """The text with true minus signs before its numbers; hyphens of names stay."""
+    return re.sub(r"(?<![\w.+-])-(?=\d)", "−", text)
+
+
+def in_words(text: str) -> str:
+    """A sentence of a run as the page says it: baselines by their names in words."""
+    return BASELINES.sub(lambda name: label(name[0]), text)
+
+
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; decimal points do not end one."""
+    """The sentences of a verdict, in words; decimal points do not end one."""
     # A capital letter must follow, so that "0.5" and "e.g. this" are left whole.
-    return re.split(r"(?<=[.!?]) +(?=[A-Z])", text.strip())
+    return re.split(r"(?<=[.!?]) +(?=[A-Z])", true_minus(in_words(text.strip())))
 
 
 def pretty(value: Any) -> str:

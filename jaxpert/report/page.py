@@ -25,6 +25,7 @@ from jaxpert.report.pictures import pictures_of
 from jaxpert.report.scripts import shell
 from jaxpert.report.sections import COVERAGE, Section, filled_sections
 from jaxpert.report.tables import ceiling_of, tables, truth_tables
+from jaxpert.report.trust import trust_of
 from jaxpert.report.words import METHODS, TERMS
 
 READ = (
@@ -153,6 +154,7 @@ def _content(
         "headline": top,
         "comparisons": comparisons(metrics, top.subset),
         "each": each,
+        "trust": None if each is None else trust_of(each),
         "no_panels": no_panels,
         "ceiling": ceiling_of(metrics),
         "tables": tables(metrics),
@@ -195,7 +197,7 @@ def _for_scripts(
     return {
         "themes": THEMES,
         "charts": {chart.name: chart.spec for chart in drawn if chart is not None},
-        "genes": genes("measured effect", "predicted effect"),
+        "genes": genes("measured effect (log2)", "predicted effect (log2)"),
         "each": [[line.name, *line.facts] for line in lines],
         "heads": [] if each is None else each.heads,
         "panels": None if panels is None else panels._asdict(),

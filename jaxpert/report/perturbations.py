@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from jaxpert.core import files
 from jaxpert.core.errors import InputError
-from jaxpert.report.numbers import finite, fixed, label
+from jaxpert.report.numbers import finite, fixed, label, true_minus
 from jaxpert.report.words import TERMS
 
 EFFECTS = "effects.npz"
@@ -50,9 +50,10 @@ COLUMNS = (
     Column("rank", "Rank", "Place by match among the perturbations of the same split."),
     Column("support", "Support", TERMS["support"], extra=True, words=True),
     Column("interval_width", "Interval width", TERMS["interval width"], digits=2, extra=True),
+    Column("sure_genes", "Sure genes", TERMS["sure genes"], extra=True),
     Column(
         "best_baseline",
-        "Best baseline there",
+        "Best baseline for it",
         "The baseline of the highest match for this perturbation. It is chosen afterwards, so that "
         "it has an advantage over the model.",
         extra=True,
@@ -151,7 +152,7 @@ def _line(values: Mapping[str, Sequence[Any]], columns: Sequence[Column], i: int
     for key in PARTS:
         value: Any = values[key][i] if values.get(key) else None
         text = "" if value is None else str(value)
-        facts.append(fixed(float(text), 3) if finite(value) else text)
+        facts.append(fixed(float(text), 3) if finite(value) else true_minus(text))
     return Line(str(values["perturbation"][i]), cells, facts)
 
 
@@ -162,6 +163,8 @@ def _cell(values: Mapping[str, Sequence[Any]], column: Column, i: int) -> Cell:
         return Cell(NOTHING, "" if column.digits is None else -1e9)
     if column.key == "rank":
         return Cell(f"{int(value)} of {values['of'][i]}", int(value))
+    if column.key == "sure_genes":
+        return Cell(f"{int(values['sure_right'][i])} of {int(value)}", int(value))
     if column.key == "best_baseline":
         beside = values["best_baseline_match"][i]
         return Cell(f"{label(value)} ({fixed(beside, 3)})", beside)

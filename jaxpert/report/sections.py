@@ -45,7 +45,8 @@ COVERAGE = Section(
     text=(
         "Share of measured effects, over all genes of the conditions of a group, that lie in the "
         "intervals of the model. An interval is predicted from training alone; the noise of the "
-        "measurement, where its cells tell it, is a part of it."
+        "measurement, where its cells tell it, is a part of it. Of a simulated screen the planted "
+        "effects, which have no noise, are held against intervals for true effects."
     ),
     scores={
         "covered_50": Score("In the 50 % intervals", 0, "0.5 is right; less is overconfident."),
@@ -62,6 +63,12 @@ class Filled(NamedTuple):
     text: str
     tables: list[Table]
     notes: list[str] | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the model stands beside nothing, so that its groups fit one table."""
+        labels = {tuple(row.label for row in table.rows) for table in self.tables}
+        return len(labels) == 1 and all(len(table.methods) == 1 for table in self.tables)
 
 
 def filled_sections(metrics: Mapping[str, Any], sections: Mapping[str, Section]) -> list[Filled]:

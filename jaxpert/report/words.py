@@ -116,15 +116,23 @@ TERMS = {
         "is perfect, 0 is chance. All perturbations share a part of their effect, so compare it "
         "with the baselines."
     ),
-    "effect size": "Root mean square of the measured effect over all genes.",
+    "effect size": "Root mean square of the measured effect over all genes, log2.",
     "noise": (
-        "Root mean square of the standard error of the measured effect: an effect that is not "
-        "larger than it cannot be predicted."
+        "Root mean square of the standard error of the measured effect, log2: an effect that is "
+        "not larger than it cannot be predicted."
     ),
     "support": "Whether training saw the perturbation, its parts, or none of them.",
     "interval width": (
         "How unsure the model is: the median over genes of the length of the interval that is to "
-        "hold 90 % of new measurements of an effect."
+        "hold 90 % of new measurements of an effect, log2."
+    ),
+    "sure genes": (
+        "Genes that the model is sure will move, since the interval that is to hold 90 % of new "
+        "measurements excludes 0: how many of them were measured in that direction."
+    ),
+    "rests on": (
+        "Measured perturbations that count most in a prediction, with their weights: +0.5 adds "
+        "half of what was measured of that one."
     ),
 }
 """Definitions at the end of the page, and of the heads of columns."""
@@ -156,9 +164,9 @@ CAPTIONS = {
     ),
     "effects": (
         "Genes that move most",
-        "Diamonds are measured, dots predicted. Look for dots on the wrong side of 0 and for "
-        "diamonds far outside the bars: there the model is wrong and sure. The genes are chosen "
-        "by their measured effect, so the diamonds lie somewhat too far out.",
+        "Diamonds are measured, dots predicted. Look for dots on the wrong side of 0 and, where "
+        "there are bars, for diamonds far outside them: there the model is wrong and sure. The "
+        "genes are chosen by their measured effect, so the diamonds lie somewhat too far out.",
     ),
     "reliability": (
         "Do the intervals hold?",
@@ -168,8 +176,9 @@ CAPTIONS = {
     ),
     "recovery": (
         "Recovery of the planted truth",
-        "The screen is simulated, so the true effects are known. Both clouds should follow the "
-        "dashed line; the artifact's size may differ, its direction should not.",
+        "The screen is simulated, so the true effects are known. Predicted effects should follow "
+        "the dashed line. Where the model has an artifact, it stands beside them: its size may "
+        "differ from the planted one, its direction should not.",
     ),
     "quality_violins": (
         "Quality of real and generated cells",
@@ -202,5 +211,11 @@ LABELS = {
     "train": "training",
     "model": "this model",
     "umis": "UMIs",
+    "effect_pearson": "correlation of predicted with planted effects",
+    "effect_pearson_test": "the same, perturbations of the test split",
+    "combo_seen0": "combinations, no part trained",
+    "combo_seen1": "combinations, one part trained",
+    "combo_seen2": "combinations, both parts trained",
+    "unseen_single": "single perturbations never trained",
 }
 """Names of things, where replacing underscores by spaces is not enough."""

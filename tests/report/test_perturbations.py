@@ -32,7 +32,7 @@ def test_what_was_held_out_comes_first_and_by_rank():
     assert ranks == [*range(1, TESTED + 1), *range(1, len(NAMES) - TESTED)]
     splits = [line.cells[heads.index("split") - 1].text for line in each.lines]
     assert splits[:TESTED] == ["test"] * TESTED
-    assert each.missing == ["interval width"]
+    assert each.missing == ["interval width", "sure genes"]
 
 
 def test_panels_hold_what_was_measured_and_predicted(work):
@@ -99,7 +99,7 @@ def test_runs_of_before_have_a_page_that_names_what_it_lacks(work):
     (work / "metrics.json").write_text(json.dumps(metrics))
     (work / "effects.npz").unlink()
     html = write_report(work).read_text(encoding="utf-8")
-    assert "Not known for this run: cells, support, interval width." in html
+    assert "Not known for this run: cells, support, interval width, sure genes." in html
     assert "Genes cannot be shown: there is no effects.npz." in html
 
 
@@ -125,7 +125,9 @@ def test_notes_are_grouped_and_none_is_lost():
         "3 genes were merged",
     ]
     groups = grouped(notes)
-    assert {note for group in groups for note in group.notes} == set(notes)
+    # Baselines are called what the tables call them.
+    said = {note.replace("no_change", "no change") for note in notes}
+    assert {note for group in groups for note in group.notes} == said
     assert {group.title: len(group.notes) for group in groups} == {
         "Scores without a value": 2, "Baselines": 1, "Genes": 1, "Other": 1,
     }  # fmt: skip

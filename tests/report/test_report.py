@@ -247,11 +247,13 @@ def test_undefined_scores_say_why(workdir):
 
 
 def test_every_sentence_of_the_verdict_has_its_own_line(workdir):
-    verdict = "On test the model wins (0.79 against 0.61 of mean). Against no_change it is better."
+    verdict = (
+        "On test the model wins (0.79 against 0.61 of mean). Against no_change it is -0.1 better."
+    )
     (workdir / "metrics.json").write_text(json.dumps(metrics() | {"verdict": verdict}))
     html, _ = read(workdir)
     assert "<p>On test the model wins (0.79 against 0.61 of mean).</p>" in html
-    assert "<p>Against no_change it is better.</p>" in html
+    assert "<p>Against no change it is −0.1 better.</p>" in html
 
 
 def test_the_verdict_may_be_a_mapping(workdir):

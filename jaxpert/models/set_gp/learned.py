@@ -15,6 +15,13 @@ from jaxpert.models.set_gp.marginal import Hyper
 from jaxpert.models.set_gp.sets import GROUPS
 
 Table = dict[str, dict[str, float]]
+READING = (
+    "A prediction is a blend: the weights say how much of it comes from the process and how much "
+    "from each baseline, for each kind of perturbation that training never saw. Intervals of the "
+    "process are made wider or narrower by the factors of the second table. Directions are the "
+    "main axes along which effects differ; the rest is what remains of each effect beside them. "
+    "In combinations an effect counts by the factor of the last table."
+)
 
 
 def tables(of: Fitting, kernels: Sequence[str], runs: Sequence[str] = ()) -> dict[str, Any]:
@@ -35,10 +42,11 @@ def tables(of: Fitting, kernels: Sequence[str], runs: Sequence[str] = ()) -> dic
     rest = np.append(0 * scale, 1)
     rho = np.asarray(hyper.rho, float)
     return {
+        "how to read it": READING,
         "weights in the blend": _by_group(of.weights, [PREDICTORS[int(p)] for p in of.stacked]),
         **stacked,
         "widths of intervals, of those of the process": _by_group(
-            of.widths, [f"{level:.0%}" for level in LEVELS]
+            of.widths, [f"{100 * level:.0f} %" for level in LEVELS]
         ),
         "where the variance of a measured effect comes from, %": {
             "singles, along the directions": _shares(hyper, directions, kernels, size=1),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxpert.core.types import SPLITS
+from jaxpert.report.numbers import label
 from jaxpert.report.plots.style import (
     BLUE,
     DENSITY,
@@ -63,13 +64,13 @@ def ate_scatter(
             bins.append(_density(axis, observed[here], predicted[here], limit))
             labels = [names[row] for row in here]
             _worst_misses(axis, observed[here], predicted[here], labels, limit)
-            axis.set_title(f"{subset} ({len(here)} perturbations)")
+            axis.set_title(f"{label(subset)} ({len(here)})")
             # Scores are printed as they stand in the tables and never computed again.
             text = _scores((metrics or {}).get(subset) or {})
             axis.text(0.03, 0.97, text, transform=axis.transAxes, va="top")
         density_scale(figure, axes, bins)
         figure.supxlabel("effect in the data (log2 difference from control)", fontsize=10)
-        figure.supylabel("effect in the model", fontsize=10)
+        figure.supylabel("effect in the model (log2)", fontsize=10)
     return Path(path)
 
 
@@ -82,9 +83,9 @@ def _largest(values: np.ndarray) -> float:
 def _scores(scores: Mapping[str, float | None]) -> str:
     """The two scores of a panel, a line each; those that are not given are left out."""
     lines = []
-    for key, label in (("ate_pearson", "ρ"), ("ate_r2", "R²")):
+    for key, sign in (("ate_pearson", "ρ"), ("ate_r2", "R²")):
         if key in scores:
-            lines.append(f"{label} = {number(scores[key])}")
+            lines.append(f"{sign} = {number(scores[key])}")
     return "\n".join(lines)
 
 
@@ -118,7 +119,7 @@ def density_scale(figure: Any, axes: Sequence[Any], bins: Sequence[Any]) -> None
     scale = figure.colorbar(
         bins[0], ax=list(axes), shrink=0.7, aspect=25, pad=0.02, format=thousands
     )
-    scale.set_label("pairs per bin")
+    scale.set_label("genes x perturbations in a bin")
     scale.ax.minorticks_off()
     scale.outline.set_visible(False)
 
@@ -179,12 +180,13 @@ def effect_panels(
     k: int = 20,
     lower: Float[np.ndarray, "P G"] | None = None,
     upper: Float[np.ndarray, "P G"] | None = None,
+    bars: str = "predictive interval",
 ) -> Path:
     """The `k` genes that each perturbation moves most in the data: observed effect beside the
     predicted one.
 
-    `lower` and `upper` bound the model's predictive interval and are drawn as bars where given. One
-    panel for every row, so the caller chooses the rows.
+    `lower` and `upper` bound the model's predictive interval and are drawn as bars where given,
+    which the legend calls `bars`. One panel for every row, so the caller chooses the rows.
     """
     rows, columns = grid_shape(len(names))
     shown = min(k, len(genes))
@@ -196,7 +198,7 @@ def effect_panels(
             if lower is not None and upper is not None:
                 interval = lower[i, top], upper[i, top]
             labels = [genes[int(g)] for g in top]
-            _effect_panel(axis, observed[i, top], predicted[i, top], labels, interval)
+            _effect_panel(axis, observed[i, top], predicted[i, top], labels, (interval, bars))
             axis.set_title(names[i])
         figure.supxlabel("effect (log2 difference from control)", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
@@ -213,9 +215,14 @@ def strongest_genes(effect: np.ndarray, k: int) -> np.ndarray:
 
 
 def _effect_panel(
-    axis: Any, observed: np.ndarray, predicted: np.ndarray, genes: Sequence[str], interval: Any
+    axis: Any,
+    observed: np.ndarray,
+    predicted: np.ndarray,
+    genes: Sequence[str],
+    bars: tuple[Any, str],
 ) -> None:
     place = np.arange(len(genes))
+    interval, called = bars
     axis.hlines(place, observed, predicted, color=PALE, linewidth=1.2, zorder=1)
     if interval is not None:
         axis.hlines(
@@ -225,7 +232,7 @@ def _effect_panel(
             alpha=0.35,
             linewidth=4,
             zorder=2,
-            label="predictive interval",
+            label=called,
         )
     axis.plot(predicted, place, "o", color=BLUE, markersize=5, zorder=3, label="predicted")
     show_observed(axis, observed, genes)

@@ -13,6 +13,13 @@ function element(tag, text = "", name = "") {
   return made;
 }
 
+// A long name of several parts breaks between them and not within one.
+function breakable(tag, text) {
+  const made = element(tag);
+  text.split("+").forEach((part, i) => made.append(...(i ? ["+", element("wbr"), part] : [part])));
+  return made;
+}
+
 // Charts: the still picture goes once the browser has drawn its own.
 const options = { ast: true, logLevel: 1, actions: false, renderer: "canvas", defaultStyle: false, tooltip: { disableDefaultStyle: true, id: "told" } };
 
@@ -118,7 +125,7 @@ function perturbations(table) {
   });
   made.rows().every(function () {
     const head = this.node().querySelector("th");
-    const button = element("button", head.textContent);
+    const button = breakable("button", head.textContent);
     button.type = "button";
     button.setAttribute("aria-expanded", "false");
     head.dataset.order = head.textContent;

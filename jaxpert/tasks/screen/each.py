@@ -34,7 +34,7 @@ def each(
     if dataset.scale != "effects":
         facts["cells"] = _cells(dataset, of)
     if prediction is not None:
-        facts |= _said(prediction, dataset)
+        facts |= _said(prediction, dataset) | _sure(prediction, of, effects, dataset)
     predictions = {compare.MODEL: effects, **measured.baselines}
     return by_perturbation(of, predictions, measured.screen, facts)
 
@@ -72,12 +72,35 @@ def _said(prediction: Prediction, dataset: Dataset) -> dict[str, Any]:
         facts["support"] = [prediction.support[row] for row in rows]
     if prediction.rests_on:
         facts["rests_on"] = [prediction.rests_on[row] for row in rows]
-    deviation = prediction.deviation_of(dataset)
-    if deviation is not None:
-        # effect -+ factor x quantile x sd (core.types.Deviation), so twice that from end to end.
-        factor = deviation.widths[:, list(LEVELS).index(WIDTH)]
-        quantile = NormalDist().inv_cdf((1 + WIDTH) / 2)
-        width = 2 * factor * quantile * np.median(deviation.measured, axis=1)
-        if np.isfinite(width).any():
-            facts["interval_width"] = width
+    half = half_widths(prediction, dataset)
+    if half is not None:
+        facts["interval_width"] = 2 * np.median(half, axis=1)
     return facts
+
+
+def half_widths(prediction: Prediction, dataset: Dataset) -> Float[np.ndarray, "C G"] | None:
+    """Half the length of the intervals that are to hold WIDTH of new measurements, in the order of
+    the conditions; None where the model has none."""
+    deviation = prediction.deviation_of(dataset)
+    if deviation is None:
+        return None
+    # effect -+ factor x quantile x sd (core.types.Deviation).
+    factor = np.asarray(deviation.widths)[:, list(LEVELS).index(WIDTH), None]
+    quantile = NormalDist().inv_cdf((1 + WIDTH) / 2)
+    half = factor * quantile * np.asarray(deviation.measured)
+    return half if np.isfinite(half).all(axis=1).any() else None
+
+
+def _sure(
+    prediction: Prediction, of: Target, effects: Float[np.ndarray, "C G"], dataset: Dataset
+) -> dict[str, Any]:
+    """Genes whose interval excludes 0, and how many of them were measured in that direction."""
+    half = half_widths(prediction, dataset)
+    if half is None:
+        return {}
+    known = np.isfinite(half).all(axis=1)
+    sure = np.abs(effects) > half
+    right = sure & (effects * np.nan_to_num(of.effects) > 0)
+    counts = {"sure_genes": sure.sum(1), "sure_right": right.sum(1)}
+    # NaN, which no table shows as a number, for conditions without an interval.
+    return {name: np.where(known, count, np.nan) for name, count in counts.items()}

@@ -20,6 +20,7 @@ from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.evaluation.coverage import NOMINAL
 from jaxpert.report import plots
 from jaxpert.report.attempts import Missing, attempt
+from jaxpert.tasks.screen.each import WIDTH, half_widths
 from jaxpert.tasks.screen.keys import ScreenConfig
 from jaxpert.tasks.screen.measured import Measured
 from jaxpert.tasks.screen.predict import Prediction, embed_cells, make_request
@@ -40,7 +41,9 @@ def draw(
     def attempted(figure: str, work: Callable[..., Any], *arguments: Any) -> None:
         attempt(missing, figure, work, folder / figure, *arguments)
 
-    attempted("loss_curves.png", _draw_losses, log_rows)
+    # What is computed in one step has no course of training.
+    if len({row.get("step") for row in log_rows}) > 1:
+        attempted("loss_curves.png", _draw_losses, log_rows)
     attempted("baselines.png", _draw_bars, shown.metrics)
     attempted("ate_scatter.png", draw_effects, shown.measured, shown.prediction, shown.metrics)
     chosen = shown_conditions(shown.measured, keys.shown)
@@ -104,17 +107,32 @@ def draw_panels(
     """The strongest genes of some conditions, predicted with their error and measured."""
     dataset = measured.dataset
     rows = np.array(prediction.rows_of(dataset))[list(chosen)]
-    predicted, error = prediction.effects.effect[rows], prediction.effects.error[rows]
+    predicted = prediction.effects.effect[rows]
+    half, bars = _bars(prediction, dataset, list(chosen))
     plots.effect_panels(
         measured.effects[list(chosen)],
         predicted,
         dataset.genes,
         [dataset.conditions[c] for c in chosen],
         path,
-        # Two standard errors on either side, about 95 % of the Monte-Carlo noise.
-        lower=predicted - 2 * error,
-        upper=predicted + 2 * error,
+        lower=None if half is None else predicted - half,
+        upper=None if half is None else predicted + half,
+        bars=bars,
     )
+
+
+def _bars(
+    prediction: Prediction, dataset: Dataset, chosen: list[int]
+) -> tuple[Float[np.ndarray, "P G"] | None, str]:
+    """Half the length of the bars about the predictions of some conditions, and what they are: the
+    interval for a measurement, else the chance of the drawn cells, of which means have none."""
+    half = half_widths(prediction, dataset)
+    if half is not None and np.isfinite(half[chosen]).all():
+        return half[chosen], f"{WIDTH:.0%} interval for a measurement".replace("%", " %")
+    error = prediction.effects.error[np.array(prediction.rows_of(dataset))[chosen]]
+    if not (error > 0).any():
+        return None, ""
+    return 2 * error, "two standard errors of the drawn cells"
 
 
 def shown_conditions(measured: Measured, names: Sequence[str] = ()) -> list[int]:

@@ -62,7 +62,8 @@ def test_a_run_says_what_it_has_learned(work):
     told = json.loads((work / "metrics.json").read_text())["learned"]
     finished = reopen.reopen(work)
     state = finished.fitted.state
-    weights, widths, shares, factors = told.values()
+    reading, weights, widths, shares, factors = told.values()
+    assert "the weights say" in reading
     for row, of_group in zip(weights.values(), np.asarray(state["weights"]), strict=False):
         assert list(row)[0] == "set_gp"
         assert list(row.values()) == pytest.approx(of_group.tolist(), abs=6e-4)
