@@ -244,4 +244,9 @@ def curves(rows: Values, best: Any, x: str, y: str) -> Spec:
 def _whole(values: Sequence[int | float]) -> list[int]:
     """Some whole numbers from the least to the greatest: there is no half epoch."""
     low, high = int(min(values)), math.ceil(max(values))
-    return list(range(low, high + 1, max(1, math.ceil((high - low) / MOST_TICKS))))
+    least = (high - low) / MOST_TICKS
+    # Steps that people count in: 1, 2, 5, 10, 20, 50 ...
+    step = next(s for s in (n * 10**k for k in range(10) for n in (1, 2, 5)) if s >= least)
+    # The first epoch stands at the edge, and from there on multiples of the step.
+    later = range(step * (low // step + 1), high + 1, step)
+    return [low, *(tick for tick in later if tick - low > step / 2)]

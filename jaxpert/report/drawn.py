@@ -111,9 +111,12 @@ def training_chart(rows: Sequence[Mapping[str, Any]], best: Any) -> Chart | None
     across = "epoch" if any(finite(row.get("epoch")) for row in rows) else "step"
     points = []
     for key, name in (("train/loss", "training"), ("val/loss", "validation")):
+        at: dict[Any, list[float]] = {}
         for row in rows:
             if finite(row.get(key)) and finite(row.get(across)):
-                points.append({"x": row[across], "y": row[key], "name": name})
+                at.setdefault(row[across], []).append(row[key])
+        # Several rows of an epoch would stand above each other.
+        points += [{"x": x, "y": sum(y) / len(y), "name": name} for x, y in at.items()]
     # One point is no course: what is computed in a single step has nothing to watch.
     if len({point["x"] for point in points}) < 2:
         return None

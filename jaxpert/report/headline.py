@@ -74,7 +74,8 @@ def _verdict(metrics: Mapping[str, Any], subset: str) -> tuple[str, str, str]:
     size = metrics["perturbations"][subset]
     where = _where(size, subset_words(metrics, subset))
     if not metrics.get("baselines"):
-        return "unknown", "nothing to compare with", f"{where}, and no baseline stands beside it."
+        told = f"{_upper(where)}, and no baseline stands beside the model."
+        return "unknown", "nothing to compare with", told
     claims = (metrics.get("claims") or {}).get(subset)
     if size < FEWEST_FOR_INTERVAL:
         told = (
@@ -83,13 +84,13 @@ def _verdict(metrics: Mapping[str, Any], subset: str) -> tuple[str, str, str]:
         )
         return "unknown", "too few to say", told
     if not claims:
-        told = f"{where} were scored; this run made no claims, so look at the tables below."
+        told = f"{_upper(where)} were scored; this run made no claims, so look at the tables below."
         return "unknown", "no verdict", told
     counts = _counts(claims)
     if not counts.total:
         told = (
-            f"{where} were scored, and none of the main scores could tell a perfect model from a "
-            "simple one on these data."
+            f"{_upper(where)} were scored, and none of the main scores could tell a perfect model "
+            "from a simple one on these data."
         )
         return "unknown", "too few to say", told
     return _of_counts(counts, f"On {where}")
@@ -172,10 +173,20 @@ def _three(model: float, rival: tuple[str, Any], limit: Any) -> list[Number]:
 
 
 def _listed(names: list[str]) -> str:
-    labels = [METRICS[name].label for name in names]
+    labels = [_in_brackets(METRICS[name].label) for name in names]
     if len(labels) == 1:
         return labels[0]
     return f"{', '.join(labels[:-1])} and {labels[-1]}"
+
+
+def _in_brackets(name: str) -> str:
+    """A name without commas, which would read as two names in a list."""
+    first, comma, rest = name.partition(", ")
+    return f"{first} ({rest})" if comma else name
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _scores(count: int) -> str:
@@ -185,6 +196,8 @@ def _scores(count: int) -> str:
 def _where(size: int, words: str) -> str:
     """How many perturbations of which kind, such as "10 perturbations never trained"."""
     noun = "perturbations "
+    if words == "test cells":
+        return f"test cells of {_plural(size)}"
     if words.startswith(noun):
         return f"{_plural(size)} {words.removeprefix(noun)}"
     return f"{_plural(size)} ({words})"

@@ -12,7 +12,8 @@ from jaxpert.evaluation.metrics import METRICS
 from jaxpert.report.words import LABELS, METHODS
 
 # Not behind "=" or a point, where it is a setting to be typed as it stands.
-BASELINES = re.compile(rf"(?<![=.\w])({'|'.join(sorted(METHODS, key=len, reverse=True))})(?![=\w])")
+CALLED = "|".join(sorted((*METHODS, "held_out"), key=len, reverse=True))
+KEYS_IN_TEXT = re.compile(rf"(?<![=.\w])({CALLED})(?![=\w])")
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -127,8 +128,8 @@ def true_minus(text: str) -> str:
 
 
 def in_words(text: str) -> str:
-    """A sentence of a run as the page says it: baselines by their names in words."""
-    return BASELINES.sub(lambda name: label(name[0]), text)
+    """A sentence of a run as the page says it: keys of metrics.json by their names in words."""
+    return KEYS_IN_TEXT.sub(lambda name: label(name[0]), text)
 
 
 def sentences(text: str) -> list[str]:
@@ -157,6 +158,12 @@ def is_table(value: Any) -> bool:
 
 def _is_row(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) > 0 and all(map(is_scalar, value.values()))
+
+
+def is_many(value: Any) -> bool:
+    """Whether `value` holds so many named numbers that a page shows them where they are asked
+    for."""
+    return isinstance(value, Mapping) and len(value) > 20 and all(map(finite, value.values()))
 
 
 def is_long(value: Any) -> bool:

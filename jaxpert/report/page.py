@@ -120,6 +120,7 @@ def _environment() -> Any:
     for name in ("value", "heading", "label", "pretty", "aligned", "sentences"):
         page.filters[name] = getattr(numbers, name)
     page.tests |= {"scalar": numbers.is_scalar, "table": numbers.is_table, "long": numbers.is_long}
+    page.tests["many"] = numbers.is_many
     return page
 
 

@@ -7,9 +7,10 @@ part of metrics.json that the section is given for.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jaxpert.report.numbers import digits_for, finite
+from jaxpert.report.numbers import digits_for, finite, in_words
 from jaxpert.report.tables import ARROWS, Row, Table, best_baseline, named, score_cells
 
 
@@ -38,6 +39,8 @@ class Section(NamedTuple):
     """What all of the numbers are, in a few sentences."""
     scores: Mapping[str, Score]
     """By name in metrics.json, in the order of the rows."""
+    groups: Mapping[str, str] = MappingProxyType({})
+    """What the first words of the names of groups are called."""
 
 
 COVERAGE = Section(
@@ -62,7 +65,7 @@ class Filled(NamedTuple):
     title: str
     text: str
     tables: list[Table]
-    notes: list[str] | None
+    notes: list[str]
 
     @property
     def alone(self) -> bool:
@@ -85,7 +88,8 @@ def filled_sections(metrics: Mapping[str, Any], sections: Mapping[str, Section])
         scores = metrics.get(key)
         if scores:
             tables = _tables(scores, section)
-            filled.append(Filled(section.title, section.text, tables, scores.get("notes")))
+            notes = [in_words(note) for note in scores.get("notes") or []]
+            filled.append(Filled(section.title, section.text, tables, notes))
     return filled
 
 
@@ -99,8 +103,14 @@ def _tables(scores: Mapping[str, Any], section: Section) -> list[Table]:
         # A method may be scored on some groups only, such as one direction of a translation.
         here = {"model": scores["model"][group]}
         here |= {name: of[group] for name, of in methods.items() if of.get(group)}
-        tables.append(Table(group, sizes.get(group), list(here), _rows(here, section), []))
+        called = _called(group, section.groups)
+        tables.append(Table(called, sizes.get(group), list(here), _rows(here, section), []))
     return tables
+
+
+def _called(group: str, names: Mapping[str, str]) -> str:
+    first, blank, rest = group.partition(" ")
+    return f"{names.get(first, first)}{blank}{rest}"
 
 
 def _rows(methods: Mapping[str, Mapping[str, Any]], section: Section) -> list[Row]:

@@ -28,6 +28,9 @@ class Kind(NamedTuple):
 class Trust(NamedTuple):
     """The table of kinds."""
 
+    supported: bool
+    """Whether the model says what training knew of a perturbation."""
+
     heads: list[tuple[str, str]]
     """Heading and meaning of each column after the first."""
     kinds: list[Kind]
@@ -37,8 +40,10 @@ def trust_of(each: Each) -> Trust | None:
     """The table; None where no perturbation with a match was kept away from training."""
     values = each.values
     groups: dict[str, list[int]] = {}
+    # Where some were kept for the test, those that chose the epoch say less and do not count.
+    tested = any("test" in str(split) for split in values["split"])
     for i in each.order:
-        if _is_tested(values, i) and finite(values["match"][i]):
+        if _is_tested(values, i, tested) and finite(values["match"][i]):
             groups.setdefault(_kind(values, i), []).append(i)
     if not groups:
         return None
@@ -46,13 +51,14 @@ def trust_of(each: Each) -> Trust | None:
     # The best known kind on top.
     ordered = sorted(groups.items(), key=lambda item: -_median(values, "match", item[1]))
     kinds = [Kind(name, [text(rows) for _, _, text in columns]) for name, rows in ordered]
-    return Trust([(head, meaning) for head, meaning, _ in columns], kinds)
+    return Trust("support" in values, [(head, meaning) for head, meaning, _ in columns], kinds)
 
 
-def _is_tested(values: Mapping[str, Sequence[Any]], i: int) -> bool:
+def _is_tested(values: Mapping[str, Sequence[Any]], i: int, only_test: bool) -> bool:
     """Whether it was measured on cells that training did not see."""
     alone = (values.get("measured_on") or {i: ""})[i] == "test cells"
-    return alone or is_held_out(values["split"][i])
+    split = str(values["split"][i])
+    return alone or (is_held_out(split) and ("test" in split or not only_test))
 
 
 def _kind(values: Mapping[str, Sequence[Any]], i: int) -> str:

@@ -187,14 +187,15 @@ CAPTIONS = {
         "A fixed library size makes generated violins too narrow.",
     ),
     "latent_umap": (
-        "Basal latent",
-        "The basal latent should hold neither quality nor perturbation: the colours should mix in "
-        "both panels. Patches of one colour are leaks. Distances in a UMAP are not to scale.",
+        "Latent of the cells",
+        "Where the model has a basal latent it is shown, and should hold neither quality nor "
+        "perturbation: colours mix, and patches of one colour are leaks. Other latents hold both. "
+        "Distances in a UMAP are not to scale.",
     ),
     "loss_curves": (
         "Training and validation loss",
-        "Validation should fall and flatten; where it turns up while training still falls, the "
-        "model overfits, and the marked epoch is the one that is used.",
+        "Curves should fall and flatten; where validation turns up while training still falls, "
+        "the model overfits, and the marked epoch is the one that is used.",
     ),
 }
 """Title and what to look for, by file name; a file that begins with one of these names shares its
@@ -213,6 +214,7 @@ LABELS = {
     "umis": "UMIs",
     "effect_pearson": "correlation of predicted with planted effects",
     "effect_pearson_test": "the same, perturbations of the test split",
+    "held_out": "test cells",
     "combo_seen0": "combinations, no part trained",
     "combo_seen1": "combinations, one part trained",
     "combo_seen2": "combinations, both parts trained",

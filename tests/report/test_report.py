@@ -299,7 +299,6 @@ def test_an_empty_work_directory_names_what_is_missing(tmp_path):
         "The table of scores",
         "Every figure",
         "The description of the data",
-        "Pass rates",
         "The training log",
         "The configuration",
         "The command",

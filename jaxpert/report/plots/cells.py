@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from jaxpert.core import caches
 from jaxpert.core.types import InputError
@@ -153,7 +153,7 @@ def _group_legend(figure: Any, note: str) -> None:
 
 def latent_umap(
     embedding: Float[np.ndarray, "n 2"],
-    failed: Shaped[np.ndarray, "n"],
+    failed: Shaped[np.ndarray, "n"] | None,
     labels: Sequence[str] | Shaped[np.ndarray, "n"],
     path: str | Path,
     most: int = 7,
@@ -161,21 +161,27 @@ def latent_umap(
     """Two dimensions of a latent, coloured by quality label and by perturbation (the paper's Figure
     9).
 
+    Without `failed`, of screens whose cells have no quality label, perturbations alone are shown.
     The `most` perturbations with the most cells have their own colours; the others share grey.
     """
     # Drawn in random order, so that no group hides another.
     order = np.random.default_rng(0).permutation(len(embedding))
     points = embedding[order]
-    bad = np.asarray(failed)[order] > 0
     names = np.asarray(labels, object)[order]
     shown, hues = most_common(names, most)
-    passed_text, failed_text = f"passed ({np.sum(~bad):,})", f"failed ({np.sum(bad):,})"
-    quality = {passed_text: BLUE, failed_text: VERMILLION}
-    with canvas(path, 9.4, 5.9) as figure:
-        left, right = figure.subplots(1, 2)
-        cloud(left, points, np.where(bad, failed_text, passed_text), quality, "Quality label")
+    panels = 1 if failed is None else 2
+    with canvas(path, 4.7 * panels, 5.9) as figure:
+        *others, right = figure.subplots(1, panels, squeeze=False)[0]
+        for left in others:
+            _quality_cloud(left, points, np.asarray(failed)[order] > 0)
         cloud(right, points, shown, hues, "Perturbation")
     return Path(path)
+
+
+def _quality_cloud(axis: Any, points: np.ndarray, bad: Bool[np.ndarray, "n"]) -> None:
+    passed, failed = f"passed ({np.sum(~bad):,})", f"failed ({np.sum(bad):,})"
+    hues = {passed: BLUE, failed: VERMILLION}
+    cloud(axis, points, np.where(bad, failed, passed), hues, "Quality label")
 
 
 def most_common(names: np.ndarray, most: int) -> tuple[np.ndarray, Mapping[str, str]]:

@@ -140,7 +140,7 @@ def _term_panel(axis: Any, rows: Sequence[Mapping[str, Any]], term: str) -> None
         axis.set_ylim(np.min(inner) - 0.1 * np.ptp(inner), np.max(inner) + 0.1 * np.ptp(inner))
     title = words(term)
     if term == "score":
-        title = "validation score (lower is better)"
+        title = "validation score,\nlower is better"
     axis.set_title(title, fontsize=9.5, fontweight="normal")
     axis.locator_params(axis="both", nbins=3)
     axis.xaxis.set_major_formatter(thousands)

@@ -18,6 +18,7 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import conditions_asked, known_names, listed
 from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.evaluation.coverage import NOMINAL
+from jaxpert.evaluation.subset_names import HELD_OUT
 from jaxpert.report import plots
 from jaxpert.report.attempts import Missing, attempt
 from jaxpert.tasks.screen.each import WIDTH, half_widths
@@ -69,9 +70,11 @@ def _draw_bars(path: Path, metrics: Mapping[str, Any]) -> None:
 
 def _draw_reliability(path: Path, found: Mapping[str, Any]) -> None:
     # What training has seen says nothing of intervals for what it has not.
-    tested = {
-        name: curve for name, curve in found["curves"].items() if name not in ("all", "train")
-    }
+    seen = ("all", "train")
+    # Test cells stand apart where all perturbations are trained on; other parts are the same then.
+    if HELD_OUT in found["curves"]:
+        seen = tuple(name for name in found["curves"] if name != HELD_OUT)
+    tested = {name: curve for name, curve in found["curves"].items() if name not in seen}
     plots.reliability(NOMINAL, tested or found["curves"], found["conditions"], path)
 
 
@@ -201,7 +204,7 @@ def draw_latent(path: Path, fitted: Fitted, dataset: Dataset, cells: int, seed: 
     latents = embed_cells(fitted, dataset, rows, seed=seed)
     # The basal latent should hold no perturbation, which is what this figure is to show.
     latent = latents.get("z_basal", next(iter(latents.values())))
-    failed = np.zeros(len(rows), bool) if dataset.quality is None else dataset.quality.failed[rows]
+    failed = None if dataset.quality is None else dataset.quality.failed[rows]
     labels = [dataset.conditions[c] for c in dataset.condition[rows]]
     embedding = plots.umap_embedding(latent, seed)
     plots.latent_umap(embedding, failed, labels, path)

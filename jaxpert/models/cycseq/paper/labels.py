@@ -7,14 +7,14 @@ from jaxpert.report.sections import Score, Section
 SECTION = Section(
     title="Scores of the CycSeq paper",
     text=(
-        "Means over the evaluated rows (means of drawn cells), in both directions: n2p predicts "
-        "perturbed rows from control rows, p2n control rows from perturbed ones; all lines "
-        "together, then line by line (with doses, compound by compound). The levels of genes "
-        "dominate every correlation of rows, so no change scores high; correlations of the change "
-        "do not have this flaw. mean_change adds the mean training change of the same "
-        "perturbation in the lines that have it. Other gene sets and the triangular validation "
-        "are in metrics.json."
+        "Means over the evaluated rows (means of drawn cells), in both directions: from control "
+        "rows to perturbed ones, and back; all lines together, then line by line (with doses, "
+        "compound by compound). The levels of genes dominate every correlation of rows, so no "
+        "change scores high; correlations of the change do not have this flaw. The baseline mean "
+        "change adds the mean training change of the same perturbation in the lines that have "
+        "it. Other gene sets and the triangular validation are in metrics.json."
     ),
+    groups={"n2p": "control to perturbed:", "p2n": "perturbed to control:"},
     scores={
         "r2": Score(
             "R2 (squared Pearson)",
