@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxpert.app.flags import (
     UNDONE,
     Parser,
     add_options,
+    as_flags,
     guarded,
     read_options,
     wants_help,
@@ -140,11 +142,24 @@ def check(arguments: Sequence[str]) -> int:
     # Imported after all flags were checked: it pulls in JAX.
     from jaxpert.app.check import check as check_data
 
-    checked = check_data(parsed.file, **columns)
-    print(checked.text)
-    if checked.refusal is not None:
-        raise checked.refusal
+    try:
+        checked = check_data(parsed.file, **columns)
+        print(as_flags(checked.text, DataKeys, "data"))
+        if checked.refusal is not None:
+            raise checked.refusal
+    except InputError as error:
+        raise InputError(as_flags(str(error), DataKeys, "data")) from error
+    given = {name: getattr(parsed, name, None) for name in columns}
+    print(f"\nTo train on them, and get a report:\n  {_training_command(parsed.file, given)}")
     return 0
+
+
+def _training_command(file: str, given: Mapping[str, Any]) -> str:
+    """The command that trains on what was checked, with the same columns and labels."""
+    command = ["jaxpert", "train", "--config=set_gp_norman", "--workdir=runs/mine"]
+    command.append(f"--config.data.source={file}")
+    command += [f"--config.data.{name}={text}" for name, text in given.items() if text is not None]
+    return shlex.join(command)
 
 
 def _check_config(arguments: Sequence[str]) -> int:

@@ -172,6 +172,14 @@ def add_options(
         )
 
 
+def as_flags(text: str, options: type, section: str) -> str:
+    """A text about keys of a config's section as someone reads it who typed flags of their names:
+    data.control is --control."""
+    for field, _ in settings.fields_of(options):
+        text = re.sub(rf"\b{section}\.{field.name}\b", f"--{field.name}", text)
+    return text
+
+
 def read_options(options: type, parsed: argparse.Namespace) -> Any:
     """The settings dataclass that the flags of `add_options` stand for, checked.
 

@@ -1,6 +1,7 @@
 """`jaxpert check` says what is understood of a file, and trains nothing."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -37,11 +38,15 @@ def test_a_file_is_understood(file, capsys):
         assert line in shown, line
     assert "RPE1" in shown and "control cells: 6" in shown
     assert "combinations: not possible" in shown
+    command = shlex.split(shown.splitlines()[-1])
+    assert command[:2] == ["jaxpert", "train"] and "--config.data.stratum=line" in command
+    assert f"--config.data.source={file}" in command and "--config.data.control" not in shown
 
 
 def test_what_cannot_be_used_ends_in_a_sentence(file, screen, tmp_path, capsys):
     assert cli.main(["check", str(file), "--perturbation=gene"]) == 2
-    assert "'gene'" in capsys.readouterr().err
+    # In the words of the flag that was typed, not in those of a config.
+    assert "'gene'" in (told := capsys.readouterr().err) and "set --perturbation to" in told
     assert cli.main(["check", str(file), "--gene=A"]) == 2 and capsys.readouterr().err
     assert cli.main(["check"]) == 2
     screen(["ctrl"] * 20).write_h5ad(tmp_path / "only.h5ad")
