@@ -13,83 +13,82 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from jaxpert.core.types import LEVELS
 
-SIZES = 2.0 ** np.arange(-6, 4.25, 0.25)
-SPREADS = np.linspace(0.0, 1.0, 9)
-"""Of log2(size), that are tried. Beyond 1 the shape of measured errors hardly changes any more, so
-that they cannot tell."""
-LEAST = 0.05
-"""Share of the claimed variance that is kept where errors are no larger than the noise."""
-MOST = 4_000
-"""Values that shapes are averaged over."""
+SIZES = 2.0 ** np.arange(-7, 4.75, 0.25)
+CENTRES = np.arange(-4, 2.25, 0.25)
+"""Of log2(size), that are tried: errors far below the noise cannot be told from each other."""
+SPREADS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+"""Standard deviations of log2(size), that are tried."""
+NARROWEST = 0.13
+"""Half a step of SIZES, in log2: all are of one size."""
+MOST = 8_000
+"""Values that are looked at."""
 TINY = 1e-300
+NORMAL = stats.norm.ppf((1 + np.array(LEVELS)) / 2)
 
 
 def widths(
     error: Float[np.ndarray, "n G"],
     variance: Float[np.ndarray, "n G"],
     noise: Float[np.ndarray, "n G"],
+    shared: Float[np.ndarray, "G"] | None = None,
 ) -> Float[np.ndarray, "Q"]:
-    """Factors of the claimed standard deviation for each of LEVELS, so that the interval holds that
-    share of true effects; 1 where no measurement has noise.
+    """Factors of the standard deviation for each of LEVELS, so that the interval holds that share
+    of true effects; 1 where no measurement has noise.
 
     Args:
         error: predicted minus measured effects.
         variance: that is claimed of the predicted effects.
         noise: squared standard errors of the measured ones.
+        shared: variance of an error that predicted and measured effects have in common, such as
+            that of the control, so that `error` does not show it; None for none.
+
+    The factors are those of sqrt(variance + shared).
     """
-    flat = np.stack([error.ravel(), variance.ravel(), noise.ravel()]).astype(np.float64)
+    common = np.zeros(error.shape[1]) if shared is None else shared
+    whole = (error, variance, noise, np.broadcast_to(common, error.shape))
+    flat = np.stack([part.ravel() for part in whole]).astype(np.float64)
     # A gene without noise is one without a count: it says nothing, whatever the prediction.
-    away, claimed, known = flat[:, np.isfinite(flat).all(0) & (flat[2] > 0) & (flat[1] > 0)]
-    if not len(away):
+    flat = flat[:, np.isfinite(flat).all(0) & (flat[2] > 0) & (flat[1] > 0)]
+    if not flat.shape[1]:
         return np.ones(len(LEVELS))
-    # E error^2 = size^2 variance + noise, whatever the shape.
-    square = max((away**2 - known).sum() / claimed.sum(), LEAST)
-    shown = np.quantile(np.abs(away) / np.sqrt(claimed + known), LEVELS)
-    some = np.random.default_rng(0).permutation(len(away))[:MOST]
-    claimed, known = claimed[some], known[some]
-    made = [_sizes(square, spread) for spread in SPREADS]
-    # The two quantiles of errors tell the shape: the ratio falls as sizes differ more.
-    ratios = [_ratio(_quantiles(shares, claimed, known)) for shares in made]
-    nearest = int(np.argmin(np.abs(np.array(ratios) - _ratio(shown))))
-    return _quantiles(made[nearest], claimed, 0 * claimed) / NORMAL
+    some = np.random.default_rng(0).permutation(flat.shape[1])[:MOST]
+    away, claimed, known, hidden = flat[:, some]
+    return _quantiles(_likely(away, claimed, known), claimed, hidden) / NORMAL
 
 
-NORMAL = stats.norm.ppf((1 + np.array(LEVELS)) / 2)
-
-
-def _ratio(quantiles: Float[np.ndarray, "Q"]) -> float:
-    return float(quantiles[0] / quantiles[-1])
-
-
-def _sizes(square: float, spread: float) -> Float[np.ndarray, "S"]:
-    """The share of each of SIZES, log-normal with this mean square."""
-
-    def shares(centre: float) -> np.ndarray:
-        density = stats.norm.pdf(np.log2(SIZES), centre, max(spread, 0.1))
-        return density / density.sum()
-
-    low, high = np.log2(SIZES[0]), np.log2(SIZES[-1])
-    ends = [float(shares(end) @ SIZES**2) for end in (low, high)]
-    square = float(np.clip(square, ends[0] * 1.01, ends[1] / 1.01))
-    found: Any = optimize.brentq(lambda centre: shares(centre) @ SIZES**2 - square, low, high)
-    return shares(float(found))
+def _likely(
+    error: Float[np.ndarray, "n"], claimed: Float[np.ndarray, "n"], noise: Float[np.ndarray, "n"]
+) -> Float[np.ndarray, "S"]:
+    """The share of each of SIZES, of log-normals weighted by how likely they make the errors."""
+    deviation = np.sqrt(claimed[:, None] * SIZES**2 + noise[:, None])
+    density = stats.norm.pdf(error[:, None], 0, deviation)
+    shares = []
+    for spread in SPREADS:
+        bells = stats.norm.pdf(np.log2(SIZES), CENTRES[:, None], max(spread, NARROWEST))
+        shares.append(bells / bells.sum(1, keepdims=True))
+    tried = np.concatenate(shares)
+    # p(error) = sum over sizes of share N(error | 0, size^2 claimed + noise).
+    likelihood = np.log(density @ tried.T + TINY).sum(0)
+    # Small errors are likely under many of them, of which the first is no better than the others.
+    return special.softmax(likelihood) @ tried
 
 
 def _quantiles(
-    shares: Float[np.ndarray, "S"], claimed: Float[np.ndarray, "n"], noise: Float[np.ndarray, "n"]
+    shares: Float[np.ndarray, "S"], claimed: Float[np.ndarray, "n"], hidden: Float[np.ndarray, "n"]
 ) -> Float[np.ndarray, "Q"]:
-    """|error| / sqrt(claimed + noise) at LEVELS, of errors whose sizes are so shared out."""
-    deviation = np.sqrt(claimed[:, None] * SIZES**2 + noise[:, None])
-    ratio = np.sqrt(claimed + noise)[:, None] / np.maximum(deviation, TINY)
+    """|error| / sqrt(claimed + hidden) at LEVELS, of errors whose sizes are so shared out and to
+    which a hidden one is added."""
+    deviation = np.sqrt(claimed[:, None] * SIZES**2 + hidden[:, None])
+    ratio = np.sqrt(claimed + hidden)[:, None] / deviation
 
     def covered(t: float) -> float:
         return float((2 * stats.norm.cdf(t * ratio) - 1).mean(0) @ shares)
 
-    found = []
+    found: list[Any] = []
     for level in LEVELS:
         found.append(optimize.brentq(lambda t, at=level: covered(t) - at, 0, 10 * SIZES[-1]))
     return np.array(found)

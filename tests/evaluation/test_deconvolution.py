@@ -38,3 +38,19 @@ def test_noise_alone_leaves_a_small_error_and_no_measurement_the_claim():
     _, seen, claimed, noise = measured(rng, 0.0)
     assert (deconvolution.widths(seen, claimed, noise) < 0.35).all()
     np.testing.assert_array_equal(deconvolution.widths(seen, claimed, 0 * noise), [1, 1])
+
+
+def test_an_error_that_measurements_share_is_a_part_of_the_width():
+    """Predicted and measured effects have the control's error alike, so that none shows it."""
+    rng = np.random.default_rng(3)
+    error, seen, claimed, noise = measured(rng, 2.0 ** rng.normal(-3, 2, size=(60, 400)))
+    control = 0.2 * noise.mean(0)
+    error += np.sqrt(control) * rng.standard_normal(400)
+    away = np.abs(error) / np.sqrt(claimed + control)
+    normal = deconvolution.NORMAL
+    shares = []
+    for shared in (control, None):
+        factors = deconvolution.widths(seen, claimed, noise, shared)
+        shares.append([(away <= t * z).mean() for t, z in zip(factors, normal, strict=True)])
+    assert shares[0] == pytest.approx([0.5, 0.9], abs=0.03)
+    assert shares[1][0] < 0.35

@@ -82,15 +82,26 @@ def effect_widths(
     effects: Float[np.ndarray, "C G"],
     errors: Float[np.ndarray, "C G"],
     weights: Float[np.ndarray, "K B"],
+    control: Float[np.ndarray, "G"],
 ) -> Float[np.ndarray, "K Q"]:
     """The same for true effects, from left-out measurements and the squared standard errors of
-    these."""
+    these. The error of the control is in predicted and measured effects alike: `control` is its
+    variance."""
     factors = np.ones((len(GROUPS) + 1, len(LEVELS)))
-    for group, rows, error in _errors(evidence, effects, weights):
-        assert evidence is not None
+    if evidence is None:
+        return factors
+    groups = list(_errors(evidence, effects, weights))
+
+    def of(rows: np.ndarray, error: np.ndarray) -> np.ndarray:
         noise = errors[evidence.condition[rows]]
-        found = deconvolution.widths(error, evidence.variance[rows], noise)
-        factors[group] = found ** _trust(rows)
+        return deconvolution.widths(error, evidence.variance[rows], noise, control)
+
+    # True errors are far below what the process claims, so that a group of few conditions leans
+    # towards what all groups show.
+    together = of(*(np.concatenate(part) for part in zip(*(g[1:] for g in groups), strict=True)))
+    factors[: len(GROUPS)] = together
+    for group, rows, error in groups:
+        factors[group] = of(rows, error) ** _trust(rows) * together ** (1 - _trust(rows))
     return factors
 
 

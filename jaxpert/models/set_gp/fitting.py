@@ -66,6 +66,7 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
     training = training_of(dataset)
     seen, control = seen_in(training), control_of(training)
     noise = training.noise
+    control_error = np.zeros(len(control)) if noise is None else noise.control
     kernels = gene_kernels(
         dataset, training, embeddings=settings.embeddings, responses=settings.responses
     )
@@ -97,19 +98,21 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
         run_weights = np.ones((len(weights), 1))
         if others is not None:
             run_weights = stack(others, seen, of.effects, of.sets, weights, names, refit)
-        trained = _trained_widths(of, again) if settings.folds else None
+        trained = _trained_widths(of, again, control_error) if settings.folds else None
     factors = blend.widths(left_out, of.effects, weights)
     # Where the noise is not known, nothing tells true effects from measured ones.
     effect_factors = factors
     if of.errors is not None:
-        effect_factors = blend.effect_widths(left_out, of.effects, of.errors, weights)
+        effect_factors = blend.effect_widths(
+            left_out, of.effects, of.errors, weights, control_error
+        )
     if trained is not None:
         effect_factors[-1] = trained
     used = np.flatnonzero(weights[:, 1:].any(0)) + 1
     rules = [whole_rules[names[b]] for b in used]
     return Fitting(
         control=control,
-        control_error=np.zeros(len(control)) if noise is None else noise.control,
+        control_error=control_error,
         conditions=seen.astype(np.float64),
         process=whole,
         rules=tuple(rules),
@@ -173,7 +176,7 @@ def _refit(
 
 
 def _trained_widths(
-    of: process.Training, again: Callable[..., tuple[Process, Any]]
+    of: process.Training, again: Callable[..., tuple[Process, Any]], control: Float[np.ndarray, "G"]
 ) -> Float[np.ndarray, "Q"] | None:
     """Widths of true effects of the training conditions themselves.
 
@@ -189,7 +192,7 @@ def _trained_widths(
     fitted, _ = again(half, np.ones(len(of.sets), bool))
     made = process.predict_all(fitted, jnp.asarray(of.sets))
     error = np.asarray(made.effect) - (of.effects - split)
-    return deconvolution.widths(error, np.asarray(made.variance), errors)
+    return deconvolution.widths(error, np.asarray(made.variance), errors, control)
 
 
 def _effects(rule: Rule, sets: Float[np.ndarray, "R T"]) -> Float[np.ndarray, "R G"]:

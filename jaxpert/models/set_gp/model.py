@@ -30,6 +30,9 @@ from jaxpert.tasks.screen import computed
 
 FEWEST = 3
 """Training conditions below which there is nothing to tell directions by."""
+LEAST = 1e-4
+"""Share of the mean variance over genes that every gene has at least. A gene that no cell has a
+count of is not known to be silent to the last digit."""
 
 
 def build(spec: Spec, **settings: Any) -> Model:
@@ -137,10 +140,11 @@ def deviation(params: PyTree, state: PyTree, request: Request) -> Deviation:
     group = groups_of(sets, of.process.known)
     # The control's own error moves all effects, and cancels in measurements beside it.
     some = sets.sum(1, keepdims=True) > 0
-    effect = jnp.where(some, made.variance + of.control_error, 0)
+    variance = jnp.maximum(made.variance, LEAST * made.variance.mean(1, keepdims=True))
+    effect = jnp.where(some, variance + of.control_error, 0)
     return Deviation(
         effect=jnp.sqrt(effect),
-        measured=jnp.sqrt(made.variance + made.noise),
+        measured=jnp.sqrt(variance + made.noise),
         usual=jnp.sqrt(made.usual),
         widths=of.widths[group],
         effect_widths=of.effect_widths[group],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from jaxpert import data
 from jaxpert.core import log
@@ -151,11 +152,30 @@ def covered(measured: Measured, prediction: Prediction) -> dict[str, Any]:
             usual=0 * deviation.usual,
             widths=deviation.effect_widths,
         )
-        truth = coverage(predicted._replace(deviation=alone), measured.planted, subsets)
+        # Genes that no cell has a count of are right at 0 whatever is said, which would hide the
+        # others.
+        counted = (np.nan_to_num(measured.effects) != 0).any(0)
+        truth = coverage(
+            _of_genes(predicted._replace(deviation=alone), counted),
+            measured.planted[:, counted],
+            subsets,
+        )
         planted = {f"planted, {name}": part for name, part in truth["model"].items()}
         found["model"] |= planted
         found["conditions"] |= {f"planted, {n}": k for n, k in truth["conditions"].items()}
     return found
+
+
+def _of_genes(predicted: Predicted, genes: Bool[np.ndarray, "G"]) -> Predicted:
+    deviation = predicted.deviation
+    return Predicted(
+        predicted.effect[:, genes],
+        deviation._replace(
+            effect=deviation.effect[:, genes],
+            measured=deviation.measured[:, genes],
+            usual=deviation.usual[:, genes],
+        ),
+    )
 
 
 def seeds_of(config: ScreenConfig, fitted: Fitted) -> dict[int, Fitted | Ensemble]:

@@ -86,12 +86,15 @@ def test_groups_say_what_a_set_is_to_training():
 def test_widths_of_true_effects_leave_the_noise_of_measurements_out():
     rng = np.random.default_rng(2)
     found, truth = made(rng, better=False, conditions=200)
-    noise = np.full(truth.shape, 0.09)
-    noisy = truth + 0.3 * rng.standard_normal(truth.shape)
+    noise = np.full(truth.shape, 0.01)
+    noisy = truth + 0.1 * rng.standard_normal(truth.shape)
     weights = blend.stacked(found, noisy, 2)
-    factors = blend.effect_widths(found, noisy, noise, weights)
+    control = np.zeros(truth.shape[1])
+    factors = blend.effect_widths(found, noisy, noise, weights, control)
     error = np.abs(np.tensordot(weights[1], found.predicted, 1) - truth)
-    # The claim is a variance of 0.2, and the error about 0.05.
+    # The claim is a variance of 0.2, and the error about 0.05, half of the noise.
     assert factors[1, 1] < 0.35
     assert (error <= 1.645 * factors[1, 1] * np.sqrt(found.variance)).mean() > 0.85
-    np.testing.assert_array_equal(factors[0], [1, 1])
+    # A group of which nothing was left out has the widths of all that was.
+    np.testing.assert_allclose(factors[0], factors[1])
+    np.testing.assert_array_equal(factors[-1], [1, 1])
