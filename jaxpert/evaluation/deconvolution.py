@@ -48,15 +48,15 @@ def widths(
 
     The factors are those of sqrt(variance + shared).
     """
-    common = np.zeros(error.shape[1]) if shared is None else shared
-    whole = (error, variance, noise, np.broadcast_to(common, error.shape))
-    flat = np.stack([part.ravel() for part in whole]).astype(np.float64)
     # A gene without noise is one without a count: it says nothing, whatever the prediction.
-    flat = flat[:, np.isfinite(flat).all(0) & (flat[2] > 0) & (flat[1] > 0)]
-    if not flat.shape[1]:
+    there = np.flatnonzero((noise > 0) & (variance > 0) & np.isfinite(error))
+    if not len(there):
         return np.ones(len(LEVELS))
-    some = np.random.default_rng(0).permutation(flat.shape[1])[:MOST]
-    away, claimed, known, hidden = flat[:, some]
+    some = there
+    if len(there) > MOST:
+        some = there[np.random.default_rng(0).integers(len(there), size=MOST)]
+    away, claimed, known = (np.asarray(part).ravel()[some] for part in (error, variance, noise))
+    hidden = np.zeros(len(some)) if shared is None else np.asarray(shared)[some % error.shape[1]]
     return _quantiles(_likely(away, claimed, known), claimed, hidden) / NORMAL
 
 

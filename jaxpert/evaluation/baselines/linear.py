@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from jaxpert.evaluation.baselines.rule import for_all, rule_of
+from jaxpert.evaluation.baselines.rule import for_all, rule_of, summed
 from jaxpert.evaluation.baselines.training import (
     Baseline,
     Training,
@@ -15,6 +15,7 @@ from jaxpert.evaluation.baselines.training import (
     seen_in,
     uses,
 )
+from jaxpert.evaluation.leading import LARGE, leading_right
 
 
 def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> Baseline:
@@ -30,7 +31,7 @@ def linear(training: Training, *, components: int = 10, ridge: float = 0.1) -> B
     # G: rows are genes, so that a perturbation is embedded by the row of its own gene.
     genes = _principal_scores(training.means[training.cells > 0].T, components)
     treatment = rows_of_genes(training, genes)
-    perturbation = training.condition_treatments @ treatment
+    perturbation = summed(training.condition_treatments, treatment)
     y = (training.means[seen] - control).T
     b = y.mean(1, keepdims=True)
     # W = (G'G + r I)^-1 G' (Y - b) P (P'P + r I)^-1, the two ridge regressions one after the other.
@@ -68,7 +69,10 @@ def rows_of_genes(training: Training, genes: Float[np.ndarray, "G K"]) -> Float[
 def _principal_scores(x: Float[np.ndarray, "G C"], components: int) -> Float[np.ndarray, "G K"]:
     """Principal component scores of the rows of `x`."""
     # Scores are U S of the centred rows; the full matrices would be genes by genes.
-    u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    centred = x - x.mean(0)
+    if min(x.shape) > LARGE:
+        return centred @ leading_right(centred, components)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
     return (u * s)[:, :components]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxpert.evaluation.baselines.rule import for_all, rule_of
+from jaxpert.evaluation.baselines.rule import for_all, rule_of, summed
 from jaxpert.evaluation.baselines.training import (
     Baseline,
     Inapplicable,
@@ -40,11 +40,11 @@ def nearest_perturbation(training: Training) -> Baseline | Inapplicable:
         # A treatment without annotation is still like itself.
         likeness = np.maximum(likeness, training.similarity)
     # S b / |b|; the length of what is asked for changes no order.
-    raised = sets[seen] @ likeness
+    raised = summed(sets[seen], likeness)
     keys = raised / np.sqrt((raised * sets[seen]).sum(1, keepdims=True))
     effects = training.means[seen] - control
     rule = rule_of(control, len(training.treatments), shared=for_all(effects.mean(0)))
-    lost = perturbed & ~(sets @ keys.T > 0).any(1)
+    lost = perturbed & ~(summed(sets, keys.T) > 0).any(1)
     notes: tuple[str, ...] = ()
     if lost.any():
         names = ", ".join(np.asarray(training.conditions, str)[lost])

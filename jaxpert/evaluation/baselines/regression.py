@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxpert.evaluation.baselines.rule import for_all, rule_of
+from jaxpert.evaluation.baselines.rule import for_all, rule_of, summed
 from jaxpert.evaluation.baselines.training import (
     Baseline,
     Inapplicable,
@@ -20,6 +20,7 @@ from jaxpert.evaluation.baselines.training import (
     seen_in,
     uses,
 )
+from jaxpert.evaluation.leading import LARGE, leading_right
 
 FOLDS = 5
 RANKS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
@@ -108,7 +109,7 @@ def choose(training: Training, embed: Embed, lost: Int[np.ndarray, "_"]) -> Choi
         treatment = _centred(training, kept, embed, lost)
         parts = _parts(training, kept, genes, treatment)
         b = training.means[kept].mean(0)
-        asked = training.condition_treatments[left_out] @ treatment
+        asked = summed(training.condition_treatments[left_out], treatment)
         target = genes.T @ (training.means[left_out] - b).T
         for choice in _choices(genes.shape[1]):
             # |Y - G M|^2 = |Y|^2 - 2 <M, G'Y> + <M, G'G M>, whose first term all have alike.
@@ -163,6 +164,8 @@ def response_scores(
 
 def _scores(x: Float[np.ndarray, "G C"], most: int) -> Float[np.ndarray, "G K"]:
     """U S of x = U S V'."""
+    if min(x.shape) > LARGE:
+        return x @ leading_right(x, most)
     # Eigenvectors of x'x, conditions by conditions: of many genes faster than all of x.
     _, vectors = np.linalg.eigh(x.T @ x)
     return x @ vectors[:, ::-1][:, :most]
@@ -179,7 +182,7 @@ def _parts(
     genes: Float[np.ndarray, "G K"],
     treatment: Float[np.ndarray, "T D"],
 ) -> _Parts:
-    p = training.condition_treatments[seen] @ treatment
+    p = summed(training.condition_treatments[seen], treatment)
     return _Parts(genes.T @ genes, genes.T @ _departures(training, seen).T, p)
 
 

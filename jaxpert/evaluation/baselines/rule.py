@@ -11,6 +11,10 @@ ALIKE = 1e-5
 """Share by which two likenesses may differ and still be a tie: rounding of 32 bits."""
 
 
+SPARSE = 250_000
+"""Entries of a table of sets from which its zeros are left out of products."""
+
+
 class Rule(NamedTuple):
     """The arrays behind a baseline, of NumPy or JAX.
 
@@ -56,18 +60,29 @@ def for_all(effect: Float[np.ndarray, "G"]) -> Float[np.ndarray, "2 G"]:
     return np.stack([np.zeros_like(effect), effect])
 
 
+def summed(sets: Float[Any, "R T"], table: Float[Any, "T N"]) -> Float[Any, "R N"]:
+    """Sums of the rows of a table over the treatments of each set, on arrays of NumPy and of JAX
+    alike."""
+    if not isinstance(sets, np.ndarray) or sets.size < SPARSE:
+        return sets @ table
+    from scipy import sparse
+
+    # A product of thousands of rows with one entry each is mostly one of zeros.
+    return sparse.csr_matrix(sets) @ np.asarray(table)
+
+
 def predicted(rule: Rule, treatments: Float[Any, "R T"]) -> Float[Any, "R G"]:
     """Mean of each row of multi-hot treatments; works on arrays of NumPy and of JAX alike."""
     # Whole numbers in 32 bits index arrays of both libraries.
     size = treatments.sum(1).astype("int32")
     effect = rule.shared[size.clip(0, len(rule.shared) - 1)]
     if len(rule.keys):
-        likeness = treatments @ rule.keys.T
+        likeness = summed(treatments, rule.keys.T)
         best = likeness.max(1)[:, None]
         # Of equally near perturbations all count, so that their order never matters.
         nearest = (likeness >= (1 - ALIKE) * best) & (best > 0)
         weights = nearest / nearest.sum(1)[:, None].clip(1)
         near = (best > 0).astype(effect.dtype)
-        effect = near * (weights @ rule.profiles) + (1 - near) * effect
+        effect = near * summed(weights, rule.profiles) + (1 - near) * effect
     factor = rule.factor[size.clip(0, len(rule.factor) - 1)]
-    return rule.control + (effect + factor[:, None] * (treatments @ rule.treatment))
+    return rule.control + (effect + factor[:, None] * summed(treatments, rule.treatment))

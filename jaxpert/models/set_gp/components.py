@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxpert.evaluation.leading import LARGE, leading_right
+
 TINY = 1e-12
-LARGE = 1500
-"""Conditions and genes beyond which only the directions that are wanted are computed."""
 
 
 class Components(NamedTuple):
@@ -98,11 +98,7 @@ def leading(centred: Float[np.ndarray, "C G"], count: int) -> Float[np.ndarray, 
     """Right singular vectors, the largest first, through the smaller of the two products."""
     n, genes = centred.shape
     if min(n, genes) > LARGE:
-        from scipy.sparse import linalg
-
-        # A start of its own makes the same vectors every time.
-        right: Any = linalg.svds(centred, count, v0=np.ones(min(n, genes)))[2]
-        return right[::-1].T
+        return leading_right(centred, count)
     if n <= genes:
         _, vectors = np.linalg.eigh(centred @ centred.T)
         vectors = centred.T @ vectors[:, ::-1][:, :count]

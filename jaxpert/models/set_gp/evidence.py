@@ -22,6 +22,9 @@ FEWEST = 8
 """Of fewer training conditions none are left out."""
 FEWEST_LEFT = 4
 """Conditions that a fold must leave to learn from."""
+MOST = 150
+"""Left-out conditions of a fold that are predicted: more would say no more, and those of thousands
+do not fit into memory."""
 
 
 class Evidence(NamedTuple):
@@ -82,6 +85,8 @@ def gather(
     deviation, variance = [], []
     for used in left_out(sets, folds, np.random.default_rng(seed)):
         out = np.flatnonzero(~used)
+        if len(out) > MOST:
+            out = np.sort(np.random.default_rng(seed).choice(out, MOST, replace=False))
         predictors, spread = refit(used)
         group.append(np.asarray(groups_of(sets[out], known_of(sets[used]))))
         condition.append(out)

@@ -31,7 +31,8 @@ class Features(NamedTuple):
     identity: Float[Array, "T S"]
     """Where combinations share genes, each gene is a feature of its own (S = T); where every gene
     has one condition alone, what is its own is a part of that condition's noise (S = 0)."""
-    sets: Float[Array, "C T"]
+    sets: Float[Array, "C S"]
+    """Multi-hot rows."""
     first: Int[Array, "C"]
     """Number of the first gene of each condition. Searching thousands of zeros for it took most of
     the time of every step."""
@@ -197,12 +198,17 @@ def _one(features: Features, hyper: Hyper, scores: Array, known: Array) -> tuple
         own = own_variance(hyper, features)
     # A gene with a condition of its own: kappa of what the features leave there is the gene's own.
     alone = features.single * features.used
-    where = features.sets * alone[:, None]
-    kappa = jnp.where(where.sum(0) > 0, own / (where.T @ noise + (where.sum(0) == 0)), 0)
-    left = where.T @ (scores - phi @ beta)
-    gene = genes @ beta[2:] + kappa[:, None] * left
+
+    def at_gene(of_conditions: Array) -> Array:
+        # Adds at numbers: a product with a table of sets is one of thousands of zeros.
+        kept = (alone * of_conditions.T).T
+        return jax.ops.segment_sum(kept, features.first, len(genes))
+
+    there = at_gene(jnp.ones(len(alone)))
+    kappa = jnp.where(there > 0, own / (at_gene(noise) + (there == 0)), 0)
+    gene = genes @ beta[2:] + kappa[:, None] * at_gene(scores - phi @ beta)
     full = jnp.concatenate([jnp.zeros((len(genes), 2)), genes], 1)
-    spread = (full - kappa[:, None] * (where.T @ phi)) @ whitening.T
+    spread = (full - kappa[:, None] * at_gene(phi)) @ whitening.T
     classes = jnp.pad(of_class, ((0, 0), (0, phi.shape[1] - 2))) @ whitening.T
     return of_class @ beta[:2], gene, classes, spread, own * (1 - kappa), pull, kappa
 

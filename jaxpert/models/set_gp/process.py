@@ -128,7 +128,7 @@ def features_in(training: Training, rank: int) -> Features:
         gene=jnp.asarray(gene),
         left=jnp.asarray(left),
         identity=jnp.eye(genes) if shares else jnp.zeros((genes, 0)),
-        sets=jnp.asarray(training.sets),
+        sets=jnp.asarray(training.sets if shares else training.sets[:, :0]),
         first=jnp.asarray(training.sets.argmax(1)),
         single=jnp.asarray(single.astype(np.float64)),
         used=jnp.ones(len(training.sets)),

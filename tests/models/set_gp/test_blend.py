@@ -98,3 +98,17 @@ def test_widths_of_true_effects_leave_the_noise_of_measurements_out():
     # A group of which nothing was left out has the widths of all that was.
     np.testing.assert_allclose(factors[0], factors[1])
     np.testing.assert_array_equal(factors[-1], [1, 1])
+
+
+def test_of_many_left_out_conditions_some_are_predicted(monkeypatch):
+    monkeypatch.setattr(evidence, "MOST", 2)
+    whole = np.eye(30)
+    effects = np.random.default_rng(0).normal(size=(30, 4))
+
+    def refit(used):
+        zeros = lambda asked: np.zeros((len(asked), 4))  # noqa: E731
+        return {"set_gp": zeros}, lambda asked: (zeros(asked), zeros(asked))
+
+    found = evidence.gather(effects, whole, 3, refit)
+    assert found is not None and found.predicted.shape == (1, 6, 4)
+    assert len(set(found.condition.tolist())) == 6
