@@ -36,12 +36,16 @@ class Training(NamedTuple):
     embeddings: Float[np.ndarray, "T K"] | None = None
     """Of the treatments, from another screen, with rows of NaN for those it lacks; None without
     one."""
+    rules_alone: bool = False
+    """Whether rules are asked for and no means of the conditions, which take longer in large
+    screens."""
 
 
 class Baseline(NamedTuple):
     """Predicted means and what they rest on."""
 
     means: Means
+    """No rows where rules alone were asked for."""
     fallback: Bool[np.ndarray, "C"]
     """Conditions for which training held too little, so that (part of) the mean effect stands
     in."""
@@ -79,9 +83,10 @@ def baseline(
     notes: tuple[str, ...] = (),
 ) -> Baseline:
     """The baseline of a rule, with its predictions of all conditions."""
-    means = np.asarray(predicted(rule, training.condition_treatments))
+    sets = training.condition_treatments
+    means = np.asarray(predicted(rule, sets[:0] if training.rules_alone else sets))
     if fallback is None:
-        fallback = np.zeros(len(means), bool)
+        fallback = np.zeros(len(sets), bool)
     return Baseline(means, fallback, rule, notes)
 
 

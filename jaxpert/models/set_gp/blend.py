@@ -97,12 +97,19 @@ def effect_widths(
         return deconvolution.widths(error, evidence.variance[rows], noise, control)
 
     # True errors are far below what the process claims, so that a group of few conditions leans
-    # towards what all groups show.
-    together = of(*(np.concatenate(part) for part in zip(*(g[1:] for g in groups), strict=True)))
-    factors[: len(GROUPS)] = together
+    # towards what others show: combinations towards all combinations.
+    factors[: len(GROUPS)] = of(*_joined(groups))
+    combinations = groups[groups[0][0] == 0 :]
+    if combinations:
+        factors[1 : len(GROUPS)] = of(*_joined(combinations))
     for group, rows, error in groups:
-        factors[group] = of(rows, error) ** _trust(rows) * together ** (1 - _trust(rows))
+        factors[group] = of(rows, error) ** _trust(rows) * factors[group] ** (1 - _trust(rows))
     return factors
+
+
+def _joined(groups: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and errors of several groups."""
+    return np.concatenate([g[1] for g in groups]), np.concatenate([g[2] for g in groups])
 
 
 def _errors(

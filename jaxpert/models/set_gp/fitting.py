@@ -67,9 +67,7 @@ def fit(settings: Settings, dataset: Dataset) -> Fitting:
     seen, control = seen_in(training), control_of(training)
     noise = training.noise
     control_error = np.zeros(len(control)) if noise is None else noise.control
-    kernels = gene_kernels(
-        dataset, training, embeddings=settings.embeddings, responses=settings.responses
-    )
+    kernels = gene_kernels(dataset, training, settings)
     of = process.Training(
         effects=training.means[seen] - control,
         sets=training.condition_treatments[seen].astype(np.float64),
@@ -139,9 +137,9 @@ def _stacked(
 
 def rules_of(training: known_baselines.Training, names: Collection[str]) -> dict[str, Rule]:
     """Those of the baselines that the data allow, by name."""
-    rules = {}
+    rules, asked = {}, training._replace(rules_alone=True)
     for name in names:
-        made = known_baselines.BASELINES[name](training)
+        made = known_baselines.BASELINES[name](asked)
         if not isinstance(made, Inapplicable):
             rules[name] = made.rule
     return rules

@@ -17,6 +17,7 @@ from jaxpert.data.files import shown
 from jaxpert.data.gene_graphs import COEXPRESSION, ONTOLOGY
 from jaxpert.data.tables import read_columns
 from jaxpert.evaluation.baselines.training import Training, seen_in
+from jaxpert.models.set_gp.settings import Settings
 from jaxpert.nn.graphs import NamedGraph
 
 OWN, ANNOTATIONS, RESPONSES, EMBEDDINGS = "own", "annotations", "responses", "embeddings"
@@ -28,9 +29,7 @@ TOLERANCE = 1e-6
 Kernel = Float[np.ndarray, "T T"]
 
 
-def gene_kernels(
-    dataset: Dataset, training: Training, *, embeddings: str, responses: bool
-) -> dict[str, Kernel]:
+def gene_kernels(dataset: Dataset, training: Training, settings: Settings) -> dict[str, Kernel]:
     """Every kernel that the data and the settings allow, by name; `own`, in which each gene is like
     itself alone, comes first."""
     genes = len(dataset.treatments)
@@ -41,10 +40,14 @@ def gene_kernels(
     for name, graph in dataset.graphs.items():
         if name not in (COEXPRESSION, ONTOLOGY):
             kernels[name] = of_graph(graph, dataset.treatments)
-    if embeddings:
-        kernels[EMBEDDINGS] = of_table(embeddings, dataset.treatments)
-    if responses:
+    if settings.embeddings:
+        kernels[EMBEDDINGS] = of_table(settings.embeddings, dataset.treatments)
+    if settings.responses:
         kernels[RESPONSES] = of_responses(training)
+    if settings.signs:
+        signs = of_signs(settings.signs, dataset.treatments)
+        # Each feature of a treatment is multiplied by its sign, which leaves `own` as it is.
+        kernels = {name: kernel * np.outer(signs, signs) for name, kernel in kernels.items()}
     # A kernel that knows of no two genes alike is `own` over again.
     return {
         name: kernel for name, kernel in kernels.items() if name == OWN or not is_diagonal(kernel)
@@ -151,6 +154,25 @@ def _users_kernel(
         np.ix_(chosen, chosen)
     ]
     return kernel
+
+
+def of_signs(path: str, names: Sequence[str]) -> Float[np.ndarray, "T"]:
+    """+1 or -1 of each treatment, from a user's table of one column."""
+    table = read_columns(path, "effects")
+    place = {name: row for row, name in enumerate(table.rows)}
+    lacking = [name for name in names if name not in place]
+    if lacking:
+        raise InputError(
+            f"{path} has no sign of {len(lacking)} of the {len(names)} treatments "
+            f"({shown(lacking)}), expected one of each: add a line for every one of them"
+        )
+    values = table.values[[place[name] for name in names]]
+    if values.shape[1] != 1 or not np.isin(values, (-1, 1)).all():
+        raise InputError(
+            f"{path} has {values.shape[1]} columns and not 1 and -1 alone, expected one column of "
+            "1 (such as activation) and -1 (such as repression): correct it"
+        )
+    return values[:, 0]
 
 
 def cosine(vectors: Float[np.ndarray, "T D"]) -> Kernel:

@@ -75,9 +75,7 @@ def check(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
             f"{dataset.name!r} has {trained} perturbations with training cells, expected "
             f"{FEWEST} at least for model.name=set_gp: choose another split.kind, or a baseline"
         )
-    kernels = gene_kernels(
-        dataset, training, embeddings=settings.embeddings, responses=settings.responses
-    )
+    kernels = gene_kernels(dataset, training, settings)
     if settings.runs:
         read_runs(settings.runs, dataset, seen_in(training).tolist())
     notes = []
@@ -154,12 +152,7 @@ def deviation(params: PyTree, state: PyTree, request: Request) -> Deviation:
 def learned(settings: Settings, params: PyTree, state: PyTree, dataset: Dataset) -> dict[str, Any]:
     """`Model.learned`: weights of the blend, widths, and what the variance comes from."""
     del params
-    kernels = gene_kernels(
-        dataset,
-        training_of(dataset),
-        embeddings=settings.embeddings,
-        responses=settings.responses,
-    )
+    kernels = gene_kernels(dataset, training_of(dataset), settings)
     return learned_tables(Fitting(**state), list(kernels), settings.runs)
 
 

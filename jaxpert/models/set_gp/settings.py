@@ -31,6 +31,11 @@ class Settings:
     responses: bool = setting(
         True, "whether genes are alike whose own expression answers perturbations alike"
     )
+    signs: str = setting(
+        "",
+        "table of 1 and -1 of every treatment (such as activation and repression): like genes "
+        "under opposite signs have opposite effects; empty: all are alike",
+    )
     components: int = setting(
         25,
         "directions of the effects that get a process each; the rest shares one",

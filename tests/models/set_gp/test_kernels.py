@@ -1,11 +1,15 @@
 """Kernels between perturbed genes, and what is no kernel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from jaxpert.core.types import InputError
 from jaxpert.models.set_gp import kernels
+from jaxpert.models.set_gp.settings import Settings
+from support import toy, training_means
 
 NAMES = ("A", "B", "C")
 
@@ -59,3 +63,34 @@ def test_a_table_of_other_genes_is_refused(tmp_path):
     path = table(tmp_path / "e.csv", ["X", "Y"], ["d"], [[1], [2]])
     with pytest.raises(InputError, match="none of the 3 perturbed genes"):
         kernels.of_table(path, NAMES)
+
+
+def test_like_genes_under_opposite_signs_have_opposite_effects(tmp_path):
+    vectors = table(tmp_path / "e.csv", NAMES, ["d1", "d2"], [[1, 0], [2, 0], [-3, 1]])
+    signs = table(tmp_path / "s.csv", ["C", "B", "A"], ["sign"], [[1], [-1], [1]])
+    dataset = replace(toy.dataset(), treatments=NAMES, terms={}, graphs={})
+    training = training_means.training()[0]
+    made = []
+    for path in ("", signs):
+        settings = Settings(embeddings=vectors, responses=False, signs=path)
+        made.append(kernels.gene_kernels(dataset, training, settings))
+    sign = np.array([1, -1, 1])
+    plain, signed = (of["embeddings"] for of in made)
+    np.testing.assert_array_equal(signed, plain * sign * sign[:, None])
+    assert signed[0, 1] < 0 < plain[0, 1]
+    np.testing.assert_array_equal(made[1]["own"], np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "said"),
+    [
+        (["A", "B"], [[1], [1]], "no sign of 1 of the 3 treatments"),
+        (["A", "B", "C"], [[1], [0], [1]], "not 1 and -1 alone"),
+        (["A", "B", "C"], [[1, 1]] * 3, "has 2 columns"),
+    ],
+)
+def test_signs_of_some_treatments_or_of_no_kind_are_refused(tmp_path, rows, values, said):
+    columns = [f"c{i}" for i in range(len(values[0]))]
+    path = table(tmp_path / "s.csv", rows, columns, values)
+    with pytest.raises(InputError, match=said):
+        kernels.of_signs(path, NAMES)
