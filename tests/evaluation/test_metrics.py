@@ -190,3 +190,13 @@ def test_a_mean_over_a_minority_of_perturbations_is_not_given(effects):
             "pearson_delta", *sums, bootstrap_weights(np.random.default_rng(0), 12, 10)
         ).difference
     )
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_distances_of_large_screens_are_the_same(monkeypatch, kind):
+    rng = np.random.default_rng(0)
+    observed = rng.normal(size=(7, 5))
+    predicted = np.concatenate([np.tile(observed[0], (3, 1)), rng.normal(size=(4, 5))])
+    plain = metrics.distances(predicted, observed, kind)
+    monkeypatch.setattr(metrics, "LARGE", 0)
+    np.testing.assert_allclose(metrics.distances(predicted, observed, kind), plain, atol=1e-7)
