@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxpert.evaluation.leading import LARGE, leading_right
 from jaxpert.models.set_gp import marginal
 from jaxpert.models.set_gp.components import Components
 from jaxpert.models.set_gp.marginal import Hyper
@@ -75,13 +76,12 @@ def features_of(kernels: Float[np.ndarray, "J T T"], rank: int) -> tuple[np.ndar
 
 
 def _leading(kernel: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.sparse import linalg
-
-    if rank >= len(kernel) - 1:
-        return np.linalg.eigh(kernel)
-    # A start of its own makes the same vectors every time.
-    found: Any = linalg.eigsh(kernel, rank, v0=np.ones(len(kernel)))
-    return found
+    if rank >= len(kernel) - 1 or len(kernel) <= LARGE:
+        values, vectors = np.linalg.eigh(kernel)
+        return values[-rank:], vectors[:, -rank:]
+    vectors = leading_right(kernel, rank)
+    # v'Kv of each vector, its eigenvalue.
+    return (vectors * (kernel @ vectors)).sum(0), vectors
 
 
 def own_variance(hyper: Hyper, features: Features) -> Float[Array, "T"]:
