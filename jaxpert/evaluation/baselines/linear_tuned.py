@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+
+import numpy as np
 
 from jaxpert.evaluation.baselines.linear import rows_of_genes, unmeasured
 from jaxpert.evaluation.baselines.regression import regression
@@ -19,6 +21,9 @@ def linear_tuned(training: Training) -> Baseline | Inapplicable:
     or noisy ones want others. Source: Ahlmann-Eltze et al., Nature Methods 2025, and
     cross-validation.
     """
-    embed = partial(rows_of_genes, training)
+
+    def embed(scores: Callable[[], np.ndarray]) -> np.ndarray:
+        return rows_of_genes(training, scores())
+
     what = "no measured genes and have no embedding"
     return regression(training, "linear_tuned", embed, unmeasured(training), what)

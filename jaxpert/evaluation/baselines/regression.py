@@ -4,6 +4,7 @@ baselines `linear_tuned`, `linear_annotations` and `linear_other_screen` share."
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,9 @@ RANKS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 RIDGES = (1e4, 1e3, 100.0, 10.0, 1.0, 0.1, 0.01)
 """From next to the mean effect to next to least squares; of equal errors the first is taken."""
 
-Embed = Callable[[Float[np.ndarray, "G K"]], Float[np.ndarray, "T D"]]
-"""Embeddings of the genes -> those of the treatments, the most important dimension first."""
+Embed = Callable[[Callable[[], Float[np.ndarray, "G K"]]], Float[np.ndarray, "T D"]]
+"""What makes embeddings of the genes -> those of the treatments, the most important dimension
+first. Those of the genes are made for whom asks: in large screens they take longest."""
 
 
 class Choice(NamedTuple):
@@ -137,7 +139,8 @@ def _centred(
 ) -> Float[np.ndarray, "T D"]:
     """Embeddings of the treatments minus their mean over those of some perturbations, so that b is
     the intercept of the regression; 0 for those that have none."""
-    treatment, used = embed(gene_scores(training, seen)), _used(training, seen, lost)
+    treatment = embed(partial(gene_scores, training, seen))
+    used = _used(training, seen, lost)
     # A fold may have left out all treatments that have an embedding.
     middle = treatment[used].mean(0) if used.any() else 0.0
     centred = treatment - middle
