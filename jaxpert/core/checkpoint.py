@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxpert.core import files, sealed
+from jaxpert.core import files, memory, sealed
 from jaxpert.core.types import InputError, PyTree, TrainState
 
 NO_ROOM = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota", "ENOSPC")
@@ -110,8 +110,8 @@ def save(checkpoints: Checkpoints, state: TrainState, meta: dict[str, Any]) -> N
     """
     import orbax.checkpoint as ocp
 
-    # np.array: a view of live memory would change
-    arrays = jax.tree.map(np.array, jax.device_get(_plain(state)))
+    # On a CPU these are views of the state itself: nothing changes it before all is on disk.
+    arrays = jax.tree.map(np.asarray, jax.device_get(_plain(state)))
     # Seeds that are trained at once are all at the same step.
     step = int(arrays.step.flat[0])
     # The manifest lets `restore` compare types and shapes, which orbax would cast silently.
@@ -132,6 +132,8 @@ def save(checkpoints: Checkpoints, state: TrainState, meta: dict[str, Any]) -> N
             unsealed.rename(directory / str(step))
             for old in checkpoints.all_steps()[: -checkpoints.keep]:
                 shutil.rmtree(directory / str(old))
+    # Orbax wrote from a copy of its own.
+    memory.give_back()
 
 
 def restore(

@@ -34,7 +34,8 @@ class Loop:
     """What a run adds to training: where to save, what to report, when to stop (`train.fit`)."""
 
     restore: Callable[[TrainState], TrainState] | None = None
-    """Takes the fresh training state and returns the one to go on from."""
+    """Takes the fresh training state and returns the one to go on from, whose memory the steps take
+    over."""
     hooks: train.Hooks = train.NO_HOOKS
 
 
@@ -74,7 +75,7 @@ def fit(
         log_every=settings.log_every,
         save_seconds=settings.save_seconds,
     )
-    state, outcome = train.fit(model, optimizer, state, feeds, schedule, loop.hooks)
+    state, outcome = train.fit(model, optimizer, state, feeds, schedule, loop.hooks, keep=False)
     fitted = Fitted(model, state.best.params, state.best.state, state, outcome)
     # An interrupted run goes on later, so what follows training waits for its end.
     if outcome.reason == "interrupted":

@@ -3,6 +3,7 @@ several."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxpert.core import memory
 from jaxpert.core.parallel import AXIS, pmean, psum
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Best, Feed, Model, PyTree, TrainState, Validation, step_key
@@ -81,7 +83,7 @@ def compile_programs(
         # compiles when called.
         if jax.process_count() > 1:
             return mapped
-        return mapped.lower(*arguments).compile()
+        return mapped.lower(*arguments).compile(compiler_options=compiler_options())
 
     # Steps never touch the best, so it stays out of what they donate and copy.
     bare, data = live._replace(best=None), train_feed.data
@@ -95,9 +97,25 @@ def compile_programs(
         return moved._replace(best=live.best), numbers
 
     if valid_feed is None:
+        memory.give_back()
         return chunk, lambda live: (_latest(live, plan), {})
     validation = compiled(validation_of(model, valid_feed, plan), live, valid_feed.data)
+    memory.give_back()
     return chunk, lambda live: validation(live, valid_feed.data)
+
+
+@functools.cache
+def compiler_options() -> dict[str, bool] | None:
+    """Options that programs of this machine are compiled with; None for the compiler's own."""
+    if jax.default_backend() != "cpu":
+        return None
+    options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    try:
+        # Another version of XLA may not know the option, and would refuse every program.
+        jax.jit(jnp.negative).lower(np.float32(0)).compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError:
+        return None
+    return options
 
 
 def stretch_of(

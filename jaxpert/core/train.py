@@ -126,8 +126,7 @@ def init(
 
     many = jax.vmap(start, (None, 0)) if keys.ndim else start
     if not is_split(feed):
-        # Parameters and best begin as one array, which could not be donated by itself.
-        return copied(jax.jit(many)(feed.data, keys))
+        return jax.jit(many)(feed.data, keys)
     return first_replica(jax.pmap(many, AXIS, in_axes=(0, None))(feed.data, keys))
 
 
@@ -163,8 +162,13 @@ def fit(
     feeds: tuple[Feed, Feed | None],
     schedule: Schedule,
     hooks: Hooks = NO_HOOKS,
+    *,
+    keep: bool = True,
 ) -> tuple[TrainState, Outcome]:
-    """Train on the first of both feeds until the schedule is done; `state` is left untouched.
+    """Train on the first of both feeds until the schedule is done.
+
+    `state` is left untouched; without `keep` the steps take its memory over instead of copying it,
+    and the caller must not read it again.
 
     Stretches of steps, each one compiled program, start anew with every epoch, so a run resumed
     from a saved state runs the same programs and ends in the same bits. Feeds made for several
@@ -184,13 +188,14 @@ def fit(
     plan = _plan(schedule, state, train_feed, valid_feed)
     first, epoch = plan.first, plan.first // plan.epoch
     # A finished run that is asked again has nothing to compile.
+    own = copied if keep else lambda state: state
     if first >= plan.last:
-        return copied(state), Outcome("finished", epoch, first)
+        return own(state), Outcome("finished", epoch, first)
     if np.all(plan.exhausted(np.asarray(state.best.epoch), epoch)):
-        return copied(state), Outcome("patience", epoch, first)
+        return own(state), Outcome("patience", epoch, first)
     split = is_split(train_feed)
-    # A copy, since the steps donate theirs: the caller's must live on.
-    live = spread(state, train_feed) if split else copied(state)
+    # A copy, since the steps donate theirs: the caller's must live on where it is kept.
+    live = spread(state, train_feed) if split else own(state)
     programs = compile_programs(model, optimizer, plan, train_feed, valid_feed, live)
     with log.progress(plan.last, start=first) as show:
         record = _recorder(plan, hooks.report, show)

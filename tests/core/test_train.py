@@ -155,6 +155,15 @@ def test_the_given_state_and_the_best_survive_donation():
     assert toy.numbers(again.params) != toy.numbers(final.params)
 
 
+def test_a_state_that_is_not_kept_gives_its_memory_and_the_same_numbers():
+    state, *feeds = start()
+    kept, _, _ = go(state, feeds, epochs=1)
+    schedule = train.Schedule(1, log_every=3)
+    moved, _ = train.fit(toy.model(), toy.ADAM, state, tuple(feeds), schedule, keep=False)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+    jax.tree.map(np.testing.assert_array_equal, toy.numbers(moved), toy.numbers(kept))
+
+
 def test_without_validation_the_best_is_the_latest():
     state, feed, _ = start()
     final, _, rows = go(state, (feed, None), epochs=2)
