@@ -1,107 +1,172 @@
-"""The compiled programs of training: stretches of steps and validations, on one device or
-several."""
+"""The compiled programs of training: stretches of steps and validations, on one device or several,
+over cells that lie on the device or are brought there ahead of their steps."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, Key
 
-from jaxpert.core import memory
+from jaxpert.core import memory, validation
+from jaxpert.core.feed import Span
 from jaxpert.core.parallel import AXIS, pmean, psum
+from jaxpert.core.plan import Numbers, Plan, spans_of
 from jaxpert.core.streams import Stream
-from jaxpert.core.types import Batch, Best, Feed, Model, PyTree, TrainState, Validation, step_key
-
-Numbers = dict[str, Any]
-"""Loss, terms and counts of steps, by name."""
+from jaxpert.core.types import Feed, Model, PyTree, TrainState, step_key
 
 
-class Plan(NamedTuple):
-    """What is known of a run before it begins."""
+class Programs(NamedTuple):
+    """What a run calls, compiled; the old state is donated, so that the new one takes its
+    memory."""
 
-    first: int
-    last: int
-    epoch: int
-    """Steps per epoch."""
-    stretch: int
-    """Steps per logged stretch; the last one of an epoch may be shorter."""
-    validate_every: int
-    patience: int | None
-
-    def stretches(self) -> list[int]:
-        """Lengths of the stretches from `first` to `last`; they start anew with every epoch."""
-        lengths, at = [], self.first
-        while at < self.last:
-            # Bounds count from the epoch's start, so a resumed run meets the same programs.
-            within = at % self.epoch
-            to_log, to_epoch = self.stretch - within % self.stretch, self.epoch - within
-            lengths.append(min(to_log, to_epoch, self.last - at))
-            at += lengths[-1]
-        return lengths
-
-    def validates(self, step: int) -> bool:
-        # The last step too: where training ends must be judged before the best is taken.
-        return step == self.last or step % (self.epoch * self.validate_every) == 0
-
-    def exhausted(self, best_epoch: Any, epoch: Any) -> Any:
-        """Whether patience had run out at the last validation up to `epoch` (arrays or numbers)."""
-        if self.patience is None:
-            # False in the form of the argument, be it a number or an array of seeds.
-            return epoch < 0
-        # Counted at the last validation, since nothing improves in between.
-        return epoch // self.validate_every * self.validate_every - best_epoch >= self.patience
+    chunk: Callable[[int, TrainState], tuple[TrainState, Numbers]]
+    """(steps, state) -> the state after the next stretch of so many, and its numbers."""
+    validate: Callable[[TrainState], tuple[TrainState, Numbers]]
+    cells: Generator[PyTree]
+    """The data of each stretch in turn; closing it stops whatever reads ahead."""
 
 
-def compile_programs(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    plan: Plan,
-    train_feed: Feed,
-    valid_feed: Feed | None,
-    live: TrainState,
-) -> tuple[Callable, Callable]:
-    """Compile what the run needs before its clock starts: a program per length of stretch, and the
-    validation."""
-    split = is_split(train_feed)
-    # An axis beside that of the devices is the seeds'.
-    seeds = live.step.ndim > split
+class Compiler(NamedTuple):
+    """How a function of a state, of data and of more that belongs to the state becomes a
+    program."""
 
-    def compiled(function: Callable, *arguments: Any) -> Callable:
-        many = jax.vmap(function, (0, None)) if seeds else function
-        # The old state is donated: the new one takes its memory.
-        if split:
-            mapped = jax.pmap(many, AXIS, out_axes=(0, None), donate_argnums=0)
+    split: bool
+    """Whether arguments have an axis of devices."""
+    seeds: int | None
+    """How many, where the state has an axis of seeds."""
+
+    def __call__(
+        self,
+        function: Callable,
+        *arguments: Any,
+        axes: tuple[Any, ...] = (0, None),
+        donated: tuple[int, ...] = (0,),
+        out: Any = (0, None),
+    ) -> Callable:
+        """The program for arguments of these shapes.
+
+        Args:
+            axes: of the seeds in each argument, as `jax.vmap` takes them.
+            donated: numbers of the arguments whose memory the answer takes.
+            out: axes of the devices in the answer; None for numbers that are the same on all.
+        """
+        many = function if self.seeds is None else jax.vmap(function, axes)
+        if self.split:
+            mapped = jax.pmap(many, AXIS, out_axes=out, donate_argnums=donated)
         else:
-            mapped = jax.jit(many, donate_argnums=0)
+            mapped = jax.jit(many, donate_argnums=donated)
         # Over several processes pmap lowers for global shapes but is called with local ones: it
         # compiles when called.
         if jax.process_count() > 1:
             return mapped
         return mapped.lower(*arguments).compile(compiler_options=compiler_options())
 
+
+def compile_programs(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    plan: Plan,
+    feeds: tuple[Feed, Feed | None],
+    live: TrainState,
+    key: Key[Array, "*k"],
+) -> Programs:
+    """Compile what the run needs before its clock starts: a program per length of stretch, and the
+    validation.
+
+    Args:
+        feeds: of training and of validation.
+        live: the state, with an axis of devices where there are several.
+        key: of the run, without that axis; one for each of several seeds.
+    """
+    train_feed, valid_feed = feeds
+    compiled = Compiler(is_split(train_feed), len(key) if key.ndim else None)
+    programs: dict[int, Callable] = {}
     # Steps never touch the best, so it stays out of what they donate and copy.
-    bare, data = live._replace(best=None), train_feed.data
-    chunks: dict[int, Callable] = {}
+    bare = live._replace(best=None)
     # Nearly all stretches have one length, so two or three programs are compiled.
     for length in set(plan.stretches()):
-        chunks[length] = compiled(stretch_of(model, optimizer, train_feed, length), bare, data)
+        data, axes = _data_of(train_feed, length, compiled.seeds)
+        stretch = stretch_of(model, optimizer, train_feed, length)
+        programs[length] = compiled(stretch, bare, data, axes=(0, axes))
+    cells = cells_of(train_feed, key, plan.spans())
 
     def chunk(length: int, live: TrainState) -> tuple[TrainState, Numbers]:
-        moved, numbers = chunks[length](live._replace(best=None), data)
+        moved, numbers = programs[length](live._replace(best=None), next(cells))
         return moved._replace(best=live.best), numbers
 
-    if valid_feed is None:
-        memory.give_back()
-        return chunk, lambda live: (_latest(live, plan), {})
-    validation = compiled(validation_of(model, valid_feed, plan), live, valid_feed.data)
+    validate = _validation(compiled, model, plan, valid_feed, live)
+    # Compiling leaves much behind that training never needs.
     memory.give_back()
-    return chunk, lambda live: validation(live, valid_feed.data)
+    return Programs(chunk, validate, cells)
+
+
+def _data_of(feed: Feed, length: int, seeds: int | None) -> tuple[PyTree, Any]:
+    """Data of a feed, or their shapes, for a program of so many steps; the axes of seeds in
+    them."""
+    if feed.windows is None:
+        return feed.data, None
+    return feed.windows.shapes(length, seeds), feed.windows.axes
+
+
+def cells_of(feed: Feed, key: Key[Array, "*k"], spans: Sequence[Span]) -> Generator[PyTree]:
+    """The data of each span of steps; `key` is the run's, or one for each of several seeds."""
+    if feed.windows is None:
+        yield from itertools.repeat(feed.data, len(spans))
+        return
+    fold = functools.partial(jax.random.fold_in, data=Stream.ORDER)
+    yield from feed.windows.read(jax.vmap(fold)(key) if key.ndim else fold(key), spans)
+
+
+def _validation(
+    compiled: Compiler, model: Model, plan: Plan, feed: Feed | None, live: TrainState
+) -> Callable:
+    """`Programs.validate`."""
+    if feed is None:
+        return lambda live: (_latest(live, plan), {})
+    if feed.windows is not None:
+        return _validation_in_windows(compiled, model, plan, feed, live)
+    program = compiled(validation.validation_of(model, feed, plan), live, feed.data)
+    return lambda live: program(live, feed.data)
+
+
+def _validation_in_windows(
+    compiled: Compiler, model: Model, plan: Plan, feed: Feed, live: TrainState
+) -> Callable:
+    """The same validation in several programs, each of which adds the batches of a window."""
+    windows = feed.windows
+    assert windows is not None
+    # The order of validation is that of the file, so that any key and epoch will do.
+    key = jax.random.key(0)
+    spans = spans_of(0, feed.steps, feed.steps, min(plan.stretch, windows.longest(compiled.seeds)))
+    data, axes = _data_of(feed, spans[0].steps, compiled.seeds)
+    begin = compiled(
+        validation.begin_of(model, feed), live, data, axes=(0, axes), donated=(), out=0
+    )
+    # Known where programs are compiled ahead; elsewhere nobody asks for it.
+    totals = getattr(begin, "out_info", None)
+    adding: dict[int, Callable] = {}
+    for length in {span.steps for span in spans}:
+        data, axes = _data_of(feed, length, compiled.seeds)
+        function = validation.add_of(model, feed, length)
+        axes = (0, axes, 0)
+        adding[length] = compiled(function, live, data, totals, axes=axes, donated=(2,), out=0)
+    judge = compiled(validation.judge_of(model, plan), live, totals, axes=(0, 0))
+
+    def validate(live: TrainState) -> tuple[TrainState, Numbers]:
+        totals = None
+        for span, cells in zip(spans, windows.read(key, spans), strict=True):
+            totals = begin(live, cells) if totals is None else totals
+            totals = adding[span.steps](live, cells, totals)
+        return judge(live, totals)
+
+    return validate
 
 
 @functools.cache
@@ -152,72 +217,6 @@ def stretch_of(
         return jax.lax.scan(lambda carry, number: step(carry, number, data, order), state, numbers)
 
     return stretch
-
-
-def validation_of(model: Model, feed: Feed, plan: Plan) -> Callable:
-    """Return the function that scores all cells of the feed and decides on the best."""
-    # The loss, or a score that the model has of its own.
-    sums, finish = model.validate or _mean_loss(model)
-    judged = "loss" if model.validate is None else "score"
-
-    def validate(state: TrainState, data: PyTree) -> tuple[TrainState, Numbers]:
-        # Fresh noise at every validation, yet the same in a resumed run.
-        key = jax.random.fold_in(jax.random.fold_in(state.key, Stream.VALIDATION), state.step)
-        order = feed.order(data, key, jnp.zeros((), jnp.int32))
-
-        def sums_of(number: Int[Array, ""]) -> PyTree:
-            key_batch = jax.random.fold_in(key, number)
-            batch = feed.batch(data, key_batch, order, number)
-            return sums(state.params, state.state, key_batch, batch), psum(batch.mask.sum())
-
-        # The scan needs sums of the right shapes before any batch is scored.
-        shapes = jax.eval_shape(sums_of, jnp.zeros((), int))
-        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-        def add(total: PyTree, number: Int[Array, ""]) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, sums_of(number)), None
-
-        batches = jnp.arange(feed.steps, dtype=jnp.int32)
-        (total, cells), _ = jax.lax.scan(add, zero, batches)
-        loss, more = finish(total)
-        # At least one axis, so that validations are logged like stretches of one step.
-        numbers = jax.tree.map(jnp.atleast_1d, {**more, judged: loss, "cells": cells})
-        return state._replace(best=_better(state, loss, plan)), numbers
-
-    return validate
-
-
-def _mean_loss(model: Model) -> Validation:
-    """The mean loss and its terms, each batch counting by its cells."""
-
-    def sums(params: PyTree, state: PyTree, key: PRNGKeyArray, batch: Batch) -> PyTree:
-        # The new state is dropped: only training batches may change remembered moments.
-        loss, (_, metrics) = model.loss(params, state, key, batch)
-        cells = psum(batch.mask.sum())
-        means = pmean({**metrics, "loss": loss})
-        # A mean of batch means would give the cells of the partial batch more weight.
-        return jax.tree.map(lambda mean: mean * cells, means), cells
-
-    def finish(sums: PyTree) -> tuple[Float[Array, ""], Numbers]:
-        totals, cells = sums
-        means = jax.tree.map(lambda total: total / cells, totals)
-        return means.pop("loss"), means
-
-    return Validation(sums, finish)
-
-
-def _better(state: TrainState, loss: Float[Array, ""], plan: Plan) -> Best:
-    best, step = state.best, state.step
-    # Judged before this step: a seed out of patience keeps its best while others go on.
-    open_ = jnp.logical_not(plan.exhausted(best.epoch, (step - 1) // plan.epoch))
-    # float32 whatever the loss, since a carried state may not change its type.
-    here = Best(state.params, state.state, loss.astype(jnp.float32), step // plan.epoch)
-    return jax.tree.map(
-        # A select, so that vmapped seeds decide apart; NaN compares false and never wins.
-        lambda new, old: jnp.where(open_ & (loss < best.loss), new, old),
-        here,
-        best,
-    )
 
 
 def _latest(live: TrainState, plan: Plan) -> TrainState:

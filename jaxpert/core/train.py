@@ -3,6 +3,7 @@ or several."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -15,10 +16,12 @@ import optax
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from jaxpert.core import log
+from jaxpert.core.feed import Span
 from jaxpert.core.parallel import AXIS
+from jaxpert.core.plan import Numbers, Plan
 from jaxpert.core.programs import (
-    Numbers,
-    Plan,
+    Programs,
+    cells_of,
     compile_programs,
     copied,
     first_replica,
@@ -124,10 +127,13 @@ def init(
         batch = feed.batch(data, key_init, order, jnp.zeros((), jnp.int32))
         return _fresh(model, optimizer, key, batch)
 
-    many = jax.vmap(start, (None, 0)) if keys.ndim else start
+    axes = None if feed.windows is None else feed.windows.axes
+    many = jax.vmap(start, (axes, 0)) if keys.ndim else start
+    with contextlib.closing(cells_of(feed, keys, [Span(0, 0, 1)])) as cells:
+        data = next(cells)
     if not is_split(feed):
-        return jax.jit(many)(feed.data, keys)
-    return first_replica(jax.pmap(many, AXIS, in_axes=(0, None))(feed.data, keys))
+        return jax.jit(many)(data, keys)
+    return first_replica(jax.pmap(many, AXIS, in_axes=(0, None))(data, keys))
 
 
 def shapes(
@@ -194,13 +200,15 @@ def fit(
     if np.all(plan.exhausted(np.asarray(state.best.epoch), epoch)):
         return own(state), Outcome("patience", epoch, first)
     split = is_split(train_feed)
+    # Windows of cells ask for it after the steps took the state's.
+    key = copied(state.key)
     # A copy, since the steps donate theirs: the caller's must live on where it is kept.
     live = spread(state, train_feed) if split else own(state)
-    programs = compile_programs(model, optimizer, plan, train_feed, valid_feed, live)
-    with log.progress(plan.last, start=first) as show:
+    programs = compile_programs(model, optimizer, plan, feeds, live, key)
+    with log.progress(plan.last, start=first) as show, contextlib.closing(programs.cells):
         record = _recorder(plan, hooks.report, show)
         loop = _Loop(plan, hooks, schedule.save_seconds, record, split)
-        live, step, reason = _loop(loop, *programs, live)
+        live, step, reason = _loop(loop, programs, live)
     return _single(live, split), Outcome(reason, step // plan.epoch, step)
 
 
@@ -212,12 +220,17 @@ def _plan(schedule: Schedule, state: TrainState, train_feed: Feed, valid_feed: F
             "some: set it to None"
         )
     last = schedule.epochs * train_feed.steps
+    stretch = schedule.log_every
+    if train_feed.windows is not None:
+        seeds = len(state.key) if state.key.ndim else None
+        # A stretch has its cells in one window, which is not to fill the memory.
+        stretch = min(stretch, train_feed.windows.longest(seeds))
     return Plan(
         # Seeds that are trained at once are all at the same step.
         first=int(np.ravel(state.step)[0]),
         last=min(last, schedule.max_steps or last),
         epoch=train_feed.steps,
-        stretch=schedule.log_every,
+        stretch=stretch,
         validate_every=schedule.validate_every,
         patience=schedule.patience,
     )
@@ -239,9 +252,7 @@ class _Loop(NamedTuple):
     """Whether the state has an axis of devices."""
 
 
-def _loop(
-    loop: _Loop, chunk: Callable, validate: Callable, live: TrainState
-) -> tuple[TrainState, int, str]:
+def _loop(loop: _Loop, programs: Programs, live: TrainState) -> tuple[TrainState, int, str]:
     """The state where training ends, its step, and why it ends there."""
     plan, hooks, record = loop.plan, loop.hooks, loop.record
     step = saved = plan.first
@@ -250,7 +261,7 @@ def _loop(
     # Numbers of a stretch are fetched only once the device is busy with the next one.
     pending: list[tuple] = []
     for length in plan.stretches():
-        live, numbers = chunk(length, live)
+        live, numbers = programs.chunk(length, live)
         step += length
         pending.append(("train", step, length, numbers))
         check = plan.validates(step)
@@ -261,7 +272,7 @@ def _loop(
         while len(pending) > waiting:
             record(*pending.pop(0), saved)
         if check:
-            live, numbers = validate(live)
+            live, numbers = programs.validate(live)
             record("val", step, 1, numbers, saved)
             # Seeds share one program, so training ends when the last has no patience left.
             done = bool(np.all(plan.exhausted(jax.device_get(live.best.epoch), step // plan.epoch)))

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxpert.core import readable
 from jaxpert.core.base import Base as Base
 from jaxpert.core.errors import InputError as InputError
+from jaxpert.core.feed import Feed as Feed
 
 SPLITS = ("train", "val", "test", "dropped")
 """Names behind `Dataset.split`: "dropped" cells belong to no split (the published combination split
@@ -259,29 +260,6 @@ class TrainState(NamedTuple):
     """The run's root key, never advanced: step keys are `fold_in(key, step)`."""
     step: Int[Array, ""]
     best: Best
-
-
-class Feed(NamedTuple):
-    """One split of the data, resident on the device, and the pure functions that draw batches from
-    it.
-
-    `data` is passed as an argument into jit (never closed over). Cells are dealt into shards of
-    equal padded length; every batch takes an equal share of each shard, so 1 device holding all
-    shards and 8 devices holding one each draw the same batches.
-    """
-
-    data: PyTree
-    """On D > 1 devices every leaf has a leading device axis, to be consumed by pmap."""
-    order: Callable[[PyTree, PRNGKeyArray, Int[Array, ""]], Array]
-    """(data, key, epoch) -> this device's cell order for that epoch; computed once per compiled
-    chunk of steps."""
-    batch: Callable[[PyTree, PRNGKeyArray, Array, Int[Array, ""]], Batch]
-    """(data, key, order, step in epoch) -> Batch; `key` is this step's, used for matched
-    controls."""
-    steps: int
-    """Batches per epoch; the last one is partial and padded (`mask`)."""
-    cells: int
-    """Cells in the split."""
 
 
 @dataclass(frozen=True)

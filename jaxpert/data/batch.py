@@ -22,7 +22,7 @@ class Cells(NamedTuple):
 
     counts: dict[str, Array]
     """{"dense": [Q, L, G]} or {"genes": [Q, M], "values": [Q, M], "start": [Q, L + 1]}, unsigned
-    integers."""
+    integers; in a window of paired cells also "control" [Q, L, G], each cell's own."""
     shard: Int[Array, "Q"]
     size: Int[Array, "Q"]
     condition: Int[Array, "Q L"]
@@ -36,6 +36,9 @@ class Cells(NamedTuple):
     tables: dict[str, Array]
     pair: Int[Array, "Q L"] | None = None
     """Place in `pool` of each cell's own control; None draws one at random in every step."""
+    begin: Int[Array, ""] | None = None
+    """Of a window, whose L cells are those of a few steps in the order of drawing: the step of the
+    epoch with which it begins. None where all cells of a shard are here."""
 
 
 DIVIDED = ("counts", "shard", "size", "condition", "stratum", "failed", "pair")
@@ -60,28 +63,37 @@ def draw_batch(
     step: Int[Array, ""],
 ) -> Batch:
     """The cells that step `step` of the epoch takes from the shards on this device."""
-    taken = shards.take(static.share, data, order, step)
+    taken = shards.take(static.share, data, order, step, data.begin)
 
     def pick(column: Array) -> Array:
         # Shards first, then places: the order of slots on any number of devices.
         return jnp.take_along_axis(column, taken.place, axis=1).reshape(-1)
 
     condition, stratum = pick(data.condition), pick(data.stratum)
-    if data.pair is None:
-        matched = _draw_controls(data, key, stratum, taken.slot)
+    if "control" in data.counts:
+        control = _dense(static, data.counts["control"], taken.place)
+    elif data.pair is None:
+        control = data.pool[_draw_controls(data, key, stratum, taken.slot)]
     else:
-        matched = pick(data.pair)
+        control = data.pool[pick(data.pair)]
     return Batch(
         # The device holds the smallest integers; only one batch at a time is float32.
         x=_counts(static, data.counts, taken.place).astype(jnp.float32),
         # XLA drops this gather where a model does not read it.
-        control=data.pool[matched].astype(jnp.float32),
+        control=control.astype(jnp.float32),
         treatment=data.condition_treatments[condition],
         condition=condition,
         stratum=stratum,
         mask=taken.mask,
         slot=taken.slot,
         extras={"failed": pick(data.failed), **data.tables},
+    )
+
+
+def window_order(data: Cells, key: PRNGKeyArray, epoch: Int[Array, ""]) -> Int[Array, "Q L"]:
+    """Places of a window, which holds its cells in the order of drawing."""
+    return jnp.broadcast_to(
+        jnp.arange(data.condition.shape[1], dtype=jnp.int32), data.condition.shape
     )
 
 
@@ -108,8 +120,7 @@ def _counts(
 ) -> Shaped[Array, "B G"]:
     # The layout is part of the data's structure, so this is decided while tracing.
     if "dense" in counts:
-        dense = jax.vmap(lambda cells, row: cells[row])(counts["dense"], place)
-        return dense.reshape(-1, static.genes)
+        return _dense(static, counts["dense"], place)
     # Windows of one static width, since compiled shapes cannot vary from cell to cell.
     window = jnp.arange(static.width, dtype=jnp.int32)
     begin = jnp.take_along_axis(counts["start"], place, axis=1)
@@ -121,6 +132,12 @@ def _counts(
     empty = jnp.zeros((rows, static.genes), jnp.float32)
     flat = (part.reshape(rows, static.width) for part in (genes, values, inside))
     return add_nonzeros(empty, *flat)
+
+
+def _dense(
+    static: Layout, cells: Shaped[Array, "Q L G"], place: Int[Array, "Q share"]
+) -> Shaped[Array, "B G"]:
+    return jax.vmap(lambda cells, row: cells[row])(cells, place).reshape(-1, static.genes)
 
 
 def _windows(

@@ -11,8 +11,10 @@ from jaxtyping import Int, Shaped
 
 from jaxpert.core.types import Dataset, Feed, InputError
 from jaxpert.data import shards
-from jaxpert.data.batch import DIVIDED, Cells, Layout, draw_batch
+from jaxpert.data.batch import DIVIDED, Cells, Layout, draw_batch, window_order
+from jaxpert.data.mapped import is_mapped
 from jaxpert.data.shards import Deal
+from jaxpert.data.windows import COLUMNS, Screen, windows_of
 
 CPU_DENSE_BYTES = 2**30
 EXACT_FLOAT32 = 2**24
@@ -46,9 +48,10 @@ def make_feed(
             [T]`).
         devices: devices of all processes; each process loads only the shards of its own.
         layout: "dense" keeps [cells, genes] of the smallest exact unsigned type, "csr" only the
-            nonzeros, scattered inside the step (identical batches); "auto" takes dense while it
-            fits `memory_bytes` per device (by default 1 GiB on CPU, a quarter of an accelerator's
-            memory).
+            nonzeros, scattered inside the step, "stream" the cells of a few steps, brought from the
+            host ahead of them (identical batches); "auto" takes the first of them that fits
+            `memory_bytes` per device (by default 1 GiB on CPU, a quarter of an accelerator's
+            memory), and stream for counts that are not in memory.
         control_cells: most control cells kept to match with, shared equally by the strata, evenly
             spaced in file order. They come from this split, else from training, else from all
             strata.
@@ -72,22 +75,59 @@ def make_feed(
             f"split {split!r} of {dataset.name} holds {len(rows)} cells, expected enough to fill a "
             f"batch of {batch_size}: lower `train.batch_size` or set `train.drop_last` to False"
         )
-    dtype, genes = np.dtype(np.float32), len(dataset.genes)
+    dtype = np.dtype(np.float32)
     if dataset.scale == "counts":
         dtype = np.min_scalar_type(check_counts(dataset))
-    dense_bytes = dealt.rows.size * genes * dtype.itemsize // devices
-    dense = shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES)
+    kind = _layout(dataset, dealt, dtype, layout, memory_bytes, devices)
     held = dealt.rows[dealt.local]
-    counts, width = (_dense if dense else _compressed)(dataset.counts, held, dtype)
     if pairs is None:
         pool = _control_pool(dataset, rows, control_cells, dtype)
+    elif kind == "stream":
+        pool = _no_pool(dataset, dtype)
     else:
         pool = _paired_pool(dataset, pairs[held], dtype)
-    cells = _cells(dataset, dealt, counts, pool, tables or {})
+    static = Layout(dealt.share, len(dataset.genes), 0)
+    shared = _shared(dataset, dealt, pool, tables or {})
+    if kind == "stream":
+        placed = shards.place(shared, DIVIDED, devices)
+        screen = Screen(dataset.counts, _columns(dataset), dtype, pairs)
+        ahead = windows_of(screen, dealt, placed, shuffle=shuffle, devices=devices)
+        batch = functools.partial(draw_batch, static)
+        return Feed(placed, window_order, batch, dealt.steps, len(rows), ahead)
+    counts, width = (_dense if kind == "dense" else _compressed)(dataset.counts, held, dtype)
+    columns = {name: column[held] for name, column in _columns(dataset).items()}
+    cells = shared._replace(counts=counts, **columns)
     # Only static numbers are bound: data closed over by jit would become a constant.
     order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, shuffle)
-    batch = functools.partial(draw_batch, Layout(dealt.share, genes, width))
+    batch = functools.partial(draw_batch, static._replace(width=width))
     return Feed(shards.place(cells, DIVIDED, devices), order, batch, dealt.steps, len(rows))
+
+
+def _layout(
+    dataset: Dataset,
+    dealt: Deal,
+    dtype: np.dtype,
+    layout: str,
+    memory_bytes: int | None,
+    devices: int,
+) -> str:
+    """Where the counts of a feed are: "dense" or "csr" on the device, "stream" on the host."""
+    dense_bytes = dealt.rows.size * len(dataset.genes) * dtype.itemsize // devices
+    # Counts that are not in memory would be read into it on the way to the device.
+    if layout == "auto" and is_mapped(dataset.counts):
+        return "stream"
+    if shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES):
+        return "dense"
+    if layout != "auto":
+        return layout
+    nonzeros = int(np.diff(dataset.counts.indptr)[dealt.rows].sum(dtype=np.int64))
+    csr_bytes = nonzeros * (dtype.itemsize + _gene_type(len(dataset.genes)).itemsize) // devices
+    return "csr" if shards.fits(csr_bytes, memory_bytes, CPU_DENSE_BYTES) else "stream"
+
+
+def _gene_type(genes: int) -> np.dtype:
+    """Two bytes an index where the genes allow it halve the larger part of compressed counts."""
+    return np.dtype(np.uint16 if genes <= 2**16 else np.int32)
 
 
 def check_counts(dataset: Dataset) -> int:
@@ -126,8 +166,7 @@ def _compressed(
             f"a shard holds {capacity} nonzero counts, expected fewer than 2^31: leave out genes, "
             f"or use more than {shards.SHARDS} devices"
         )
-    # Two bytes an index where the genes allow it halve the larger part of this layout.
-    genes = np.zeros((len(held), capacity), np.uint16 if counts.shape[1] <= 2**16 else np.int32)
+    genes = np.zeros((len(held), capacity), _gene_type(counts.shape[1]))
     values = np.zeros((len(held), capacity), dtype)
     for shard, rows in enumerate(held):
         part = counts[rows]  # a copy of one shard only
@@ -185,22 +224,29 @@ def _paired_pool(dataset: Dataset, pairs: Int[np.ndarray, "Q L"], dtype: np.dtyp
     return _Pool(counts, unused, unused, place.reshape(pairs.shape).astype(np.int32))
 
 
-def _cells(
-    dataset: Dataset,
-    dealt: Deal,
-    counts: dict[str, np.ndarray],
-    pool: _Pool,
-    tables: Mapping[str, Any],
-) -> Cells:
-    held = dealt.rows[dealt.local]
-    failed = dataset.quality.failed[held] if dataset.quality else np.zeros(held.shape)
+def _no_pool(dataset: Dataset, dtype: np.dtype) -> _Pool:
+    """Of paired cells in windows, which bring each cell's control with it."""
+    unused = np.zeros(len(dataset.strata), np.int32)
+    return _Pool(np.zeros((1, len(dataset.genes)), dtype), unused, unused)
+
+
+def _columns(dataset: Dataset) -> dict[str, Shaped[np.ndarray, "N"]]:
+    """What batches tell of each cell beside its counts."""
+    failed = np.zeros(len(dataset.cells)) if dataset.quality is None else dataset.quality.failed
+    return {
+        "condition": dataset.condition.astype(np.int32),
+        "stratum": dataset.stratum.astype(np.int32),
+        "failed": failed.astype(np.float32),
+    }
+
+
+def _shared(dataset: Dataset, dealt: Deal, pool: _Pool, tables: Mapping[str, Any]) -> Cells:
+    """All of `Cells` but the cells themselves."""
     fields: dict[str, Any] = {
-        "counts": counts,
+        "counts": {},
+        **dict.fromkeys(COLUMNS),
         "shard": dealt.local,
         "size": dealt.size,
-        "condition": dataset.condition[held].astype(np.int32),
-        "stratum": dataset.stratum[held].astype(np.int32),
-        "failed": failed.astype(np.float32),
         "condition_treatments": dataset.condition_treatments.astype(np.float32),
         "pool": pool.counts,
         "pool_start": pool.start,

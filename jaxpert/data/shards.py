@@ -20,7 +20,7 @@ from jaxpert.core.types import InputError
 
 SHARDS = 8
 """Rows are dealt into this many shards where the batch size allows."""
-LAYOUTS = ("auto", "dense", "csr")
+LAYOUTS = ("auto", "dense", "csr", "stream")
 
 
 class Deal(NamedTuple):
@@ -102,15 +102,21 @@ def is_dense(layout: str, dense_bytes: int, memory_bytes: int | None, cpu_bytes:
     """
     if layout not in LAYOUTS:
         raise InputError(
-            f"layout is {layout!r}, expected 'auto', 'dense' or 'csr': correct train.layout"
+            f"layout is {layout!r}, expected 'auto', 'dense', 'csr' or 'stream': correct "
+            "train.layout"
         )
     if layout != "auto":
         return layout == "dense"
+    return fits(dense_bytes, memory_bytes, cpu_bytes)
+
+
+def fits(needed: int, memory_bytes: int | None, cpu_bytes: int) -> bool:
+    """Whether cells that take so many bytes may stay on a device; the rest as in `is_dense`."""
     # Parameters, moments and activations need the rest of the memory.
     if memory_bytes is None:
         stats = jax.local_devices()[0].memory_stats() or {}
         memory_bytes = stats["bytes_limit"] // 4 if "bytes_limit" in stats else cpu_bytes
-    return dense_bytes <= memory_bytes
+    return needed <= memory_bytes
 
 
 def place(data: Any, divided: Collection[str], devices: int) -> Any:
@@ -175,10 +181,18 @@ def _permutation(
     return places[jnp.argsort(jnp.where(places < size, bits, last), stable=True)]
 
 
-def take(share: int, data: Any, order: Int[Array, "Q drawn"], step: Int[Array, ""]) -> Taken:
-    """What step `step` of an epoch takes: `share` places of each shard, in the epoch's order."""
+def take(
+    share: int,
+    data: Any,
+    order: Int[Array, "Q drawn"],
+    step: Int[Array, ""],
+    begin: Int[Array, ""] | None = None,
+) -> Taken:
+    """What step `step` of an epoch takes: `share` places of each shard, in the epoch's order; with
+    `begin` the order is that of a window which begins with that step."""
     first = step * share
-    place = jax.lax.dynamic_slice_in_dim(order, first, share, axis=1)
+    at = first if begin is None else first - begin * share
+    place = jax.lax.dynamic_slice_in_dim(order, at, share, axis=1)
     number = jnp.arange(share, dtype=jnp.int32)
     slot = (data.shard[:, None] * share + number).reshape(-1)
     # The first `size` places of the order are rows, so the mask goes by number and not by place.
