@@ -40,6 +40,15 @@ def path_of(text: str | os.PathLike[str]) -> Path:
     return path
 
 
+def data_folder(folder: str | Path | None = None) -> Path:
+    """The folder of public files: `folder`, else $JAXPERT_DATA, else the user's cache folder."""
+    if folder or os.environ.get("JAXPERT_DATA"):
+        return path_of(folder or os.environ["JAXPERT_DATA"])
+    import pooch
+
+    return Path(pooch.os_cache("jaxpert"))
+
+
 def is_there(text: str) -> bool:
     """Whether there is a file or folder of that name; a text that can be no path names none."""
     try:

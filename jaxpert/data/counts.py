@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxpert.core.types import InputError
+from jaxpert.data.mapped import release
 from jaxpert.data.stored import (
     BLOCK_ENTRIES,
     Block,
@@ -36,7 +37,7 @@ def read_counts(
     few blocks are held, whatever the size (CSC: one copy).
     """
     matrix = open_matrix(stored)
-    parts = (counts_of(chosen, matrix) for chosen in _of_cells(matrix, rows))
+    parts = (counts_of(chosen, matrix) for chosen in of_cells(matrix, rows))
     if matrix.form != "csc":
         return _gather(parts, matrix.shape[1], columns)
     # Columns of CSC are rows of the transpose, so the same reader serves.
@@ -68,7 +69,8 @@ def value_blocks(stored: Labelled) -> Iterator[Any]:
 
 
 def row_blocks(counts, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[slice, Any]]:
-    """Cut a CSR matrix into blocks of rows with about `entries` stored values each, as views."""
+    """Cut a CSR matrix into blocks of rows with about `entries` stored values each; of mapped
+    counts one block is held at a time."""
     from scipy import sparse
 
     bounds = block_bounds(np.asarray(counts.indptr), entries)
@@ -80,6 +82,7 @@ def row_blocks(counts, entries: int = BLOCK_ENTRIES) -> Iterator[tuple[slice, An
             slice(start, stop),
             sparse.csr_matrix(parts, shape=(stop - start, counts.shape[1]), copy=False),
         )
+        release(counts)
 
 
 def smallest_unsigned(largest: int) -> np.dtype:
@@ -133,7 +136,7 @@ def _by_cells(stored: Labelled) -> Stored:
     return matrix
 
 
-def _of_cells(matrix: Stored, rows: np.ndarray | None) -> Iterator[Block]:
+def of_cells(matrix: Stored, rows: np.ndarray | None) -> Iterator[Block]:
     """The blocks of a matrix, of chosen cells alone."""
     for block in blocks(matrix):
         if rows is None:

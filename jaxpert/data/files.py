@@ -30,6 +30,8 @@ class Table(NamedTuple):
     """All layers; "X" is the main matrix, "raw" the one kept in `adata.raw`."""
     notes: tuple[str, ...] = ()
     """What a user should know of how the file was read."""
+    path: Path | None = None
+    """Where the matrix is read from; None where it is in memory already."""
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def opened(source: Any, layer: str | None = None) -> Iterator[Table]:
         if hasattr(inside.adata, "obs_names"):
             table = _from_memory(inside.adata, layer, str(path))
         else:
-            table = _from_group(str(path), inside.adata, layer)
+            table = _from_group(str(path), inside.adata, layer)._replace(path=path)
         if inside.obs is not None:
             outer = _frame(inside.obs, str(path))
             table = table._replace(obs=_joined(table.obs, outer))

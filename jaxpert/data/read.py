@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from jaxpert.data.counts import read_counts
 from jaxpert.data.files import Table, column, opened, shown
 from jaxpert.data.gene_classes import with_flags
 from jaxpert.data.identifiers import name_notes, renamed
+from jaxpert.data.kept_counts import is_large, keep_counts, store_of
 from jaxpert.data.labels import Labels, read_labels, rules_of, text_labels
+from jaxpert.data.mapped import Store
 from jaxpert.data.stored import Labelled
 from jaxpert.data.subset import genes_in_cells, keep_genes
 
@@ -33,6 +36,8 @@ def read(
     strip_versions: bool = False,
     gene_columns: Mapping[str, str] | None = None,
     name: str | None = None,
+    counts: str = "auto",
+    folder: str | Path | None = None,
     **label_rules: Any,
 ) -> Dataset:
     """Read a screen from a file or an AnnData object.
@@ -55,6 +60,10 @@ def read(
       gene_columns: {criterion: column} of the gene table that flags mitochondrial (pct_mt),
           ribosomal (pct_ribo) or haemoglobin (pct_hb) genes; the others go by their symbols.
       name: name of the data set; None is the file's name.
+      counts: where the counts of a file are to be: "memory", "disk" (in another file, which is
+          mapped into memory), or "auto" (disk where they would take more than a quarter of the
+          memory).
+      folder: data folder, in which such files are kept; None as for `load_screen`.
       **label_rules: more of `core.types.LabelRules`: `treatments`, `case`, `missing`,
         `guide_pattern`, `guide_threshold`, `no_guide` (docs/guide/labels.md).
 
@@ -70,6 +79,7 @@ def read(
     rules = rules_of(
         control, separator, perturbation=perturbation, guide_prefix=guide_prefix, **label_rules
     )
+    store = store_of(counts, folder)
     with opened(source, layer) as table:
         var = with_flags(table.var, dict(gene_columns or {}))
         table, notes = renamed(table, gene_names, strip_versions)
@@ -79,9 +89,9 @@ def read(
         strata = _strata(obs, stratum)
         keep = _highly_variable(table.var, highly_variable)
         # Last, since it is slow: labels and columns that cannot be used stop the run before.
-        counts = load_counts(table, labels.kept)
+        matrix = load_counts(table, labels.kept, store=store)
     genes = table.var.index
-    dataset = make_dataset(name or table.name, counts, obs, genes, labels, strata, var)
+    dataset = make_dataset(name or table.name, matrix, obs, genes, labels, strata, var)
     dataset = replace(dataset, notes=table.notes + notes + dataset.notes)
     if min_cells_per_gene > 0:
         keep = keep & genes_in_cells(dataset.counts, min_cells_per_gene)
@@ -90,10 +100,19 @@ def read(
     )
 
 
-def load_counts(table: Table, rows: np.ndarray | None = None, columns: np.ndarray | None = None):
+def load_counts(
+    table: Table,
+    rows: np.ndarray | None = None,
+    columns: np.ndarray | None = None,
+    store: Store | None = None,
+):
     """Read the counts of an opened table (some of its rows and columns), checked; see
-    `read_counts`."""
-    counts = read_counts(labelled(table), rows, columns)
+    `read_counts`, and `keep_counts` for a `store`."""
+    stored = labelled(table)
+    if table.path is not None and store is not None and (store.always or is_large(stored)):
+        counts = keep_counts(stored, table.path, store.folder, rows, columns)
+    else:
+        counts = read_counts(stored, rows, columns)
     if counts.nnz == 0:
         raise InputError(
             f"layer {table.layer!r} of {table.source} holds only zeros, expected raw counts: set "

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxpert.core.paths import path_of
+from jaxpert.core.paths import data_folder, path_of
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data import screens
 from jaxpert.data.files import shown
@@ -104,16 +104,7 @@ def load(
             f"data.source is {source!r}, expected a file or a public name: give the path of an "
             f".h5ad file or one of {shown(SOURCES)}"
         )
-    return read(source, **read_options)
-
-
-def data_folder(folder: str | Path | None = None) -> Path:
-    """The folder of public files: `folder`, else $JAXPERT_DATA, else the user's cache folder."""
-    if folder or os.environ.get("JAXPERT_DATA"):
-        return path_of(folder or os.environ["JAXPERT_DATA"])
-    import pooch
-
-    return Path(pooch.os_cache("jaxpert"))
+    return read(source, folder=folder, **read_options)
 
 
 def locate(name: str, folder: str | Path | None = None) -> Path:

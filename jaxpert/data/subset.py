@@ -12,6 +12,7 @@ from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.aliases import annotation_advice
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.files import shown
+from jaxpert.data.mapped import select
 
 
 def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:
@@ -26,7 +27,7 @@ def genes_in_cells(counts, cells: int) -> Bool[np.ndarray, "G"]:
 def keep_genes(dataset: Dataset, keep: Bool[np.ndarray, "G"]) -> Dataset:
     """Keep some genes; the caller notes why."""
     var = None if dataset.var is None else dataset.var[keep]
-    counts, genes = dataset.counts[:, keep], _chosen(dataset.genes, keep)
+    counts, genes = select(dataset.counts, columns=keep), _chosen(dataset.genes, keep)
     return replace(dataset, counts=counts, genes=genes, var=var)
 
 
@@ -56,7 +57,7 @@ def keep_cells(dataset: Dataset, keep: Bool[np.ndarray, "N"], reason: str) -> Da
     position = np.cumsum(used) - 1
     return replace(
         dataset,
-        counts=dataset.counts[keep],
+        counts=select(dataset.counts, keep),
         cells=dataset.cells[keep],
         obs=dataset.obs[keep],
         conditions=_chosen(dataset.conditions, used),

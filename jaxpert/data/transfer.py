@@ -12,6 +12,7 @@ from jaxpert.core.types import Dataset, InputError, Quality
 from jaxpert.data.doublets import METHODS
 from jaxpert.data.files import shown
 from jaxpert.data.identifiers import advice
+from jaxpert.data.mapped import select
 from jaxpert.data.quality import add_quality, failed, flags, modelled_thresholds
 
 
@@ -96,7 +97,7 @@ def align_genes(dataset: Dataset, training: Dataset) -> Dataset:
         notes = (*notes, note)
     order = _places(training.genes, dataset.genes)
     # Choosing columns leaves the entries of a row unsorted.
-    counts = dataset.counts[:, order].sorted_indices()
+    counts = select(dataset.counts, columns=np.asarray(order))
     # The training table knows which of these genes a quality criterion sums over.
     genes, var = training.genes, training.var
     return replace(dataset, counts=counts, genes=genes, var=var, notes=notes)

@@ -82,6 +82,12 @@ class DataKeys(LabelKeys):
     folder: str = setting(
         "", "folder of the public files; empty: $JAXPERT_DATA, else the user's cache folder"
     )
+    counts: str = setting(
+        "auto",
+        "where the counts of a file are: memory, disk (a file in data.folder that is mapped), or "
+        "auto (disk with train.layout=stream, or where they take over a quarter of the memory)",
+        choices=("auto", "memory", "disk"),
+    )
     layer: str = setting("", "layer with raw counts; empty: X")
     guide_prefix: str = setting(
         "",

@@ -110,7 +110,8 @@ def _cells_of(config: ScreenConfig) -> tuple[Dataset, Any]:
     shared = SHARED.get()
     if shared is None:
         return _read_cells(config)
-    key = config.data, config.quality, config.evaluation.controls, drops_unannotated(config)
+    place = counts_place(config)
+    key = config.data, place, config.quality, config.evaluation.controls, drops_unannotated(config)
     if key not in shared:
         # One screen at a time, since it may fill the memory.
         shared.clear()
@@ -191,10 +192,19 @@ def read_source(config: ScreenConfig) -> tuple[Dataset, Any]:
         return _read_effects(keys), None
     if keys.source != "simulated":
         options = read_options(keys) | {"gene_columns": gene_columns(config.quality)}
+        options["counts"] = counts_place(config)
         return data.load(keys.source, folder=folder, doublets=doublets, **options), None
     cells, truth = _simulated(keys)
     options = read_options(keys) | {"name": "simulated"}
     return data.load(cells, folder=folder, doublets=doublets, **options), truth
+
+
+def counts_place(config: ScreenConfig) -> str:
+    """Where the counts of a file are to be, as `data.read` takes it."""
+    # Whoever does not want all cells on the device does not want them in memory either.
+    if config.data.counts == "auto" and config.train.layout == "stream":
+        return "disk"
+    return config.data.counts
 
 
 def _read_effects(keys: DataKeys) -> Dataset:
