@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxpert.core.types import Batch, Dataset, PyTree
+from jaxpert.data.mapped import rows_of
 
 
 def in_blocks(
@@ -31,7 +32,7 @@ def in_blocks(
 
 def make_batch(dataset: Dataset, rows: np.ndarray) -> Batch:
     """The given cells as one batch, with themselves in place of matched controls and no tables."""
-    x = jnp.asarray(dataset.counts[rows].toarray(), jnp.float32)
+    x = jnp.asarray(rows_of(dataset.counts, rows).toarray(), jnp.float32)
     failed = np.zeros(len(rows)) if dataset.quality is None else dataset.quality.failed[rows]
     return Batch(
         x=x,

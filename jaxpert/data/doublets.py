@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxpert.core import caches, interrupts
+from jaxpert.data.mapped import rows_of
 
 METHODS = ("scrublet", "scanpy", "none")
 EXPECTED_RATE = 0.05
@@ -53,7 +54,7 @@ def call_doublets(
     for rows in parts:
         calls, remark = None, "too few cells"
         if len(rows) >= FEWEST_CELLS:
-            calls, remark = _quietly(call, counts[rows], seed)
+            calls, remark = _quietly(call, rows_of(counts, rows), seed)
         if calls is None:
             remark = f"gave no calls, so none is a doublet: {remark}"
         else:

@@ -12,7 +12,8 @@ from jaxtyping import Int, Shaped
 from jaxpert.core.types import Dataset, Feed, InputError
 from jaxpert.data import shards
 from jaxpert.data.batch import DIVIDED, Cells, Layout, draw_batch, window_order
-from jaxpert.data.mapped import is_mapped
+from jaxpert.data.counts import row_blocks
+from jaxpert.data.mapped import dense_rows, is_mapped
 from jaxpert.data.shards import Deal
 from jaxpert.data.windows import COLUMNS, Screen, windows_of
 
@@ -132,7 +133,9 @@ def _gene_type(genes: int) -> np.dtype:
 
 def check_counts(dataset: Dataset) -> int:
     """The largest count; InputError where it is too large for a batch to hold."""
-    top = int(dataset.counts.data.max(initial=0))
+    top = max(
+        (int(block.data.max(initial=0)) for _, block in row_blocks(dataset.counts)), default=0
+    )
     # Batches are float32, where whole numbers above 2^24 are rounded.
     if top > EXACT_FLOAT32:
         raise InputError(
@@ -211,7 +214,7 @@ def _control_pool(dataset: Dataset, rows: np.ndarray, most: int, dtype: np.dtype
             "this split or in training, expected some to match cells with: check `data.control`"
         )
     start = (np.cumsum(size) - size).astype(np.int32)
-    counts = dataset.counts[np.concatenate(chosen)].astype(dtype, copy=False).toarray()
+    counts = dense_rows(dataset.counts, np.concatenate(chosen), dtype)
     return _Pool(counts, start, size)
 
 
@@ -220,7 +223,7 @@ def _paired_pool(dataset: Dataset, pairs: Int[np.ndarray, "Q L"], dtype: np.dtyp
     # A control cell that serves several cells is held once.
     chosen, place = np.unique(pairs, return_inverse=True)
     unused = np.zeros(len(dataset.strata), np.int32)
-    counts = dataset.counts[chosen].astype(dtype, copy=False).toarray()
+    counts = dense_rows(dataset.counts, chosen, dtype)
     return _Pool(counts, unused, unused, place.reshape(pairs.shape).astype(np.int32))
 
 

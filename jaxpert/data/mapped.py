@@ -64,9 +64,26 @@ def dense_rows(
     order = np.argsort(flat, kind="stable")
     for start in range(0, len(flat), ROWS):
         some = order[start : start + ROWS]
-        dense[some] = counts[flat[some]].astype(dtype, copy=False).toarray()
-        release(counts)
+        dense[some] = rows_of(counts, flat[some]).astype(dtype, copy=False).toarray()
     return dense.reshape(*rows.shape, counts.shape[1])
+
+
+def rows_of(counts: Any, rows: np.ndarray | slice) -> Any:
+    """A few rows of a CSR matrix, in memory."""
+    chosen = counts[rows]
+    release(counts)
+    return chosen
+
+
+def totals(counts: Any, rows: Int[np.ndarray, "n"] | None = None) -> Shaped[np.ndarray, "n"]:
+    """Sums of the rows of a CSR matrix, all or some of them."""
+    number = counts.shape[0] if rows is None else len(rows)
+    sums = [np.asarray(counts[:0].sum(1)).ravel()]
+    for start in range(0, number, ROWS):
+        some = slice(start, start + ROWS)
+        block = rows_of(counts, some if rows is None else rows[some])
+        sums.append(np.asarray(block.sum(1)).ravel())
+    return np.concatenate(sums)
 
 
 def select(counts: Any, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> Any:
@@ -87,8 +104,7 @@ def select(counts: Any, rows: np.ndarray | None = None, columns: np.ndarray | No
 
     def parts() -> Iterable[Any]:
         for start in range(0, len(chosen_rows), ROWS):
-            part = counts[chosen_rows[start : start + ROWS]]
-            release(counts)
+            part = rows_of(counts, chosen_rows[start : start + ROWS])
             yield part if columns is None else part[:, columns].sorted_indices()
 
     return kept(place.parent, key, lambda folder: write(folder, parts(), width, counts.dtype))

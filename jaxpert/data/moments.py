@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxpert.core.types import InputError
 from jaxpert.data.counts import row_blocks
+from jaxpert.data.mapped import rows_of
 
 LIBRARY = 1e4
 """Common total of the log-normalised scale."""
@@ -123,18 +124,20 @@ def condition_means(
     *,
     variance: bool = False,
     rows: int = ROWS,
+    chosen: Int[np.ndarray, "N"] | None = None,
 ) -> Pseudobulk:
     """Average log(1 + 1e4 x / sum x) over the cells of each condition, `rows` cells at a time.
 
     Args:
         counts: `scipy.sparse` CSR matrix `[N, G]` of counts (or anything it can be made from).
-        condition: condition of each cell, in [0, n_conditions).
+        condition: condition of each cell, in [0, n_conditions); of the chosen ones alone.
         n_conditions: C, the number of rows of the answer.
         scale: "log2" (average treatment effects), "ln", or "given" for values that are no counts
             but normalised before.
         variance: whether to compute the variance over cells too, which doubles the work.
         rows: cells normalised at a time; memory is that of their non-zeros and of the `[C, G]`
             answer in float64.
+        chosen: numbers of the cells to average, in this order; None for all.
 
     Cells without counts cannot be normalised: they are excluded and counted in `empty`.
     """
@@ -147,9 +150,11 @@ def condition_means(
     squares = np.zeros_like(sums) if variance else None
     cells, empty = np.zeros(n_conditions, np.int64), np.zeros(n_conditions, np.int64)
     # All normalised at once would take eight times the memory of one-byte counts.
-    for start in range(0, counts.shape[0], rows):
-        values, filled = log_normalise(counts[start : start + rows], SCALES[scale])
-        group = condition[start : start + rows]
+    for start in range(0, len(condition), rows):
+        some = slice(start, start + rows)
+        block = rows_of(counts, some if chosen is None else chosen[some])
+        values, filled = log_normalise(block, SCALES[scale])
+        group = condition[some]
         cells += np.bincount(group[filled], minlength=n_conditions)
         empty += np.bincount(group[~filled], minlength=n_conditions)
         # Empty cells hold no entry, so they add nothing and need no mask.

@@ -15,6 +15,7 @@ from jaxpert.data.counts import row_blocks
 from jaxpert.data.doublets import METHODS, call_doublets
 from jaxpert.data.files import column, shown
 from jaxpert.data.gene_classes import Classes, by_names, of_dataset, unrecognised
+from jaxpert.data.mapped import is_mapped
 
 MULTIPLIERS = (3, 4, 5)
 LOW = ("umi_count", "n_genes")
@@ -23,6 +24,8 @@ HIGH = ("pct_mt", "pct_ribo", "pct_hb")
 """Criteria that fail above their threshold: percent of a cell's counts in a class of genes."""
 UNFILTERED = "unfiltered_"
 """Start of the cell columns that keep what was measured before genes or cells were left out."""
+GROUP_ON_DISK = 20_000
+"""Cells of which doublets are called together where the counts are not in memory."""
 NORMAL_CONSISTENT = 1.4826
 """MAD times this estimates the standard deviation of normal data."""
 
@@ -117,7 +120,7 @@ def add_quality(
       scaled: take 1.4826 MAD for MAD.
       seed: of the doublet simulation.
       doublet_group: call doublets in random groups of at most so many cells, to bound memory; None
-          is all at once.
+          is all at once, and groups of 20,000 for counts that are kept on disk.
 
     Example:
         cells = jaxpert.add_quality(cells, multiplier=3, doublets="none")
@@ -216,6 +219,8 @@ def _doublets(
         if stored in dataset.obs.columns:
             note = f"doublets are those called by {method} before the filters"
             return np.asarray(dataset.obs[stored], bool), (note,)
+        if group is None and is_mapped(dataset.counts):
+            group = GROUP_ON_DISK
         return call_doublets(dataset.counts, method, seed, group)
     if method not in dataset.obs.columns:
         raise InputError(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from jaxpert.core.types import Dataset, InputError, Spec
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.identifiers import advice
+from jaxpert.data.mapped import rows_of
 from jaxpert.data.moments import log_moments, log_normalised_mean
 
 BLOCK_VALUES = 64_000_000
@@ -118,7 +119,7 @@ def reference_profiles(
     for condition in np.unique(dataset.condition[rows]):
         # x-bar of docs/models/cradle.md, "Reference profiles".
         profiles[condition] = lower_median(
-            dataset.counts[rows[dataset.condition[rows] == condition]]
+            rows_of(dataset.counts, rows[dataset.condition[rows] == condition])
         )
     # Compared with a profile of zeros, a cell would be drawn to having no counts.
     return profiles, np.asarray(profiles.any(axis=1))

@@ -44,18 +44,17 @@ def means_of_rows(
     dataset: Dataset, rows: Int[np.ndarray, "n"], scale: str = "log2", *, variance: bool = False
 ) -> Pseudobulk:
     """Pseudobulk of some cells; those on a log scale already are averaged as they are."""
-    # Indexing by all rows would copy the whole matrix.
-    whole = len(rows) == dataset.counts.shape[0]
-    counts = dataset.counts if whole else dataset.counts[rows]
     stratum = strata_of(dataset)
     return means_within(
-        counts,
+        dataset.counts,
         dataset.condition[rows],
         None if stratum is None else stratum[rows],
         len(dataset.conditions),
         dataset.control,
         scale_of(dataset, scale),
         variance=variance,
+        # By number, since choosing all of them at once would copy the matrix.
+        chosen=rows,
     )
 
 
@@ -101,6 +100,8 @@ def technical_duplicate(
     rng: np.random.Generator,
     stratum: Int[np.ndarray, "N"] | None = None,
     scale: str = "log2",
+    *,
+    chosen: Int[np.ndarray, "N"] | None = None,
 ) -> tuple[Float[np.ndarray, "C G"], Float[np.ndarray, "C G"]]:
     """Effects from two random halves of every condition's cells: scored against each other they are
     the ceiling.
@@ -108,7 +109,7 @@ def technical_duplicate(
     Both halves carry the noise of half the cells, so this is what a repeated experiment of half the
     size would reach, not an upper bound: a model that averages noise away may pass it. Conditions
     of a single cell get a NaN row. With `stratum` the cells of each condition are halved within
-    every stratum.
+    every stratum. `chosen` are the numbers of the cells in `counts`, None for all.
     """
     group, groups = condition, n_conditions
     if stratum is not None:
@@ -126,6 +127,9 @@ def technical_duplicate(
     for h in (0, 1):
         rows = np.sort(order[half == h])
         where = None if stratum is None else stratum[rows]
-        means = means_within(counts[rows], condition[rows], where, n_conditions, control, scale)
+        cells = rows if chosen is None else chosen[rows]
+        means = means_within(
+            counts, condition[rows], where, n_conditions, control, scale, chosen=cells
+        )
         halves.append(effects(means, control))
     return halves[0], halves[1]

@@ -67,6 +67,7 @@ def means_within(
     scale: str = "log2",
     *,
     variance: bool = False,
+    chosen: Int[np.ndarray, "N"] | None = None,
 ) -> Pseudobulk:
     """Means of conditions as if all of them had the control's proportions of strata.
 
@@ -76,7 +77,7 @@ def means_within(
         stratum: of each cell; None, or one stratum, for `condition_means` as it is.
         conditions: number of conditions.
         control: number of the control condition.
-        scale, variance: as for `condition_means`.
+        scale, variance, chosen: as for `condition_means`.
 
     The effect of a condition is the mean over its strata, weighted by its cells, of its mean minus
     that of the control there; its `mean` is that of the control plus the effect. `variance` is that
@@ -84,12 +85,17 @@ def means_within(
     """
     # With one stratum nothing is added or taken away, not even a rounding.
     if stratum is None or len(np.unique(stratum)) < 2:
-        return condition_means(counts, condition, conditions, scale, variance=variance)
+        return condition_means(
+            counts, condition, conditions, scale, variance=variance, chosen=chosen
+        )
     sums = _zeros(conditions, counts.shape[1], variance)
     # Stratum by stratum: a table of conditions, strata and genes may be larger than memory.
     for number in np.unique(stratum):
         here = np.flatnonzero(stratum == number)
-        means = condition_means(counts[here], condition[here], conditions, scale, variance=variance)
+        rows = here if chosen is None else chosen[here]
+        means = condition_means(
+            counts, condition[here], conditions, scale, variance=variance, chosen=rows
+        )
         if means.cells[control]:
             _add(sums, means, control)
     return _pseudobulk(sums, control)

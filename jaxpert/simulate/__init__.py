@@ -10,6 +10,7 @@ from jaxpert.simulate.annotations import simulated_terms, write_edges, write_gmt
 from jaxpert.simulate.from_effects import Effects, EffectsSettings, Profile, simulate_effects
 from jaxpert.simulate.screen import simulate, simulate_chunks
 from jaxpert.simulate.settings import PRESETS, Settings
+from jaxpert.simulate.store import write_screen
 from jaxpert.simulate.truth import (
     EffectsTruth,
     LineTruth,
@@ -37,6 +38,7 @@ __all__ = [
     "simulated_terms",
     "write_edges",
     "write_gmt",
+    "write_screen",
 ]
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError, PyTree, Request
+from jaxpert.data.mapped import totals
 from jaxpert.evaluation import pseudobulk
 from jaxpert.models.cradle.clean_tables import Drawn, cells_table, summary_table
 from jaxpert.models.cradle.remove_artifacts import check_library
@@ -160,15 +161,15 @@ def _libraries(
         return jnp.full(shape, library, jnp.float32)
     rows = pseudobulk.passed_rows(dataset)
     rows = rows[dataset.condition[rows] == dataset.control]
-    totals = np.asarray(dataset.counts[rows].sum(1), np.float32).ravel()
+    libraries = totals(dataset.counts, rows).astype(np.float32)
     # A cell without counts would make a generated cell without counts.
-    totals = totals[totals > 0]
-    if not len(totals):
+    libraries = libraries[libraries > 0]
+    if not len(libraries):
         raise InputError(
             f"no control cell of {dataset.name!r} passed quality, expected some to resample "
             "libraries from: give library=10000"
         )
-    return jax.random.choice(key, jnp.asarray(totals), shape)
+    return jax.random.choice(key, jnp.asarray(libraries), shape)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

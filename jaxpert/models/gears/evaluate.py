@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.gene_graphs import COEXPRESSION
+from jaxpert.data.mapped import rows_of
 from jaxpert.data.moments import log_normalise, log_normalised_blocks
 from jaxpert.evaluation import compare, pseudobulk
 from jaxpert.evaluation.differential import Ranking, rank
@@ -137,7 +138,7 @@ def _score_condition(
 
 def _cells(dataset: Dataset, rows: np.ndarray):
     """Normalised CSR cells; those without any counts are left out."""
-    y, full = log_normalise(dataset.counts[rows])
+    y, full = log_normalise(rows_of(dataset.counts, rows))
     return y[full]
 
 
@@ -242,7 +243,7 @@ def propagation_weights(dataset: Dataset) -> Float[np.ndarray, "G G"]:
     # Evenly spaced cells in file order; repeated places are taken once.
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, FIT_CELLS).astype(int))]
     # In blocks, so that no dense matrix of cells by genes is made.
-    blocks = log_normalised_blocks(dataset.counts[rows], np.ones(len(rows), bool))
+    blocks = log_normalised_blocks(rows_of(dataset.counts, rows), np.ones(len(rows), bool))
     expression = sparse.vstack(list(blocks), format="csr")
     edges = edges_of(dataset.graphs[COEXPRESSION].graph)
     return baselines.fit_weights(expression, edges.senders, edges.receivers)

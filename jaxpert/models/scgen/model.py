@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxpert.core.parallel import psum
 from jaxpert.core.types import Batch, Dataset, Model, PyTree, Request, Spec, Validation
+from jaxpert.data.mapped import rows_of
 from jaxpert.models.scgen.checks import check, support
 from jaxpert.models.scgen.deltas import delta, delta_weights, source_rows, trained_conditions
 from jaxpert.models.scgen.network import Noise
@@ -291,7 +292,7 @@ def latents_of(
         block = rows[start : start + BLOCK]
         # Filled up, so that all blocks run one compiled program.
         filled = np.resize(block, min(BLOCK, len(rows)))
-        counts = jnp.asarray(dataset.counts[filled].toarray(), jnp.float32)
+        counts = jnp.asarray(rows_of(dataset.counts, filled).toarray(), jnp.float32)
         latent = encode(params, state, jax.random.fold_in(key, number), counts)
         latents.append(np.asarray(latent)[: len(block)])
     return np.concatenate(latents)

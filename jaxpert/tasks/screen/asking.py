@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxpert.core.ensemble import Ensemble, between, members_of
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError, Request
+from jaxpert.data.mapped import rows_of
 from jaxpert.evaluation import generate, pseudobulk, strata
 
 
@@ -118,7 +119,7 @@ def _control_rows(dataset: Dataset) -> Int[np.ndarray, "n"]:
 
 
 def _dense(dataset: Dataset, rows: Int[np.ndarray, "n"]) -> Float[Array, "n G"]:
-    return jnp.asarray(dataset.counts[rows].toarray(), jnp.float32)
+    return jnp.asarray(rows_of(dataset.counts, rows).toarray(), jnp.float32)
 
 
 def _within_strata(

@@ -15,6 +15,7 @@ from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import conditions_asked, known_names
+from jaxpert.data.mapped import totals
 from jaxpert.data.moments import LIBRARY, log_normalise
 from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.tasks.screen.predict import listed, make_request, predict_effects, treatments_of
@@ -79,7 +80,7 @@ def _drawn(
     fitted: Fitted, dataset: Dataset, treatment: Float[np.ndarray, "R T"], cells: int, seed: int
 ) -> _Cells:
     """Counts of the model, normalised."""
-    libraries = np.asarray(dataset.counts[_controls(dataset)].sum(1), np.float32).ravel()
+    libraries = totals(dataset.counts, _controls(dataset)).astype(np.float32)
     counts = generate.generated_counts(
         fitted.model,
         fitted.params,

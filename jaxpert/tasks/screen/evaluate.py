@@ -16,6 +16,7 @@ from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Batch, Dataset, InputError
 from jaxpert.data.doublets import parts_of, too_few
+from jaxpert.data.mapped import totals
 from jaxpert.evaluation import compare, pseudobulk, quality_pass
 from jaxpert.tasks.screen.measured import Measured, beside_itself, duplicates, measure
 from jaxpert.tasks.screen.predict import Prediction, make_request, predict_effects
@@ -93,7 +94,7 @@ def quality_pass_rates(
     # Libraries of passed control cells only, since a spoilt cell's depth is an artifact.
     control = pseudobulk.passed_rows(dataset)
     control = control[dataset.condition[control] == dataset.control]
-    libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
+    libraries = totals(dataset.counts, control).astype(np.float32)
     # Criteria are those that hold over the modelled genes, which may be few of the measured ones.
     bounds = data.modelled_thresholds(dataset)[dataset.quality.multiplier]
     classes = data.gene_classes(dataset)

@@ -16,6 +16,7 @@ from jaxpert.core.fit import Fitted
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import conditions_asked, known_names, listed
+from jaxpert.data.mapped import totals
 from jaxpert.evaluation import generate, pseudobulk
 from jaxpert.evaluation.coverage import NOMINAL
 from jaxpert.evaluation.subset_names import HELD_OUT
@@ -242,7 +243,7 @@ def _generated_quality(
         make_request(dataset.condition_treatments[list(chosen)], failed=failed),
         cells_per_row=cells,
         # A library of 0 has no logarithm, so it is at least 1.
-        libraries=np.maximum(np.asarray(dataset.counts[passed].sum(1), np.float32).ravel(), 1),
+        libraries=np.maximum(totals(dataset.counts, passed).astype(np.float32), 1),
     )
     metrics = data.quality_metrics(
         counts, data.gene_classes(dataset), np.zeros(counts.shape[0], bool)

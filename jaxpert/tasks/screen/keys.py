@@ -222,7 +222,8 @@ class QualityKeys:
     )
     doublet_group: int = setting(
         0,
-        "call doublets in random groups of so many cells, to bound memory; 0: all at once",
+        "call doublets in random groups of so many cells, to bound memory; 0: all at once, or "
+        "20,000 where the counts are on disk",
         at_least=0,
     )
     scaled: bool = setting(False, "whether to multiply the MAD by 1.4826")

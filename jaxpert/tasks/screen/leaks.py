@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.files import shown
+from jaxpert.data.mapped import rows_of
 
 FEWEST_ENTRIES = 10
 """Rows of fewer entries may be equal by chance."""
@@ -36,18 +37,23 @@ BASES = {
 
 
 def repeated_rows(
-    first: Any, second: Any, tolerance: float = TOLERANCE
+    first: Any,
+    second: Any,
+    tolerance: float = TOLERANCE,
+    *,
+    of_first: Int[np.ndarray, "n"] | None = None,
+    of_second: Int[np.ndarray, "m"] | None = None,
 ) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "k"]]:
     """Rows of a CSR matrix that are also rows of another one: their places in both.
 
-    Each row of `first` is listed once at most. Rows of fewer than FEWEST_ENTRIES entries are left
+    Each row of `first` is listed once at most. Only the rows `of_first` and `of_second` are looked
+    at, where they are given. Rows of fewer than FEWEST_ENTRIES entries are left
     out. Rows are found by a few random projections, a hash that forgives rounding, and then
     compared entry by entry.
     """
     from scipy.spatial import KDTree
 
-    rows = np.flatnonzero(np.diff(first.indptr) >= FEWEST_ENTRIES)
-    others = np.flatnonzero(np.diff(second.indptr) >= FEWEST_ENTRIES)
+    rows, others = _long_rows(first, of_first), _long_rows(second, of_second)
     none = np.zeros(0, np.int64)
     if not len(rows) or not len(others):
         return none, none
@@ -62,9 +68,14 @@ def repeated_rows(
     if not len(rows):
         return none, none
     # Counts are unsigned, and would not go below 0.
-    gap = first[rows].astype(np.float64) - second[others].astype(np.float64)
+    gap = rows_of(first, rows).astype(np.float64) - rows_of(second, others).astype(np.float64)
     same = widest(gap) <= tolerance
     return rows[same], others[same]
+
+
+def _long_rows(matrix: Any, rows: Int[np.ndarray, "n"] | None) -> Int[np.ndarray, "k"]:
+    long = np.diff(matrix.indptr) >= FEWEST_ENTRIES
+    return np.flatnonzero(long) if rows is None else rows[long[rows]]
 
 
 def _projected(matrix: Any, axes: Float[np.ndarray, "G K"]) -> Float[np.ndarray, "N K"]:
@@ -109,11 +120,13 @@ def repeated_between_parts(dataset: Dataset) -> str:
     if dataset.split is None:
         return ""
     train, test = dataset.rows("train"), dataset.rows("test")
-    here, there = repeated_rows(dataset.counts[test], dataset.counts[train])
+    counts = dataset.counts
+    # By number, since the training cells are most of what there is.
+    here, there = repeated_rows(counts, counts, of_first=test, of_second=train)
     if not len(here):
         return ""
     pairs = [
-        f"{dataset.cells[test[a]]} is {dataset.cells[train[b]]}"
+        f"{dataset.cells[a]} is {dataset.cells[b]}"
         for a, b in zip(here[:3], there[:3], strict=True)
     ]
     return (

@@ -90,13 +90,14 @@ def duplicate(
         return None
     stratum = strata.strata_of(dataset)
     return pseudobulk.technical_duplicate(
-        dataset.counts[rows],
+        dataset.counts,
         condition,
         len(dataset.conditions),
         dataset.control,
         np.random.default_rng(seed),
         None if stratum is None else stratum[rows],
         pseudobulk.scale_of(dataset),
+        chosen=rows,
     )
 
 

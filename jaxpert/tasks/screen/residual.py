@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxpert.core import log
 from jaxpert.core.types import SPLITS, Base, Dataset, InputError, Model, PyTree, Spec
+from jaxpert.data.mapped import totals
 from jaxpert.tasks.screen.asking import make_request
 
 NONE = "none"
@@ -95,7 +96,7 @@ def fit_base(name: str, model: Model, dataset: Dataset) -> Base:
         fewer = _without(dataset, numbers[~fold.used])
         what = f"model.kwargs.base={name} without {_named(dataset, asked)}"
         left_out[asked] = predict(_fitted(model, fewer, what), jnp.asarray(sets[fold.asked]))
-    library = float(np.median(np.asarray(dataset.counts[rows].sum(1, dtype=np.float64))))
+    library = float(np.median(totals(dataset.counts, rows)))
     return Base(name, state, predict, trained, left_out, library)
 
 

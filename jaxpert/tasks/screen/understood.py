@@ -12,6 +12,7 @@ from jaxpert.core.types import SPLITS, Dataset, InputError
 from jaxpert.data.files import shown
 from jaxpert.data.gene_classes import WORDS, of_dataset
 from jaxpert.data.identifiers import identify
+from jaxpert.data.mapped import totals
 from jaxpert.tasks.screen import audit
 from jaxpert.tasks.screen.keys import SPLIT_KINDS, ScreenConfig
 
@@ -33,7 +34,7 @@ def facts_of(dataset: Dataset) -> dict[str, Any]:
         "treatments": f"{len(dataset.treatments)}: {shown(dataset.treatments, MOST_NAMED)}",
         "genes": _genes(dataset),
         "gene names": _gene_names(dataset),
-        "counts of a cell": _range(np.asarray(dataset.counts.sum(1)).ravel()),
+        "counts of a cell": _range(totals(dataset.counts)),
         "genes of a cell": _range(np.diff(dataset.counts.indptr)),
         "quality genes": _quality_genes(dataset),
     }

@@ -18,6 +18,7 @@ from jaxpert.core.family import Finished, Run
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, Request
 from jaxpert.data import doublets, genesets
+from jaxpert.data.mapped import totals
 from jaxpert.evaluation import generate, mixing, pseudobulk
 from jaxpert.models.cradle.paper import plots
 from jaxpert.models.cradle.paper.plots import Group, score_note
@@ -81,7 +82,7 @@ def generated_groups(run: Run, bounds: Mapping[str, float], cells: int, seed: in
     fixed = float(config.evaluation.library)
     control = pseudobulk.passed_rows(dataset)
     control = control[dataset.condition[control] == dataset.control]
-    libraries = np.asarray(dataset.counts[control].sum(1), np.float32).ravel()
+    libraries = totals(dataset.counts, control).astype(np.float32)
     # Every condition has as many cells, and at least one each.
     shown = np.arange(len(dataset.conditions))
     if len(shown) > cells:

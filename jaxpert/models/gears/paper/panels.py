@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from jaxpert.core.spreadsheets import write_table
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import known_names
+from jaxpert.data.mapped import rows_of
 from jaxpert.data.moments import log_normalise
 from jaxpert.evaluation import pseudobulk
 from jaxpert.evaluation.differential import TOP
@@ -128,7 +129,7 @@ def draw_top_genes(case: Case, path: Path) -> None:
     for c in sorted(allowed, key=lambda c: -size[c])[:SHOWN]:
         top = case.truth.ranking.order[c][:TOP]
         control = case.truth.control_of(c, dataset.control)
-        cells, full = log_normalise(dataset.counts[rows[dataset.condition[rows] == c]])
+        cells, full = log_normalise(rows_of(dataset.counts, rows[dataset.condition[rows] == c]))
         name, genes = dataset.conditions[c], np.asarray(dataset.genes, object)[top].tolist()
         shown.append(
             plots.TopGenes(
