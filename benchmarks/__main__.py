@@ -11,7 +11,7 @@ import sys
 from benchmarks import measure
 
 SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
-SECTIONS += ("cycseq_table", "cycseq_step", "schools")
+SECTIONS += ("cycseq_table", "cycseq_step", "schools", "stream")
 
 
 def main(names: list[str]) -> int:

@@ -15,7 +15,7 @@ from jaxpert.data.batch import DIVIDED, Cells, Layout, draw_batch, window_order
 from jaxpert.data.counts import row_blocks
 from jaxpert.data.mapped import dense_rows, is_mapped
 from jaxpert.data.shards import Deal
-from jaxpert.data.windows import COLUMNS, Screen, windows_of
+from jaxpert.data.windows import COLUMNS, screen_source, windows_of
 
 CPU_DENSE_BYTES = 2**30
 EXACT_FLOAT32 = 2**24
@@ -91,8 +91,9 @@ def make_feed(
     shared = _shared(dataset, dealt, pool, tables or {})
     if kind == "stream":
         placed = shards.place(shared, DIVIDED, devices)
-        screen = Screen(dataset.counts, _columns(dataset), dtype, pairs)
-        ahead = windows_of(screen, dealt, placed, shuffle=shuffle, devices=devices)
+        share = len(held) * dealt.share
+        source = screen_source(dataset.counts, _columns(dataset), dtype, pairs, share)
+        ahead = windows_of(source, dealt, placed, shuffle=shuffle, devices=devices)
         batch = functools.partial(draw_batch, static)
         return Feed(placed, window_order, batch, dealt.steps, len(rows), ahead)
     counts, width = (_dense if kind == "dense" else _compressed)(dataset.counts, held, dtype)

@@ -19,6 +19,8 @@ from jaxpert.data.mapped import rows_of
 
 FEWEST_ENTRIES = 10
 """Rows of fewer entries may be equal by chance."""
+COMPARED = 4096
+"""Rows that are compared together."""
 PROJECTIONS = 3
 """Numbers that stand for a row when equal ones are looked for."""
 TOLERANCE = 1e-3
@@ -67,9 +69,14 @@ def repeated_rows(
     rows, others = rows[hit], others[np.asarray(near)[hit]]
     if not len(rows):
         return none, none
-    # Counts are unsigned, and would not go below 0.
-    gap = rows_of(first, rows).astype(np.float64) - rows_of(second, others).astype(np.float64)
-    same = widest(gap) <= tolerance
+    same = np.zeros(len(rows), bool)
+    # A few at a time: a file may hold most of its cells twice.
+    for start in range(0, len(rows), COMPARED):
+        some = slice(start, start + COMPARED)
+        # Counts are unsigned, and would not go below 0.
+        ours = rows_of(first, rows[some]).astype(np.float64)
+        gap = ours - rows_of(second, others[some]).astype(np.float64)
+        same[some] = widest(gap) <= tolerance
     return rows[same], others[same]
 
 
