@@ -65,8 +65,8 @@ def written(folder: Path, cells: int) -> Path:
     """A store of simulated cells; beyond PIECE, thinned copies of the first ones."""
     path = folder / f"screen{cells}.zarr"
     if not path.exists():
-        with store._writing(path) as group:
-            store._write(group, pieces(cells))
+        folder.mkdir(parents=True, exist_ok=True)
+        store.write_pieces(path, pieces(cells))
     return path
 
 

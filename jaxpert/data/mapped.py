@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,6 +108,35 @@ def select(counts: Any, rows: np.ndarray | None = None, columns: np.ndarray | No
             yield part if columns is None else part[:, columns].sorted_indices()
 
     return kept(place.parent, key, lambda folder: write(folder, parts(), width, counts.dtype))
+
+
+def stacked(matrices: Sequence[Any]) -> Any:
+    """CSR matrices one below the other, of which some are mapped, as one file."""
+    if len(matrices) == 1:
+        return matrices[0]
+    places = {}
+    for number, counts in enumerate(matrices):
+        array = _mapped(counts.data)
+        if array is not None and array.filename is not None:
+            places[number] = Path(array.filename).parent
+    named = [
+        place.name if (place := places.get(number)) else _digest(counts)
+        for number, counts in enumerate(matrices)
+    ]
+
+    def parts() -> Iterable[Any]:
+        for counts in matrices:
+            for start in range(0, counts.shape[0], ROWS):
+                yield rows_of(counts, slice(start, start + ROWS))
+
+    folder = next(iter(places.values())).parent
+    return kept(
+        folder, key_of("stacked", *named), lambda part: write(part, parts(), matrices[0].shape[1])
+    )
+
+
+def _digest(counts: Any) -> str:
+    return key_of(counts.data, counts.indices, counts.indptr)
 
 
 def key_of(*what: Any) -> str:

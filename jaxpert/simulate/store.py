@@ -43,11 +43,17 @@ def write_screen(
             f"{' or '.join(ENDINGS)}: rename it"
         )
     truth, pieces = simulate_chunks(preset, seed=seed, **options)
+    write_pieces(path, pieces)
+    return truth
+
+
+def write_pieces(path: Path, pieces: Iterator[Any]) -> None:
+    """Write AnnData objects of the same genes one below the other: counts, and tables of cells and
+    genes."""
     with _writing(path) as group, warnings.catch_warnings():
         # anndata tells of what its next version will do.
         warnings.simplefilter("ignore")
         _write(group, pieces)
-    return truth
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpert.core.feed import Span
 from jaxpert.tasks.translation.rows import blocks_of_rows
 
 SMALL = {"replicates": 8, "cells_per_draw": 25, "seed": 3}
@@ -13,12 +16,14 @@ SMALL = {"replicates": 8, "cells_per_draw": 25, "seed": 3}
 
 def draw(feed, epoch=0, seed=1):
     """Batches of an epoch."""
-    key = jax.random.key(seed)
-    order = jax.jit(feed.order)(feed.data, key, jnp.int32(epoch))
+    key, data = jax.random.key(seed), feed.data
+    if feed.windows is not None:
+        # The whole epoch is one window.
+        with contextlib.closing(feed.windows.read(key, [Span(epoch, 0, feed.steps)])) as windows:
+            data = next(windows)
+    order = jax.jit(feed.order)(data, key, jnp.int32(epoch))
     batch = jax.jit(feed.batch)
-    return [
-        batch(feed.data, jax.random.fold_in(key, i), order, jnp.int32(i)) for i in range(feed.steps)
-    ]
+    return [batch(data, jax.random.fold_in(key, i), order, jnp.int32(i)) for i in range(feed.steps)]
 
 
 def numbers(batches):

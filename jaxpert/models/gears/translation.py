@@ -3,7 +3,8 @@ same rows in the same space."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from jaxpert import data
 from jaxpert.core import fit as core_fit
 from jaxpert.core.config import TrainKeys
 from jaxpert.core.family import Problem
+from jaxpert.core.feed import Span, Windows
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import SPLITS, Batch, Dataset, Feed, Model, Spec, Validation
 from jaxpert.data.files import shown
@@ -199,7 +201,22 @@ def with_tables(feed: Feed, tables: Mapping[str, np.ndarray]) -> Feed:
         plain = feed.batch(held[0], key, drawn, step)
         return plain._replace(extras=plain.extras | held[1])
 
-    return feed._replace(data=(feed.data, jax.device_put(dict(tables))), order=order, batch=batch)
+    placed = jax.device_put(dict(tables))
+    windows = None if feed.windows is None else _windows_with(feed.windows, placed)
+    return feed._replace(data=(feed.data, placed), order=order, batch=batch, windows=windows)
+
+
+def _windows_with(windows: Windows, tables: Any) -> Windows:
+    def read(key: Array, spans: Sequence[Span]) -> Generator[Any]:
+        with contextlib.closing(windows.read(key, spans)) as held:
+            for window in held:
+                yield window, tables
+
+    def shapes(steps: int, seeds: int | None) -> Any:
+        return windows.shapes(steps, seeds), tables
+
+    axes = None if windows.axes is None else (windows.axes, None)
+    return windows._replace(read=read, shapes=shapes, axes=axes)
 
 
 def predictor(prepared: Prepared, fitted: Fitted) -> Predictor:

@@ -17,6 +17,7 @@ from jaxpert.core import fit as core_fit
 from jaxpert.core.family import Problem
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import SPLITS, Dataset
+from jaxpert.data.mapped import rows_of
 from jaxpert.models.scgen import model as scgen
 from jaxpert.nn.transforms import log1p_normalize
 from jaxpert.tasks.screen.feeds import feeds_of
@@ -170,7 +171,7 @@ def _shifted_cells(
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
             # Filled up, so that all blocks run one compiled program.
-            counts = prepared.dataset.counts[np.resize(block, BLOCK)].toarray()
+            counts = rows_of(prepared.dataset.counts, np.resize(block, BLOCK)).toarray()
             values = decode(fitted.params, fitted.state, jnp.asarray(counts, jnp.float32), delta)
             decoded.append(np.asarray(values)[: len(block)])
         # From natural logarithms to the unit of the rows.

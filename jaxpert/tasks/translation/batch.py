@@ -20,7 +20,8 @@ class PairData(NamedTuple):
 
     cells: dict[str, Array]
     """Log values {"dense": [N, G]}, or {"genes": [nnz], "values": [nnz], "start": [N + 1],
-    "factor": [N]} and for clipped scales {"file": [N], "cap": [F, G]}."""
+    "factor": [N]} and for clipped scales {"file": [N], "cap": [F, G]}; in a window the rows
+    themselves, {"upper": [Q, L, G], "lower": [Q, L, G]}."""
     shard: Int[Array, "Q"]
     size: Int[Array, "Q"]
     item: Int[Array, "Q L"]
@@ -35,6 +36,9 @@ class PairData(NamedTuple):
     lower_rows: Float[Array, "rows G"]
     """Lower rows made once; none where they are made in every batch."""
     condition_treatments: Float[Array, "C T"]
+    begin: Int[Array, ""] | None = None
+    """Of a window, whose L rows are those of a few steps in the order of drawing: the step of the
+    epoch with which it begins. None where all cells are here."""
 
 
 DIVIDED = ("shard", "size", "item")
@@ -66,20 +70,16 @@ def draw_batch(
     is left."""
     # The order of rows was drawn for the epoch; a step only reads its part of it.
     del key
-    taken = shards.take(static.share, data, order, step)
+    taken = shards.take(static.share, data, order, step, data.begin)
     item = jnp.take_along_axis(data.item, taken.place, axis=1).reshape(-1)
     # With unit "cell" an item's number holds the pair and the drawn cell.
     pair, cell = item, None
     if static.deep:
         pair, cell = item // static.deep, item % static.deep
     columns = {name: column[pair] for name, column in data.pairs.items()}
-    # Controls that serve many pairs were made once and are looked up.
-    if "lower_row" in columns:
-        control = data.lower_rows[columns["lower_row"]]
-    else:
-        control = _rows(static, data, columns["lower"], columns["replicate"], cell)
+    x, control = _both_rows(static, data, taken.place, columns, cell)
     return Batch(
-        x=_rows(static, data, columns["upper"], columns["replicate"], cell),
+        x=x,
         control=control,
         treatment=data.condition_treatments[columns["condition"]],
         condition=columns["condition"],
@@ -88,6 +88,32 @@ def draw_batch(
         slot=taken.slot,
         extras=_extras(pair, cell, columns),
     )
+
+
+def window_order(data: PairData, key: PRNGKeyArray, epoch: Int[Array, ""]) -> Int[Array, "Q L"]:
+    """Places of a window, which holds its rows in the order of drawing."""
+    return jnp.broadcast_to(jnp.arange(data.item.shape[1], dtype=jnp.int32), data.item.shape)
+
+
+def _both_rows(
+    static: Layout,
+    data: PairData,
+    place: Int[Array, "Q share"],
+    columns: dict[str, Array],
+    cell: Int[Array, "B"] | None,
+) -> tuple[Float[Array, "B G"], Float[Array, "B G"]]:
+    """The upper and the lower row of each pair."""
+    # Rows of a window were made on the host.
+    if "upper" in data.cells:
+        pick = jax.vmap(lambda rows, place: rows[place])
+        both = (pick(data.cells[name], place) for name in ("upper", "lower"))
+        upper, lower = (rows.reshape(-1, static.genes) for rows in both)
+        return upper, lower
+    upper = _rows(static, data, columns["upper"], columns["replicate"], cell)
+    # Controls that serve many pairs were made once and are looked up.
+    if "lower_row" in columns:
+        return upper, data.lower_rows[columns["lower_row"]]
+    return upper, _rows(static, data, columns["lower"], columns["replicate"], cell)
 
 
 def _extras(

@@ -20,6 +20,7 @@ from jaxpert.core.texts import read_text
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import column, shown
 from jaxpert.data.labels import CellNames, Labels, label_text, read_names, rules_of
+from jaxpert.data.mapped import select
 from jaxpert.tasks.translation.draws import PseudobulkGroups, control_of, find_pseudobulk_groups
 from jaxpert.tasks.translation.parts import (
     Names,
@@ -279,7 +280,7 @@ def _keep(dosed: _Dosed, keep: np.ndarray, annotated: Mapping[str, Sequence[str]
     obs = part.obs[keep].rename(columns={name: f"{name}_in_file" for name in MADE})
     obs = obs.assign(compound=compound, dose=dose, annotated_targets=number)
     # A matrix that stays whole is not copied, since counts are the large part of the data.
-    counts = part.counts if keep.all() else part.counts[keep]
+    counts = part.counts if keep.all() else select(part.counts, keep)
     batch = None if part.batch is None else part.batch[keep]
     kept = part._replace(counts=counts, obs=obs, line=part.line[keep], batch=batch)
     return _Dosed(kept, compound, dose)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core.types import Feed, InputError
 from jaxpert.data import shards
 from jaxpert.data.counts import row_blocks
+from jaxpert.data.mapped import is_mapped
 from jaxpert.data.shards import Deal
-from jaxpert.tasks.translation.batch import DIVIDED, Layout, PairData, draw_batch
+from jaxpert.data.windows import Source, windows_of
+from jaxpert.tasks.translation.batch import (
+    DIVIDED,
+    Layout,
+    PairData,
+    draw_batch,
+    window_order,
+)
 from jaxpert.tasks.translation.log_scale import log_values
 from jaxpert.tasks.translation.matrices import aligned
 from jaxpert.tasks.translation.prepare import Prepared
@@ -52,9 +61,11 @@ def make_feed(
         and draws are on every device.
       unit_scale: largest value per gene (`training_rows_per_gene_scale`): rows are divided by it.
       layout: "dense" keeps log values [cells, genes] in float32, "csr" only the counts, of which it
-        takes the logarithm and adds up in every step; "auto" takes dense while it fits
-        `memory_bytes` (by default half a GiB on CPU, a quarter of an accelerator's memory). On CPU
-        the counts of `load_lines` are used in place, without a copy.
+        takes the logarithm and adds up in every step, "stream" makes the rows of a few steps on the
+        host, ahead of them (equal but for rounding); "auto" takes dense while it fits
+        `memory_bytes` (by default half a GiB on CPU, a quarter of an accelerator's memory), and
+        stream for counts that are kept on disk. On CPU the counts of `load_lines` are used in
+        place, without a copy.
       cells: what another feed of the same data holds, to share it (see `make_feeds`).
 
     Raises InputError for a split without pairs, fewer training pairs than a batch, or a batch that
@@ -65,11 +76,52 @@ def make_feed(
     dealt = shards.deal(numbers, batch_size, devices, drop_last=training)
     _require_rows(prepared, split, len(numbers), batch_size)
     # Feeds of one data set share the cells, which are by far the largest part.
+    if _streams(prepared, layout):
+        placed = shards.place(_data(prepared, {}, dealt, unit_scale, split), DIVIDED, devices)
+        source = _rows_source(prepared, dealt, unit_scale)
+        ahead = windows_of(source, dealt, placed, shuffle=training, devices=devices)
+        batch = functools.partial(draw_batch, _static(prepared, dealt, {"dense": None}))
+        return Feed(placed, window_order, batch, dealt.steps, len(numbers), ahead)
     counts = cells or device_cells(prepared, layout, memory_bytes)
     data = shards.place(_data(prepared, counts, dealt, unit_scale, split), DIVIDED, devices)
     order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, training)
     batch = functools.partial(draw_batch, _static(prepared, dealt, counts))
     return Feed(data, order, batch, dealt.steps, len(numbers))
+
+
+def _streams(prepared: Prepared, layout: str) -> bool:
+    """Whether rows are made on the host, ahead of their steps."""
+    return layout == "stream" or layout == "auto" and is_mapped(prepared.dataset.counts)
+
+
+def _rows_source(prepared: Prepared, dealt: Deal, unit_scale: np.ndarray | None) -> Source:
+    """Rows of pairs by their numbers as in `PairData.item`."""
+    pairs, deep, genes = prepared.pairs, _deep(prepared), len(prepared.dataset.genes)
+    by_gene = 1.0 if unit_scale is None else np.asarray(unit_scale)
+
+    def made(pools: np.ndarray, item: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n G"]:
+        rows = np.empty((len(item), genes), np.float32)
+        for start in range(0, len(item), BLOCK):
+            some = item[start : start + BLOCK]
+            pair, place = (some // deep, some % deep) if deep else (some, None)
+            drawn = drawn_rows(prepared, pools[pair], pairs.replicate[pair], place)
+            rows[start : start + BLOCK] = drawn / by_gene
+        return rows
+
+    def cut(item: Int[np.ndarray, "*w"]) -> dict[str, Any]:
+        upper, lower = (made(pools, item.ravel()) for pools in (pairs.upper, pairs.lower))
+        shape = *item.shape, genes
+        cells = {"upper": upper.reshape(shape), "lower": lower.reshape(shape)}
+        return {"cells": cells, "item": item.astype(np.int32)}
+
+    def shapes(axes: tuple[int, ...]) -> dict[str, Any]:
+        rows = jax.ShapeDtypeStruct((*axes, genes), np.float32)
+        return {
+            "cells": {"upper": rows, "lower": rows},
+            "item": jax.ShapeDtypeStruct(axes, np.int32),
+        }
+
+    return Source(cut, shapes, 2 * 4 * genes * len(dealt.local) * dealt.share)
 
 
 def _require_rows(prepared: Prepared, split: str, rows: int, batch_size: int) -> None:
@@ -103,7 +155,7 @@ def make_feeds(
     if not len(prepared.pair_numbers("val")):
         return train, None
     # Over several devices arrays are laid out by the first feed, so they are made anew.
-    if devices == 1:
+    if devices == 1 and train.windows is None:
         settings["cells"] = train.data.cells
     return train, make_feed(prepared, "val", batch_size, devices, **settings)
 
@@ -174,7 +226,10 @@ def _data(
         columns[name] = getattr(pairs, name).astype(np.int32)
     if pairs.dose is not None:
         columns["dose"], columns["control_dose"] = pairs.dose.astype(np.float32).T
-    lower, lower_row = _lower_rows(prepared, split)
+    lower, lower_row = np.zeros((1, len(prepared.dataset.genes)), np.float32), None
+    # Windows bring their rows with them.
+    if cells:
+        lower, lower_row = _lower_rows(prepared, split)
     # Rows of controls are looked up where they fit, and made in every step where they do not.
     if lower_row is not None:
         columns["lower_row"] = lower_row

@@ -29,6 +29,12 @@ class DataKeys(LabelKeys):
     folder: str = setting(
         "", "folder of the public files; empty: $JAXPERT_DATA, else the user's cache folder"
     )
+    counts: str = setting(
+        "auto",
+        "where the counts of files are: memory, disk (files in data.folder that are mapped), or "
+        "auto (disk with train.layout=stream, or where they take over a quarter of the memory)",
+        choices=("auto", "memory", "disk"),
+    )
     layer: str = setting("", "layer with raw counts; empty: X")
     gene_names: str = setting(
         "", "column of the genes that names them, such as gene_name; empty: the file's own names"

@@ -126,6 +126,9 @@ def load_rows(
             "reference that is: set train.start to a finished run of this family, or "
             "data.combat_reference=largest"
         )
+    # Whoever does not want all cells on the device does not want them in memory either.
+    if keys.counts == "auto" and config.train.layout == "stream":
+        keys = replace(keys, counts="disk")
     # Cells are read before anything is drawn, so that wrong columns fail first.
     dataset, truth = read(keys)
     options: dict[str, Any] = {
@@ -163,6 +166,8 @@ def read(keys: DataKeys) -> tuple[Dataset, Any]:
         "normalised": keys.normalised,
         "gene_names": per_file(keys.gene_names, files) or None,
         "strip_versions": keys.strip_versions,
+        "counts": keys.counts,
+        "folder": keys.folder or None,
         # A model adds free columns of its own, so the data have none.
         "placeholders": 0,
     }

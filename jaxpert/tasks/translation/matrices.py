@@ -10,24 +10,27 @@ import numpy as np
 from jaxpert.core.types import InputError
 from jaxpert.data.counts import smallest_unsigned, value_blocks
 from jaxpert.data.files import Table
+from jaxpert.data.mapped import Store, select
 from jaxpert.data.read import labelled, load_counts
 
 ALIGNMENT = 64
 """Bytes; JAX on CPU uses arrays so aligned without copying them."""
 
 
-def read_matrix(table: Table, genes: tuple[str, ...], normalised: bool) -> Any:
+def read_matrix(
+    table: Table, genes: tuple[str, ...], normalised: bool, store: Store | None = None
+) -> Any:
     """The matrix of one source, its genes in the common order."""
     names = np.asarray(table.var.index, dtype=str)
     wanted = np.isin(names, genes)
     if normalised:
         counts = _read_values(table)[:, wanted]
     else:
-        counts = load_counts(table, None, wanted)
+        counts = load_counts(table, None, wanted, store)
     order = np.argsort(names[wanted])
     # Genes that are in order already are not moved, which would copy the matrix.
     if (order != np.arange(len(order))).any():
-        counts = counts[:, order]
+        counts = select(counts, columns=order)
     counts.sort_indices()
     return counts
 

@@ -14,7 +14,9 @@ from jaxtyping import Int
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.files import Table, opened, shown
 from jaxpert.data.identifiers import renamed
+from jaxpert.data.kept_counts import store_of
 from jaxpert.data.labels import Labels, text_labels
+from jaxpert.data.mapped import is_mapped, select, stacked
 from jaxpert.data.read import check_names, make_dataset
 from jaxpert.tasks.translation.columns import PLACEHOLDER, PLACEHOLDERS
 from jaxpert.tasks.translation.common_genes import common_genes
@@ -52,6 +54,10 @@ class SourceSettings:
     """Free batch columns behind the real ones, for lines that come later (`assign_columns`)."""
     name: str | None = None
     """Of the data set; None joins the names of the files."""
+    counts: str = "auto"
+    """Where the counts of files are to be, as for `data.read`; normalised values are in memory."""
+    folder: str | None = None
+    """Data folder, as for `data.read`."""
 
 
 class Part(NamedTuple):
@@ -102,7 +108,11 @@ def keep_in_parts(parts: list[Part], keep: np.ndarray | None) -> list[Part]:
         batch = None
         if part.batch is not None:
             batch = part.batch[rows]
-        chosen = {"counts": part.counts[rows], "obs": part.obs[rows], "line": part.line[rows]}
+        chosen = {
+            "counts": select(part.counts, rows),
+            "obs": part.obs[rows],
+            "line": part.line[rows],
+        }
         kept.append(part._replace(**chosen, batch=batch))
     return kept
 
@@ -133,7 +143,7 @@ def read_parts(
         genes = common_genes(tables)
         parts, lost = [], []
         for name, table, of_line, of_batch in zip(names, tables, lines, batches, strict=True):
-            parts.append(_part(table, name, genes, of_line, of_batch, s.normalised))
+            parts.append(_part(table, name, genes, of_line, of_batch, s))
             absent = len(table.var) - len(genes)
             if absent:
                 lost.append(f"{name} {absent}")
@@ -151,10 +161,10 @@ def _part(
     genes: tuple[str, ...],
     line: str | None,
     batch: str | None,
-    normalised: bool,
+    s: SourceSettings,
 ) -> Part:
     """One open source, read."""
-    counts = read_matrix(table, genes, normalised)
+    counts = read_matrix(table, genes, s.normalised, store_of(s.counts, s.folder))
     of_line = np.full(len(table.obs), name)
     if line is not None:
         near = get_close_matches(line, list(map(str, table.obs.columns)), n=1, cutoff=0.5)
@@ -194,7 +204,10 @@ def join(parts: list[Part], genes: tuple[str, ...], labels: Labels, s: SourceSet
         obs.index = pd.Index(file.astype(object) + "/" + obs.index.astype(str))
     title = s.name or "+".join(titles)
     strata_of_cells = (strata, stratum)
-    counts = stack([part.counts for part in parts])
+    matrices = [part.counts for part in parts]
+    # What is kept on disk is put together there.
+    mapped = any(map(is_mapped, matrices))
+    counts = stacked(matrices) if mapped else stack(matrices)
     return make_dataset(title, counts, obs, genes, labels, strata_of_cells, parts[0].var)
 
 

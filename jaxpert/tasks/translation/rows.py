@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxpert.core.types import SPLITS, Dataset, InputError, Spec
+from jaxpert.data.mapped import rows_of
 from jaxpert.data.spec import condition_cells, make_spec, treatment_cells
 from jaxpert.tasks.translation.combat import apply_affine
 from jaxpert.tasks.translation.log_scale import group_moments, log_values
@@ -73,7 +74,7 @@ def drawn_rows(
         cells = cells[np.arange(len(pool)), place][:, None]
     # A cell that is drawn several times is logged once.
     distinct, column = np.unique(cells, return_inverse=True)
-    counts = dataset.counts[distinct]
+    counts = rows_of(dataset.counts, distinct)
     values = log_values(prepared.scale, counts, distinct)
     logged = sparse.csr_matrix((values, counts.indices, counts.indptr), counts.shape)
     # The mean over drawn cells is a product with a sparse matrix of equal weights, so that each

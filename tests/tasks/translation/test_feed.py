@@ -11,7 +11,7 @@ from support import line_rows
 from support.line_rows import draw, numbers
 
 
-@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("layout", ["dense", "csr", "stream"])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -53,6 +53,18 @@ def test_controls_are_made_in_the_step_where_they_are_too_many_to_keep(prepared,
     feed = make_feed(prepared, "train", 8)
     assert "lower_row" not in feed.data.pairs
     np.testing.assert_allclose(draw(feed)[1].control, kept.control, rtol=1e-5, atol=1e-5)
+
+
+def test_streamed_rows_come_in_the_order_of_resident_ones(prepared):
+    for split in ("train", "val"):
+        dense, stream = (
+            draw(make_feed(prepared, split, 8, layout=layout, unit_scale=np.full(6, 2.0)))
+            for layout in ("dense", "stream")
+        )
+        assert list(numbers(stream)) == list(numbers(dense))
+        for left, right in zip(stream, dense, strict=True):
+            for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 24])

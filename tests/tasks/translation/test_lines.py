@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jaxpert.core.types import InputError
+from jaxpert.data.mapped import is_mapped
 from jaxpert.tasks.translation.columns import address_genes, assign_columns
 from jaxpert.tasks.translation.lines import load_lines
 from jaxpert.tasks.translation.prepare import prepare
@@ -33,6 +34,19 @@ def test_files_become_one_data_set_over_their_common_genes(pair):
     np.testing.assert_array_equal(np.asarray(data.conditions)[data.condition], text)
     notes = " ".join(data.notes)
     assert "adata1 1, adata2 1" in notes and "1 of 3 perturbations are not" in notes
+
+
+def test_files_on_disk_are_put_together_there(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxpert.data.mapped.ROWS", 7)
+    paths = [tmp_path / "first.h5ad", tmp_path / "two.h5ad"]
+    for adata, path in zip(pair, paths, strict=True):
+        # A copy, since writing makes categories of texts.
+        adata.copy().write_h5ad(path)
+    for sources in (paths, [paths[0], pair[1]]):
+        expected = load_lines(list(pair))
+        found = load_lines(sources, counts="disk", folder=str(tmp_path))
+        assert is_mapped(found.counts) and found.counts.dtype == expected.counts.dtype
+        np.testing.assert_array_equal(found.counts.toarray(), expected.counts.toarray())
 
 
 def test_lines_and_batches_are_integers_that_keep_their_names(pair):
