@@ -102,7 +102,12 @@ class TrainKeys:
     )
     save_seconds: float = setting(60.0, "seconds between checkpoints", at_least=0)
     devices: int = setting(0, "number of devices; 0: all", at_least=0, at_most=MOST)
-    layout: str = setting("auto", "cells on the device", choices=("auto", "dense", "csr", "stream"))
+    layout: str = setting(
+        "auto",
+        "cells on the device: dense, csr (nonzero counts alone), stream (brought from the host "
+        "ahead of their steps), or auto (the first of them that fits; stream for counts on disk)",
+        choices=("auto", "dense", "csr", "stream"),
+    )
     multi_process: bool = setting(
         False, "whether the job runs as several processes (jax.distributed)"
     )

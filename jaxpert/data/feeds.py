@@ -133,7 +133,12 @@ def _gene_type(genes: int) -> np.dtype:
 
 
 def check_counts(dataset: Dataset) -> int:
-    """The largest count; InputError where it is too large for a batch to hold."""
+    """The largest count, or of mapped counts what their type may hold; InputError where it is too
+    large for a batch to hold."""
+    kind = dataset.counts.dtype
+    # They were written in the smallest type, and looking at each of them reads the whole file.
+    if is_mapped(dataset.counts) and kind.kind == "u" and kind.itemsize <= 2:
+        return int(np.iinfo(kind).max)
     top = max(
         (int(block.data.max(initial=0)) for _, block in row_blocks(dataset.counts)), default=0
     )
