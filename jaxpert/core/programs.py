@@ -170,11 +170,11 @@ def _validation_in_windows(
 
 
 @functools.cache
-def compiler_options() -> dict[str, bool] | None:
+def compiler_options() -> dict[str, bool | str] | None:
     """Options that programs of this machine are compiled with; None for the compiler's own."""
     if jax.default_backend() != "cpu":
         return None
-    options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+    options: dict[str, bool | str] = {"xla_cpu_copy_insertion_use_region_analysis": True}
     try:
         # Another version of XLA may not know the option, and would refuse every program.
         jax.jit(jnp.negative).lower(np.float32(0)).compile(compiler_options=options)
