@@ -6,16 +6,20 @@ PYTEST_WORKERS ?= 2
 SECONDS ?= 3600
 SEED ?= 0
 
-.PHONY: demo test quick lint docs notebooks bench errors campaign clean
+.PHONY: demo test thorough quick lint docs notebooks bench errors campaign clean
 
 demo: .venv/.ready
 	$(BIN)/python experiments/main.py --config=configs/cradle_norman.py:demo --workdir=runs/demo
 
 test: .venv/.ready
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not thorough'
+
+# every test, which is what continuous integration runs
+thorough: .venv/.ready
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 
 quick: .venv/.ready
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not parity and not slow'
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m 'not parity and not slow and not thorough'
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

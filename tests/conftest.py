@@ -15,7 +15,7 @@ import os
 import numpy as np
 import pytest
 
-from support import error_sites
+from support import error_sites, thorough
 from support.compiler import emitter
 from support.paths import ROOT, SHARED
 
@@ -40,6 +40,19 @@ if os.environ.get(error_sites.FOLDER):
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [recording, os.environ.get("PYTHONPATH", "")])
     )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark what `make test` leaves out."""
+    names = [item.nodeid.removeprefix("tests/") for item in items]
+    for name, item in zip(names, items, strict=True):
+        if thorough.is_thorough(name):
+            item.add_marker(pytest.mark.thorough)
+    whole = config.args == config.getini("testpaths")
+    if whole and (missing := thorough.unmatched(names)):
+        raise pytest.UsageError(
+            f"no test is named by {', '.join(missing)}: see support/thorough.py"
+        )
 
 
 @pytest.fixture

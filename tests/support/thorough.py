@@ -1,0 +1,72 @@
+"""Tests that `make thorough` runs and `make test` leaves out: each shows on one more case, or at
+greater length, what another test shows in short. Continuous integration runs them all.
+
+Patterns are those of `fnmatch` over the names of tests, without the folder `tests/`.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+PATTERNS = (
+    # Whole runs of further settings; one run of each family stays.
+    "app/test_families.py::*cradle_baselines*",
+    "app/test_families.py::*two_seeds*",
+    "app/test_families.py::*cycseq_dose*",
+    "models/cycseq/test_doses.py::*",
+    "app/test_base.py::test_a_run_*",
+    "app/test_base.py::test_a_reopened_run_*",
+    "app/test_base.py::test_the_commands_*",
+    "tasks/screen/test_ensemble.py::test_the_run_*",
+    "tasks/screen/test_ensemble.py::test_how_far_*",
+    "tasks/screen/test_ensemble.py::test_predict_*",
+    "tasks/screen/test_ensemble.py::test_seeds_of_*",
+    "tasks/screen/test_ensemble.py::test_a_notebook_*",
+    "tasks/screen/test_interval_runs.py::*gears_norman*",
+    "tasks/screen/test_interval_runs.py::*baselines*",
+    "models/set_gp/test_model.py::test_a_run_says_how_sure_it_is",
+    "models/set_gp/test_pairs.py::test_a_run_*",
+    "models/set_gp/test_splits.py::*",
+    "models/gears/test_runs.py::test_an_empty_validation_split_*",
+    "models/gears/test_runs.py::test_the_validation_score_*",
+    "models/cycseq/test_runs.py::test_fine_tuning_*",
+    "models/cycseq/test_runs.py::test_an_interrupted_run_*",
+    "models/baselines/test_model.py::test_a_run_scores_as_its_namesake_*",
+    "models/*/test_translation.py::*",
+    "app/test_figures_fail.py::*",
+    "app/test_sidebyside.py::test_values_and_differences_*",
+    "app/test_sidebyside.py::test_a_run_beside_*",
+    "app/test_score.py::test_command_leaves_*",
+    # Trainings until a planted truth is found, and many tries of chance.
+    "models/*/test_residual.py::test_what_is_left_over_the_base_is_learned",
+    "evaluation/test_false_claims.py::*",
+    # Figures of the papers, and embeddings.
+    "models/cradle/paper/test_figures.py::*",
+    "models/gears/paper/test_figures.py::*",
+    "report/test_plots.py::test_umap_*",
+    # Damaged files, kills and full disks at random.
+    "robustness/*",
+    # Against other libraries, which are slow.
+    "data/test_quality.py::test_planted_doublets_are_called[[]scanpy]",
+    "data/test_variable_genes.py::test_they_are_those_of_scanpy",
+    "evaluation/schools/test_celleval.py::test_every_metric_agrees",
+    "tasks/screen/test_cell_eval.py::test_cell_eval_itself_*",
+    "test_benchmarks.py::*",
+    # Half the digits of what is compared in float64.
+    "parity/*float32*",
+    # Further options and models of one mechanism.
+    "models/*/test_model.py::test_options_train_and_differ*",
+    "models/cradle/test_residual.py::test_a_base_without_effects_*[[]s*",
+    "models/cradle/test_residual.py::test_a_base_without_effects_*[[]c[!r]*",
+    "core/test_fit.py::test_seeds_at_once_are_single_runs*",
+)
+
+
+def unmatched(names: list[str]) -> list[str]:
+    """Patterns that none of these names fit."""
+    return [p for p in PATTERNS if not any(fnmatchcase(name, p) for name in names)]
+
+
+def is_thorough(name: str) -> bool:
+    """Whether a pattern fits the name of a test."""
+    return any(fnmatchcase(name, pattern) for pattern in PATTERNS)
