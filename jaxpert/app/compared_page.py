@@ -46,9 +46,9 @@ def _dots(rows: Sequence[Compared], entries: Sequence[str], sign: int) -> list[d
     """Rows of a chart, the best first."""
     base = next((row.value for row in rows if row.entry == entries[0]), math.nan)
     shown = []
-    for row in sorted(rows, key=lambda row: -sign * row.value):
-        if not finite(row.value):
-            continue
+    # What has no value has no place in an order, and would spoil that of the others.
+    known = [row for row in rows if finite(row.value)]
+    for row in sorted(known, key=lambda row: -sign * row.value):
         of_entry = row.entry in entries
         name = row.entry if of_entry else label(row.entry)
         line = {"name": name, "value": row.value, "kind": "entry" if of_entry else "baseline"}

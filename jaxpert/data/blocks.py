@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpert.core.stages import track
 from jaxpert.core.types import Batch, Dataset, PyTree
 from jaxpert.data.mapped import rows_of
 
@@ -21,7 +22,8 @@ def in_blocks(
     compiled program.
     """
     answers = []
-    for number, start in enumerate(range(0, len(rows), batch_size)):
+    starts = range(0, len(rows), batch_size)
+    for number, start in enumerate(track(starts, "asking the model about cells")):
         # np.resize repeats cells of the block, so padding is real and nothing is undefined.
         block = np.resize(rows[start : start + batch_size], batch_size)
         answer = function(number, make_batch(dataset, block))

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxpert.core import caches, interrupts
+from jaxpert.core.stages import track
 from jaxpert.data.mapped import rows_of
 
 METHODS = ("scrublet", "scanpy", "none")
@@ -51,7 +52,7 @@ def call_doublets(
     call = {"scrublet": _by_package, "scanpy": _by_scanpy}[method]
     remarks: Counter[str] = Counter()
     parts = _groups(counts.shape[0], group, seed)
-    for rows in parts:
+    for rows in track(parts, "calling doublets"):
         calls, remark = None, "too few cells"
         if len(rows) >= FEWEST_CELLS:
             calls, remark = _quietly(call, rows_of(counts, rows), seed)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxpert.core.stages import track
 from jaxpert.core.types import InputError
 
 BLOCK_ENTRIES = 4_000_000
@@ -212,7 +213,8 @@ def _check_pointers(labelled: Labelled, indptr, rows: int, values: int, indices:
 
 def _sparse_blocks(stored: Stored) -> Iterator[Block]:
     bounds = block_bounds(stored.indptr, BLOCK_ENTRIES)
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    parts = list(zip(bounds[:-1], bounds[1:], strict=True))
+    for start, stop in track(parts, f"reading {stored.of.source}"):
         part = slice(int(stored.indptr[start]), int(stored.indptr[stop]))
         minor = _take(stored.of, stored.indices, part)
         # Before the cast, in which an index beyond 32 bits would become another one.
@@ -229,7 +231,7 @@ def _sparse_blocks(stored: Stored) -> Iterator[Block]:
 def _dense_blocks(stored: Stored) -> Iterator[Block]:
     rows, width = stored.shape
     step = max(1, BLOCK_ENTRIES // max(width, 1))
-    for start in range(0, rows, step):
+    for start in track(range(0, rows, step), f"reading {stored.of.source}"):
         stop = min(start + step, rows)
         values = _take(stored.of, stored.data, slice(start, stop))
         if values.shape != (stop - start, width):

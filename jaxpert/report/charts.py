@@ -104,18 +104,20 @@ def _format(field: str) -> Spec:
     return {"type": "quantitative", "format": ".3f"}
 
 
-def pairs(points: Values, x: str, y: str, told: Mapping[str, str]) -> Spec:
-    """Points (`x`, `y`, `held`) with the line where both are equal; held-out ones are filled."""
+def pairs(points: Values, x: str, y: str, told: Mapping[str, str], *, equal: bool = True) -> Spec:
+    """Points (`x`, `y`, `held`) with the line where both are equal; held-out ones are filled.
+    Without `equal`, of two quantities that cannot be compared, there is no line."""
     ends = [value for point in points for value in (point["x"], point["y"])] or [0, 1]
     low, high = min(ends), max(ends)
     pad = 0.05 * (high - low) or 0.1
     scale = {"domain": [low - pad, high + pad], "nice": False}
     across, up = _axes(x, y)
-    across["scale"] = up["scale"] = scale
+    if equal:
+        across["scale"] = up["scale"] = scale
     line = [{"x": low - pad, "y": low - pad}, {"x": high + pad, "y": high + pad}]
     layers: list[Spec] = [
         {
-            "data": {"values": line},
+            "data": {"values": line if equal else []},
             "mark": {"type": "line", "style": "guide", "strokeDash": [5, 4]},
             "encoding": {"x": across, "y": up},
         }

@@ -36,11 +36,13 @@ def each_chart(each: Each) -> Chart | None:
         return None
     told = {"name": "perturbation", "split": "split", "y": "this model", "x": "beside"}
     told |= {"size": "effect size", "cells": "cells"}
-    held = "Filled dots were kept away from training, hollow ones trained on."
+    held = ""
+    if any(point["split"] != "unknown" for point in points):
+        held = "Filled dots were kept away from training, hollow ones trained on."
     if rival is None:
-        title = "Match of every perturbation"
+        title = "Match of every perturbation, by the size of its effect"
         told["x"] = "effect size"
-        spec = charts.pairs(points, "effect size", "match of this model", told)
+        spec = charts.pairs(points, "effect size (log2)", "match", told, equal=False)
         return charts.chart("each", title, held, spec)
     title = "Every perturbation, this model beside the best baseline"
     caption = (

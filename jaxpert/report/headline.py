@@ -72,7 +72,7 @@ def headline(metrics: Mapping[str, Any]) -> Headline:
 def _verdict(metrics: Mapping[str, Any], subset: str) -> tuple[str, str, str]:
     """Light, word and sentence."""
     size = metrics["perturbations"][subset]
-    where = _where(size, subset_words(metrics, subset))
+    where = in_number(size, subset_words(metrics, subset))
     if not metrics.get("baselines"):
         told = f"{_upper(where)}, and no baseline stands beside the model."
         return "unknown", "nothing to compare with", told
@@ -193,13 +193,13 @@ def _scores(count: int) -> str:
     return f"{count} main score" + ("" if count == 1 else "s")
 
 
-def _where(size: int, words: str) -> str:
-    """How many perturbations of which kind, such as "10 perturbations never trained"."""
-    noun = "perturbations "
+def in_number(size: int, words: str) -> str:
+    """How many perturbations of a subset, such as "10 perturbations never trained"."""
+    noun = "perturbations"
     if words == "test cells":
         return f"test cells of {_plural(size)}"
-    if words.startswith(noun):
-        return f"{_plural(size)} {words.removeprefix(noun)}"
+    if words.startswith((noun, f"all {noun}")):
+        return words.replace(noun, _plural(size), 1)
     return f"{_plural(size)} ({words})"
 
 

@@ -117,7 +117,8 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("value", "heading", "label", "pretty", "aligned", "sentences"):
+    named = ("value", "heading", "label", "pretty", "aligned", "sentences", "true_minus")
+    for name in named:
         page.filters[name] = getattr(numbers, name)
     page.tests |= {"scalar": numbers.is_scalar, "table": numbers.is_table, "long": numbers.is_long}
     page.tests["many"] = numbers.is_many

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxpert.core.stages import track
 from jaxpert.simulate.cells import ARTIFACT_DEPTH
 from jaxpert.simulate.truth import ARTIFACTS, Truth, cell_latent, cell_rates
 
@@ -141,7 +142,9 @@ def _blocks(truth: Truth, first: int, last: int, workers: int | None) -> Iterato
     computes."""
     # Threads share nothing that they write: each block has a stream and arrays of its own.
     with ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 4)) as pool:
-        yield from pool.map(lambda block: block_counts(truth, block), range(first, last))
+        drawn = pool.map(lambda block: block_counts(truth, block), range(first, last))
+        for _ in track(range(first, last), "simulating cells"):
+            yield next(drawn)
 
 
 def _gather(blocks: Iterator[Any], n_cells: int, n_genes: int) -> Any:

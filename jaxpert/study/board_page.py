@@ -12,6 +12,7 @@ from jaxpert.report import charts
 from jaxpert.report.charts import Chart
 from jaxpert.report.drawn import NARROW
 from jaxpert.report.glance import TOO_FEW, Glance
+from jaxpert.report.headline import in_number
 from jaxpert.report.numbers import finite, fixed, label
 from jaxpert.study.standing import ORDER, Place, Standing
 
@@ -20,7 +21,7 @@ MOST_NAMED = 3
 
 def glance(of: Standing) -> Glance:
     """Whether any model is better than every baseline by a main score, and worse by none."""
-    where = f"On {of.perturbations} perturbations ({of.words})"
+    where = f"On {in_number(of.perturbations, of.words)}"
     if of.perturbations < FEWEST_FOR_INTERVAL:
         told = f"{where} nothing can be said: {FEWEST_FOR_INTERVAL} are needed. {_first(of)}"
         return Glance("unknown", TOO_FEW, told)

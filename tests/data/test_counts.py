@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from jaxpert import data
+from jaxpert.core import stages, verbosity
 from jaxpert.core.types import InputError
 from jaxpert.data import stored
 from jaxpert.data.files import opened
@@ -114,3 +115,18 @@ def test_forms_that_are_no_matrix_of_counts(screen, labels):
     for expected, matrix in others.items():
         with opened(adata) as table, pytest.raises(InputError, match=expected):
             load_counts(table._replace(matrix=matrix))
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+def test_reading_says_how_far_it_is(screen, labels, form, monkeypatch, capsys):
+    monkeypatch.setattr(stages, "EVERY", 0.0)
+    adata = screen(labels)
+    matrix = adata.X.toarray() if form == "dense" else sparse.csr_matrix(adata.X)
+    with opened(adata) as table:
+        load_counts(table._replace(matrix=matrix, source="mine.h5ad"))
+        told = capsys.readouterr().err.splitlines()
+        assert len(told) > 1 and told[0].startswith("reading mine.h5ad: 1 of ")
+        token = verbosity.LEVEL.set(verbosity.QUIET)
+        load_counts(table._replace(matrix=matrix))
+        verbosity.LEVEL.reset(token)
+        assert capsys.readouterr().err == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from jaxpert import data
 from jaxpert.core.family import Results
 from jaxpert.core.fit import Fitted
+from jaxpert.core.stages import track
 from jaxpert.core.streams import Stream
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.data.labels_asked import conditions_asked, known_names, listed
@@ -38,26 +39,27 @@ def draw(
     """All figures of a run (`Task.draw`)."""
     shown, keys = results.shown, config.evaluation
     dataset, fitted = shown.problem.dataset, shown.fitted
-    missing: Missing = {}
-
-    def attempted(figure: str, work: Callable[..., Any], *arguments: Any) -> None:
-        attempt(missing, figure, work, folder / figure, *arguments)
-
+    chosen = shown_conditions(shown.measured, keys.shown)
+    jobs: list[tuple[Any, ...]] = []
     # What is computed in one step has no course of training.
     if len({row.get("step") for row in log_rows}) > 1:
-        attempted("loss_curves.png", _draw_losses, log_rows)
-    attempted("baselines.png", _draw_bars, shown.metrics)
-    attempted("ate_scatter.png", draw_effects, shown.measured, shown.prediction, shown.metrics)
-    chosen = shown_conditions(shown.measured, keys.shown)
-    attempted("effects.png", draw_panels, shown.measured, shown.prediction, chosen)
+        jobs.append(("loss_curves.png", _draw_losses, log_rows))
+    jobs.append(("baselines.png", _draw_bars, shown.metrics))
+    effects = shown.measured, shown.prediction
+    jobs.append(("ate_scatter.png", draw_effects, *effects, shown.metrics))
+    jobs.append(("effects.png", draw_panels, *effects, chosen))
     # Quality metrics are made of counts, and a model of means has no cells to show.
     if fitted.model.scale == "counts" and fitted.model.stochastic:
-        attempted("quality_violins.png", draw_quality, fitted, dataset, chosen, config.seed)
-    attempted("latent_umap.png", draw_latent, fitted, dataset, keys.umap_cells, config.seed)
+        jobs.append(("quality_violins.png", draw_quality, fitted, dataset, chosen, config.seed))
+    cells = keys.umap_cells, config.seed
+    jobs.append(("latent_umap.png", draw_latent, fitted, dataset, *cells))
     if "coverage" in shown.metrics:
-        attempted("reliability.png", _draw_reliability, shown.metrics["coverage"])
+        jobs.append(("reliability.png", _draw_reliability, shown.metrics["coverage"]))
     if shown.recovered is not None:
-        attempted("recovery.png", _draw_recovery, shown.recovered, dataset)
+        jobs.append(("recovery.png", _draw_recovery, shown.recovered, dataset))
+    missing: Missing = {}
+    for figure, work, *arguments in track(jobs, "drawing figures"):
+        attempt(missing, figure, work, folder / figure, *arguments)
     return missing
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxpert import data
+from jaxpert.core import stages
 from jaxpert.core.family import Family, Problem
 from jaxpert.core.ranges import brief, number
 from jaxpert.core.types import SPLITS, Dataset, InputError
@@ -254,6 +255,12 @@ def label(quality: QualityKeys, dataset: Dataset) -> Dataset:
             f"quality.multiplier is {quality.multiplier} and {dataset.name!r} is a table of "
             "effects, expected 0, since it has no cells: set quality.multiplier=0"
         )
+    # Of thousands of cells the longest part of reading, so that it is announced.
+    with stages.stage(f"labelling the quality of {len(dataset.cells):,} cells"):
+        return _labelled(quality, dataset)
+
+
+def _labelled(quality: QualityKeys, dataset: Dataset) -> Dataset:
     return data.add_quality(
         dataset,
         multiplier=quality.multiplier,

@@ -15,6 +15,7 @@ from jaxpert.core.types import Dataset, InputError
 from jaxpert.evaluation import compare, mixing, pseudobulk
 from jaxpert.models.cradle.paper import plots
 from jaxpert.models.cradle.paper.plots import View, score_note
+from jaxpert.report.numbers import heading
 from jaxpert.report.plots import ate_scatter, umap_embedding
 from jaxpert.tasks.screen import predict
 
@@ -26,7 +27,7 @@ def draw_effects(folder: Path, name: str, runs: Sequence[Run]) -> None:
     for run in runs:
         dataset = run.finished.problem.dataset
         subset, rows, measured = hardest_effects(dataset)
-        label = f"{run.label}\n{subset}\n"
+        label = f"{run.label}\n{heading(subset)}"
         observed.append(measured[rows])
         predicted.append(predicted_effects(run)[rows])
         # Every point is one condition and gene; the label says which panel it is of.

@@ -326,7 +326,9 @@ def _one_legend(figure: Any, axes: Any) -> None:
         # Any panel of the row would do: their colours are the same.
         old = row[0].get_legend()
         names = _names_of(old)
-        figure.legend(old.legend_handles, names, loc=place, ncols=min(len(names), 4))
+        # A legend wider than the figure would be cut off: names take about half their number.
+        columns = 2 if len(axes[0]) == 1 else 4
+        figure.legend(old.legend_handles, names, loc=place, ncols=min(len(names), columns))
         for axis in row:
             axis.get_legend().remove()
 

@@ -132,7 +132,9 @@ def draw_rows(evaluated: Evaluated, scores: Mapping[str, Any], stem: str) -> Non
                 group = f"{direction} all"
             notes[name] = f"R² {model[group]['r2']:.3f}\nno change {no_change[group]['r2']:.3f}"
         path = Path(f"{stem}2_{direction}.png")
-        plots.rows_against_targets(predicted, measured, path, notes, "log2 expression")
+        plots.rows_against_targets(
+            predicted, measured, path, notes, f"log2 expression, {DIRECTIONS[direction]}"
+        )
 
 
 def draw_triangle(evaluated: Evaluated, highlighted: Sequence[str], path: Path) -> None:
@@ -177,7 +179,7 @@ def draw_changes(prepared: Prepared, stored: Mapping[str, np.ndarray], path: Pat
             of_line = {}
             for name in names:
                 of_line[name] = stored[f"{direction}|{name}|all|change_r"][line == i]
-            scores[f"{direction}, {lines[i]}"] = of_line
+            scores[f"{DIRECTIONS[direction]}, {lines[i]}"] = of_line
     plots.change_panels(scores, path, baselines=SIMPLE)
 
 

@@ -28,6 +28,7 @@ from jaxpert.report.plots.style import (
     grid_shape,
     number,
     panels,
+    words,
 )
 
 METHODS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
@@ -151,7 +152,7 @@ def triangular_validation(
                 marked[name] = np.asarray(names[direction]) == name
             _corner_panel(axes[0], start, target, low, marked)
             axes[0].set(xlabel="R² of output and input", ylabel="R² of output and target")
-            axes[0].set_title(f"{direction}: nearer to the target")
+            axes[0].set_title(f"{direction}:\nnearer to the target")
             _corner_panel(axes[1], copy, target, low, marked)
             axes[1].set(xlabel="R² of input and target", ylabel="R² of output and target")
             axes[1].set_title("better than copying")
@@ -228,7 +229,11 @@ def change_panels(
                 _strip(axis, place, np.asarray(of.get(method, ())), colours[method])
             axis.set_title(line)
             axis.set_xticks(
-                range(len(methods)), methods, rotation=35, ha="right", rotation_mode="anchor"
+                range(len(methods)),
+                list(map(words, methods)),
+                rotation=35,
+                ha="right",
+                rotation_mode="anchor",
             )
             axis.set_xlim(-0.6, len(methods) - 0.4)
             axis.tick_params(axis="x", length=0)

@@ -75,7 +75,7 @@ def normalised_errors(
     if len(groups) > BARS_ABREAST:
         rows, columns = grid_shape(len(groups))
     width = max(1.4 + 0.32 * len(scores), 2.6)
-    with canvas(path, width * columns + 0.6, 3.5 * rows + 0.9) as figure:
+    with canvas(path, width * columns + 0.6, 4.6 * rows + 0.9) as figure:
         axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
         for axis in axes[len(groups) :]:
             axis.remove()
@@ -83,17 +83,15 @@ def normalised_errors(
         for axis, group in zip(axes, groups, strict=False):
             values = {name: of.get(group, np.nan) for name, of in scores.items()}
             printed = {name: of[group] for name, of in marks.items() if group in of}
-            handles |= _bars(axis, values, baselines)
+            _bars(axis, values, baselines)
             handles |= _marks(axis, printed, len(scores))
             axis.axhline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
             axis.set_title(GROUPS.get(group, words(group)))
         figure.supylabel(label, fontsize=10)
-        figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside upper center",
-            ncols=min(len(handles), 4),
-        )
+        if handles:
+            columns = min(len(handles), 4)
+            marked = list(handles.values()), list(handles)
+            figure.legend(*marked, loc="outside upper center", ncols=columns)
     return Path(path)
 
 
@@ -108,9 +106,9 @@ def _of_groups(
     return marks
 
 
-def _bars(axis: Any, values: Mapping[str, float], baselines: Sequence[str]) -> dict[str, Any]:
-    """One bar per method, its value above; an absent score is written out."""
-    handles, runs, others = {}, cycle(METHODS), cycle(BASELINES)
+def _bars(axis: Any, values: Mapping[str, float], baselines: Sequence[str]) -> None:
+    """One bar per method, its name below and its value above; an absent score is written out."""
+    runs, others = cycle(METHODS), cycle(BASELINES)
     for place, (name, value) in enumerate(values.items()):
         # Runs and baselines have colours of their own, dealt in order.
         colours = others if name in baselines else runs
@@ -118,8 +116,7 @@ def _bars(axis: Any, values: Mapping[str, float], baselines: Sequence[str]) -> d
         # An absent bar has height 0 and says so in words.
         if not np.isfinite(value):
             height, text, rotation = 0, "not scored", 90
-        bar = axis.bar(place, height, width=0.78, color=next(colours), zorder=2)
-        handles[words(name)] = bar
+        axis.bar(place, height, width=0.78, color=next(colours), zorder=2)
         axis.annotate(
             text,
             (place, height),
@@ -130,9 +127,11 @@ def _bars(axis: Any, values: Mapping[str, float], baselines: Sequence[str]) -> d
             fontsize=8,
             rotation=rotation,
         )
-    axis.set(xticks=[], xlim=(-0.6, len(values) - 0.4))
+    # Names stand below the bars: greys of a legend cannot be told apart.
+    axis.set_xticks(range(len(values)), list(map(words, values)), rotation=90, fontsize=8)
+    axis.tick_params(axis="x", length=0)
+    axis.set_xlim(-0.6, len(values) - 0.4)
     axis.margins(y=0.12)
-    return handles
 
 
 def _marks(axis: Any, values: Mapping[str, float], count: int) -> dict[str, Any]:

@@ -43,7 +43,7 @@ SPACE = ("mag", "corr_fit", "dcor", "eq_contr")
 CENTRE = {"mag": 1.0}
 """Scores with a middle that means "nothing special"; the others run from their least to their
 largest value."""
-MOST_NAMES, MOST_LABELS = 120, 12
+MOST_NAMES, MOST_LABELS = 120, 8
 UNMEASURED = "#eeeeee"
 
 
@@ -189,7 +189,7 @@ def non_additive(
             shown = [genes[int(g)] for g in top]
             _gene_panel(axis, total, observed[row, top], guess, shown)
             axis.set_title(names[row])
-        figure.supxlabel("effect (difference from control)", fontsize=10)
+        figure.supxlabel("effect (difference from control, ln(1 + 1e4 x / sum x))", fontsize=10)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return Path(path)
@@ -330,7 +330,7 @@ def _is_covered(place: np.ndarray, named: Sequence[np.ndarray]) -> bool:
     low."""
     for other in named:
         apart, above = np.abs(place - other)
-        if apart <= 1.7 and above <= 0.35:
+        if apart <= 3.0 and above <= 0.4:
             return True
     return False
 
