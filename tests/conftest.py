@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from support import error_sites, thorough
-from support.compiler import emitter
+from support.compiler import quick_flags
 from support.paths import ROOT, SHARED
 
 CACHE = ROOT / ".cache/jax"
@@ -26,7 +26,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 # Threads of OpenMP spin while they wait: two workers on two cores took 13 s for a t-SNE, not 0.7.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(50_000, 20, 50)
-for flag in (emitter(), "--xla_force_host_platform_device_count=8"):
+for flag in (*quick_flags(), "--xla_force_host_platform_device_count=8"):
     if flag.split("=")[0] not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 

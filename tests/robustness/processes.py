@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from support.compiler import emitter
+from support.compiler import quick_flags
 from support.paths import ROOT
 
 IMPORTED = (
@@ -82,7 +82,7 @@ def prepare() -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Most of a reference is compiling; bits are compared between programs compiled alike alone.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-    os.environ.setdefault("XLA_FLAGS", emitter())
+    os.environ.setdefault("XLA_FLAGS", " ".join(quick_flags()))
     for name in IMPORTED:
         importlib.import_module(name)
     families = importlib.import_module("jaxpert.app.families")
