@@ -47,7 +47,11 @@ def measure(dataset: Dataset, truth: Any = None) -> Measured:
     training = training_of(dataset)
     made = baselines.make(training)
     # Each baseline predicts a control of its own, from which its effects are taken.
-    effects = {name: of.means - of.means[dataset.control] for name, of in made.baselines.items()}
+    effects = {}
+    for name in tuple(made.baselines):
+        # One leaves as the next comes: all of them twice fill the memory in large screens.
+        means = made.baselines.pop(name).means
+        effects[name] = means - means[dataset.control]
     # Variances tell what the noise of the cells allows (docs/evaluation.md, "Ceiling").
     whole = pseudobulk.observed_means(dataset, variance=True)
     tested = _tested(dataset, training)
