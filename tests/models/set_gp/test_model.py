@@ -49,9 +49,6 @@ def settings(effects):
 def test_a_run_says_how_sure_it_is(work):
     made = anndata.read_h5ad(work / "predictions.h5ad")
     assert (made.layers["effect_sd"][1:] > 0).all() and (made.layers["effect_sd"][0] == 0).all()
-    # A gene that no cell has a count of is not known to the last digit.
-    least = 0.009 * np.sqrt((made.layers["effect_sd"][1:] ** 2).mean(1))
-    assert (made.layers["effect_sd"][1:].min(1) >= least).all()
     assert (made.layers["measured_sd"] >= 0).all()
     assert {"width_50", "width_90", "rests_on", "support"} <= set(made.obs)
     metrics = json.loads((work / "metrics.json").read_text())
