@@ -54,6 +54,22 @@ def release(counts: Any) -> None:
             release_map(array)
 
 
+def expect(counts: Any, rows: Int[np.ndarray, "n"]) -> None:
+    """Ask the system to read these rows of mapped counts, which are to be looked at next."""
+    for part in PARTS:
+        array = _mapped(getattr(counts, part))
+        mapped: Any = None if array is None else array.base
+        if array is None or not hasattr(mapped, "madvise"):
+            continue
+        # From the start of a page, as the system asks for.
+        begin = counts.indptr[rows] * array.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+        length = counts.indptr[rows + 1] * array.itemsize - begin
+        # Many at a time: one page after the other would wait for the disk, four times as long.
+        for at, size in zip(begin.tolist(), length.tolist(), strict=True):
+            if size:
+                mapped.madvise(mmap.MADV_WILLNEED, at, size)
+
+
 def dense_rows(
     counts: Any, rows: Int[np.ndarray, "*n"], dtype: np.dtype
 ) -> Shaped[np.ndarray, "*n G"]:
@@ -62,6 +78,7 @@ def dense_rows(
     dense = np.empty((len(flat), counts.shape[1]), dtype)
     # In the order of the file, so that a disk is read in one direction.
     order = np.argsort(flat, kind="stable")
+    expect(counts, flat[order])
     for start in range(0, len(flat), ROWS):
         some = order[start : start + ROWS]
         dense[some] = rows_of(counts, flat[some]).astype(dtype, copy=False).toarray()
