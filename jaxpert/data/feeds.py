@@ -81,6 +81,9 @@ def make_feed(
         dtype = np.min_scalar_type(check_counts(dataset))
     kind = _layout(dataset, dealt, dtype, layout, memory_bytes, devices)
     held = dealt.rows[dealt.local]
+    counts, width = {}, 0
+    if kind != "stream":
+        counts, width = (_dense if kind == "dense" else _compressed)(dataset.counts, held, dtype)
     if pairs is None:
         pool = _control_pool(dataset, rows, control_cells, dtype)
     elif kind == "stream":
@@ -96,7 +99,6 @@ def make_feed(
         ahead = windows_of(source, dealt, placed, shuffle=shuffle, devices=devices)
         batch = functools.partial(draw_batch, static)
         return Feed(placed, window_order, batch, dealt.steps, len(rows), ahead)
-    counts, width = (_dense if kind == "dense" else _compressed)(dataset.counts, held, dtype)
     columns = {name: column[held] for name, column in _columns(dataset).items()}
     cells = shared._replace(counts=counts, **columns)
     # Only static numbers are bound: data closed over by jit would become a constant.
@@ -139,9 +141,11 @@ def check_counts(dataset: Dataset) -> int:
     # They were written in the smallest type, and looking at each of them reads the whole file.
     if is_mapped(dataset.counts) and kind.kind == "u" and kind.itemsize <= 2:
         return int(np.iinfo(kind).max)
-    top = max(
-        (int(block.data.max(initial=0)) for _, block in row_blocks(dataset.counts)), default=0
-    )
+    if is_mapped(dataset.counts):
+        largest = (int(block.data.max(initial=0)) for _, block in row_blocks(dataset.counts))
+        top = max(largest, default=0)
+    else:
+        top = int(dataset.counts.data.max(initial=0))
     # Batches are float32, where whole numbers above 2^24 are rounded.
     if top > EXACT_FLOAT32:
         raise InputError(
