@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -42,15 +43,19 @@ class Compiler(NamedTuple):
     seeds: int | None
     """How many, where the state has an axis of seeds."""
 
-    def __call__(
+    def __call__(self, function: Callable, *arguments: Any, **how: Any) -> Callable:
+        """The program for arguments of these shapes; `how` as in `later`."""
+        return self.later(function, *arguments, **how)()
+
+    def later(
         self,
         function: Callable,
         *arguments: Any,
         axes: tuple[Any, ...] = (0, None),
         donated: tuple[int, ...] = (0,),
         out: Any = (0, None),
-    ) -> Callable:
-        """The program for arguments of these shapes.
+    ) -> Callable[[], Callable]:
+        """What compiles the program for arguments of these shapes, which is traced already.
 
         Args:
             axes: of the seeds in each argument, as `jax.vmap` takes them.
@@ -65,8 +70,9 @@ class Compiler(NamedTuple):
         # Over several processes pmap lowers for global shapes but is called with local ones: it
         # compiles when called.
         if jax.process_count() > 1:
-            return mapped
-        return mapped.lower(*arguments).compile(compiler_options=compiler_options())
+            return lambda: mapped
+        lowered = mapped.lower(*arguments)
+        return lambda: lowered.compile(compiler_options=compiler_options())
 
 
 def compile_programs(
@@ -77,8 +83,8 @@ def compile_programs(
     live: TrainState,
     key: Key[Array, "*k"],
 ) -> Programs:
-    """Compile what the run needs before its clock starts: a program per length of stretch, and the
-    validation.
+    """Compile what the run needs: a program per length of stretch before its clock starts, and the
+    validation beside.
 
     Args:
         feeds: of training and of validation.
@@ -90,6 +96,8 @@ def compile_programs(
     programs: dict[int, Callable] = {}
     # Steps never touch the best, so it stays out of what they donate and copy.
     bare = live._replace(best=None)
+    # First, since it is compiled beside the steps.
+    validate = _validation(compiled, model, plan, valid_feed, live)
     # Nearly all stretches have one length, so two or three programs are compiled.
     for length in set(plan.stretches()):
         data, axes = _data_of(train_feed, length, compiled.seeds)
@@ -101,7 +109,6 @@ def compile_programs(
         moved, numbers = programs[length](live._replace(best=None), next(cells))
         return moved._replace(best=live.best), numbers
 
-    validate = _validation(compiled, model, plan, valid_feed, live)
     # Compiling leaves much behind that training never needs.
     memory.give_back()
     return Programs(chunk, validate, cells)
@@ -132,8 +139,14 @@ def _validation(
         return lambda live: (_latest(live, plan), {})
     if feed.windows is not None:
         return _validation_in_windows(compiled, model, plan, feed, live)
-    program = compiled(validation.validation_of(model, feed, plan), live, feed.data)
-    return lambda live: program(live, feed.data)
+    compile_it = compiled.later(validation.validation_of(model, feed, plan), live, feed.data)
+    # XLA lets go of the interpreter while it compiles, and the first validation comes an epoch
+    # after the first step: training begins meanwhile.
+    pool = ThreadPoolExecutor(1)
+    program = pool.submit(compile_it)
+    program.add_done_callback(lambda _: memory.give_back())
+    pool.shutdown(wait=False)
+    return lambda live: program.result()(live, feed.data)
 
 
 def _validation_in_windows(
