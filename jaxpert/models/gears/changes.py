@@ -32,6 +32,15 @@ class Pooled(NamedTuple):
     """Which of them each cell has."""
 
 
+class Tables(NamedTuple):
+    """What the predictions of all sets of a trained model have in common."""
+
+    nodes: Float[Array, "n H"]
+    """Embedding of every node after the graphs, the stand-ins behind the last."""
+    base: Float[Array, "V G H"]
+    """Gene vectors before the composition."""
+
+
 def apply(
     net: Gears, params: PyTree, state: PyTree, method: str, *args: Any, train: bool = False
 ) -> Any:
@@ -107,8 +116,18 @@ def changes_of_treatments(
 ) -> Change:
     """Change of expression for rows of treatments of the data."""
     composed = treatment @ embeddings(net, params, state)
-    change = _decoded(net, params, state, composed, (treatment != 0).any(1))
+    base = apply(net, params, state, "base", net.gene_hops, None)
+    change = _decoded(net, params, state, base, composed, (treatment != 0).any(1))
     return _over_base(net, change, treatment)
+
+
+def tables(net: Gears, params: PyTree, state: PyTree) -> Tables:
+    """Both graphs and the gene branch, which know nothing of a set: to be computed once for many
+    calls of `changes`."""
+    nodes = apply(net, params, state, "perturbations", net.every)
+    # The stand-ins follow the last node, where `members_of` points.
+    nodes = jnp.concatenate([nodes, stand_ins(net, params, nodes)])
+    return Tables(nodes, apply(net, params, state, "base", net.gene_hops, None))
 
 
 def changes(
@@ -117,6 +136,7 @@ def changes(
     state: PyTree,
     members: Int[Array, "R M"],
     signs: Float[Array, "R M"] | None = None,
+    known: Tables | None = None,
 ) -> Change:
     """Change of expression for sets of any nodes of the perturbation graphs, with or without cells
     in the data.
@@ -126,16 +146,15 @@ def changes(
             in any order. `members_of` makes them from names, where the two numbers past the last
             node stand for genes in no graph.
         signs: +1 (activated) or -1 (repressed) for each member; None for +1.
+        known: `tables` of the same parameters, where they were computed before.
     """
-    table = apply(net, params, state, "perturbations", net.every)
-    # The stand-ins follow the last node, where `members_of` points.
-    table = jnp.concatenate([table, stand_ins(net, params, table)])
+    table, base = tables(net, params, state) if known is None else known
     used = (members >= 0).astype(table.dtype)
     # Padding reads the last row of the table, times 0.
     weight = used if signs is None else used * signs
     # c_S = sum of +-W_j over the members j (docs/models/gears.md, 5.5 Composition).
     composed = jnp.einsum("rmh,rm->rh", table[members], weight)
-    change = _decoded(net, params, state, composed, used.any(1))
+    change = _decoded(net, params, state, base, composed, used.any(1))
     if net.base is None:
         return change
     # `members_of` has refused genes that are no treatment, so that every node has one.
@@ -153,7 +172,12 @@ def _over_base(net: Gears, change: Change, treatment: Float[Array, "R T"]) -> Ch
 
 
 def _decoded(
-    net: Gears, params: PyTree, state: PyTree, composed: Float[Array, "R H"], perturbed: Array
+    net: Gears,
+    params: PyTree,
+    state: PyTree,
+    base: Float[Array, "V G H"],
+    composed: Float[Array, "R H"],
+    perturbed: Array,
 ) -> Change:
     """Changes block by block, so that thousands of sets fit; that of the empty set is 0.
 
@@ -161,7 +185,6 @@ def _decoded(
     control cells is the control itself. In published behaviour one of `control_draws` cells sees
     the co-expression graph, and the prediction is the mean over them.
     """
-    base = apply(net, params, state, "base", net.gene_hops, None)
     # One of the published control draws sees the graph, the others do not.
     share = 1 / net.settings.control_draws
 

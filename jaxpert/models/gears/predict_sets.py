@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -18,7 +17,7 @@ from jaxpert.core.family import Problem
 from jaxpert.core.fit import Fitted
 from jaxpert.core.types import Dataset, InputError
 from jaxpert.evaluation.generate import Effects, Moments
-from jaxpert.models.gears.changes import changes
+from jaxpert.models.gears.changes import changes, tables
 from jaxpert.models.gears.head import effect_deviation_of, of_means
 from jaxpert.models.gears.model import details_of
 from jaxpert.models.gears.named_sets import (
@@ -185,13 +184,17 @@ def predictor(fitted: Fitted, chunk: int = CHUNK) -> Callable[[np.ndarray, np.nd
             "the model holds several seeds, expected one: choose it with "
             "jaxpert.core.fit.pick_seed(fitted, 0)"
         )
-    change = jax.jit(partial(changes, details_of(fitted.model)))
+    net = details_of(fitted.model)
+    change = jax.jit(partial(changes, net))
+    # Graphs and gene branch take ten times as long as the rest of a set (docs/performance.md).
+    known = jax.jit(partial(tables, net))(fitted.params, fitted.state)
 
     def predict_chunk(nodes: np.ndarray, signs: np.ndarray) -> Changes:
         # Filled up with the last row, so that all chunks run one program.
         rows = np.minimum(np.arange(chunk), len(nodes) - 1)
-        filled = jnp.asarray(nodes[rows]), jnp.asarray(signs[rows], jnp.float32)
-        mean, spread = change(fitted.params, fitted.state, *filled)
+        # Arrays of the host go into the program as they are, without one of their own each.
+        filled = nodes[rows], signs[rows].astype(np.float32)
+        mean, spread = change(fitted.params, fitted.state, *filled, known)
         if spread is not None:
             spread = np.asarray(spread)[: len(nodes)]
         return Changes(np.asarray(mean)[: len(nodes)], spread)
