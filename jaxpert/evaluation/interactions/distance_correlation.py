@@ -77,6 +77,8 @@ def _sums(
     their product.
     """
     n = columns.shape[1]
+    # Those of one column have their mean distances already.
+    vectors = [group for group in groups if len(group) > 1]
     others = sorted({other for _, other in pairs})
     # d_ij - d_i. - d_.j + d_..: row and grand mean together are one offset per row.
     rows = (columns, means - means.mean(1, keepdims=True), jnp.ones((1, n), columns.dtype))
@@ -95,13 +97,14 @@ def _sums(
             centred[k] = (gaps[k] - offset[k][:, None] - means[k]) * real
         # Only one of the two matrices is centred; see the docstring.
         terms = [distance[group] * centred[other] for group, other in pairs]
-        terms += [distance[group] * real for group in groups]
+        terms += [distance[group] * real for group in vectors]
         return jax.tree.map(lambda total, term: total + term.sum(0), sums, tuple(terms)), None
 
-    empty = (jnp.zeros(n, columns.dtype),) * (len(pairs) + len(groups))
+    empty = (jnp.zeros(n, columns.dtype),) * (len(pairs) + len(vectors))
     sums, _ = jax.lax.scan(add, empty, blocks)
     covariances = [total.mean() / n for total in sums[: len(pairs)]]
-    group_means = [total / n for total in sums[len(pairs) :]]
+    summed = dict(zip(vectors, sums[len(pairs) :], strict=True))
+    group_means = [summed[group] / n if len(group) > 1 else means[group[0]] for group in groups]
     return covariances, group_means
 
 
