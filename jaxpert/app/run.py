@@ -19,6 +19,7 @@ from jaxpert.core import (
     fit,
     log,
     parallel,
+    processes,
     settings,
     stages,
     unforeseen,
@@ -38,10 +39,6 @@ from jaxpert.simulate import save_truth
 FIGURES = "figures"
 """Folder of the figures."""
 Feeds = tuple[Feed, Feed | None]
-HEARTBEAT = 30
-"""Seconds without a word after which one of several processes is taken for dead."""
-LONGEST_EVALUATION = 86_400
-"""Seconds that the other processes wait for the one that evaluates and writes."""
 
 
 class Prepared(NamedTuple):
@@ -69,7 +66,7 @@ def run(raw: Config, folder: str | Path, *, draw: bool = True) -> int:
     checked, family = read(raw)
     # Processes are joined before any device is touched.
     if checked.train.multi_process:
-        _join_processes()
+        processes.join()
     # Keys that the config of an older version did not have yet count as their defaults.
     defaults = config.every_default(family.task.keys, family.models[checked.model.name])
     # Wrong folders are refused before data are read, which may take minutes.
@@ -278,18 +275,6 @@ def _resumed(manager: Any, fresh: TrainState, ready: Ready) -> TrainState:
         log.say(f"note: {note}")
     log.say(f"going on from step {int(np.ravel(state.step)[0])}")
     return state
-
-
-def _join_processes() -> None:
-    try:
-        jax.distributed.initialize(
-            heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=LONGEST_EVALUATION
-        )
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"train.multi_process is set but no other process was found ({error}), expected some: "
-            "start the processes through Slurm, MPI, Kubernetes or a TPU pod, or leave it False"
-        ) from error
 
 
 @contextlib.contextmanager
