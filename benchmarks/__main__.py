@@ -1,31 +1,47 @@
-"""Run the measurements named on the command line, or all of them, and print their tables.
+"""The measurements of the project, as Markdown.
 
-python -m benchmarks [SECTION ...], sections as in SECTIONS
+python -m benchmarks [--to=FILE] [SECTION [NAME ...]]
+
+Without a section it is the table; names choose some of a section's rows (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks import measure
 
-SECTIONS = ("step", "startup", "epoch", "seeds", "norman", "interactions", "gears", "gears_norman")
-SECTIONS += ("cycseq_table", "cycseq_step", "schools", "stream")
+TABLES = ("table", "startup", "scaling")
+"""Sections that give lines of Markdown."""
+PRINTED = ("seeds", "norman", "gears_norman", "cycseq_table", "schools", "stream")
+"""Sections that print tables of their own."""
+SECTIONS = (*TABLES, *PRINTED)
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in SECTIONS]
-    if unknown:
+def main(arguments: Sequence[str]) -> int:
+    files = [word.removeprefix("--to=") for word in arguments if word.startswith("--to=")]
+    words = [word for word in arguments if not word.startswith("--to=")] or ["table"]
+    section, names = words[0], words[1:]
+    if section not in SECTIONS or any(word.startswith("-") for word in words):
         print(
-            f"error: there is no measurement {unknown[0]!r}, expected some of "
-            f"{', '.join(SECTIONS)}",
+            f"error: {' '.join(words)} is not understood, expected one of {', '.join(SECTIONS)}: "
+            "see benchmarks/README.md",
             file=sys.stderr,
         )
         return 2
-    print(measure.machine(), flush=True)
-    for name in names or SECTIONS:
-        importlib.import_module(f"benchmarks.{name}").main()
+    module = importlib.import_module(f"benchmarks.{section}")
+    machine = measure.machine()
+    if section in PRINTED:
+        print(machine, flush=True)
+        module.main()
+        return 0
+    text = "\n".join([*module.lines(names), "", machine, ""])
+    print(text)
+    for file in files:
+        Path(file).write_text(text)
     return 0
 
 

@@ -1,28 +1,22 @@
-"""The screen and the two trainers that `step` and `epoch` compare: jaxpert's, and plain NumPyro's
-on the same batch."""
+"""CRADLE-VAE of the published size: a batch of a simulated screen, and the steps of both sides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from benchmarks import plain_cradle
+from benchmarks import plain_cradle, training
+from benchmarks.sides import Work
 from jaxpert import data
 from jaxpert.core import optim
-from jaxpert.core.types import Batch, Dataset, Model, Spec, step_key
+from jaxpert.core.types import Batch, Dataset, Model, Spec
 from jaxpert.models.cradle import model as cradle_vae
 
-BATCH, CELLS, GENES, SINGLES, PAIRS = 512, 20 * 512, 5_000, 105, 131
+BATCH, CELLS, GENES, SINGLES, PAIRS = 512, 4 * 512, 5_000, 105, 131
 LATENT, HIDDEN, LAYERS = 200, 400, 4
-SIZES = (
-    f"batch {BATCH}, {GENES:,} genes, latent {LATENT}, hidden {HIDDEN}, {LAYERS} encoder and "
-    "embedding layers"
-)
 
 
 def dataset() -> Dataset:
@@ -32,17 +26,15 @@ def dataset() -> Dataset:
     return data.add_split(labelled, kind="none")
 
 
-def feed_of(screen: Dataset) -> Any:
-    return data.make_feed(
+def ingredients() -> tuple[Spec, Batch]:
+    """On the host, to be sent to other processes."""
+    screen = dataset()
+    feed = data.make_feed(
         screen, "train", batch_size=BATCH, tables=data.split_tables(screen, "train")
     )
-
-
-def first_batch(feed: Any) -> Batch:
     zero, key = jnp.zeros((), jnp.int32), jax.random.key(0)
-    return jax.jit(lambda cells: feed.batch(cells, key, feed.order(cells, key, zero), zero))(
-        feed.data
-    )
+    draw = jax.jit(lambda cells: feed.batch(cells, key, feed.order(cells, key, zero), zero))
+    return data.make_spec(screen), jax.device_get(draw(feed.data))
 
 
 def ours(spec: Spec, particles: int) -> Model:
@@ -57,28 +49,14 @@ def ours(spec: Spec, particles: int) -> Model:
     )
 
 
-def our_optimizer() -> optax.GradientTransformation:
-    return optim.adam(3e-4, weight_decay=1e-6, clip=100.0)
+def ours_work(spec: Spec, batch: Batch, particles: int, steps: int) -> Work:
+    optimizer = optim.adam(3e-4, weight_decay=1e-6, clip=100.0)
+    return training.ours(ours(spec, particles), optimizer, batch, steps, BATCH)
 
 
-def our_update(model: Model, optimizer: optax.GradientTransformation) -> Callable:
-    """`(state, batch) -> (state, loss)`: what `train.fit` does in a step, without drawing the
-    batch."""
-
-    def update(state: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
-        params, opt_state, key, step = state
-        (loss, _), gradient = jax.value_and_grad(model.loss, has_aux=True)(
-            params, {}, step_key(key, step), batch
-        )
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state, key, step + 1), loss
-
-    return update
-
-
-def our_state(model: Model, optimizer: optax.GradientTransformation, batch: Batch) -> tuple:
-    params, _ = jax.jit(model.init)(jax.random.key(0), batch)
-    return params, optimizer.init(params), jax.random.key(1), jnp.zeros((), jnp.int32)
+def plain_work(spec: Spec, batch: Batch, particles: int) -> Work:
+    svi = plain_svi(spec, particles)
+    return training.plain(svi.update, jax.jit(svi.init)(jax.random.key(0), batch), batch)
 
 
 def plain_svi(spec: Spec, particles: int) -> Any:
@@ -116,24 +94,3 @@ def plain_params(params: dict) -> dict:
         "artifact_encoder": network(params["artifact_encoder"], *gaussian),
         "encoder": network(params["z_basal_encoder"], *gaussian),
     }
-
-
-def host_batch(screen: Dataset, rows: np.ndarray, tables: dict) -> Batch:
-    """A batch as a Python loop makes it: rows of the host's CSR matrix, densified and sent to the
-    device."""
-    x = screen.counts[rows].toarray().astype(np.float32)
-    condition = screen.condition[rows].astype(np.int32)
-    quality = screen.quality
-    assert quality is not None
-    failed = quality.failed[rows].astype(np.float32)
-    fields: dict[str, Any] = {
-        "x": x,
-        "control": x,
-        "treatment": screen.condition_treatments[condition].astype(np.float32),
-        "condition": condition,
-        "stratum": screen.stratum[rows].astype(np.int32),
-        "mask": np.ones(len(rows), bool),
-        "slot": np.arange(len(rows), dtype=np.int32),
-        "extras": {"failed": failed, **tables},
-    }
-    return Batch(**fields)

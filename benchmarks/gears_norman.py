@@ -66,6 +66,7 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
         import numpy as np
         import optax
 
+        from benchmarks import gears as gears_step
         from benchmarks import gears_problem
         from jaxpert import data
         from jaxpert.core.types import step_key
@@ -96,7 +97,7 @@ def train() -> tuple[list[tuple[str, float, float]], dict[str, float]]:
     feed = feeds[0]
     with _stage(stages, "initial state"):
         model = gears.build(spec)
-        optimizer = gears_problem.adam()
+        optimizer = gears_step.optimizer()
         key, zero = jax.random.key(0), np.int32(0)
         order = jax.jit(feed.order)(feed.data, key, zero)
         batch = jax.jit(feed.batch)(feed.data, key, order, zero)

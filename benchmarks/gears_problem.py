@@ -1,23 +1,14 @@
-"""GEARS of the published size on made-up data: graphs, a batch with Norman's conditions, the step
-of each code."""
+"""GEARS of the published size on made-up data: graphs, and a batch with Norman's conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from benchmarks import plain_gears
 from jaxpert.core.types import Batch, Spec
-from jaxpert.models.gears import model as gears
 from jaxpert.nn import graphs
 
-RATE, DECAY, CLIP = 1e-3, 5e-4, 1.0
-"""Published: clip by value, weight decay, Adam."""
 CONTROL_SHARE, EXPRESSED_SHARE, MEAN_COUNT = 0.107, 0.9, 1.0
 
 
@@ -109,53 +100,3 @@ def batch_of(spec: Spec, sizes: Sizes) -> Batch:
         "extras": {"expressed": expressed},
     }
     return Batch(**fields)
-
-
-class Code(NamedTuple):
-    """One of the two codes: `loss(params, state, batch) -> (value, state)` and its optimiser."""
-
-    loss: Callable[[Any, Any, Batch], tuple[jax.Array, Any]]
-    optimizer: optax.GradientTransformation
-    capped: Callable[[Any], Any]
-    """What a step does to the parameters before anything else."""
-
-
-def adam() -> optax.GradientTransformation:
-    return optax.chain(optax.clip(CLIP), optax.add_decayed_weights(DECAY), optax.adam(RATE))
-
-
-def codes(net: gears.Gears) -> dict[str, Code]:
-    def ours(params: Any, state: Any, batch: Batch) -> tuple[jax.Array, Any]:
-        value, (after, _) = gears.loss(net, params, state, jax.random.key(0), batch)
-        return value, after
-
-    return {
-        "jaxpert": Code(ours, adam(), gears.cap),
-        "plain JAX": Code(plain_gears.loss_of(net.spec, net.node), adam(), plain_gears.projected),
-    }
-
-
-def update_of(code: Code) -> Callable:
-    """`((params, state, moments), batch) -> (the same after a step, loss)`."""
-
-    def update(carried: tuple, batch: Batch) -> tuple[tuple, jax.Array]:
-        params, state, moments = carried
-        params = code.capped(params)
-        (value, state), slopes = jax.value_and_grad(code.loss, has_aux=True)(params, state, batch)
-        changes, moments = code.optimizer.update(slopes, moments, params)
-        return (optax.apply_updates(params, changes), state, moments), value
-
-    return update
-
-
-def start(net: gears.Gears, code: Code, batch: Batch) -> tuple:
-    params, state = jax.jit(lambda key: gears.init(net, key, batch))(jax.random.key(0))
-    return params, state, code.optimizer.init(params)
-
-
-def rolled(batch: Batch, by: jax.Array) -> Batch:
-    """The cells in another order; extras are tables."""
-    moved = {
-        name: jnp.roll(leaf, by, 0) for name, leaf in batch._asdict().items() if name != "extras"
-    }
-    return batch._replace(**moved)

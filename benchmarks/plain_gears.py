@@ -22,6 +22,10 @@ from jaxpert.nn import graphs
 TABLES = ("gene_embedding", "position_embedding", "perturbation_embedding")
 
 
+REMEMBERED = "remembered"
+"""In place of weights: normalise by the moments of training."""
+
+
 def projected(params):
     """Rows of the embedding tables with a norm above 1, divided by it: what each step begins
     with."""
@@ -35,6 +39,9 @@ def projected(params):
 
 def _batch_norm(x, params, stats, weight=None):
     """(normalised, statistics after it); rows of weight 0 are left out."""
+    if weight is REMEMBERED:
+        centred = (x - stats["mean"]) / jnp.sqrt(stats["variance"] + 1e-5)
+        return centred * params["scale"] + params["bias"], stats
     weight = jnp.ones(len(x), x.dtype) if weight is None else weight
     count = weight.sum()
     mean = (weight[:, None] * x).sum(0) / count
@@ -75,35 +82,44 @@ def _repeated(edges, nodes: int, copies: int):
     return senders, receivers, jnp.asarray(np.tile(weights, copies))
 
 
-def _network(params, state, batch, genes, nodes_of_treatments, gene_edges, perturbation_edges):
-    """Predicted change of every cell `[B, G]`, and the statistics after the batch."""
-    cells = len(batch.treatment)
+def _network(
+    params, state, treatment, genes, nodes_of_treatments, gene_edges, perturbation_edges, every=None
+):
+    """Predicted change of every cell `[B, G]`, and the statistics after the batch; `every` is the
+    weight of all rows, or REMEMBERED."""
+    cells = len(treatment)
     after = {}
     embedded, position = (jnp.tile(params[name], (cells, 1)) for name in TABLES[:2])
-    embedded, after["gene_norm"] = _batch_norm(embedded, params["gene_norm"], state["gene_norm"])
+    embedded, after["gene_norm"] = _batch_norm(
+        embedded, params["gene_norm"], state["gene_norm"], every
+    )
     position = _convolve(
         position, _repeated(gene_edges, genes, cells), params["gene_conv"]["layer0"]
     )
     base = jax.nn.relu(embedded) + 0.2 * position
-    base, after["gene_mlp"] = _mlp(base, params["gene_mlp"], state["gene_mlp"])
+    base, after["gene_mlp"] = _mlp(base, params["gene_mlp"], state["gene_mlp"], every)
 
     conv = params["perturbation_conv_ontology"]["layer0"]
     table = _convolve(params["perturbation_embedding"], perturbation_edges, conv)
-    perturbed = (batch.treatment != 0).any(1).astype(base.dtype)
+    perturbed = (treatment != 0).any(1).astype(base.dtype)
     fused, after["fusion_mlp"] = _mlp(
-        batch.treatment @ table[nodes_of_treatments],
+        treatment @ table[nodes_of_treatments],
         params["fusion_mlp"],
         state["fusion_mlp"],
-        perturbed,
+        perturbed if every is None else every,
     )
     base = base.reshape(cells, genes, -1) + (fused * perturbed[:, None])[:, None]
 
     h = base.reshape(cells * genes, -1)
-    h, after["base_norm"] = _batch_norm(h, params["base_norm"], state["base_norm"])
-    h, after["recovery_mlp"] = _mlp(jax.nn.relu(h), params["recovery_mlp"], state["recovery_mlp"])
+    h, after["base_norm"] = _batch_norm(h, params["base_norm"], state["base_norm"], every)
+    h, after["recovery_mlp"] = _mlp(
+        jax.nn.relu(h), params["recovery_mlp"], state["recovery_mlp"], every
+    )
     decoder = params["decoder"]
     z = (h.reshape(cells, genes, -1) * decoder["first_kernel"]).sum(-1) + decoder["first_bias"]
-    across, after["cross_gene_mlp"] = _mlp(z, params["cross_gene_mlp"], state["cross_gene_mlp"])
+    across, after["cross_gene_mlp"] = _mlp(
+        z, params["cross_gene_mlp"], state["cross_gene_mlp"], every
+    )
     across = jnp.broadcast_to(across[:, None], (cells, genes, across.shape[1]))
     joined = jnp.concatenate([z[..., None], across], -1)
     return (joined * decoder["second_kernel"]).sum(-1) + decoder["second_bias"], after
@@ -136,8 +152,22 @@ def loss_of(spec: Spec, node: np.ndarray) -> Callable[[Any, Any, Batch], tuple[j
         y = _log_normalized(batch.x)
         x = jnp.where((batch.treatment != 0).any(1)[:, None], _log_normalized(batch.control), y)
         change, after = _network(
-            params, state, batch, len(spec.genes), node, gene_edges, perturbation_edges
+            params, state, batch.treatment, len(spec.genes), node, gene_edges, perturbation_edges
         )
         return _objective(x + change, y, batch, spec), after
 
     return loss
+
+
+def prediction_of(spec: Spec, node: np.ndarray) -> Callable[[Any, Any, Any, Any], jax.Array]:
+    """`(params, state, profiles [B, G], treatment [B, T]) -> expression [B, G]` after training."""
+    gene_edges, perturbation_edges = (
+        _edges(spec.graphs[name]) for name in ("coexpression", "ontology")
+    )
+
+    def predict(params, state, profiles, treatment):
+        known = len(spec.genes), node, gene_edges, perturbation_edges
+        change, _ = _network(params, state, treatment, *known, REMEMBERED)
+        return profiles + change
+
+    return predict

@@ -1,93 +1,90 @@
-"""Seconds before anything useful happens: imports, flags, the first training step."""
+"""Seconds from the command to the first row of training and to the report, cold and warm."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
-
-import numpy as np
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import measure
+from jaxpert.core import log
 
-REPEATS = 3
-COMMANDS = {
-    "python -c pass": ["-c", "pass"],
-    "import jaxpert": ["-c", "import jaxpert"],
-    "from jaxpert import fit (JAX, NumPyro, Optax)": ["-c", "from jaxpert import fit"],
-    "experiments/main.py --help": ["experiments/main.py", "--help"],
-    "flags parsed, bad key refused": [
-        "experiments/main.py",
-        "--config=configs/cradle_norman.py:test",
-        "--config.no=1",
-    ],
+CONFIGS = {
+    "cradle": "cradle_norman:test",
+    "gears": "gears_norman:test",
+    "cycseq": "cycseq_pretrain:test",
+    "scgen": "scgen:test",
+    "set_gp": "set_gp_norman:test",
 }
-STAGES = (
-    "imports",
-    "simulate and read 600 cells",
-    "put them on the device (make_feed)",
-    "initial state: compile and run",
-    "first training step: compile and run",
-)
+"""One of each family, by the names that `python -m benchmarks startup NAME ...` takes."""
+HEADER = ("config", "programs kept", "first row s", "report s", "CPU s")
 
 
-def main() -> None:
-    rounds = [
-        {name: _command(arguments) for name, arguments in COMMANDS.items()} for _ in range(REPEATS)
+class Run(NamedTuple):
+    """Seconds of a command."""
+
+    first_row: float | None
+    """None for a model that is not trained in steps."""
+    report: float
+    cpu: float
+
+
+def lines(names: Sequence[str] = ()) -> list[str]:
+    """The table in Markdown."""
+    made = ["| " + " | ".join(HEADER) + " |", "|---|---" + "|---:" * 3 + "|"]
+    for name in names or CONFIGS:
+        with tempfile.TemporaryDirectory() as folder:
+            for number, kept in enumerate(("no", "yes")):
+                one = run(CONFIGS[name], Path(folder), Path(folder, f"run{number}"))
+                first = "-" if one.first_row is None else f"{one.first_row:.1f}"
+                cells = (CONFIGS[name], kept, first, f"{one.report:.1f}", f"{one.cpu:.1f}")
+                made.append("| " + " | ".join(cells) + " |")
+    return [
+        *made,
+        "",
+        "Each a process of its own, from the command on; files are in the system's memory in both. "
+        "The first row is that of `metrics.jsonl`; scGen and the Gaussian process among them where "
+        "they write one.",
     ]
-    stages = [measure.in_child(first_step) for _ in range(REPEATS)]
-    measure.show(
-        "Start-up",
-        (
-            "command, or stage of a fresh process that trains configs/cradle_norman.py:test",
-            "median s",
-            "min",
-            "max",
-        ),
-        [_row(name, [one[name] for one in rounds]) for name in COMMANDS]
-        + [_row(name, [one[i] for one in stages]) for i, name in enumerate(STAGES)]
-        + [_row("all stages", [sum(one) for one in stages])],
-        f"{REPEATS} fresh processes each, with warm file caches and no compilation cache",
+
+
+def run(config: str, home: Path, work: Path) -> Run:
+    """Train in a new folder, with what is kept of programs below `home`."""
+    # A folder of its own, so that nothing of an earlier day makes a cold run warm.
+    unset = ("JAX_COMPILATION_CACHE_DIR", "JAXPERT_PROGRAMS")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"XDG_CACHE_HOME": str(home), "PYTHONPATH": str(measure.ROOT)}
+    before, began = os.times(), time.perf_counter()
+    command = [sys.executable, "experiments/main.py", f"--config=configs/{_file(config)}"]
+    process = subprocess.Popen(
+        [*command, f"--workdir={work}"],
+        cwd=measure.ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
+    first = None
+    while process.poll() is None:
+        rows = work / "metrics.jsonl"
+        if first is None and rows.exists() and rows.stat().st_size:
+            first = time.perf_counter() - began
+        time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError(f"{config} ended with status {process.returncode}")
+    after = os.times()
+    cpu = after.children_user + after.children_system
+    cpu -= before.children_user + before.children_system
+    # A run that trains in no steps may still write a row at its end.
+    if first is not None and not log.read_metrics(work / "metrics.jsonl"):
+        first = None
+    return Run(first, time.perf_counter() - began, cpu)
 
 
-def _row(name: str, seconds: list[float]) -> list[str]:
-    return [name, *(f"{f(seconds):.2f}" for f in (np.median, min, max))]
-
-
-def _command(arguments: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], cwd=measure.ROOT, capture_output=True, check=False)
-    return time.perf_counter() - began
-
-
-def first_step() -> list[float]:
-    """Seconds of each of `STAGES`."""
-    marks = [time.perf_counter()]
-    import jax
-
-    from jaxpert import data
-    from jaxpert.core import optim
-    from jaxpert.core import train as loop
-    from jaxpert.models.cradle import model as cradle_vae
-    from jaxpert.models.cradle.settings import defaults
-
-    marks.append(time.perf_counter())
-    screen, _ = data.simulate("tiny")
-    dataset = data.add_quality(data.read(screen, perturbation="perturbation"), doublets="none")
-    dataset = data.add_split(dataset, kind="none")
-    settings = defaults("cradle_vae", "test")["model"]["kwargs"]
-    model = cradle_vae.build(data.make_spec(dataset), **settings)
-    marks.append(time.perf_counter())
-    feed = data.make_feed(
-        dataset, "train", batch_size=64, tables=data.split_tables(dataset, "train")
-    )
-    marks.append(time.perf_counter())
-    optimizer = optim.adam(3e-4, weight_decay=1e-6)
-    state = jax.block_until_ready(loop.init(model, optimizer, feed, jax.random.key(0)))
-    marks.append(time.perf_counter())
-    schedule = loop.Schedule(epochs=1, max_steps=1)
-    state, _ = loop.fit(model, optimizer, state, (feed, None), schedule)
-    jax.block_until_ready(state.params)
-    marks.append(time.perf_counter())
-    return list(np.diff(marks))
+def _file(config: str) -> str:
+    name, _, variant = config.partition(":")
+    return f"{name}.py:{variant}"
