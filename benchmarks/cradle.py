@@ -49,9 +49,12 @@ def ours(spec: Spec, particles: int) -> Model:
     )
 
 
+def our_optimizer() -> optax.GradientTransformation:
+    return optim.adam(3e-4, weight_decay=1e-6, clip=100.0)
+
+
 def ours_work(spec: Spec, batch: Batch, particles: int, steps: int) -> Work:
-    optimizer = optim.adam(3e-4, weight_decay=1e-6, clip=100.0)
-    return training.ours(ours(spec, particles), optimizer, batch, steps, BATCH)
+    return training.ours(ours(spec, particles), our_optimizer(), batch, steps, BATCH)
 
 
 def plain_work(spec: Spec, batch: Batch, particles: int) -> Work:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import measure, problem
+from benchmarks import cradle, measure
 from jaxpert import data
 from jaxpert.core import train
 from jaxpert.core.types import Dataset
@@ -42,7 +42,7 @@ def main(folder: str = "", sizes: tuple[int, ...] = SIZES) -> None:
             rows.append([f"{cells:,}", f"{seconds:.0f}", *measure.in_child(streamed, path, place)])
         measure.show(
             f"A zarr store of {GENES:,} genes, streamed: CRADLE-VAE, {STEPS} steps of "
-            f"{problem.BATCH} cells",
+            f"{cradle.BATCH} cells",
             ("cells", "first reading s", "read s", "labels, split, spec s", "cells/s", "peak MB"),
             rows,
             "peak: of the process that reads, labels, splits, trains and takes pseudo-bulk",
@@ -114,9 +114,9 @@ def streamed(path: Path, folder: Path) -> list[str]:
 def speed_of(screen: Dataset, spec: Any, layout: str) -> Callable[[], float]:
     """A run that goes on whenever it is asked: cells per second over STEPS more steps, compilation
     not counted."""
-    model, optimizer = problem.ours(spec, 1), problem.our_optimizer()
+    model, optimizer = cradle.ours(spec, 1), cradle.our_optimizer()
     tables = data.split_tables(screen, "train")
-    feed = data.make_feed(screen, "train", batch_size=problem.BATCH, tables=tables, layout=layout)
+    feed = data.make_feed(screen, "train", batch_size=cradle.BATCH, tables=tables, layout=layout)
     state = train.init(model, optimizer, feed, jax.random.key(0))
 
     def speed() -> float:
@@ -126,7 +126,7 @@ def speed_of(screen: Dataset, spec: Any, layout: str) -> Callable[[], float]:
         schedule = train.Schedule(10**6, max_steps=last, log_every=20)
         hooks = train.Hooks(report=rows.append)
         state, _ = train.fit(model, optimizer, state, (feed, None), schedule, hooks)
-        return STEPS * problem.BATCH / rows[-1]["seconds"]
+        return STEPS * cradle.BATCH / rows[-1]["seconds"]
 
     return speed
 

@@ -56,7 +56,7 @@ def test_plain_gears_predicts_what_ours_predicts_for_every_cell():
 def test_plain_cycseq_has_our_loss():
     sizes = cycseq.Sizes(rows=6, genes=12, perturbed=4, lines=2, settings=SMALL)
     ours, plain = cycseq.losses(cycseq.net_of(sizes), cycseq.batch_of(sizes))
-    assert ours == pytest.approx(plain, rel=1e-5)
+    assert float(ours) == pytest.approx(float(plain), rel=1e-5)
 
 
 def test_products_in_loops_and_branches_are_counted():
