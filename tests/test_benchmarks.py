@@ -43,13 +43,16 @@ def test_plain_gears_has_our_loss_moments_and_gradients():
 def test_plain_gears_predicts_what_ours_predicts_for_every_cell():
     spec = problem.spec_of(SIZES)
     net = gears.make(spec, hidden_dim=4)
-    params, state = gears.init(net, jax.random.key(0), problem.batch_of(spec, SIZES))
+    batch = problem.batch_of(spec, SIZES)
+    params, state = jax.jit(lambda key: gears.init(net, key, batch))(jax.random.key(0))
     treatment = np.zeros((3, SIZES.singles), np.float32)
     treatment[:, [1, 4]] = 1
     profiles = np.random.default_rng(0).random((3, SIZES.genes), np.float32)
-    plain = plain_gears.prediction_of(spec, net.node)(params, state, profiles, treatment)
-    members = net.node[np.array([[1, 4]])]
-    expected = profiles + gears.changes(net, params, state, jnp.asarray(members)).mean
+    predict = jax.jit(plain_gears.prediction_of(spec, net.node))
+    plain = predict(params, state, profiles, treatment)
+    members = jnp.asarray(net.node[np.array([[1, 4]])])
+    change = jax.jit(lambda *of: gears.changes(net, *of).mean)
+    expected = profiles + change(params, state, members)
     np.testing.assert_allclose(plain, expected, rtol=1e-4, atol=1e-5)
 
 
