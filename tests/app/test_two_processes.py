@@ -13,7 +13,7 @@ from jaxpert.core import log
 from support.paths import ROOT
 
 FLAGS = ("--config=configs/cradle_norman.py:test", "--config.train.epochs=40")
-TOGETHER = ("--config.train.multi_process=True", "--config.train.save_seconds=0.0")
+TOGETHER = ("--config.train.multi_process=True", "--config.train.save_seconds=0.5")
 CLOCK = ("seconds", "cells_per_second")
 
 
@@ -66,4 +66,4 @@ def test_two_processes_give_the_losses_of_one_and_go_on_after_a_kill(tmp_path):
     here, there = losses(tmp_path / "two"), losses(tmp_path / "one")
     assert len(here) == len(there) > 40
     for row, expected in zip(here, there, strict=True):
-        assert row == pytest.approx(expected, rel=2e-3, abs=1e-6)
+        assert row == pytest.approx(expected, rel=2e-4, abs=1e-6)
