@@ -148,7 +148,9 @@ def check(arguments: Sequence[str]) -> int:
         if checked.refusal is not None:
             raise checked.refusal
     except InputError as error:
-        raise InputError(as_flags(str(error), DataKeys, "data")) from error
+        # The same refusal, which names the keys as flags.
+        error.args = (as_flags(str(error), DataKeys, "data"),)
+        raise
     given = {name: getattr(parsed, name, None) for name in columns}
     print(f"\nTo train on them, and get a report:\n  {_training_command(parsed.file, given)}")
     return 0

@@ -64,7 +64,7 @@ def ate_scatter(
             bins.append(_density(axis, observed[here], predicted[here], limit))
             labels = [names[row] for row in here]
             _worst_misses(axis, observed[here], predicted[here], labels, limit)
-            axis.set_title(f"{label(subset)} ({len(here)})")
+            axis.set_title(f"{label(subset)} (n = {len(here)})")
             # Scores are printed as they stand in the tables and never computed again.
             text = _scores((metrics or {}).get(subset) or {})
             axis.text(0.03, 0.97, text, transform=axis.transAxes, va="top")

@@ -10,10 +10,7 @@ from jaxpert.models.cradle.paper import panels
 def test_figure3_effects_are_those_of_the_run(runs, tmp_path, saved_figures):
     panels.draw_effects(tmp_path, "x", runs)
     titles = [axis.get_title(loc="left") for axis in saved_figures[0].axes]
-    assert titles[:2] == [
-        "CRADLE-VAE\ntest\n (2 perturbations)",
-        "SAMS-VAE\ntest\n (2 perturbations)",
-    ]
+    assert titles[:2] == ["CRADLE-VAE\nTest (n = 2)", "SAMS-VAE\nTest (n = 2)"]
     dataset = runs[0].finished.problem.dataset
     subset, rows, measured = panels.hardest_effects(dataset)
     assert subset == "test" and set(rows) == set(compare.subsets(dataset)["test"])
