@@ -51,7 +51,7 @@ LABELS = {
     "doses, one of them none": (
         ["DMSO", "JQ1@0", "JQ1@1"],
         ["--control=DMSO"],
-        ["called like controls: 'JQ1@0'", "set data.control=DMSO,JQ1@0"],
+        ["called like controls: 'JQ1@0'", "set --control=DMSO,JQ1@0"],
     ),
     "doses with units": (
         ["DMSO", "JQ1_1uM", "JQ1_10uM", "BRD4_1uM"],
@@ -115,7 +115,7 @@ def test_labels(name, write, check):
 )
 def test_controls_among_treatments_are_said_loudly(name, write, check):
     _, said = check(write(["ctrl", name, "KLF1"]))
-    assert f"called like controls: {name!r}" in said and f"data.control=ctrl,{name}" in said
+    assert f"called like controls: {name!r}" in said and f"--control=ctrl,{name}" in said
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_numbers_as_conditions(values, control, write, check):
 REFUSED = {
     "only control cells": (["ctrl"], [], "all 12 cells"),
     "no control cells": (["KLF1", "NTC"], [], "'NTC' (12 cells) are called like controls"),
-    "drug of an open kind": (["DMSO", "JQ1", "x+y"], ["--control=DMSO"], "data.treatments=x+y"),
-    "missing": (["ctrl", "None", "KLF1"], [], "data.missing=drop"),
-    "missing pair": (["ctrl", "NA_NA", "KLF1"], [], "data.missing=drop"),
+    "drug of an open kind": (["DMSO", "JQ1", "x+y"], ["--control=DMSO"], "--treatments=x+y"),
+    "missing": (["ctrl", "None", "KLF1"], [], "--missing=drop"),
+    "missing pair": (["ctrl", "NA_NA", "KLF1"], [], "--missing=drop"),
     "column": (["ctrl", "KLF1"], ["--perturbation=conditon"], "did you mean 'condition'?"),
     "gene names": (["ctrl", "KLF1"], ["--gene_names=symbol"], "'symbol'"),
 }
@@ -175,9 +175,9 @@ def test_identifiers_and_the_column_of_symbols(write, check):
     ids = [f"ENSG{i:011d}.{i % 3}" for i in range(40)]
     path = write(["ctrl", "KLF1", "FAR2"], var=ids, change=symbols)
     _, said = check(path)
-    assert "data.gene_names=symbol" in said
+    assert "--gene_names=symbol" in said
     status, said = check(path, "--gene_names=symbol")
-    assert status == 0 and "data.gene_names=symbol" not in said
+    assert status == 0 and "--gene_names=symbol" not in said
     assert "did you mean 'symbol'" in check(path, "--gene_names=symbl")[1]
 
 
@@ -201,9 +201,9 @@ def test_perturbations_that_batches_confound_are_named(write, check):
 def test_batches_that_nobody_named(batch, named, write, check):
     path = write(["ctrl", "A", "B", "C"], cell_line=batch, guide_id=np.arange(48) // 12)
     status, said = check(path)
-    assert status == 0 and ("set data.stratum=cell_line if they are batches" in said) == bool(named)
+    assert status == 0 and ("set --stratum=cell_line if they are batches" in said) == bool(named)
     assert not named or f"ATTENTION: {named} have all of their cells in parts of column" in said
-    assert "data.stratum=guide_id" not in said
+    assert "--stratum=guide_id" not in said
     assert "ATTENTION: 3 perturbations" not in check(path, "--stratum=cell_line")[1]
 
 

@@ -54,7 +54,7 @@ def test_cells_without_a_guide_are_no_silent_controls(write, check):
     assert status == 0 and "12 of 60 cells were left out, since no guide was called" in said
     # A control guide that nobody named.
     status, said = check(write(**UMIS), PREFIX)
-    assert status == 2 and "name the control guides in data.control" in said
+    assert status == 2 and "name the control guides in --control" in said
     assert "called like controls" in check(write(**few), PREFIX)[1]
     # Sums are no guides, whatever they are called; MAX is a gene.
     total = sum(UMIS.values())
@@ -137,12 +137,12 @@ def test_files_of_other_kinds(write, check, tmp_path):
         ("guide_calls.h5ad", [PREFIX, "--control=NTC"], 0, ""),
         ("several_controls.h5ad", ["--control=NT-1"], 0, "called like controls"),
         ("several_controls.h5ad", ["--control=NT-*,safe-harbor"], 0, "control cells are those of"),
-        ("na_text.h5ad", [], 2, "data.missing=drop"),
+        ("na_text.h5ad", [], 2, "--missing=drop"),
         ("drugs_plus.h5ad", ["--control=DMSO"], 0, "(+)-JQ1"),
         ("one_control_cell.h5ad", [], 0, "every effect is compared with 1 control"),
         ("mouse_dying.h5ad", [], 0, "mt-"),
         ("human_dying.h5ad", [], 0, "MT-"),
-        ("ensembl.h5ad", [], 0, "data.gene_names="),
+        ("ensembl.h5ad", [], 0, "--gene_names="),
         ("dupcol.h5ad", [], 2, "dupcol.h5ad"),
         ("half.h5ad", [], 0, ""),
         ("pandas3.h5ad", [], 0, ""),

@@ -23,7 +23,7 @@ def test_characters_without_a_width_change_no_name(unseen, write, check):
 def test_errors_of_spreadsheets_are_missing_labels(error, write, check):
     path = write(["ctrl", error, "KLF1"])
     status, said = check(path)
-    assert status == 2 and repr(error) in said and "data.missing=drop" in said
+    assert status == 2 and repr(error) in said and "--missing=drop" in said
     status, said = check(path, "--missing=drop")
     assert status == 0 and "treatments: 1: KLF1" in said
 
@@ -55,7 +55,7 @@ def test_guide_columns_of_no_counts_alone_are_named(change, write, check):
 def test_batches_by_any_name(column, named, write, check):
     path = write(["ctrl", "KLF1", "FAR2"], **{column: ["a"] * 24 + ["b"] * 12})
     status, said = check(path)
-    assert status == 0 and (f"set data.stratum={column} if they are batches" in said) == named
+    assert status == 0 and (f"set --stratum={column} if they are batches" in said) == named
 
 
 def test_variable_genes_are_chosen_before_the_file_is_described(write, check):
@@ -65,7 +65,7 @@ def test_variable_genes_are_chosen_before_the_file_is_described(write, check):
     path = write(["ctrl", "KLF1", "FAR2"], var=[f"ENSG{i:011d}" for i in range(40)], change=symbols)
     status, said = check(path, "--variable_genes=20")
     assert status == 0 and "genes: 20 (" in said and "0 of 2 perturbed genes are kept" in said
-    assert "data.gene_names=symbol" in said
+    assert "--gene_names=symbol" in said
     status, said = check(path, "--variable_genes=20", "--gene_names=symbol")
     assert status == 0 and "2 of the 2 treatments are measured genes" in said
 
