@@ -28,14 +28,11 @@ def make_request(
 ) -> Request:
     """Cells of one stratum (the first) with one library size and artifact flag."""
     rows = len(treatment)
-    # On the host, where making an array compiles nothing; but the row may be of a traced function.
-    if not isinstance(treatment, jax.Array):
-        treatment = np.asarray(treatment)
     return Request(
-        treatment=treatment.astype(np.float32),
-        library=np.full(rows, library, np.float32),
-        stratum=np.full(rows, stratum, np.int32),
-        failed=np.full(rows, failed, np.float32),
+        treatment=jnp.asarray(treatment, jnp.float32),
+        library=jnp.full(rows, library, jnp.float32),
+        stratum=jnp.full(rows, stratum, jnp.int32),
+        failed=jnp.full(rows, failed, jnp.float32),
     )
 
 
