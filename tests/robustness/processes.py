@@ -48,6 +48,9 @@ PROGRESS = (
     "How ",
     "drawing",
     "making",
+    "labelling",
+    "calling",
+    "asking",
 )
 """Beginnings of lines that tell how far a run is, its verdict included."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
