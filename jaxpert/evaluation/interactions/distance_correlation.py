@@ -104,7 +104,10 @@ def _sums(
     sums, _ = jax.lax.scan(add, empty, blocks)
     covariances = [total.mean() / n for total in sums[: len(pairs)]]
     summed = dict(zip(vectors, sums[len(pairs) :], strict=True))
-    group_means = [summed[group] / n if len(group) > 1 else means[group[0]] for group in groups]
+    group_means = []
+    for group in groups:
+        first, *more = group
+        group_means.append(summed[group] / n if more else means[first])
     return covariances, group_means
 
 
