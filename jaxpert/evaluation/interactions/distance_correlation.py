@@ -78,7 +78,7 @@ def _sums(
     """
     n = columns.shape[1]
     # Those of one column have their mean distances already.
-    vectors = [group for group in groups if len(group) > 1]
+    vectors: list[Columns] = [group for group in groups if len(group) > 1]
     others = sorted({other for _, other in pairs})
     # d_ij - d_i. - d_.j + d_..: row and grand mean together are one offset per row.
     rows = (columns, means - means.mean(1, keepdims=True), jnp.ones((1, n), columns.dtype))
