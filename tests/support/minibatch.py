@@ -161,4 +161,6 @@ def on_all_devices(model: Model, params, state):
         shares.append(rows(on_host, slice(start, start + CELLS // devices)))
     dealt = jax.tree.map(lambda *leaves: np.stack(leaves), *shares)
     step = jax.pmap(gradients(model), AXIS, in_axes=(None, None, None, 0))
-    return step(params, state, jax.random.key(1), dealt)
+    # Waited for: eight devices that meet need every thread, and other work beside them may leave
+    # one without, which ends the process.
+    return jax.device_get(jax.block_until_ready(step(params, state, jax.random.key(1), dealt)))
