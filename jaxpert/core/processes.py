@@ -16,17 +16,22 @@ LONGEST_EVALUATION = 86_400
 """Seconds that the other processes wait for the one that evaluates and writes."""
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 """host:port of the first process, where a cluster does not tell it; JAX reads it too."""
-COUNTS = ("JAX_NUM_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-NUMBERS = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
-"""Where launchers say how many processes there are and which one this is; the first that is set
-counts."""
+LAUNCHERS = (
+    ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("SLURM_NTASKS", "SLURM_PROCID"),
+)
+"""Where launchers say how many processes there are and which one this is. Both are taken of the
+first that is there: what `mpirun` starts inside a Slurm job has Slurm's variables too, and all of
+them the same."""
 
 
 def join() -> None:
     """Join the other processes of this run, before any device is touched.
 
-    JAX finds Slurm, Open MPI 4, Kubernetes and TPU pods by itself. Elsewhere `ADDRESS`, one of
-    `COUNTS` and one of `NUMBERS` say it. Raises InputError where nobody is found.
+    JAX finds Slurm, Open MPI 4, Kubernetes and TPU pods by itself. Elsewhere `ADDRESS` and the two
+    variables of one of `LAUNCHERS` say it. Raises InputError where nobody is found.
     """
     try:
         jax.distributed.initialize(
@@ -49,10 +54,12 @@ def told(environment: Mapping[str, str]) -> dict[str, Any]:
         return {}
     # A part that is missing is left to JAX, which knows more launchers.
     found: dict[str, Any] = {"coordinator_address": address}
-    for name, variables in (("num_processes", COUNTS), ("process_id", NUMBERS)):
-        given = next((variable for variable in variables if environment.get(variable)), None)
-        if given is not None:
-            found[name] = _whole(given, environment[given])
+    for launcher in LAUNCHERS:
+        for name, variable in zip(("num_processes", "process_id"), launcher, strict=True):
+            if environment.get(variable):
+                found[name] = _whole(variable, environment[variable])
+        if len(found) > 1:
+            break
     return found
 
 
