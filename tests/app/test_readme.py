@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from jaxpert import data
 from jaxpert.app import cli, families, run, training
 from jaxpert.core.config import listed
 from jaxpert.study import benchmark, command, contest
+from jaxpert.tasks.screen import feeds
 from support import finished_run
 from support.minibatch import few_layers
 from support.paths import ROOT
@@ -98,6 +100,29 @@ def test_python_of_lines_gives_predictions(tmp_path, monkeypatch):
     repeated = jaxpert.predict(again, same_rows, "PERT001")
     np.testing.assert_array_equal(predicted.X, repeated.X)
     assert jaxpert.evaluate(fitted, rows)["cycseq"]["model"]
+
+
+def test_a_loss_is_changed_as_its_guide_says(screen, tmp_path, monkeypatch, capsys):
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/guide/changing_a_loss.md").read_text()
+    weaker, decay = blocks("python", text)
+    small = "make_spec(cells), latent_dim=4, hidden_dim=8, particles=1)"
+    quick = weaker.replace("make_spec(cells))", small).replace("epochs=200", "epochs=1, devices=1")
+    scope: dict = {}
+    exec(quick.replace("add_quality(cells)", "add_quality(cells, doublets='none')") + decay, scope)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    model, cells, fitted = scope["model"], scope["cells"], scope["before"]
+    asked = fitted.params, fitted.state, jax.random.key(0), feeds.sample(cells, model)
+    value, (_, terms) = model.loss(*asked)
+    # "Their sum is the value", of which the first function takes a part and the second adds one.
+    assert sum(terms.values()) == pytest.approx(float(value), rel=1e-5)
+    changed, _ = scope["weaker_prior"](*asked)
+    assert float(changed) == pytest.approx(float(value - 0.9 * terms["z_basal"]), rel=1e-5)
+    more, (_, all_terms) = scope["with_decay"](*asked)
+    assert more > value and float(more - value) == pytest.approx(
+        float(all_terms["decay"]), rel=1e-2
+    )
 
 
 def test_python_of_data_forms_reads_a_screen(screen, tmp_path, monkeypatch):
