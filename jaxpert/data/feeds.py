@@ -79,53 +79,77 @@ def make_feed(
     dtype = np.dtype(np.float32)
     if dataset.scale == "counts":
         dtype = np.min_scalar_type(check_counts(dataset))
-    kind = _layout(dataset, dealt, dtype, layout, memory_bytes, devices)
-    held = dealt.rows[dealt.local]
-    counts, width = {}, 0
-    if kind != "stream":
-        counts, width = (_dense if kind == "dense" else _compressed)(dataset.counts, held, dtype)
-    if pairs is None:
-        pool = _control_pool(dataset, rows, control_cells, dtype)
-    elif kind == "stream":
-        pool = _no_pool(dataset, dtype)
-    else:
-        pool = _paired_pool(dataset, pairs[held], dtype)
-    static = Layout(dealt.share, len(dataset.genes), 0)
-    shared = _shared(dataset, dealt, pool, tables or {})
+    part = _Part(dataset, rows, dealt, dtype, pairs, shuffle, devices)
+    kind = _layout(part, layout, memory_bytes)
     if kind == "stream":
-        placed = shards.place(shared, DIVIDED, devices)
-        share = len(held) * dealt.share
-        source = screen_source(dataset.counts, _columns(dataset), dtype, pairs, share)
-        ahead = windows_of(source, dealt, placed, shuffle=shuffle, devices=devices)
-        batch = functools.partial(draw_batch, static)
-        return Feed(placed, window_order, batch, dealt.steps, len(rows), ahead)
+        return _streamed(part, control_cells, tables or {})
+    return _resident(part, kind, control_cells, tables or {})
+
+
+class _Part(NamedTuple):
+    """The cells of one split, and how they are drawn."""
+
+    dataset: Dataset
+    rows: Int[np.ndarray, "n"]
+    dealt: Deal
+    dtype: np.dtype
+    """Of counts on the device."""
+    pairs: Int[np.ndarray, "N"] | None
+    shuffle: bool
+    devices: int
+
+    def held(self) -> Int[np.ndarray, "Q L"]:
+        """Rows of the shards of this process."""
+        return self.dealt.rows[self.dealt.local]
+
+
+def _resident(part: _Part, kind: str, control_cells: int, tables: Mapping[str, Any]) -> Feed:
+    """The feed of cells that all lie on the device(s), "dense" or "csr"."""
+    dataset, dealt, held = part.dataset, part.dealt, part.held()
+    make = _dense if kind == "dense" else _compressed
+    counts, width = make(dataset.counts, held, part.dtype)
+    if part.pairs is None:
+        pool = _control_pool(dataset, part.rows, control_cells, part.dtype)
+    else:
+        pool = _paired_pool(dataset, part.pairs[held], part.dtype)
     columns = {name: column[held] for name, column in _columns(dataset).items()}
-    cells = shared._replace(counts=counts, **columns)
+    cells = _shared(dataset, dealt, pool, tables)._replace(counts=counts, **columns)
     # Only static numbers are bound: data closed over by jit would become a constant.
-    order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, shuffle)
-    batch = functools.partial(draw_batch, static._replace(width=width))
-    return Feed(shards.place(cells, DIVIDED, devices), order, batch, dealt.steps, len(rows))
+    order = functools.partial(shards.draw_order, dealt.rows.shape[1], dealt.drawn, part.shuffle)
+    batch = functools.partial(draw_batch, Layout(dealt.share, len(dataset.genes), width))
+    placed = shards.place(cells, DIVIDED, part.devices)
+    return Feed(placed, order, batch, dealt.steps, len(part.rows))
 
 
-def _layout(
-    dataset: Dataset,
-    dealt: Deal,
-    dtype: np.dtype,
-    layout: str,
-    memory_bytes: int | None,
-    devices: int,
-) -> str:
+def _streamed(part: _Part, control_cells: int, tables: Mapping[str, Any]) -> Feed:
+    """The feed of cells that are brought to the device(s) ahead of their steps."""
+    dataset, dealt, dtype = part.dataset, part.dealt, part.dtype
+    if part.pairs is None:
+        pool = _control_pool(dataset, part.rows, control_cells, dtype)
+    else:
+        pool = _no_pool(dataset, dtype)
+    placed = shards.place(_shared(dataset, dealt, pool, tables), DIVIDED, part.devices)
+    cells_of_a_step = len(dealt.local) * dealt.share
+    source = screen_source(dataset.counts, _columns(dataset), dtype, part.pairs, cells_of_a_step)
+    ahead = windows_of(source, dealt, placed, shuffle=part.shuffle, devices=part.devices)
+    batch = functools.partial(draw_batch, Layout(dealt.share, len(dataset.genes), 0))
+    return Feed(placed, window_order, batch, dealt.steps, len(part.rows), ahead)
+
+
+def _layout(part: _Part, layout: str, memory_bytes: int | None) -> str:
     """Where the counts of a feed are: "dense" or "csr" on the device, "stream" on the host."""
-    dense_bytes = dealt.rows.size * len(dataset.genes) * dtype.itemsize // devices
+    counts, dealt = part.dataset.counts, part.dealt
+    genes, itemsize = len(part.dataset.genes), part.dtype.itemsize
     # Counts that are not in memory would be read into it on the way to the device.
-    if layout == "auto" and is_mapped(dataset.counts):
+    if layout == "auto" and is_mapped(counts):
         return "stream"
+    dense_bytes = dealt.rows.size * genes * itemsize // part.devices
     if shards.is_dense(layout, dense_bytes, memory_bytes, CPU_DENSE_BYTES):
         return "dense"
     if layout != "auto":
         return layout
-    nonzeros = int(np.diff(dataset.counts.indptr)[dealt.rows].sum(dtype=np.int64))
-    csr_bytes = nonzeros * (dtype.itemsize + _gene_type(len(dataset.genes)).itemsize) // devices
+    nonzeros = int(np.diff(counts.indptr)[dealt.rows].sum(dtype=np.int64))
+    csr_bytes = nonzeros * (itemsize + _gene_type(genes).itemsize) // part.devices
     return "csr" if shards.fits(csr_bytes, memory_bytes, CPU_DENSE_BYTES) else "stream"
 
 
