@@ -12,7 +12,12 @@ import pytest
 from jaxpert.core import log
 from support.paths import ROOT
 
-FLAGS = ("--config=configs/cradle_norman.py:test", "--config.train.epochs=40")
+LEAN = ("pass_cells=0", "likelihood=", "umap_cells=0")
+FLAGS = (
+    "--config=configs/cradle_norman.py:test",
+    "--config.train.epochs=40",
+    *(f"--config.evaluation.{flag}" for flag in LEAN),
+)
 TOGETHER = ("--config.train.multi_process=True", "--config.train.save_seconds=0.5")
 CLOCK = ("seconds", "cells_per_second")
 

@@ -1,5 +1,5 @@
-"""Tests that `make thorough` runs and `make test` leaves out: each shows on one more case, or at
-greater length, what another test shows in short. Continuous integration runs them all.
+"""Tests that `make thorough` runs and `make test` leaves out: further cases of what another test
+shows, and whatever takes long. Continuous integration runs them all.
 
 Patterns are those of `fnmatch` over the names of tests, without the folder `tests/`.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 PATTERNS = (
+    # Five processes, each with a run of its own.
+    "app/test_two_processes.py::*",
     # Whole runs of further settings; one run of each family stays.
     "app/test_families.py::*cradle_baselines*",
     "app/test_families.py::*two_seeds*",
@@ -37,6 +39,7 @@ PATTERNS = (
     "models/baselines/test_model.py::test_a_run_scores_as_its_namesake_*",
     "models/*/test_translation.py::*",
     "app/test_figures_fail.py::*",
+    "app/test_readme.py::test_a_loss_*",
     "app/test_sidebyside.py::test_values_and_differences_*",
     "app/test_sidebyside.py::test_a_run_beside_*",
     "app/test_score.py::test_command_leaves_*",
@@ -76,33 +79,21 @@ PATTERNS = (
     "models/cycseq/test_model.py::test_a_new_line_*",
     "models/cycseq/test_model.py::test_validation_*",
     "models/cycseq/test_runs.py::test_tables_and_figures_*",
-    "models/cradle/test_mask_recovery.py::*",
     "models/gears/test_model.py::test_a_lone_*",
     "models/gears/test_model.py::test_signs_*",
     "models/gears/test_runs.py::test_stored_tables_*",
-    "models/gears/test_pairs_command.py::*",
     "models/gears/test_residual.py::test_an_untrained_*",
     "models/gears/test_residual.py::test_sets_by_name_*",
-    "models/gears/test_head.py::*",
-    "models/gears/paper/test_leave_pairs_out.py::*",
     "models/scgen/test_model.py::test_a_stratum_*",
     "models/scgen/test_model.py::test_seeds_*",
-    "models/set_gp/test_low_rank.py::*",
     "models/set_gp/test_others.py::test_a_run_*",
-    "models/set_gp/test_pairs.py::*",
-    "models/baselines/test_model.py::test_predictions_are_*",
     "tasks/screen/test_outside.py::test_ways_*",
-    "tasks/screen/test_interval_runs.py::*",
-    "tasks/screen/test_residual.py::*",
-    "data/test_windows.py::*seeds*",
     "app/test_families.py::test_a_finished_run_*",
     "app/test_families.py::test_a_run_without_its_curves_*",
     "app/test_examples.py::test_examples_run[[]clean_cells]",
     "app/test_examples.py::test_examples_run[[]gears]",
     "app/test_examples.py::test_examples_run[[]load]",
     "app/test_score.py::test_examples_of_the_guide_run*",
-    "app/test_plot.py::*",
-    "app/test_idle_flags.py::*",
     "core/test_train.py::test_vmapped_seeds_*",
     "tasks/screen/test_residual.py::test_own_cells_*[[]set_gp]",
     "tasks/screen/test_predict.py::test_svae_plus_*",
