@@ -134,7 +134,7 @@ def _bars(
     interval for a measurement, else the chance of the drawn cells, of which means have none."""
     half = half_widths(prediction, dataset)
     if half is not None and np.isfinite(half[chosen]).all():
-        return half[chosen], f"{WIDTH:.0%} interval for a measurement".replace("%", " %")
+        return half[chosen], f"{100 * WIDTH:.0f} % interval for a measurement"
     error = prediction.effects.error[np.array(prediction.rows_of(dataset))[chosen]]
     if not (error > 0).any():
         return None, ""
